@@ -1,0 +1,81 @@
+"""Attributes: the compile-time arguments of ops, and the kinds that a declaration's annotations may name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Union, cast, get_args, get_origin
+
+from graphwright.ir.dims import Dim
+from graphwright.ir.types import DType
+
+Scalar = bool | int | float
+Attribute = Union[None, bool, int, float, str, Dim, DType, "tuple[Attribute, ...]"]
+
+
+def normalize(value: Any, annotation: Any) -> Attribute:
+    """`value` as the attribute kind that `annotation` names; raises `TypeError` with the kind's name otherwise."""
+    if get_origin(annotation) is tuple:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError("a list")
+        element = get_args(annotation)[0]
+        return tuple(normalize(item, element) for item in cast("tuple[Any, ...]", value))
+    if get_origin(annotation) is Literal:
+        if value not in get_args(annotation):
+            raise TypeError("one of " + ", ".join(map(repr, get_args(annotation))))
+        return value
+    options = get_args(annotation)
+    if options:
+        for option in options:
+            if type(value) is option or (value is None and option is type(None)):
+                return value
+        for option in options:
+            if option is not type(None):
+                return normalize(value, option)
+    if annotation is Dim and isinstance(value, (Dim, int)) and not isinstance(value, bool):
+        return Dim.of(value)
+    if annotation is int and isinstance(value, Dim) and value.constant is not None:
+        return value.constant
+    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, annotation) and not (annotation is int and isinstance(value, bool)):
+        return value
+    raise TypeError(getattr(annotation, "__name__", str(annotation)))
+
+
+def evaluate(value: Attribute, bindings: Mapping[str, int]) -> Any:
+    """The attribute with every dimension in it replaced by its integer."""
+    if isinstance(value, Dim):
+        return value.evaluate(bindings)
+    if isinstance(value, tuple):
+        return tuple(evaluate(v, bindings) for v in value)
+    return value
+
+
+def substitute(value: Attribute, bindings: Mapping[str, Dim | int]) -> Attribute:
+    """The attribute with symbols replaced by dimensions."""
+    if isinstance(value, Dim):
+        return value.substitute(bindings)
+    if isinstance(value, tuple):
+        return tuple(substitute(v, bindings) for v in value)
+    return value
+
+
+def attribute_text(value: Attribute) -> str:
+    """The attribute as the text format writes it; floats keep every bit."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "nan" if value != value else "inf" if value > 0 else "-inf"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(attribute_text, value))}]"
+    return str(value)
+
+
+def same(a: Attribute, b: Attribute) -> bool:
+    """Equality that keeps `1`, `1.0` and `true` apart and lets a NaN equal itself."""
+    return attribute_text(a) == attribute_text(b)

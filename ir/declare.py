@@ -1,0 +1,194 @@
+"""How an op is declared, once: signature, type rule, reference evaluation, flow of axes and cost in one place.
+
+The type rule is a function; its signature *is* the op's signature. Positional parameters are operands (`None` in the
+annotation makes one optional, `*xs` variadic), keyword-only parameters are attributes with their kinds and defaults:
+
+    @op("rms_norm")
+    def rms_norm(x: TensorType, weight: TensorType, *, epsilon: float) -> TensorType:
+        '''Scales x by the reciprocal of its root mean square over the last axis (Zhang & Sennrich 2019, eq. 4).'''
+        ...
+
+    @rms_norm.reference
+    def _(x, weight, *, epsilon): ...
+
+Calling a declared op builds a pattern for the rewriting engine: `ops.rms_norm(x, w, epsilon=e)`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from graphwright.ir.attributes import Attribute, attribute_text, normalize
+from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.types import Type
+
+if TYPE_CHECKING:
+    from graphwright.ir.graph import Op, Value
+    from graphwright.ir.rewriting.pattern import Pattern
+
+AxisFlow = tuple[tuple["int | None", ...], ...]
+"""For each operand that is present, for each of its axes: the axis of the (first) result that it becomes element by
+element, or None where the op mixes the elements of that axis or picks among them."""
+
+REGISTRY: dict[str, OpDef] = {}
+
+
+@dataclass(frozen=True)
+class Operand:
+    name: str
+    optional: bool
+    variadic: bool
+
+
+@dataclass(frozen=True)
+class AttributeSpec:
+    name: str
+    kind: Any
+    default: Any
+    required: bool
+
+
+class OpDef:
+    """The declaration of an op. Ops in a graph point to it."""
+
+    def __init__(self, name: str, rule: Callable[..., Any], *, commutative: bool, view: bool) -> None:
+        self.name = name
+        self.rule = rule
+        self.commutative = commutative
+        self.view = view
+        """Whether the op only renames elements: no bytes move and nothing is launched."""
+        self.doc = inspect.getdoc(rule) or ""
+        hints = typing.get_type_hints(rule)
+        operands: list[Operand] = []
+        attributes: list[AttributeSpec] = []
+        for parameter in inspect.signature(rule).parameters.values():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                required = parameter.default is inspect.Parameter.empty
+                default = None if required else parameter.default
+                attributes.append(AttributeSpec(parameter.name, hints[parameter.name], default, required))
+            else:
+                variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+                operands.append(Operand(parameter.name, parameter.default is None, variadic))
+        self.operands = tuple(operands)
+        self.attributes = {a.name: a for a in attributes}
+        self.variadic = any(o.variadic for o in operands)
+        self._evaluate: Callable[..., Any] | None = None
+        self._flow: Callable[[Op], AxisFlow] | None = None
+        self._cost: Callable[[Op], Cost] | None = None
+
+    # -- declaring the parts
+
+    def reference(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The evaluation by torch. Floats narrower than float32 arrive widened and leave rounded to the result type."""
+        self._evaluate = function
+        return function
+
+    def axes(self, function: Callable[[Op], AxisFlow]) -> Callable[[Op], AxisFlow]:
+        """How axes flow from operands to the result; without it every axis counts as mixed."""
+        self._flow = function
+        return function
+
+    def cost(self, function: Callable[[Op], Cost]) -> Callable[[Op], Cost]:
+        """FLOPs and bytes; without it an op costs one FLOP an element and reads and writes its operands and results once."""
+        self._cost = function
+        return function
+
+    # -- using them
+
+    def operand_index(self, name: str) -> int:
+        for i, operand in enumerate(self.operands):
+            if operand.name == name:
+                return i
+        raise KeyError(f"{self.name} has no operand {name}")
+
+    def complete(self, given: Mapping[str, Attribute], location: str = "") -> dict[str, Attribute]:
+        """All attributes, of their declared kinds and in declared order; raises `IRTypeError` on a stray or missing one."""
+        complete: dict[str, Attribute] = {}
+        for name, spec in self.attributes.items():
+            if name not in given:
+                if spec.required:
+                    raise self.error(f"attribute '{name}' is missing", location)
+                complete[name] = spec.default
+                continue
+            try:
+                complete[name] = normalize(given[name], spec.kind)
+            except TypeError as wanted:
+                text = attribute_text(given[name])
+                raise self.error(f"attribute '{name}' is {text}, expected {wanted}", location) from None
+        for name in given:
+            if name not in self.attributes:
+                raise self.error(f"there is no attribute '{name}'", location)
+        return complete
+
+    def pad(self, operands: Iterable[Value | None], location: str = "") -> list[Value | None]:
+        """The operands with None for each optional one left out at the end; raises `IRTypeError` on a wrong number."""
+        padded = list(operands)
+        if self.variadic:
+            return padded
+        if len(padded) > len(self.operands):
+            raise self.error(f"{len(padded)} operands given, at most {len(self.operands)} expected", location)
+        padded += [None] * (len(self.operands) - len(padded))
+        for operand, value in zip(self.operands, padded, strict=True):
+            if value is None and not operand.optional:
+                raise self.error(f"operand '{operand.name}' is missing", location)
+        return padded
+
+    def infer(
+        self, types: Iterable[Type | None], attributes: Mapping[str, Attribute], location: str = ""
+    ) -> tuple[Type, ...]:
+        """The result types. Raises `IRTypeError`, naming the op and its module path, if the operands do not fit."""
+        types = tuple(types)
+        try:
+            result = self.rule(*types, **attributes)
+        except IRTypeError as problem:
+            listed = ", ".join(map(str, types))
+            raise self.error(f"{problem} (operands: {listed})", location) from None
+        return result if isinstance(result, tuple) else (result,)
+
+    def infer_op(self, op: Op) -> tuple[Type, ...]:
+        return self.infer([None if v is None else v.type for v in op.operands], op.attributes, op.location)
+
+    def evaluate(self, operands: Iterable[Any], attributes: Mapping[str, Any]) -> Any:
+        """The reference evaluation on torch tensors; attributes hold integers where they were dimensions."""
+        assert self._evaluate is not None, f"{self.name} has no reference"
+        return self._evaluate(*operands, **attributes)
+
+    @property
+    def has_reference(self) -> bool:
+        return self._evaluate is not None
+
+    def axis_flow(self, op: Op) -> AxisFlow:
+        """See `AxisFlow`; one entry an operand, the absent ones left out."""
+        if self._flow is None:
+            return tuple((None,) * v.type.rank for v in op.inputs)
+        return self._flow(op)
+
+    def price(self, op: Op) -> Cost:
+        return self._cost(op) if self._cost is not None else default_cost(op)
+
+    def error(self, message: str, location: str) -> IRTypeError:
+        return IRTypeError(f"{self.name}{' at ' + location if location else ''}: {message}")
+
+    def __call__(self, *operands: Pattern | float | None, **attributes: Any) -> Pattern:
+        from graphwright.ir.rewriting.pattern import op_pattern
+
+        return op_pattern(self, operands, attributes)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+def op(name: str, *, commutative: bool = False, view: bool = False) -> Callable[[Callable[..., Any]], OpDef]:
+    """Declares an op by its type rule; see this module's docstring."""
+
+    def declare(rule: Callable[..., Any]) -> OpDef:
+        assert name not in REGISTRY, f"{name} is declared twice"
+        REGISTRY[name] = OpDef(name, rule, commutative=commutative, view=view)
+        return REGISTRY[name]
+
+    return declare

@@ -1,0 +1,152 @@
+"""The reference interpreter: runs a graph op by op with torch. Slow, simple, and what everything else is compared with.
+
+Two precisions. "reference" evaluates each op in float32 (or the op's own wider type) and rounds its result to the
+declared element type, so sums accumulate in float32. "float64" ignores declared float types and carries doubles
+throughout: the value that the graph means, up to rounding nobody will see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from graphwright.ir.attributes import Attribute, evaluate
+from graphwright.ir.declare import OpDef
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UserError
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.lazy import torch
+from graphwright.ir.types import DType, Type
+from graphwright.ir.weights import torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Precision = Literal["reference", "float64"]
+
+
+def apply_reference(
+    definition: OpDef,
+    operands: Sequence[Tensor | None],
+    attributes: Mapping[str, Attribute],
+    types: Sequence[Type],
+    bindings: Mapping[str, int],
+    precision: Precision = "reference",
+) -> list[Tensor]:
+    """One op's results by its reference. `types` are the declared result types; `bindings` gives symbols their values."""
+    settled = {name: evaluate(value, bindings) for name, value in attributes.items()}
+    if precision == "float64":
+        settled = {n: DType.F64 if isinstance(v, DType) and v.is_float else v for n, v in settled.items()}
+        widened = [v.double() if v is not None and v.is_floating_point() else v for v in operands]
+    elif definition.view:
+        widened = list(operands)
+    else:
+        widened = [v.float() if v is not None and v.dtype in _narrow() else v for v in operands]
+    result = definition.evaluate(widened, settled)
+    results: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
+    if precision == "float64":
+        return [v.double() if v.is_floating_point() else v for v in results]
+    return [v.to(torch_dtype(t.dtype)) if hasattr(t, "dtype") else v for v, t in zip(results, types, strict=True)]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] - quantized types have no dtype
+
+
+def _narrow() -> tuple[Any, ...]:
+    return (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+def bind_symbols(graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+    """The value of every symbol of the graph, read off the inputs' shapes; raises `UserError` where they disagree."""
+    bindings: dict[str, int] = {}
+    for value in graph.inputs:
+        assert value.name is not None
+        if value.name not in inputs:
+            raise UserError(f"graph '{graph.name}': input '{value.name}' ({value.type}) is missing")
+        shape = tuple(inputs[value.name].shape)
+        if len(shape) != value.type.rank:
+            raise UserError(f"input '{value.name}' has shape {list(shape)}, expected {value.type}")
+        for dim, size in zip(value.type.shape, shape, strict=True):
+            symbol = next(iter(dim.symbols)) if dim.constant is None and len(dim.terms) == 1 else None
+            if symbol is not None and str(dim) == symbol:
+                bindings.setdefault(symbol, size)
+        for dim, size in zip(value.type.shape, shape, strict=True):
+            if dim.substitute(bindings) != size:
+                wanted = dim.substitute(bindings)
+                raise UserError(
+                    f"input '{value.name}' has shape {list(shape)}, expected {value.type}: {wanted} is not {size}"
+                )
+    return bindings
+
+
+class Interpreter:
+    """Runs graphs of a program. Weights are evaluated once and kept while the interpreter lives."""
+
+    def __init__(self, precision: Precision = "reference") -> None:
+        self.precision: Precision = precision
+        self._weights: dict[str, Tensor] = {}
+
+    def run(self, graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs by name. A state is an input and an output like any other: the cache before and after."""
+        values = self.run_values(graph, inputs, list(graph.outputs.values()))
+        return dict(zip(graph.outputs, values, strict=True))
+
+    def run_values(self, graph: Graph, inputs: Mapping[str, Tensor], wanted: Sequence[Value]) -> list[Tensor]:
+        """The named values; only the ops that they need are run."""
+        bindings = bind_symbols(graph, inputs)
+        environment: dict[Value, Tensor] = {v: inputs[v.name] for v in graph.inputs if v.name is not None}
+        return self.run_cone(graph, environment, wanted, bindings)
+
+    def run_cone(
+        self, graph: Graph, known: Mapping[Value, Tensor], wanted: Sequence[Value], bindings: Mapping[str, int | Dim]
+    ) -> list[Tensor]:
+        """The wanted values computed from known ones, which need not be inputs; `bindings` gives every symbol a value."""
+        numbers = {name: value for name, value in bindings.items() if isinstance(value, int)}
+        environment = {v: self._settle(t) for v, t in known.items()}
+        ops = cone(wanted, environment.keys())
+        last: dict[Value, Op] = {v: op for op in ops for v in op.inputs}
+        kept = set(wanted) | set(known)
+        with torch.no_grad():
+            for op in ops:
+                operands = [None if v is None else self._read(v, environment) for v in op.operands]
+                types = [v.type for v in op.results]
+                results = apply_reference(op.definition, operands, op.attributes, types, numbers, self.precision)
+                environment.update(zip(op.results, results, strict=True))
+                for value in op.inputs:
+                    if last[value] is op and value not in kept:
+                        environment.pop(value, None)
+            return [self._read(v, environment) for v in wanted]
+
+    def _read(self, value: Value, environment: Mapping[Value, Tensor]) -> Tensor:
+        if value in environment:
+            return environment[value]
+        assert value.weight is not None, f"{value} is read before it is known"
+        name = value.weight.name
+        if name not in self._weights:
+            self._weights[name] = self._settle(value.weight.evaluate())
+        return self._weights[name]
+
+    def _settle(self, value: Tensor) -> Tensor:
+        return value.double() if self.precision == "float64" and value.is_floating_point() else value
+
+
+def cone(wanted: Sequence[Value], known: object = ()) -> list[Op]:
+    """The ops that the wanted values need, in an order that can be run; known values are not looked behind."""
+    stop: Any = known
+    ordered: list[Op] = []
+    entered: set[Op] = set()
+    stack: list[tuple[Op, bool]] = [(v.owner, False) for v in reversed(wanted) if v.owner is not None and v not in stop]
+    while stack:
+        op, done = stack.pop()
+        if done:
+            ordered.append(op)
+        elif op not in entered:
+            entered.add(op)
+            stack.append((op, True))
+            stack.extend((v.owner, False) for v in reversed(op.inputs) if v.owner is not None and v not in stop)
+    return ordered
+
+
+def run(graph: Graph, inputs: Mapping[str, Tensor], precision: Precision = "reference") -> dict[str, Tensor]:
+    """The outputs of a graph on torch tensors; see `Interpreter`."""
+    return Interpreter(precision).run(graph, inputs)
+
+
+__all__ = ["Interpreter", "Precision", "apply_reference", "bind_symbols", "cone", "run", "torch_dtype"]

@@ -1,0 +1,119 @@
+"""Elementwise primitives: arithmetic, comparisons, logic, casts and choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from graphwright.ir.declare import OpDef, op
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.rules import aligned_right, broadcast, require_float, same_dtype
+from graphwright.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _binary(name: str, doc: str, function: Callable[..., Any], *, commutative: bool = False) -> OpDef:
+    def rule(x: TensorType, y: TensorType) -> TensorType:
+        same_dtype(x, y)
+        return TensorType(x.dtype, broadcast(x.shape, y.shape))
+
+    return _declare(name, doc, rule, function, commutative)
+
+
+def _comparison(name: str, doc: str, function: Callable[..., Any], *, commutative: bool = False) -> OpDef:
+    def rule(x: TensorType, y: TensorType) -> TensorType:
+        same_dtype(x, y)
+        return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
+
+    return _declare(name, doc, rule, function, commutative)
+
+
+def _unary(name: str, doc: str, function: Callable[..., Any], *, float_only: bool = True) -> OpDef:
+    def rule(x: TensorType) -> TensorType:
+        if float_only:
+            require_float("x", x)
+        return x
+
+    return _declare(name, doc, rule, function, False)
+
+
+def _declare(name: str, doc: str, rule: Callable[..., Any], function: Callable[..., Any], commutative: bool) -> OpDef:
+    rule.__doc__ = doc
+    definition = op(name, commutative=commutative)(rule)
+    definition.reference(function)
+    definition.axes(aligned_right)
+    return definition
+
+
+add = _binary("add", "x + y.", lambda x, y: x | y if x.dtype is torch.bool else x + y, commutative=True)
+sub = _binary("sub", "x - y.", lambda x, y: x - y)
+mul = _binary("mul", "x * y.", lambda x, y: x * y, commutative=True)
+div = _binary(
+    "div",
+    "x / y; integers divide rounding down.",
+    lambda x, y: x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="floor"),
+)
+remainder = _binary("remainder", "x modulo y, with the sign of y.", lambda x, y: torch.remainder(x, y))
+pow = _binary("pow", "x to the power y.", lambda x, y: torch.pow(x, y))
+maximum = _binary("maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True)
+minimum = _binary("minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True)
+logical_and = _binary("logical_and", "x and y, both bool.", lambda x, y: x & y, commutative=True)
+logical_or = _binary("logical_or", "x or y, both bool.", lambda x, y: x | y, commutative=True)
+
+lt = _comparison("lt", "x < y.", lambda x, y: x < y)
+le = _comparison("le", "x <= y.", lambda x, y: x <= y)
+gt = _comparison("gt", "x > y.", lambda x, y: x > y)
+ge = _comparison("ge", "x >= y.", lambda x, y: x >= y)
+eq = _comparison("eq", "x == y.", lambda x, y: x == y, commutative=True)
+ne = _comparison("ne", "x != y.", lambda x, y: x != y, commutative=True)
+
+neg = _unary("neg", "-x.", lambda x: -x, float_only=False)
+abs = _unary("abs", "The absolute value.", lambda x: x.abs(), float_only=False)
+logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, float_only=False)
+exp = _unary("exp", "e to the x.", lambda x: x.exp())
+log = _unary("log", "The natural logarithm.", lambda x: x.log())
+sqrt = _unary("sqrt", "The square root.", lambda x: x.sqrt())
+rsqrt = _unary("rsqrt", "1 / sqrt(x).", lambda x: x.rsqrt())
+reciprocal = _unary("reciprocal", "1 / x.", lambda x: x.reciprocal())
+sin = _unary("sin", "The sine.", lambda x: x.sin())
+cos = _unary("cos", "The cosine.", lambda x: x.cos())
+tanh = _unary("tanh", "The hyperbolic tangent.", lambda x: x.tanh())
+sigmoid = _unary("sigmoid", "1 / (1 + exp(-x)).", lambda x: x.sigmoid())
+erf = _unary("erf", "The error function.", lambda x: x.erf())
+floor = _unary("floor", "The largest integer not above x.", lambda x: x.floor())
+
+
+@op("cast")
+def cast(x: TensorType, *, dtype: DType) -> TensorType:
+    """The same values in another element type; floats round to nearest even, float to integer truncates."""
+    return x.with_dtype(dtype)
+
+
+@cast.reference
+def _(x: Tensor, *, dtype: DType) -> Tensor:
+    from graphwright.ir.weights import torch_dtype
+
+    return x.to(torch_dtype(dtype))
+
+
+cast.axes(aligned_right)
+
+
+@op("where")
+def where(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    """x where the condition (bool) holds, else y."""
+    if condition.dtype is not DType.BOOL:
+        raise IRTypeError(f"the condition must be bool, it is {condition}")
+    same_dtype(x, y)
+    return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape))
+
+
+@where.reference
+def _(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(condition, x, y)
+
+
+where.axes(aligned_right)

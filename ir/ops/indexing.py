@@ -1,0 +1,102 @@
+"""Primitives that pick elements by index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphwright.ir.cost import Cost, bits
+from graphwright.ir.declare import AxisFlow, op
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.rules import normal_axis, require_equal, require_rank
+from graphwright.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _require_indices(name: str, indices: TensorType) -> None:
+    if indices.dtype is not DType.I64:
+        raise IRTypeError(f"{name} must be i64, it is {indices}")
+
+
+def _picked(op: Op) -> Cost:
+    """Only the picked elements are read."""
+    result = op.results[0].type
+    return Cost(Dim.of(0), result.bits + bits([v.type for v in op.inputs[1:]]), result.bits, Dim.of(1))
+
+
+@op("embedding")
+def embedding(weight: TensorType, indices: TensorType) -> TensorType:
+    """Rows of weight [vocabulary, size] at the indices (i64): indices' shape and then size."""
+    require_rank("weight", weight, 2)
+    _require_indices("indices", indices)
+    return TensorType(weight.dtype, (*indices.shape, weight.shape[1]))
+
+
+@embedding.reference
+def _(weight: Tensor, indices: Tensor) -> Tensor:
+    return torch.nn.functional.embedding(indices, weight)
+
+
+@embedding.axes
+def _(op: Op) -> AxisFlow:
+    return ((None, op.results[0].type.rank - 1), tuple(range(op.inputs[1].type.rank)))
+
+
+embedding.cost(
+    lambda op: Cost(Dim.of(0), op.results[0].type.bits + op.inputs[1].type.bits, op.results[0].type.bits, Dim.of(1))
+)
+
+
+@op("gather")
+def gather(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
+    """Slices of x at the indices (i64) of one axis; the indices' axes stand where that axis stood."""
+    axis = normal_axis(axis, x.rank)
+    _require_indices("indices", indices)
+    return TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+
+@gather.reference
+def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
+    axis %= x.dim()
+    picked = x.index_select(axis, indices.flatten())
+    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
+@gather.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    x, indices = op.inputs[0].type, op.inputs[1].type
+    axis %= x.rank
+    moved = (i if i < axis else None if i == axis else i + indices.rank - 1 for i in range(x.rank))
+    return (tuple(moved), tuple(axis + i for i in range(indices.rank)))
+
+
+gather.cost(_picked)
+
+
+@op("take_tokens")
+def take_tokens(x: TensorType, positions: TensorType) -> TensorType:
+    """Of x [batch, sequence, size] the tokens at positions i64 [batch, n] of each row: [batch, n, size]."""
+    require_rank("x", x, 3)
+    require_rank("positions", positions, 2)
+    _require_indices("positions", positions)
+    require_equal("batch of x and positions", x.shape[0], positions.shape[0])
+    return TensorType(x.dtype, (x.shape[0], positions.shape[1], x.shape[2]))
+
+
+@take_tokens.reference
+def _(x: Tensor, positions: Tensor) -> Tensor:
+    return torch.take_along_dim(x, positions[:, :, None], 1)
+
+
+@take_tokens.axes
+def _(op: Op) -> AxisFlow:
+    return ((0, None, 2), (0, 1))
+
+
+take_tokens.cost(_picked)

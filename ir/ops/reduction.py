@@ -1,0 +1,109 @@
+"""Reductions, softmax and running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.declare import AxisFlow, OpDef, op
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_float
+from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _reduction(name: str, doc: str, function: Callable[..., Any], dtype: DType | None = None) -> OpDef:
+    def rule(x: TensorType, *, axes: tuple[int, ...], keepdims: bool = False) -> TensorType:
+        gone = {normal_axis(a, x.rank) for a in axes}
+        if not gone:
+            raise IRTypeError("no axis to reduce")
+        kept = (ONE if i in gone else d for i, d in enumerate(x.shape) if keepdims or i not in gone)
+        return TensorType(dtype or x.dtype, tuple(kept))
+
+    rule.__doc__ = doc
+    definition = op(name)(rule)
+
+    @definition.reference
+    def _(x: Tensor, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+        return function(x, axes, keepdims)
+
+    @definition.axes
+    def _(op: Op) -> AxisFlow:
+        rank = op.inputs[0].type.rank
+        gone = {a % rank for a in as_ints(op.attributes["axes"])}
+        kept = iter(range(rank))
+        flow = [None if i in gone else (i if op.attributes["keepdims"] else next(kept)) for i in range(rank)]
+        return (tuple(flow),)
+
+    @definition.cost
+    def _(op: Op) -> Cost:
+        return default_cost(op, op.inputs[0].type.elements)
+
+    return definition
+
+
+def _all(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    return ~(torch.amax((~x).to(torch.uint8), axes, keepdims).bool())
+
+
+sum = _reduction("sum", "The sum over the axes.", lambda x, axes, keep: x.sum(axes, keep))
+mean = _reduction("mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep))
+amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep))
+amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep))
+any = _reduction(
+    "any", "Whether any is true.", lambda x, axes, keep: x.to(torch.uint8).amax(axes, keep).bool(), DType.BOOL
+)
+all = _reduction("all", "Whether all are true.", _all, DType.BOOL)
+var = _reduction(
+    "var", "The variance over the axes, divided by n.", lambda x, axes, keep: x.var(axes, correction=0, keepdim=keep)
+)
+
+
+@op("softmax")
+def softmax(x: TensorType, *, axis: int) -> TensorType:
+    """exp(x) over its sum along the axis."""
+    require_float("x", x)
+    normal_axis(axis, x.rank)
+    return x
+
+
+@softmax.reference
+def _(x: Tensor, *, axis: int) -> Tensor:
+    return x.softmax(axis)
+
+
+@softmax.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return keep_but(op, axis)
+
+
+@softmax.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.inputs[0].type.elements * 5)
+
+
+@op("cumsum")
+def cumsum(x: TensorType, *, axis: int) -> TensorType:
+    """Running sums along the axis; a bool counts as 0 or 1 and gives i64."""
+    normal_axis(axis, x.rank)
+    return x.with_dtype(DType.I64) if x.dtype is DType.BOOL else x
+
+
+@cumsum.reference
+def _(x: Tensor, *, axis: int) -> Tensor:
+    return x.cumsum(axis)
+
+
+@cumsum.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return keep_but(op, axis)

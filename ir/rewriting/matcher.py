@@ -1,0 +1,192 @@
+"""Matches patterns against values, with full backtracking, and remembers how far the best attempt came."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from graphwright.ir.attributes import Attribute, attribute_text, same
+from graphwright.ir.declare import REGISTRY
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.rewriting.pattern import AttributeCapture, Capture, Either, Number, OpPattern, Pattern
+
+if TYPE_CHECKING:
+    from graphwright.ir.program import Program
+
+Goals = tuple[tuple[Pattern | None, Value | None], "Goals"] | None
+
+
+@dataclass
+class Match:
+    """A successful match: the root op and what the captures stand for."""
+
+    root: Op
+    program: Program
+    values: dict[str, Value] = field(default_factory=dict[str, Value])
+    attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
+
+    def __getitem__(self, name: str) -> Value:
+        return self.values[name]
+
+    def get(self, name: str) -> Value | None:
+        """The value of an optional capture, None if the operand is absent."""
+        return self.values.get(name)
+
+    def number(self, name: str) -> float | None:
+        """The number that a capture stands for, None if it is no constant."""
+        return number(self.values[name])
+
+    def integer(self, name: str) -> int:
+        value = self.attributes[name]
+        assert isinstance(value, int), f"attribute {name} is {value}"
+        return value
+
+
+def number(value: Value) -> float | None:
+    """The number with which a value is filled, None if it is not a constant."""
+    constant = value.defined_by(REGISTRY["constant"])
+    if constant is None:
+        return None
+    filled = constant.attributes["value"]
+    return filled if isinstance(filled, (int, float)) else None
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The deepest failure of an attempt: how many ops had matched, what was expected and what was found."""
+
+    matched: int
+    expected: str
+    found: Value | None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        found = self.found
+        if found is None:
+            what, where = "no operand", ""
+        elif found.owner is not None:
+            what, where = found.owner.name, found.owner.location
+        else:
+            what, where = (f"weight {found.name}" if found.weight else f"input {found.name}"), ""
+        tail = f" ({self.detail})" if self.detail else ""
+        return f"expected {self.expected}, found {what}{' at ' + where if where else ''}{tail}"
+
+
+class Matcher:
+    """One attempt after another against the same program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.mismatch: Mismatch | None = None
+        self._bound: dict[Pattern, Value | None] = {}
+        self._attributes: dict[str, Attribute] = {}
+        self._matched = 0
+
+    def match(self, pattern: OpPattern, root: Op) -> Match | None:
+        """The match rooted at the op's result, or None; then `mismatch` says how far it came."""
+        self.mismatch = None
+        self._bound = {}
+        self._attributes = {}
+        self._matched = 0
+        if not self._solve(((pattern, root.result), None)):
+            return None
+        match = Match(root, self.program, attributes=dict(self._attributes))
+        for node, value in self._bound.items():
+            if isinstance(node, Capture) and value is not None:
+                match.values[node.name] = value
+        return match
+
+    def _fail(self, expected: str, found: Value | None, detail: str = "") -> bool:
+        if self.mismatch is None or self._matched > self.mismatch.matched:
+            self.mismatch = Mismatch(self._matched, expected, found, detail)
+        return False
+
+    def _solve(self, goals: Goals) -> bool:
+        if goals is None:
+            return True
+        (pattern, value), rest = goals
+        if pattern is None:
+            return self._solve(rest) if value is None else self._fail("no operand", value)
+        if pattern in self._bound:
+            if self._bound[pattern] is value:
+                return self._solve(rest)
+            return self._fail(f"the same value for {pattern} as before", value)
+        if isinstance(pattern, Either):
+            return any(self._solve(((option, value), rest)) for option in pattern.alternatives)
+        if value is None:
+            if not (isinstance(pattern, Capture) and pattern.optional):
+                return self._fail(str(pattern), None)
+        elif isinstance(pattern, Number):
+            filled = number(value)
+            if filled is None or not _close(filled, pattern.value):
+                return self._fail(f"the constant {pattern}", value, "" if filled is None else attribute_text(filled))
+        elif isinstance(pattern, OpPattern):
+            return self._solve_op(pattern, value, rest)
+        self._bound[pattern] = value
+        if self._solve(rest):
+            return True
+        del self._bound[pattern]
+        return False
+
+    def _solve_op(self, pattern: OpPattern, value: Value, rest: Goals) -> bool:
+        op = value.owner
+        if op is None or op.definition is not pattern.definition:
+            return self._fail(pattern.definition.name, value)
+        if len(op.operands) != len(pattern.operands):
+            return self._fail(f"{len(pattern.operands)} operands", value)
+        added: list[str] = []
+        if not self._attributes_match(pattern, op, added):
+            self._drop(added)
+            return self._fail(*self._attribute_mismatch)
+        self._bound[pattern] = value
+        self._matched += 1
+        orders = [op.operands, op.operands[::-1]] if op.definition.commutative else [op.operands]
+        for operands in orders:
+            goals = rest
+            for goal in zip(reversed(pattern.operands), reversed(operands), strict=True):
+                goals = (goal, goals)
+            if self._solve(goals):
+                return True
+        self._matched -= 1
+        del self._bound[pattern]
+        self._drop(added)
+        return False
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
+            del self._attributes[name]
+
+    def _attributes_match(self, pattern: OpPattern, op: Op, added: list[str]) -> bool:
+        for name, wanted in pattern.attributes.items():
+            found = op.attributes[name]
+            if isinstance(wanted, AttributeCapture):
+                if wanted.name not in self._attributes:
+                    self._attributes[wanted.name] = found
+                    added.append(wanted.name)
+                    continue
+                fits = same(self._attributes[wanted.name], found)
+            else:
+                fits = wanted(op, found) if callable(wanted) else same(wanted, found)
+            if not fits:
+                self._attribute_mismatch = (
+                    f"{op.name} with {_wish(name, wanted)}",
+                    op.results[0],
+                    f"{name}={attribute_text(found)}",
+                )
+                return False
+        return True
+
+    _attribute_mismatch: tuple[str, Value | None, str] = ("", None, "")
+
+
+def _wish(name: str, wanted: Any) -> str:
+    if isinstance(wanted, AttributeCapture):
+        return f"the same {name} as before"
+    if callable(wanted):
+        return f"{name}: {str(getattr(wanted, '__name__', wanted)).replace('_', ' ')}"
+    return f"{name}={attribute_text(wanted)}"
+
+
+def _close(found: float, wanted: float) -> bool:
+    return found == wanted or struct.pack("f", found) == struct.pack("f", wanted)

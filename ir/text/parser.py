@@ -1,0 +1,370 @@
+"""Reads the text format. Errors name the file, line and column and what was expected there."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.declare import REGISTRY, OpDef
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import IRTypeError, TextError, UserError
+from graphwright.ir.graph import Graph, Value
+from graphwright.ir.lazy import torch
+from graphwright.ir.program import Program
+from graphwright.ir.text.lexer import Lexer, unquote
+from graphwright.ir.types import LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
+from graphwright.ir.verifier import verify
+from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression, torch_dtype
+
+_DTYPES = {d.value: d for d in DType}
+
+
+def parse_program(text: str, file: str = "<text>") -> Program:
+    """The program that the text states, verified. Raises `TextError` with line and column."""
+    return _Parser(Lexer(text, file)).program()
+
+
+def read_program(path: str | Path) -> Program:
+    """The program in a `.gw` file; paths of weight files in it are relative to that file."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file") from None
+    return _Parser(Lexer(text, str(path)), path.parent).program()
+
+
+def parse_type(text: str) -> Type:
+    parser = _Parser(Lexer(text))
+    result = parser.type()
+    parser.end()
+    return result
+
+
+class _Parser:
+    def __init__(self, lexer: Lexer, folder: Path | None = None) -> None:
+        self.lexer = lexer
+        self.folder = folder
+
+    # -- program
+
+    def program(self) -> Program:
+        lexer = self.lexer
+        lexer.expect("program")
+        program = Program(self.string())
+        if lexer.accept("{"):
+            program.metadata = self.attributes_body()
+        while lexer.peek.kind != "end":
+            start = lexer.peek.start
+            if lexer.accept("weight"):
+                self.weight(program)
+            elif lexer.accept("graph"):
+                graph = self.graph(program)
+                if graph.name in program.graphs:
+                    raise lexer.error(f"there are two graphs named '{graph.name}'", start)
+                program.add_graph(graph)
+            else:
+                raise lexer.error(f"expected 'weight' or 'graph', found {lexer.describe()}")
+        verify(program)
+        return program
+
+    def weight(self, program: Program) -> None:
+        start = self.lexer.peek.start
+        name = self.value_name("@")
+        self.lexer.expect(":")
+        declared = self.type()
+        self.lexer.expect("=")
+        expression = self.expression()
+        if expression.type != declared:
+            raise self.lexer.error(f"weight '{name}' is declared {declared}, its value is {expression.type}", start)
+        if name in program.weights:
+            raise self.lexer.error(f"there are two weights named '{name}'", start)
+        program.add_weight(name, expression)
+
+    def expression(self) -> WeightExpression:
+        lexer = self.lexer
+        start = lexer.peek.start
+        name = lexer.expect_kind("name", "file, data or an op")
+        lexer.expect("(")
+        if name == "file":
+            path = self.string()
+            lexer.expect(",")
+            key = self.string()
+            lexer.expect(")")
+            lexer.expect(":")
+            resolved = path if self.folder is None or Path(path).is_absolute() else str(self.folder / path)
+            return StoredFile(resolved, key, self.tensor_type())
+        if name == "data":
+            values = self.list_body("[", "]")
+            lexer.expect(")")
+            lexer.expect(":")
+            type = self.tensor_type()
+            shape = [d.evaluate({}) for d in type.shape]
+            try:
+                return StoredArray(torch.tensor(values, dtype=torch_dtype(type.dtype)).reshape(shape), type)
+            except (RuntimeError, TypeError, ValueError):
+                raise lexer.error(f"{len(values)} values do not make a {type}", start) from None
+        definition = self.definition(name, start)
+        operands: list[WeightExpression | None] = []
+        while not lexer.accept(")"):
+            operands.append(None if lexer.accept("none") else self.expression())
+            if lexer.peek.text != ")":
+                lexer.expect(",")
+        attributes = self.attributes_body() if lexer.accept("{") else {}
+        try:
+            return Applied.of(definition, tuple(operands), attributes)
+        except IRTypeError as problem:
+            raise lexer.error(str(problem), start) from None
+
+    # -- graph
+
+    def graph(self, program: Program) -> Graph:
+        lexer = self.lexer
+        graph = Graph(self.name())
+        values: dict[str, Value] = {}
+        lexer.expect("(")
+        while not lexer.accept(")"):
+            start = lexer.peek.start
+            name = self.value_name("%")
+            if name in values:
+                raise lexer.error(f"there are two inputs named '%{name}'", start)
+            lexer.expect(":")
+            values[name] = graph.add_input(name, self.type())
+            if lexer.peek.text != ")":
+                lexer.expect(",")
+        lexer.expect("{")
+        while not lexer.accept("return"):
+            self.op(program, graph, values)
+        while not lexer.accept("}"):
+            name = self.name()
+            lexer.expect("=")
+            graph.outputs[name] = self.operand(program, graph, values)
+            if lexer.peek.text != "}":
+                lexer.expect(",")
+        return graph
+
+    def op(self, program: Program, graph: Graph, values: dict[str, Value]) -> None:
+        lexer = self.lexer
+        names: list[tuple[str, int]] = []
+        while True:
+            start = lexer.peek.start
+            name = self.value_name("%")
+            if name in values or name in (n for n, _ in names):
+                raise lexer.error(f"'%{name}' is defined twice", start)
+            names.append((name, start))
+            if not lexer.accept(","):
+                break
+        lexer.expect("=")
+        start = lexer.peek.start
+        definition = self.definition(lexer.expect_kind("name", "an op"), start)
+        operands = self.operands(definition, program, graph, values)
+        attributes = self.attributes_body() if lexer.accept("{") else {}
+        lexer.expect(":")
+        declared = [self.type()]
+        while lexer.accept(","):
+            declared.append(self.type())
+        location = self.name() if lexer.accept("at") else ""
+        try:
+            op = graph.insert(definition, operands, attributes, location=location)
+        except IRTypeError as problem:
+            raise lexer.error(str(problem), start) from None
+        inferred = [v.type for v in op.results]
+        if inferred != declared:
+            written, right = (", ".join(map(str, types)) for types in (declared, inferred))
+            raise lexer.error(f"{definition.name} gives {right}, the text says {written}", start)
+        if len(names) != len(op.results):
+            raise lexer.error(f"{definition.name} has {len(op.results)} results, {len(names)} are named", names[0][1])
+        values.update((name, value) for (name, _), value in zip(names, op.results, strict=True))
+
+    def operands(
+        self, definition: OpDef, program: Program, graph: Graph, values: dict[str, Value]
+    ) -> list[Value | None]:
+        lexer = self.lexer
+        lexer.expect("(")
+        operands: list[Value | None] = []
+        while not lexer.accept(")"):
+            if lexer.peek.kind == "name":
+                start = lexer.peek.start
+                name = lexer.next().text
+                index = next((i for i, o in enumerate(definition.operands) if o.name == name), None)
+                if index is None or index < len(operands):
+                    raise lexer.error(f"{definition.name} takes no operand '{name}' here", start)
+                lexer.expect("=")
+                operands += [None] * (index - len(operands))
+            operands.append(self.operand(program, graph, values))
+            if lexer.peek.text != ")":
+                lexer.expect(",")
+        return operands
+
+    def operand(self, program: Program, graph: Graph, values: dict[str, Value]) -> Value:
+        start = self.lexer.peek.start
+        if self.lexer.peek.text.startswith("@"):
+            name = self.value_name("@")
+            if name not in program.weights:
+                raise self.lexer.error(f"there is no weight '@{name}'", start)
+            return graph.weight(program.weights[name])
+        name = self.value_name("%")
+        if name not in values:
+            raise self.lexer.error(f"'%{name}' is not defined before this line", start)
+        return values[name]
+
+    def definition(self, name: str, start: int) -> OpDef:
+        if name not in REGISTRY:
+            near = difflib.get_close_matches(name, REGISTRY, 1)
+            hint = f": did you mean '{near[0]}'?" if near else ""
+            raise self.lexer.error(f"there is no op '{name}'{hint}", start)
+        return REGISTRY[name]
+
+    # -- small parts
+
+    def end(self) -> None:
+        if self.lexer.peek.kind != "end":
+            raise self.lexer.error(f"expected the end, found {self.lexer.describe()}")
+
+    def string(self) -> str:
+        return unquote(self.lexer.expect_kind("string", "a quoted string"))
+
+    def name(self) -> str:
+        if self.lexer.peek.kind == "string":
+            return self.string()
+        return self.lexer.expect_kind("name", "a name")
+
+    def value_name(self, sigil: str) -> str:
+        token = self.lexer.peek
+        if token.kind != "value" or token.text[0] != sigil:
+            raise self.lexer.error(f"expected a {sigil}name, found {self.lexer.describe()}")
+        self.lexer.next()
+        return unquote(token.text[1:]) if token.text[1] == '"' else token.text[1:]
+
+    def attributes_body(self) -> dict[str, Attribute]:
+        attributes: dict[str, Attribute] = {}
+        while not self.lexer.accept("}"):
+            start = self.lexer.peek.start
+            name = self.lexer.expect_kind("name", "an attribute's name")
+            if name in attributes:
+                raise self.lexer.error(f"attribute '{name}' is given twice", start)
+            self.lexer.expect("=")
+            attributes[name] = self.attribute()
+            if self.lexer.peek.text != "}":
+                self.lexer.expect(",")
+        return attributes
+
+    def attribute(self) -> Attribute:
+        lexer = self.lexer
+        token = lexer.peek
+        if token.kind == "string":
+            return self.string()
+        if token.kind == "number":
+            lexer.next()
+            return float(token.text)
+        if token.text == "[":
+            return tuple(self.list_body("[", "]"))
+        if token.kind == "name" and token.text in ("true", "false", "none"):
+            lexer.next()
+            return {"true": True, "false": False, "none": None}[token.text]
+        if token.kind == "name" and token.text in _DTYPES:
+            lexer.next()
+            return _DTYPES[token.text]
+        dim = self.dim()
+        return dim if dim.constant is None else dim.constant
+
+    def list_body(self, opening: str, closing: str) -> list[Attribute]:
+        self.lexer.expect(opening)
+        items: list[Attribute] = []
+        while not self.lexer.accept(closing):
+            items.append(self.attribute())
+            if self.lexer.peek.text != closing:
+                self.lexer.expect(",")
+        return items
+
+    def dim(self) -> Dim:
+        lexer = self.lexer
+        total = Dim.of(0)
+        sign = -1 if lexer.accept("-") else 1
+        while True:
+            product = Dim.of(sign)
+            while True:
+                token = lexer.peek
+                if token.kind == "integer":
+                    product = product * int(token.text)
+                elif token.kind == "name" and "." not in token.text:
+                    product = product * Dim.of(token.text)
+                else:
+                    raise lexer.error(f"expected a value, found {lexer.describe()}")
+                lexer.next()
+                if not lexer.accept("*"):
+                    break
+            total = total + product
+            if lexer.accept("+"):
+                sign = 1
+            elif lexer.accept("-"):
+                sign = -1
+            else:
+                return total
+
+    # -- types
+
+    def type(self) -> Type:
+        lexer = self.lexer
+        token = lexer.peek
+        if token.text == "state":
+            lexer.next()
+            lexer.expect("<")
+            start = lexer.peek.start
+            layout = lexer.expect_kind("name", "a layout")
+            if layout not in LAYOUTS:
+                raise lexer.error(f"'{layout}' is no layout: write {', '.join(LAYOUTS)}", start)
+            inner = self.tensor_type()
+            lexer.expect(">")
+            return StateType(layout, inner)
+        if token.kind == "name" and token.text[0] == "q" and token.text[1:].isdigit():
+            return self.quantized_type()
+        return self.tensor_type()
+
+    def tensor_type(self) -> TensorType:
+        start = self.lexer.peek.start
+        name = self.lexer.expect_kind("name", "a type")
+        if name not in _DTYPES:
+            raise self.lexer.error(f"'{name}' is no element type", start)
+        return TensorType(_DTYPES[name], self.shape())
+
+    def shape(self) -> tuple[Dim, ...]:
+        self.lexer.expect("[")
+        dims: list[Dim] = []
+        while not self.lexer.accept("]"):
+            dims.append(self.dim())
+            if self.lexer.peek.text != "]":
+                self.lexer.expect(",")
+        return tuple(dims)
+
+    def quantized_type(self) -> QuantizedType:
+        lexer = self.lexer
+        bits = int(lexer.next().text[1:])
+        lexer.expect("<")
+        start = lexer.peek.start
+        group_text = lexer.expect_kind("name", "g and a group size, or channel")
+        group = None if group_text == "channel" else int(group_text[1:]) if group_text[1:].isdigit() else -1
+        if group is not None and (group < 1 or group_text[0] != "g"):
+            raise lexer.error(f"'{group_text}' is no group: write g128 or channel", start)
+        lexer.expect(",")
+        start = lexer.peek.start
+        symmetry = lexer.expect_kind("name", "sym or asym")
+        if symmetry not in ("sym", "asym"):
+            raise lexer.error(f"expected sym or asym, found '{symmetry}'", start)
+        options: dict[str, Attribute] = {}
+        while lexer.accept(","):
+            start = lexer.peek.start
+            name = lexer.expect_kind("name", "scale or axis")
+            lexer.expect("=")
+            options[name] = self.attribute()
+        lexer.expect(">")
+        scale, axis = options.pop("scale", DType.F32), options.pop("axis", -1)
+        if options or not isinstance(scale, DType) or not isinstance(axis, int):
+            raise lexer.error("a quantized type takes scale=DTYPE and axis=INTEGER", start)
+        return QuantizedType(bits, self.shape(), group, symmetry == "sym", scale, axis)
+
+
+__all__ = ["TextError", "parse_program", "parse_type", "read_program"]

@@ -1,0 +1,96 @@
+"""Prints programs. What it prints, the parser reads back to the same text, bit for bit.
+
+program "tiny" {context_length=128}
+
+weight @head : f32[8, 4] = file("model.safetensors", "head") : f32[8, 4]
+
+graph forward(%ids: i64[B, S]) {
+  %0 = embedding(@table, %ids) : f32[B, S, 4]  at model.embed
+  return logits=%0
+}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from graphwright.ir.attributes import Attribute, attribute_text
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.program import Program
+from graphwright.ir.weights import expression_text
+
+PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*\Z")
+
+
+def name_text(name: str) -> str:
+    """A name as text: bare where it can be, quoted otherwise."""
+    return name if PLAIN_NAME.match(name) else attribute_text(name)
+
+
+def print_program(program: Program) -> str:
+    head = f"program {attribute_text(program.name)}{_attributes(program.metadata)}\n"
+    weights = "".join(
+        f"weight @{name_text(w.name)} : {w.type} = {expression_text(w.expression)}\n" for w in program.weights.values()
+    )
+    graphs = [print_graph(graph) for graph in program.graphs.values()]
+    return "\n".join([head, *([weights] if weights else []), *graphs])
+
+
+def print_graph(graph: Graph) -> str:
+    lines, _ = _graph_lines(graph)
+    return "\n".join(lines) + "\n"
+
+
+def op_line(graph: Graph, wanted: Op) -> tuple[int, str]:
+    """The number of an op's line in the printed graph (the first line is 1), and the line."""
+    lines, numbers = _graph_lines(graph)
+    number = numbers[wanted]
+    return number, lines[number - 1].strip()
+
+
+def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
+    names: dict[Value, str] = {}
+    for value in graph.inputs:
+        names[value] = f"%{name_text(value.name or '')}"
+    for value in graph.weights:
+        names[value] = f"@{name_text(value.name or '')}"
+    count = 0
+    for op in graph:
+        for value in op.results:
+            names[value] = f"%{count}"
+            count += 1
+    inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
+    lines = [f"graph {name_text(graph.name)}({inputs}) {{"]
+    numbers: dict[Op, int] = {}
+    for op in graph:
+        lines.append(_op_text(op, names))
+        numbers[op] = len(lines)
+    returned = ", ".join(f"{name_text(n)}={names.get(v, '<undefined>')}" for n, v in graph.outputs.items())
+    lines += [f"  return {returned}", "}"]
+    return lines, numbers
+
+
+def _op_text(op: Op, names: dict[Value, str]) -> str:
+    results = ", ".join(names[v] for v in op.results)
+    parts: list[str] = []
+    for i, value in enumerate(op.operands):
+        if value is not None:
+            optional = not op.definition.variadic and op.definition.operands[i].optional
+            prefix = f"{op.definition.operands[i].name}=" if optional else ""
+            parts.append(prefix + names.get(value, "<undefined>"))
+    types = ", ".join(str(v.type) for v in op.results)
+    location = f"  at {name_text(op.location)}" if op.location else ""
+    shown = {k: v for k, v in op.attributes.items() if not _is_default(op, k)}
+    return f"  {results} = {op.name}({', '.join(parts)}){_attributes(shown)} : {types}{location}"
+
+
+def _is_default(op: Op, name: str) -> bool:
+    spec = op.definition.attributes[name]
+    return not spec.required and attribute_text(spec.default) == attribute_text(op.attributes[name])
+
+
+def _attributes(attributes: Mapping[str, Attribute]) -> str:
+    if not attributes:
+        return ""
+    return " {" + ", ".join(f"{k}={attribute_text(v)}" for k, v in attributes.items()) + "}"

@@ -1,0 +1,184 @@
+"""Types of values: tensors, quantized tensors and states. Each prints as the text format reads it.
+
+f32[B, S, 64]                      a tensor
+q4<g128, asym>[4096, 4096]         a quantized weight: 4 bits, groups of 128 along the last axis, with zero points
+state<contiguous f32[B, 4, C, 64]> a KV cache: a buffer that outlives one run and is updated in place
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from graphwright.ir.dims import Dim, product
+
+
+class DType(Enum):
+    """Element types. The value is the name in text."""
+
+    BOOL = "bool"
+    I2 = "i2"
+    U2 = "u2"
+    I3 = "i3"
+    U3 = "u3"
+    I4 = "i4"
+    U4 = "u4"
+    I8 = "i8"
+    U8 = "u8"
+    I16 = "i16"
+    I32 = "i32"
+    I64 = "i64"
+    F4E2M1 = "f4e2m1"
+    F8E4M3 = "f8e4m3"
+    F8E5M2 = "f8e5m2"
+    F8E8M0 = "f8e8m0"
+    F16 = "f16"
+    BF16 = "bf16"
+    F32 = "f32"
+    F64 = "f64"
+
+    # Enum's own __hash__ is Python code; types are hashed often enough for that to show.
+    __hash__ = object.__hash__
+
+    @property
+    def bits(self) -> int:
+        return _BITS[self]
+
+    @property
+    def is_float(self) -> bool:
+        return self.value[0] in "fb" and self is not DType.BOOL
+
+    @property
+    def is_integer(self) -> bool:
+        return self.value[0] in "iu"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_BITS = {d: 8 if d is DType.BOOL else int("".join(c for c in d.value.split("e")[0] if c.isdigit())) for d in DType}
+
+
+def _shape_text(shape: tuple[Dim, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A dense tensor: element type and shape."""
+
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def elements(self) -> Dim:
+        return product(self.shape)
+
+    @property
+    def bits(self) -> Dim:
+        return self.elements * self.dtype.bits
+
+    def with_shape(self, *shape: Dim | int) -> TensorType:
+        return TensorType(self.dtype, tuple(Dim.of(d) for d in shape))
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        return self if dtype is self.dtype else TensorType(dtype, self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{_shape_text(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedType:
+    """A weight stored in few bits with a scale (and, if asymmetric, a zero point) per group of elements along `axis`.
+
+    `group` None means one group for the whole axis (per channel). The scale of a group multiplies its integers:
+    `value = (stored - zero_point) * scale`.
+    """
+
+    bits_per_element: int
+    shape: tuple[Dim, ...]
+    group: int | None
+    symmetric: bool
+    scale_dtype: DType = DType.F32
+    axis: int = -1
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def elements(self) -> Dim:
+        return product(self.shape)
+
+    @property
+    def groups(self) -> Dim:
+        """How many scales there are; a last group that is cut short counts whole."""
+        length = self.shape[self.axis]
+        rest = product(d for i, d in enumerate(self.shape) if i != self.axis % self.rank)
+        if self.group is None:
+            return rest
+        if length.constant is None:
+            raise ValueError(f"{self}: the grouped axis must have a fixed length")
+        return rest * (-(-length.constant // self.group))
+
+    @property
+    def bits(self) -> Dim:
+        zero_points = 0 if self.symmetric else self.bits_per_element
+        return self.elements * self.bits_per_element + self.groups * (self.scale_dtype.bits + zero_points)
+
+    def __str__(self) -> str:
+        parts = ["channel" if self.group is None else f"g{self.group}", "sym" if self.symmetric else "asym"]
+        if self.scale_dtype is not DType.F32:
+            parts.append(f"scale={self.scale_dtype}")
+        if self.axis != -1:
+            parts.append(f"axis={self.axis}")
+        return f"q{self.bits_per_element}<{', '.join(parts)}>{_shape_text(self.shape)}"
+
+
+Layout = Literal["contiguous", "ring", "paged"]
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "ring", "paged")
+
+
+@dataclass(frozen=True, slots=True)
+class StateType:
+    """A buffer that outlives a run: a KV cache of `tensor`'s shape, laid out as named."""
+
+    layout: Layout
+    tensor: TensorType
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        return self.tensor.shape
+
+    @property
+    def rank(self) -> int:
+        return self.tensor.rank
+
+    @property
+    def elements(self) -> Dim:
+        return self.tensor.elements
+
+    @property
+    def bits(self) -> Dim:
+        return self.tensor.bits
+
+    def __str__(self) -> str:
+        return f"state<{self.layout} {self.tensor}>"
+
+
+Type = TensorType | QuantizedType | StateType
+
+
+def tensor(dtype: DType | str, *shape: Dim | int | str) -> TensorType:
+    """`tensor("f32", "B", "S", 64)` is `f32[B, S, 64]`."""
+    return TensorType(DType(dtype) if isinstance(dtype, str) else dtype, tuple(Dim.of(d) for d in shape))
