@@ -31,7 +31,11 @@ def normalize(value: Any, annotation: Any) -> Attribute:
                 return value
         for option in options:
             if option is not type(None):
-                return normalize(value, option)
+                try:
+                    return normalize(value, option)
+                except TypeError:
+                    continue
+        raise TypeError(" or ".join("none" if o is type(None) else o.__name__ for o in options))
     if annotation is Dim and isinstance(value, (Dim, int)) and not isinstance(value, bool):
         return Dim.of(value)
     if annotation is int and isinstance(value, Dim) and value.constant is not None:
@@ -70,7 +74,8 @@ def attribute_text(value: Attribute) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else "nan" if value != value else "inf" if value > 0 else "-inf"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+        return f'"{escaped}"'
     if isinstance(value, tuple):
         return f"[{', '.join(map(attribute_text, value))}]"
     return str(value)

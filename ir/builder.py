@@ -14,7 +14,7 @@ from graphwright.ir.types import DType
 class Builder:
     """Inserts ops before `before` (or at the end), all with one location.
 
-    Small integer or float operands are constants of the dtype of the op's first value, as in `build(ops.mul, x, 2.0)`.
+    Small integer or float operands are constants of the dtype of the op's last value: `build(ops.mul, x, 2.0)`.
     """
 
     __slots__ = ("before", "graph", "location")
@@ -30,7 +30,7 @@ class Builder:
 
     def op(self, definition: OpDef, *operands: Value | float | None, **attributes: Any) -> Op:
         """A new op, for those with several results."""
-        dtype = next((v.tensor.dtype for v in operands if isinstance(v, Value)), DType.F32)
+        dtype = next((v.tensor.dtype for v in reversed(operands) if isinstance(v, Value)), DType.F32)
         values = [self.constant(v, dtype) if isinstance(v, (int, float)) else v for v in operands]
         return self.graph.insert(definition, values, attributes, before=self.before, location=self.location)
 

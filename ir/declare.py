@@ -20,15 +20,15 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphwright.ir.attributes import Attribute, attribute_text, normalize
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.errors import IRTypeError
-from graphwright.ir.types import Type
+from graphwright.ir.types import QuantizedType, StateType, TensorType, Type
 
 if TYPE_CHECKING:
-    from graphwright.ir.graph import Op, Value
+    from graphwright.ir.graph import Op
     from graphwright.ir.rewriting.pattern import Pattern
 
 AxisFlow = tuple[tuple["int | None", ...], ...]
@@ -37,12 +37,21 @@ element, or None where the op mixes the elements of that axis or picks among the
 
 REGISTRY: dict[str, OpDef] = {}
 
+T = TypeVar("T")
+TypeRule = Callable[..., "Type | tuple[Type, ...]"]
+_KINDS: dict[type, str] = {TensorType: "a tensor", QuantizedType: "a quantized weight", StateType: "a state"}
+
 
 @dataclass(frozen=True)
 class Operand:
     name: str
     optional: bool
     variadic: bool
+    kinds: tuple[type, ...]
+    """The kinds of type that it may have, as its annotation names them."""
+
+    def fits(self, type: Type | None) -> bool:
+        return self.optional if type is None else isinstance(type, self.kinds)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class AttributeSpec:
 class OpDef:
     """The declaration of an op. Ops in a graph point to it."""
 
-    def __init__(self, name: str, rule: Callable[..., Any], *, commutative: bool, view: bool) -> None:
+    def __init__(self, name: str, rule: TypeRule, *, commutative: bool, view: bool) -> None:
         self.name = name
         self.rule = rule
         self.commutative = commutative
@@ -73,7 +82,9 @@ class OpDef:
                 attributes.append(AttributeSpec(parameter.name, hints[parameter.name], default, required))
             else:
                 variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
-                operands.append(Operand(parameter.name, parameter.default is None, variadic))
+                hint = hints[parameter.name]
+                kinds = tuple(k for k in typing.get_args(hint) or (hint,) if k is not type(None))
+                operands.append(Operand(parameter.name, parameter.default is None, variadic, kinds))
         self.operands = tuple(operands)
         self.attributes = {a.name: a for a in attributes}
         self.variadic = any(o.variadic for o in operands)
@@ -94,7 +105,7 @@ class OpDef:
         return function
 
     def cost(self, function: Callable[[Op], Cost]) -> Callable[[Op], Cost]:
-        """FLOPs and bytes; without it an op costs one FLOP an element and reads and writes its operands and results once."""
+        """FLOPs and bytes; without it one FLOP an element, and operands and results are read and written once."""
         self._cost = function
         return function
 
@@ -107,7 +118,7 @@ class OpDef:
         raise KeyError(f"{self.name} has no operand {name}")
 
     def complete(self, given: Mapping[str, Attribute], location: str = "") -> dict[str, Attribute]:
-        """All attributes, of their declared kinds and in declared order; raises `IRTypeError` on a stray or missing one."""
+        """All attributes, of their declared kinds and in declared order. A stray or missing one raises `IRTypeError`."""
         complete: dict[str, Attribute] = {}
         for name, spec in self.attributes.items():
             if name not in given:
@@ -125,7 +136,7 @@ class OpDef:
                 raise self.error(f"there is no attribute '{name}'", location)
         return complete
 
-    def pad(self, operands: Iterable[Value | None], location: str = "") -> list[Value | None]:
+    def pad(self, operands: Iterable[T | None], location: str = "") -> list[T | None]:
         """The operands with None for each optional one left out at the end; raises `IRTypeError` on a wrong number."""
         padded = list(operands)
         if self.variadic:
@@ -143,10 +154,15 @@ class OpDef:
     ) -> tuple[Type, ...]:
         """The result types. Raises `IRTypeError`, naming the op and its module path, if the operands do not fit."""
         types = tuple(types)
+        for i, type in enumerate(types):
+            operand = self.operands[0 if self.variadic else i]
+            if not operand.fits(type):
+                wanted = " or ".join(_KINDS[kind] for kind in operand.kinds)
+                raise self.error(f"operand '{operand.name}' is {type}, expected {wanted}", location)
         try:
             result = self.rule(*types, **attributes)
         except IRTypeError as problem:
-            listed = ", ".join(map(str, types))
+            listed = ", ".join("none" if t is None else str(t) for t in types)
             raise self.error(f"{problem} (operands: {listed})", location) from None
         return result if isinstance(result, tuple) else (result,)
 
@@ -168,6 +184,10 @@ class OpDef:
             return tuple((None,) * v.type.rank for v in op.inputs)
         return self._flow(op)
 
+    def flows_by(self, function: Callable[[Op], AxisFlow]) -> bool:
+        """Whether the axes flow as this function says."""
+        return self._flow is function
+
     def price(self, op: Op) -> Cost:
         return self._cost(op) if self._cost is not None else default_cost(op)
 
@@ -183,10 +203,10 @@ class OpDef:
         return f"<op {self.name}>"
 
 
-def op(name: str, *, commutative: bool = False, view: bool = False) -> Callable[[Callable[..., Any]], OpDef]:
+def op(name: str, *, commutative: bool = False, view: bool = False) -> Callable[[TypeRule], OpDef]:
     """Declares an op by its type rule; see this module's docstring."""
 
-    def declare(rule: Callable[..., Any]) -> OpDef:
+    def declare(rule: TypeRule) -> OpDef:
         assert name not in REGISTRY, f"{name} is declared twice"
         REGISTRY[name] = OpDef(name, rule, commutative=commutative, view=view)
         return REGISTRY[name]

@@ -79,22 +79,21 @@ class Dim:
         return Dim.of(other) - self
 
     def exact_div(self, divisor: Dim | int) -> Dim | None:
-        """The quotient if the division leaves no remainder for every value of the symbols, else None."""
+        """The polynomial that times `divisor` gives this one, or None if there is none (`S*S+S` by 2 has none)."""
         divisor = Dim.of(divisor)
-        if len(divisor.terms) != 1:
-            return Dim.of(1) if self is divisor and divisor.terms else None
-        (monomial, coefficient), *_ = divisor.terms
-        quotient: dict[Monomial, int] = {}
-        for term, c in self.terms:
-            rest = list(term)
-            for symbol in monomial:
-                if symbol not in rest:
-                    return None
-                rest.remove(symbol)
-            if c % coefficient:
+        if not divisor.terms:
+            return None
+        # Long division: terms are kept in graded order, so each step cancels the leading term of what remains.
+        leading, coefficient = divisor.terms[0]
+        quotient, rest = _SMALL[0], self
+        while rest.terms:
+            term, c = rest.terms[0]
+            monomial = _without(term, leading)
+            if monomial is None or c % coefficient:
                 return None
-            quotient[tuple(rest)] = c // coefficient
-        return Dim._make(quotient)
+            step = Dim._make({monomial: c // coefficient})
+            quotient, rest = quotient + step, rest - step * divisor
+        return quotient
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -138,6 +137,16 @@ class Dim:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return parse_dim, (str(self),)
+
+
+def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
+    """The monomial divided by factors that it contains, else None."""
+    rest = list(monomial)
+    for symbol in factors:
+        if symbol not in rest:
+            return None
+        rest.remove(symbol)
+    return tuple(rest)
 
 
 _TERM = re.compile(r"\s*([+-]?)\s*((?:\d+|[A-Za-z_]\w*)(?:\s*\*\s*(?:\d+|[A-Za-z_]\w*))*)")

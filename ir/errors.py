@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Base of every error of the compiler that a user can cause and mend. The command line prints it and exits with 2."""
+    """Base of every error of the compiler that a user can cause and mend. The command line prints it and exits 2."""
 
 
 class IRTypeError(UserError):

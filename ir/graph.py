@@ -108,21 +108,26 @@ class Graph:
     # -- reading
 
     def __iter__(self) -> Iterator[Op]:
-        """Ops in order. The current op may be erased, and ops may be inserted, while iterating."""
+        """Ops in order. While iterating, any op may be erased and ops may be inserted."""
         op = self._first
         while op is not None:
-            following = op._next
             yield op
-            op = op._next if not op.erased else following
+            # An erased op still points to where it stood.
+            op = op._next
+            while op is not None and op.erased:
+                op = op._next
 
     def __len__(self) -> int:
         return self._count
 
     def backwards(self) -> Iterator[Op]:
+        """Ops from the last to the first, under the same freedom."""
         op = self._last
         while op is not None:
             yield op
             op = op._previous
+            while op is not None and op.erased:
+                op = op._previous
 
     @property
     def weights(self) -> list[Value]:
@@ -169,7 +174,7 @@ class Graph:
         before: Op | None = None,
         location: str = "",
     ) -> Op:
-        """Adds an op (at the end, or before another) and infers its result types; raises `IRTypeError` if it is ill-typed."""
+        """Adds an op (at the end, or before another) and infers its result types; an ill-typed one raises `IRTypeError`."""
         op = Op(definition, definition.complete(attributes, location), location)
         op.operands = definition.pad(operands, location)
         op.results = [Value(t, op, i) for i, t in enumerate(definition.infer_op(op))]
@@ -196,6 +201,8 @@ class Graph:
 
     def replace(self, old: Value, new: Value) -> None:
         """Every use of `old`, outputs included, becomes a use of `new`."""
+        if old is new:
+            return
         for op, i in old.uses:
             op.operands[i] = new
             new.uses[op, i] = None
@@ -214,7 +221,7 @@ class Graph:
 
     def erase(self, op: Op) -> None:
         """Removes an op whose results nobody uses."""
-        assert not any(v.uses for v in op.results), f"{op} is still used"
+        assert self.is_dead(op), f"{op} is still used"
         for i, value in enumerate(op.operands):
             if value is not None:
                 value.uses.pop((op, i), None)

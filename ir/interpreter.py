@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.ir.attributes import Attribute, evaluate
 from graphwright.ir.declare import OpDef
-from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
@@ -33,7 +32,7 @@ def apply_reference(
     bindings: Mapping[str, int],
     precision: Precision = "reference",
 ) -> list[Tensor]:
-    """One op's results by its reference. `types` are the declared result types; `bindings` gives symbols their values."""
+    """One op's results by its reference. `types` are the declared result types; `bindings` gives symbols values."""
     settled = {name: evaluate(value, bindings) for name, value in attributes.items()}
     if precision == "float64":
         settled = {n: DType.F64 if isinstance(v, DType) and v.is_float else v for n, v in settled.items()}
@@ -92,13 +91,12 @@ class Interpreter:
         """The named values; only the ops that they need are run."""
         bindings = bind_symbols(graph, inputs)
         environment: dict[Value, Tensor] = {v: inputs[v.name] for v in graph.inputs if v.name is not None}
-        return self.run_cone(graph, environment, wanted, bindings)
+        return self.run_cone(environment, wanted, bindings)
 
     def run_cone(
-        self, graph: Graph, known: Mapping[Value, Tensor], wanted: Sequence[Value], bindings: Mapping[str, int | Dim]
+        self, known: Mapping[Value, Tensor], wanted: Sequence[Value], bindings: Mapping[str, int]
     ) -> list[Tensor]:
-        """The wanted values computed from known ones, which need not be inputs; `bindings` gives every symbol a value."""
-        numbers = {name: value for name, value in bindings.items() if isinstance(value, int)}
+        """The wanted values computed from known ones, which need not be inputs; `bindings` gives symbols values."""
         environment = {v: self._settle(t) for v, t in known.items()}
         ops = cone(wanted, environment.keys())
         last: dict[Value, Op] = {v: op for op in ops for v in op.inputs}
@@ -107,7 +105,7 @@ class Interpreter:
             for op in ops:
                 operands = [None if v is None else self._read(v, environment) for v in op.operands]
                 types = [v.type for v in op.results]
-                results = apply_reference(op.definition, operands, op.attributes, types, numbers, self.precision)
+                results = apply_reference(op.definition, operands, op.attributes, types, bindings, self.precision)
                 environment.update(zip(op.results, results, strict=True))
                 for value in op.inputs:
                     if last[value] is op and value not in kept:

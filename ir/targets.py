@@ -33,7 +33,9 @@ class Target:
 
     name: str
     rows: tuple[Capability, ...]
-    _index: dict[OpDef, list[Capability]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _index: dict[OpDef, list[Capability]] = field(
+        init=False, repr=False, compare=False, default_factory=dict[OpDef, list[Capability]]
+    )
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from graphwright.ir.attributes import Attribute, attribute_text
+from pydantic import BaseModel, NonNegativeInt
+
+from graphwright.ir.attributes import Attribute, Scalar, attribute_text
 from graphwright.ir.declare import OpDef
 from graphwright.ir.errors import WeightError
 from graphwright.ir.lazy import torch
@@ -47,9 +49,9 @@ class StoredFile:
     type: TensorType
 
     def evaluate(self) -> Tensor:
-        if self.key not in safetensors_index(self.path):
+        stored = safetensors_index(self.path).get(self.key)
+        if stored is None:
             raise WeightError(f"{self.path}: there is no tensor '{self.key}'")
-        stored = safetensors_index(self.path)[self.key]
         if stored != self.type:
             raise WeightError(f"{self.path}: tensor '{self.key}' is {stored}, the graph expects {self.type}")
         return _open(self.path).get_tensor(self.key)
@@ -72,20 +74,29 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Applied:
-    """An op applied to stored arrays: a transform that waits."""
+    """An op applied to stored arrays: a transform that waits. Absent optional operands are None."""
 
     definition: OpDef
     operands: tuple[WeightExpression | None, ...]
-    attributes: tuple[tuple[str, Attribute], ...]
+    attributes: tuple[tuple[str, Attribute], ...] = field(compare=False)
     type: Type = field(compare=False)
+    attribute_text: str = field(init=False, repr=False)
+    """Stands for the attributes in comparisons: `==` takes -0.0 for 0.0 and NaN for different from itself."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attribute_text", ", ".join(f"{k}={attribute_text(v)}" for k, v in self.attributes))
 
     @classmethod
     def of(
         cls, definition: OpDef, operands: tuple[WeightExpression | None, ...], attributes: Mapping[str, Attribute]
     ) -> Applied:
+        """Raises `IRTypeError` if the op does not fit its operands, or has several results."""
         complete = definition.complete(attributes)
-        (result,) = definition.infer([None if e is None else e.type for e in operands], complete)
-        return cls(definition, operands, tuple(complete.items()), result)
+        padded = tuple(definition.pad(operands))
+        results = definition.infer([None if e is None else e.type for e in padded], complete)
+        if len(results) != 1:
+            raise definition.error(f"it has {len(results)} results, a weight is one", "")
+        return cls(definition, padded, tuple(complete.items()), results[0])
 
     def evaluate(self) -> Tensor:
         from graphwright.ir.interpreter import apply_reference
@@ -115,8 +126,9 @@ class Weight:
         value = self.expression.evaluate()
         if isinstance(self.type, TensorType):
             shape = tuple(d.constant for d in self.type.shape)
-            if tuple(value.shape) != shape:
-                raise WeightError(f"weight '{self.name}' has shape {tuple(value.shape)}, declared {self.type}")
+            if tuple(value.shape) != shape or value.dtype is not torch_dtype(self.type.dtype):
+                found = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+                raise WeightError(f"weight '{self.name}' is {found}, declared {self.type}")
         return value
 
     def __repr__(self) -> str:
@@ -139,11 +151,11 @@ def dtype_of(array: Tensor) -> DType:
 
 
 def torch_dtype(dtype: DType) -> Any:
-    """The torch dtype of an element type. Types that torch lacks are held in the next wider integer."""
-    name = next((name for name, ours in _TORCH_NAMES.items() if ours == dtype.value), None)
+    """The torch dtype of an element type. Integers that torch lacks are held in the next wider one."""
+    name = _NAMES_IN_TORCH.get(dtype)
     if name is None:
-        name = "torch.uint8" if dtype.value[0] == "u" else "torch.int8"
-    return getattr(torch, name.removeprefix("torch."))
+        raise WeightError(f"torch has no element type for {dtype}")
+    return getattr(torch, name)
 
 
 _TORCH_NAMES = {
@@ -159,7 +171,18 @@ _TORCH_NAMES = {
     "torch.float64": "f64",
     "torch.float8_e4m3fn": "f8e4m3",
     "torch.float8_e5m2": "f8e5m2",
+    "torch.float8_e8m0fnu": "f8e8m0",
 }
+_NARROW_INTEGERS = {d: "uint8" if d.value[0] == "u" else "int8" for d in DType if d.is_integer and d.bits < 8}
+_NAMES_IN_TORCH = {DType(ours): name.removeprefix("torch.") for name, ours in _TORCH_NAMES.items()} | _NARROW_INTEGERS
+
+
+class _Entry(BaseModel):
+    """One tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[NonNegativeInt]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
 
 
 @lru_cache(maxsize=64)
@@ -168,19 +191,28 @@ def safetensors_index(path: str) -> dict[str, TensorType]:
     file = Path(path)
     if not file.is_file():
         raise WeightError(f"{path}: the file is missing")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        length = int.from_bytes(head, "little")
-        if len(head) < 8 or length > size - 8:
-            raise WeightError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
-        try:
-            header = json.loads(stream.read(length))
-            entries = {k: v for k, v in header.items() if k != "__metadata__"}
-            end = max((v["data_offsets"][1] for v in entries.values()), default=0)
-            index = {k: tensor(SAFETENSORS_DTYPES[v["dtype"]], *v["shape"]) for k, v in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise WeightError(f"{path}: the safetensors header is damaged ({problem!r})") from None
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > size - 8:
+                raise WeightError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
+            header = stream.read(length)
+    except OSError as problem:
+        raise WeightError(f"{path}: cannot be read ({problem.strerror})") from None
+    try:
+        entries = {k: _Entry.model_validate(v) for k, v in json.loads(header).items() if k != "__metadata__"}
+    except (ValueError, AttributeError, RecursionError):
+        raise WeightError(f"{path}: the safetensors header is damaged") from None
+    index: dict[str, TensorType] = {}
+    for name, entry in entries.items():
+        if entry.dtype not in SAFETENSORS_DTYPES:
+            raise WeightError(f"{path}: tensor '{name}' has the element type {entry.dtype}, which is not supported")
+        index[name] = tensor(SAFETENSORS_DTYPES[entry.dtype], *entry.shape)
+        begin, end = entry.data_offsets
+        if index[name].bits != 8 * (end - begin):
+            raise WeightError(f"{path}: tensor '{name}' is {index[name]}, but {end - begin} bytes are kept for it")
+    end = max((entry.data_offsets[1] for entry in entries.values()), default=0)
     if 8 + length + end != size:
         raise WeightError(
             f"{path}: the header promises {8 + length + end} bytes, the file has {size}: it is cut short or damaged"
@@ -190,18 +222,21 @@ def safetensors_index(path: str) -> dict[str, TensorType]:
 
 @lru_cache(maxsize=64)
 def _open(path: str) -> Any:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    return safe_open(path, framework="pt", device="cpu")  # pyright: ignore[reportUnknownVariableType] - untyped library
+    try:
+        return safe_open(path, framework="pt", device="cpu")  # pyright: ignore[reportUnknownVariableType] - untyped
+    except (SafetensorError, OSError) as problem:
+        raise WeightError(f"{path}: cannot be read ({problem})") from None
 
 
 def expression_text(expression: WeightExpression) -> str:
-    """The expression as the text format writes it; an array in memory is spelt out, so only small ones should be left."""
+    """The expression as the text format writes it. An array in memory is spelt out: only small ones should be left."""
     if isinstance(expression, StoredFile):
         return f"file({attribute_text(expression.path)}, {attribute_text(expression.key)}) : {expression.type}"
     if isinstance(expression, StoredArray):
-        values = ", ".join(attribute_text(v) for v in expression.array.flatten().tolist())
-        return f"data([{values}]) : {expression.type}"
+        values = cast("list[Scalar]", expression.array.flatten().tolist())  # pyright: ignore[reportUnknownMemberType] - untyped library
+        return f"data([{', '.join(map(attribute_text, values))}]) : {expression.type}"
     operands = ", ".join("none" if e is None else expression_text(e) for e in expression.operands)
-    listed = ", ".join(f"{k}={attribute_text(v)}" for k, v in expression.attributes)
-    return f"{expression.definition.name}({operands})" + (f" {{{listed}}}" if listed else "")
+    attributes = expression.attribute_text
+    return f"{expression.definition.name}({operands})" + (f" {{{attributes}}}" if attributes else "")

@@ -1,0 +1,18 @@
+"""The passes: one idea a file, a manager that checks them, and pipelines that name them in order."""
+
+from graphwright.passes.base import REGISTRY, Pass
+from graphwright.passes.manager import PassRecord, Report, difference, run_passes
+from graphwright.passes.pipelines import PIPELINES
+from graphwright.passes.spelling import named_pipeline, parse_passes
+
+__all__ = [
+    "PIPELINES",
+    "REGISTRY",
+    "Pass",
+    "PassRecord",
+    "Report",
+    "difference",
+    "named_pipeline",
+    "parse_passes",
+    "run_passes",
+]

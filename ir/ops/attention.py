@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Literal
 from graphwright.ir.cost import Cost, bits, default_cost
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
-from graphwright.ir.errors import IRTypeError
+from graphwright.ir.errors import IRTypeError, UserError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import ONE, broadcast, require_equal, require_float, require_rank, same_dtype
+from graphwright.ir.ops.rules import (
+    ONE,
+    broadcast,
+    require_equal,
+    require_float,
+    require_indices,
+    require_rank,
+    same_dtype,
+)
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
@@ -20,9 +28,7 @@ Mask = Literal["full", "causal", "sliding", "chunked", "prefix"]
 
 
 def _require_positions(name: str, positions: TensorType, batch: Dim, length: Dim) -> None:
-    require_rank(name, positions, 2)
-    if positions.dtype is not DType.I64:
-        raise IRTypeError(f"{name} must be i64, it is {positions}")
+    require_indices(name, positions, 2)
     if positions.shape[0] is not batch and positions.shape[0] is not ONE:
         raise IRTypeError(f"{name} {positions} has another batch than {batch}")
     require_equal(f"length of {name} and of the sequence", positions.shape[1], length)
@@ -65,9 +71,13 @@ def attention(
     require_equal("heads of k and of v", key.shape[1], value.shape[1])
     require_equal("length of k and of v", key.shape[2], value.shape[2])
     require_equal("batch of q and of k", q.shape[0], key.shape[0])
+    require_equal("batch of k and of v", key.shape[0], value.shape[0])
     if q.shape[1].exact_div(key.shape[1]) is None:
         raise IRTypeError(f"{q.shape[1]} query heads do not divide over {key.shape[1]} key heads")
     _require_positions("positions", positions, q.shape[0], q.shape[2])
+    if key_length is not None:
+        require_indices("key_length", key_length, 1)
+        require_equal("batch of q and key_length", q.shape[0], key_length.shape[0])
     if bias is not None:
         whole = (q.shape[0], q.shape[1], q.shape[2], key.shape[2])
         if broadcast(bias.shape, whole) != whole:
@@ -76,6 +86,7 @@ def attention(
             same_dtype(q, bias)
     if sinks is not None:
         require_rank("sinks", sinks, 1)
+        require_float("sinks", sinks)
         require_equal("sinks and query heads", sinks.shape[0], q.shape[1])
     if (mask in ("sliding", "chunked", "prefix")) != (window > 0):
         raise IRTypeError(f"mask '{mask}' with a window of {window}")
@@ -129,10 +140,16 @@ def _(
     if sinks is not None:
         column = sinks.reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1).to(scores.dtype)
         scores = torch.cat([scores, column], -1)
-    weights = scores.softmax(-1).nan_to_num(0.0)
-    # An unseen key weighs nothing, whatever garbage a cache holds there.
+    nothing = (scores == float("-inf")).all(-1, keepdim=True)
+    weights = scores.softmax(-1).masked_fill(nothing, 0.0)[..., : k.shape[2]]
     values = v.repeat_interleave(group, 1)
-    return weights[..., : k.shape[2]] @ torch.where(values.isfinite(), values, 0.0)
+    finite = values.isfinite()
+    result = weights @ values.masked_fill(~finite, 0.0)
+    if finite.all():
+        return result
+    # An unseen key weighs nothing, whatever garbage a cache holds there; a seen one must not hide it.
+    broken = (weights > 0).to(q.dtype) @ (~finite).to(q.dtype) > 0
+    return result.masked_fill(broken, float("nan"))
 
 
 @attention.axes
@@ -222,7 +239,7 @@ def kv_append(cache: StateType, new: TensorType, past_length: TensorType) -> Sta
     same_dtype(cache.tensor, new)
     for axis in (0, 1, 3):
         require_equal(f"axis {axis} of cache and new", cache.shape[axis], new.shape[axis])
-    require_rank("past_length", past_length, 1)
+    require_indices("past_length", past_length, 1)
     require_equal("batch of cache and past_length", cache.shape[0], past_length.shape[0])
     return cache
 
@@ -230,6 +247,8 @@ def kv_append(cache: StateType, new: TensorType, past_length: TensorType) -> Sta
 @kv_append.reference
 def _(cache: Tensor, new: Tensor, past_length: Tensor) -> Tensor:
     positions = past_length[:, None] + torch.arange(new.shape[2])
+    if positions.numel() and (positions.min() < 0 or positions.max() >= cache.shape[2]):
+        raise UserError(f"a cache of {cache.shape[2]} positions cannot take position {int(positions.max())}")
     index = positions[:, None, :, None].expand(new.shape)
     return cache.scatter(2, index, new)
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from graphwright.ir.declare import OpDef, op
-from graphwright.ir.errors import IRTypeError
+from graphwright.ir.declare import OpDef, TypeRule, op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import aligned_right, broadcast, require_float, same_dtype
+from graphwright.ir.ops.rules import aligned_right, broadcast, require_bool, require_float, require_number, same_dtype
 from graphwright.ir.types import DType, TensorType
+from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Unary = Callable[[Tensor], Tensor]
+    Binary = Callable[[Tensor, Tensor], Tensor]
 
-def _binary(name: str, doc: str, function: Callable[..., Any], *, commutative: bool = False) -> OpDef:
+Requirement = Callable[[str, TensorType], None]
+
+
+def _anything(name: str, type: TensorType) -> None:
+    pass
+
+
+def _binary(
+    name: str, doc: str, function: Binary, *, commutative: bool = False, require: Requirement = require_number
+) -> OpDef:
     def rule(x: TensorType, y: TensorType) -> TensorType:
+        require("x", x)
         same_dtype(x, y)
         return TensorType(x.dtype, broadcast(x.shape, y.shape))
 
     return _declare(name, doc, rule, function, commutative)
 
 
-def _comparison(name: str, doc: str, function: Callable[..., Any], *, commutative: bool = False) -> OpDef:
+def _comparison(name: str, doc: str, function: Binary, *, commutative: bool = False) -> OpDef:
     def rule(x: TensorType, y: TensorType) -> TensorType:
         same_dtype(x, y)
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
@@ -31,16 +43,15 @@ def _comparison(name: str, doc: str, function: Callable[..., Any], *, commutativ
     return _declare(name, doc, rule, function, commutative)
 
 
-def _unary(name: str, doc: str, function: Callable[..., Any], *, float_only: bool = True) -> OpDef:
+def _unary(name: str, doc: str, function: Unary, *, require: Requirement = require_float) -> OpDef:
     def rule(x: TensorType) -> TensorType:
-        if float_only:
-            require_float("x", x)
+        require("x", x)
         return x
 
     return _declare(name, doc, rule, function, False)
 
 
-def _declare(name: str, doc: str, rule: Callable[..., Any], function: Callable[..., Any], commutative: bool) -> OpDef:
+def _declare(name: str, doc: str, rule: TypeRule, function: Unary | Binary, commutative: bool) -> OpDef:
     rule.__doc__ = doc
     definition = op(name, commutative=commutative)(rule)
     definition.reference(function)
@@ -48,9 +59,9 @@ def _declare(name: str, doc: str, rule: Callable[..., Any], function: Callable[.
     return definition
 
 
-add = _binary("add", "x + y.", lambda x, y: x | y if x.dtype is torch.bool else x + y, commutative=True)
+add = _binary("add", "x + y; of bools, or.", lambda x, y: x + y, commutative=True, require=_anything)
 sub = _binary("sub", "x - y.", lambda x, y: x - y)
-mul = _binary("mul", "x * y.", lambda x, y: x * y, commutative=True)
+mul = _binary("mul", "x * y; of bools, and.", lambda x, y: x * y, commutative=True, require=_anything)
 div = _binary(
     "div",
     "x / y; integers divide rounding down.",
@@ -58,10 +69,14 @@ div = _binary(
 )
 remainder = _binary("remainder", "x modulo y, with the sign of y.", lambda x, y: torch.remainder(x, y))
 pow = _binary("pow", "x to the power y.", lambda x, y: torch.pow(x, y))
-maximum = _binary("maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True)
-minimum = _binary("minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True)
-logical_and = _binary("logical_and", "x and y, both bool.", lambda x, y: x & y, commutative=True)
-logical_or = _binary("logical_or", "x or y, both bool.", lambda x, y: x | y, commutative=True)
+maximum = _binary(
+    "maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True, require=_anything
+)
+minimum = _binary(
+    "minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True, require=_anything
+)
+logical_and = _binary("logical_and", "x and y, both bool.", lambda x, y: x & y, commutative=True, require=require_bool)
+logical_or = _binary("logical_or", "x or y, both bool.", lambda x, y: x | y, commutative=True, require=require_bool)
 
 lt = _comparison("lt", "x < y.", lambda x, y: x < y)
 le = _comparison("le", "x <= y.", lambda x, y: x <= y)
@@ -70,9 +85,9 @@ ge = _comparison("ge", "x >= y.", lambda x, y: x >= y)
 eq = _comparison("eq", "x == y.", lambda x, y: x == y, commutative=True)
 ne = _comparison("ne", "x != y.", lambda x, y: x != y, commutative=True)
 
-neg = _unary("neg", "-x.", lambda x: -x, float_only=False)
-abs = _unary("abs", "The absolute value.", lambda x: x.abs(), float_only=False)
-logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, float_only=False)
+neg = _unary("neg", "-x.", lambda x: -x, require=require_number)
+abs = _unary("abs", "The absolute value.", lambda x: x.abs(), require=require_number)
+logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, require=require_bool)
 exp = _unary("exp", "e to the x.", lambda x: x.exp())
 log = _unary("log", "The natural logarithm.", lambda x: x.log())
 sqrt = _unary("sqrt", "The square root.", lambda x: x.sqrt())
@@ -94,8 +109,6 @@ def cast(x: TensorType, *, dtype: DType) -> TensorType:
 
 @cast.reference
 def _(x: Tensor, *, dtype: DType) -> Tensor:
-    from graphwright.ir.weights import torch_dtype
-
     return x.to(torch_dtype(dtype))
 
 
@@ -105,8 +118,7 @@ cast.axes(aligned_right)
 @op("where")
 def where(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
     """x where the condition (bool) holds, else y."""
-    if condition.dtype is not DType.BOOL:
-        raise IRTypeError(f"the condition must be bool, it is {condition}")
+    require_bool("condition", condition)
     same_dtype(x, y)
     return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape))
 

@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 from graphwright.ir.cost import Cost, bits
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
-from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import normal_axis, require_equal, require_rank
-from graphwright.ir.types import DType, TensorType
+from graphwright.ir.ops.rules import normal_axis, require_equal, require_indices, require_rank
+from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def _require_indices(name: str, indices: TensorType) -> None:
-    if indices.dtype is not DType.I64:
-        raise IRTypeError(f"{name} must be i64, it is {indices}")
 
 
 def _picked(op: Op) -> Cost:
@@ -32,7 +26,7 @@ def _picked(op: Op) -> Cost:
 def embedding(weight: TensorType, indices: TensorType) -> TensorType:
     """Rows of weight [vocabulary, size] at the indices (i64): indices' shape and then size."""
     require_rank("weight", weight, 2)
-    _require_indices("indices", indices)
+    require_indices("indices", indices)
     return TensorType(weight.dtype, (*indices.shape, weight.shape[1]))
 
 
@@ -55,7 +49,7 @@ embedding.cost(
 def gather(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
     """Slices of x at the indices (i64) of one axis; the indices' axes stand where that axis stood."""
     axis = normal_axis(axis, x.rank)
-    _require_indices("indices", indices)
+    require_indices("indices", indices)
     return TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
@@ -83,8 +77,7 @@ gather.cost(_picked)
 def take_tokens(x: TensorType, positions: TensorType) -> TensorType:
     """Of x [batch, sequence, size] the tokens at positions i64 [batch, n] of each row: [batch, n, size]."""
     require_rank("x", x, 3)
-    require_rank("positions", positions, 2)
-    _require_indices("positions", positions)
+    require_indices("positions", positions, 2)
     require_equal("batch of x and positions", x.shape[0], positions.shape[0])
     return TensorType(x.dtype, (x.shape[0], positions.shape[1], x.shape[2]))
 

@@ -9,7 +9,7 @@ from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import broadcast, keep_but, require_equal, require_float, require_rank, same_dtype
+from graphwright.ir.ops.rules import broadcast, keep_but, last, require_equal, require_float, require_rank, same_dtype
 from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def linear(x: TensorType, weight: TensorType, bias: TensorType | None = None) ->
     require_float("x", x)
     require_rank("weight", weight, 2)
     same_dtype(x, weight)
-    require_equal("last axis of x and of weight", x.shape[-1], weight.shape[1])
+    require_equal("last axis of x and of weight", last("x", x), weight.shape[1])
     if bias is not None:
         require_rank("bias", bias, 1)
         same_dtype(x, bias)
@@ -48,6 +48,7 @@ def _(op: Op) -> Cost:
 @op("matmul")
 def matmul(x: TensorType, y: TensorType) -> TensorType:
     """x [..., m, k] times y [..., k, n]; leading axes broadcast."""
+    require_float("x", x)
     same_dtype(x, y)
     if x.rank < 2 or y.rank < 2:
         raise IRTypeError("both operands need two axes or more")

@@ -9,7 +9,7 @@ from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import aligned_right, keep_but, require_equal, require_float, require_rank
+from graphwright.ir.ops.rules import aligned_right, keep_but, last, require_equal, require_float, require_rank
 from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "sigmoid
 
 def _require_scale(name: str, scale: TensorType, x: TensorType) -> None:
     require_rank(name, scale, 1)
-    require_equal(f"last axis of x and {name}", x.shape[-1], scale.shape[0])
+    require_equal(f"last axis of x and {name}", last("x", x), scale.shape[0])
     if scale.dtype is not x.dtype:
         raise IRTypeError(f"x is {x.dtype} and {name} {scale.dtype}")
 
@@ -44,6 +44,7 @@ def layer_norm(
 ) -> TensorType:
     """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis (Ba et al. 2016, eq. 4)."""
     require_float("x", x)
+    last("x", x)
     if weight is not None:
         _require_scale("weight", weight, x)
     if bias is not None:

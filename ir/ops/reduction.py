@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import AxisFlow, OpDef, op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_float
+from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_bool, require_float
 from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Reduce = Callable[[Tensor, tuple[int, ...], bool], Tensor]
 
-def _reduction(name: str, doc: str, function: Callable[..., Any], dtype: DType | None = None) -> OpDef:
+
+def _reduction(
+    name: str, doc: str, function: Reduce, require: Callable[[str, TensorType], None], *, counts: bool = False
+) -> OpDef:
     def rule(x: TensorType, *, axes: tuple[int, ...], keepdims: bool = False) -> TensorType:
+        require("x", x)
         gone = {normal_axis(a, x.rank) for a in axes}
-        if not gone:
-            raise IRTypeError("no axis to reduce")
+        if not gone or len(gone) != len(axes):
+            raise IRTypeError(f"axes {list(axes)} to reduce" + (" name an axis twice" if gone else ""))
         kept = (ONE if i in gone else d for i, d in enumerate(x.shape) if keepdims or i not in gone)
-        return TensorType(dtype or x.dtype, tuple(kept))
+        return TensorType(DType.I64 if counts and x.dtype is DType.BOOL else x.dtype, tuple(kept))
 
     rule.__doc__ = doc
     definition = op(name)(rule)
@@ -48,20 +52,27 @@ def _reduction(name: str, doc: str, function: Callable[..., Any], dtype: DType |
     return definition
 
 
-def _all(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
-    return ~(torch.amax((~x).to(torch.uint8), axes, keepdims).bool())
+def _anything(name: str, type: TensorType) -> None:
+    pass
 
 
-sum = _reduction("sum", "The sum over the axes.", lambda x, axes, keep: x.sum(axes, keep))
-mean = _reduction("mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep))
-amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep))
-amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep))
-any = _reduction(
-    "any", "Whether any is true.", lambda x, axes, keep: x.to(torch.uint8).amax(axes, keep).bool(), DType.BOOL
+sum = _reduction(
+    "sum",
+    "The sum over the axes; a bool counts as 0 or 1 and gives i64.",
+    lambda x, axes, keep: x.sum(axes, keep),
+    _anything,
+    counts=True,
 )
-all = _reduction("all", "Whether all are true.", _all, DType.BOOL)
+mean = _reduction("mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep), require_float)
+amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep), _anything)
+amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep), _anything)
+any = _reduction("any", "Whether any is true.", lambda x, axes, keep: x.amax(axes, keep), require_bool)
+all = _reduction("all", "Whether all are true.", lambda x, axes, keep: x.amin(axes, keep), require_bool)
 var = _reduction(
-    "var", "The variance over the axes, divided by n.", lambda x, axes, keep: x.var(axes, correction=0, keepdim=keep)
+    "var",
+    "The variance over the axes, divided by n.",
+    lambda x, axes, keep: x.var(axes, correction=0, keepdim=keep),
+    require_float,
 )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphwright.ir.declare import AxisFlow
+from graphwright.ir.declare import AxisFlow, OpDef
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.types import TensorType
+from graphwright.ir.types import DType, TensorType
 
 ONE = Dim.of(1)
 Shape = tuple[Dim, ...]
@@ -42,6 +42,31 @@ def require_float(name: str, type: TensorType) -> None:
         raise IRTypeError(f"{name} must be floating point, it is {type}")
 
 
+def require_number(name: str, type: TensorType) -> None:
+    if type.dtype is DType.BOOL:
+        raise IRTypeError(f"{name} must hold numbers, it is {type}")
+
+
+def require_bool(name: str, type: TensorType) -> None:
+    if type.dtype is not DType.BOOL:
+        raise IRTypeError(f"{name} must be bool, it is {type}")
+
+
+def require_indices(name: str, type: TensorType, rank: int | None = None) -> None:
+    """Token ids, positions and lengths."""
+    if type.dtype is not DType.I64:
+        raise IRTypeError(f"{name} must be i64, it is {type}")
+    if rank is not None:
+        require_rank(name, type, rank)
+
+
+def last(name: str, type: TensorType) -> Dim:
+    """The length of the last axis."""
+    if not type.shape:
+        raise IRTypeError(f"{name} must have an axis, it is {type}")
+    return type.shape[-1]
+
+
 def require_equal(what: str, a: Dim, b: Dim) -> None:
     if a is not b:
         raise IRTypeError(f"{what}: {a} and {b} differ")
@@ -72,3 +97,8 @@ def keep_but(op: Op, *mixed: int) -> AxisFlow:
     gone = {m % x.rank for m in mixed}
     first = tuple(None if i in gone else i for i in range(x.rank))
     return (first, *((None,) * v.type.rank for v in op.inputs[1:]))
+
+
+def is_elementwise(definition: OpDef) -> bool:
+    """Whether the op works element by element on operands aligned at the right."""
+    return definition.flows_by(aligned_right)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir.attributes import Attribute, Scalar
+from graphwright.ir.cost import ZERO, Cost, default_cost
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import IRTypeError
@@ -22,9 +23,23 @@ TO_END = 1 << 62
 START, END = Dim.of(0), Dim.of(TO_END)
 
 
+def _require_lengths(shape: tuple[Dim, ...]) -> None:
+    for dim in shape:
+        if dim.constant is not None and dim.constant < 0:
+            raise IRTypeError(f"an axis of length {dim}")
+
+
+def _move(op: Op) -> Cost:
+    """Elements are read and written; nothing is computed."""
+    return default_cost(op, ZERO)
+
+
 @op("constant")
 def constant(*, value: Scalar, dtype: DType, shape: tuple[Dim, ...] = ()) -> TensorType:
     """A tensor filled with one number."""
+    if not dtype.is_float and value != value // 1:
+        raise IRTypeError(f"{value} is no {dtype}")
+    _require_lengths(shape)
     return TensorType(dtype, shape)
 
 
@@ -36,6 +51,9 @@ def _(*, value: Scalar, dtype: DType, shape: tuple[int, ...]) -> Tensor:
 @op("iota")
 def iota(*, size: Dim, dtype: DType) -> TensorType:
     """0, 1, 2, … size-1. Over the sequence it is the positions of the tokens."""
+    _require_lengths((size,))
+    if dtype is DType.BOOL:
+        raise IRTypeError("bools do not count")
     return TensorType(dtype, (size,))
 
 
@@ -58,6 +76,7 @@ def _(*, value: int) -> Tensor:
 @op("reshape", view=True)
 def reshape(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
     """The same elements in row-major order under another shape of equal size."""
+    _require_lengths(shape)
     if product(shape) is not x.elements:
         raise IRTypeError(f"{x} has {x.elements} elements, [{', '.join(map(str, shape))}] has {product(shape)}")
     return TensorType(x.dtype, shape)
@@ -116,6 +135,7 @@ def expand(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
         a is not b and a.constant != 1 for a, b in zip(x.shape, shape[len(shape) - x.rank :], strict=True)
     ):
         raise IRTypeError(f"{x} does not expand to [{', '.join(map(str, shape))}]")
+    _require_lengths(shape)
     return TensorType(x.dtype, shape)
 
 
@@ -204,7 +224,7 @@ def _(op: Op) -> AxisFlow:
 def split(x: TensorType, *, axis: int, sizes: tuple[int, ...]) -> tuple[TensorType, ...]:
     """x cut along an axis into parts of the given lengths."""
     axis = normal_axis(axis, x.rank)
-    if x.shape[axis].constant != sum(sizes):
+    if x.shape[axis].constant != sum(sizes) or min(sizes) < 0:
         raise IRTypeError(f"{x} cannot be split along axis {axis} into {list(sizes)}")
     return tuple(TensorType(x.dtype, (*x.shape[:axis], Dim.of(n), *x.shape[axis + 1 :])) for n in sizes)
 
@@ -226,7 +246,7 @@ def split_heads(x: TensorType, *, heads: int) -> TensorType:
     """[batch, sequence, heads * size] to [batch, heads, sequence, size]."""
     require_rank("x", x, 3)
     size = x.shape[2].exact_div(heads)
-    if size is None:
+    if size is None or heads < 1:
         raise IRTypeError(f"{x} does not divide into {heads} heads")
     return TensorType(x.dtype, (x.shape[0], Dim.of(heads), x.shape[1], size))
 
@@ -257,6 +277,10 @@ def _(x: Tensor) -> Tensor:
 @merge_heads.axes
 def _(op: Op) -> AxisFlow:
     return ((0, None, 1, None),)
+
+
+for moving in (constant, iota, dim_value, transpose, expand, slice, concat, split, split_heads, merge_heads):
+    moving.cost(_move)
 
 
 def as_dims(value: Attribute) -> tuple[Dim, ...]:

@@ -1,0 +1,96 @@
+"""What a pass is: a frozen dataclass whose fields are its options, with a contract that is checked, not remembered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import ClassVar, TypeVar
+
+from graphwright.ir import Graph, PassError, Program
+from graphwright.ir.attributes import attribute_text
+from graphwright.ir.rewriting import Outcome, Rule, rewrite
+
+Contract = Callable[[Program], "str | None"]
+"""A condition on a program: None if it holds, else what is wrong, in words that tell the reader what to do."""
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A transformation of a program. A subclass's fields are its options, in Python and on the command line."""
+
+    name: ClassVar[str]
+    lossy: ClassVar[bool] = False
+    """Whether the answers may change by more than rounding."""
+    requires: ClassVar[tuple[Contract, ...]] = ()
+    ensures: ClassVar[tuple[Contract, ...]] = ()
+
+    @abstractmethod
+    def run(self, program: Program) -> Outcome:
+        """Changes the program in place; raises `PassError` where it must refuse."""
+
+    def __str__(self) -> str:
+        """The pass as the command line spells it: `convert-dtype{to="f32"}`, options at their defaults left out."""
+        shown = [
+            f"{f.name}={attribute_text(getattr(self, f.name))}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return self.name + (f"{{{', '.join(shown)}}}" if shown else "")
+
+
+@dataclass(frozen=True)
+class RulePass(Pass):
+    """A pass that applies rewriting rules to every graph."""
+
+    rules: ClassVar[tuple[Rule, ...]]
+
+    def run(self, program: Program) -> Outcome:
+        outcome = Outcome()
+        for graph in program.graphs.values():
+            outcome.merge(rewrite(program, graph, self.rules))
+        return outcome
+
+
+REGISTRY: dict[str, type[Pass]] = {}
+
+
+P = TypeVar("P", bound=Pass)
+
+
+def register(cls: type[P]) -> type[P]:
+    """Makes a pass known by its name to pipelines and the command line."""
+    assert cls.name not in REGISTRY, f"two passes named {cls.name}"
+    REGISTRY[cls.name] = cls
+    return cls
+
+
+def has_forward(program: Program) -> str | None:
+    """Contract: the program is as captured, without a cache."""
+    if "forward" in program.graphs:
+        return None
+    return f"program '{program.name}' has no graph 'forward' (it has {', '.join(program.graphs) or 'none'})"
+
+
+def has_prefill(program: Program) -> str | None:
+    """Contract: the KV cache has been inserted."""
+    if "prefill" in program.graphs:
+        return None
+    return f"program '{program.name}' has no graph 'prefill': run insert-kv-cache first"
+
+
+def forward_graph(program: Program) -> Graph:
+    return program.graphs["forward"]
+
+
+__all__ = [
+    "REGISTRY",
+    "Contract",
+    "Pass",
+    "PassError",
+    "RulePass",
+    "forward_graph",
+    "has_forward",
+    "has_prefill",
+    "register",
+]

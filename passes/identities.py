@@ -1,0 +1,239 @@
+"""Rules that only tidy: what they remove or merge never changed a value."""
+
+from __future__ import annotations
+
+from graphwright.ir import Builder, Value, ops
+from graphwright.ir.declare import OpDef
+from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, number, rule
+
+
+def _same_type(definition: OpDef) -> Rule:
+    """An op of one operand whose result has its operand's type and value is that operand."""
+
+    def pattern(x: Pattern) -> Pattern:
+        return definition(x)
+
+    @rule(pattern, name=f"drop-{definition.name}")
+    def drop(match: Match, build: Builder) -> Value | Refusal:
+        return match["x"] if match["x"].type == match.root.result.type else Refusal("it changes the type")
+
+    return drop
+
+
+def _reshapes(x: Pattern) -> Pattern:
+    return ops.reshape(ops.reshape(x))
+
+
+@rule(_reshapes)
+def merge_reshapes(match: Match, build: Builder) -> Value | Refusal:
+    return build(ops.reshape, match["x"], shape=match.root.attributes["shape"])
+
+
+def _expands(x: Pattern) -> Pattern:
+    return ops.expand(ops.expand(x))
+
+
+@rule(_expands)
+def merge_expands(match: Match, build: Builder) -> Value | Refusal:
+    return build(ops.expand, match["x"], shape=match.root.attributes["shape"])
+
+
+def _transposes(x: Pattern) -> Pattern:
+    return ops.transpose(ops.transpose(x, permutation=attribute("inner")), permutation=attribute("outer"))
+
+
+@rule(_transposes)
+def merge_transposes(match: Match, build: Builder) -> Value | Refusal:
+    inner, outer = (as_ints(match.attributes[n]) for n in ("inner", "outer"))
+    return build(ops.transpose, match["x"], permutation=tuple(inner[o] for o in outer))
+
+
+def _transpose(x: Pattern) -> Pattern:
+    return ops.transpose(x, permutation=attribute("permutation"))
+
+
+@rule(_transpose)
+def drop_transpose(match: Match, build: Builder) -> Value | Refusal:
+    permutation = as_ints(match.attributes["permutation"])
+    if permutation == tuple(range(len(permutation))):
+        return match["x"]
+    return Refusal("it moves axes")
+
+
+@rule(_transpose)
+def transpose_of_ones_is_reshape(match: Match, build: Builder) -> Value | Refusal:
+    """A transpose that moves only axes of length 1 is a reshape, and reshapes merge."""
+    permutation, shape = as_ints(match.attributes["permutation"]), match["x"].tensor.shape
+    moved = [p for p in permutation if shape[p].constant != 1]
+    if moved != sorted(moved):
+        return Refusal("it moves axes longer than 1")
+    return build(ops.reshape, match["x"], shape=match.root.result.tensor.shape)
+
+
+def _neutral(definition: OpDef, value: float) -> Rule:
+    """`x op value` is x."""
+
+    def pattern(x: Pattern, c: Pattern) -> Pattern:
+        return definition(x, c)
+
+    @rule(pattern, name=f"drop-{definition.name}-{value:g}")
+    def drop(match: Match, build: Builder) -> Value | Refusal:
+        x = match["x"]
+        if match.number("c") != value and definition.commutative and match.number("x") == value:
+            x = match["c"]
+        elif match.number("c") != value:
+            return Refusal(f"the operand is not {value:g}")
+        return x if x.type == match.root.result.type else Refusal("it stretches the shape")
+
+    return drop
+
+
+def _square(x: Pattern) -> Pattern:
+    return ops.pow(x, 2.0)
+
+
+@rule(_square)
+def square_is_product(match: Match, build: Builder) -> Value | Refusal:
+    return build(ops.mul, match["x"], match["x"])
+
+
+def _root(x: Pattern) -> Pattern:
+    return ops.reciprocal(ops.sqrt(x))
+
+
+def _power(x: Pattern) -> Pattern:
+    return ops.pow(x, -0.5)
+
+
+def _quotient(x: Pattern) -> Pattern:
+    return 1.0 / ops.sqrt(x)
+
+
+@rule(_root, _power, _quotient)
+def one_over_root(match: Match, build: Builder) -> Value | Refusal:
+    return build(ops.rsqrt, match["x"])
+
+
+def _over_root(y: Pattern, x: Pattern) -> Pattern:
+    return y / ops.sqrt(x)
+
+
+@rule(_over_root)
+def divide_by_root(match: Match, build: Builder) -> Value | Refusal:
+    if match["y"].owner is not None and match.number("y") is not None:
+        return Refusal("a constant over a root is rsqrt")
+    return build(ops.mul, match["y"], build(ops.rsqrt, match["x"]))
+
+
+def _reshape(x: Pattern) -> Pattern:
+    return ops.reshape(x)
+
+
+def _expand(x: Pattern) -> Pattern:
+    return ops.expand(x)
+
+
+def _slice(x: Pattern) -> Pattern:
+    return ops.slice(x)
+
+
+def _cast(x: Pattern) -> Pattern:
+    return ops.cast(x)
+
+
+@rule(_reshape, _expand, _slice)
+def shape_of_constant(match: Match, build: Builder) -> Value | Refusal:
+    """A constant has the same value everywhere, so changing its shape gives a constant."""
+    filled = number(match["x"])
+    if filled is None:
+        return Refusal("not a constant")
+    result = match.root.result.tensor
+    return build.constant(filled, result.dtype, *result.shape)
+
+
+@rule(_cast)
+def cast_of_constant(match: Match, build: Builder) -> Value | Refusal:
+    filled = number(match["x"])
+    result = match.root.result.tensor
+    if filled is None:
+        return Refusal("not a constant")
+    if result.dtype.is_float and match["x"].tensor.dtype.bits <= result.dtype.bits:
+        return build.constant(float(filled), result.dtype, *result.shape)
+    return Refusal("the cast may round")
+
+
+def _norm_then_transpose(definition: OpDef) -> Rule:
+    """A norm over the last axis does not care in which order the others stand: transposes go in front of it."""
+
+    def pattern(x: Pattern, weight: Pattern, bias: Pattern | None = None) -> Pattern:
+        operands = (x, weight) if definition is ops.rms_norm else (x, weight, bias)
+        return ops.transpose(definition(*operands, epsilon=attribute("epsilon")), permutation=attribute("permutation"))
+
+    @rule(pattern, name=f"transpose-before-{definition.name.replace('_', '-')}")
+    def swap(match: Match, build: Builder) -> Value | Refusal:
+        permutation = as_ints(match.attributes["permutation"])
+        if permutation[-1] != len(permutation) - 1:
+            return Refusal("the normalized axis moves")
+        moved = build(ops.transpose, match["x"], permutation=permutation)
+        operands = [match["weight"]] if definition is ops.rms_norm else [match["weight"], match.get("bias")]
+        return build(definition, moved, *operands, epsilon=match.attributes["epsilon"])
+
+    return swap
+
+
+def _part_of_linear(x: Pattern, weight: Pattern, bias: Pattern | None = None) -> Pattern:
+    whole = ops.linear(x, weight, bias)
+    return ops.slice(whole, axis=attribute("axis"), start=attribute("start"), stop=attribute("stop"), step=1)
+
+
+@rule(_part_of_linear)
+def slice_of_linear(match: Match, build: Builder) -> Value | Refusal:
+    """Part of a projection's outputs is a projection by part of its weight: fused projections come apart."""
+    root = match.root
+    if match.integer("axis") != root.result.type.rank - 1:
+        return Refusal("it slices another axis than the features")
+    if match["weight"].weight is None:
+        return Refusal("the matrix is no weight")
+    bounds = {"axis": 0, "start": match.attributes["start"], "stop": match.attributes["stop"]}
+    weight = build(ops.slice, match["weight"], **bounds)
+    bias = match.get("bias")
+    return build(ops.linear, match["x"], weight, None if bias is None else build(ops.slice, bias, **bounds))
+
+
+def _linear_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
+    return ops.linear(x, weight) + bias
+
+
+@rule(_linear_and_sum)
+def add_bias(match: Match, build: Builder) -> Value | Refusal:
+    bias = match["bias"]
+    if bias.weight is None or bias.type.shape != match.root.result.type.shape[-1:]:
+        return Refusal("what is added is no bias")
+    return build(ops.linear, match["x"], match["weight"], bias)
+
+
+IDENTITIES: tuple[Rule, ...] = (
+    _same_type(ops.reshape),
+    _same_type(ops.expand),
+    _same_type(ops.cast),
+    _same_type(ops.slice),
+    merge_reshapes,
+    merge_expands,
+    merge_transposes,
+    drop_transpose,
+    transpose_of_ones_is_reshape,
+    shape_of_constant,
+    cast_of_constant,
+    _neutral(ops.mul, 1.0),
+    _neutral(ops.div, 1.0),
+    _neutral(ops.add, 0.0),
+    _neutral(ops.sub, 0.0),
+    square_is_product,
+    one_over_root,
+    divide_by_root,
+    _norm_then_transpose(ops.rms_norm),
+    _norm_then_transpose(ops.layer_norm),
+    slice_of_linear,
+    add_bias,
+)

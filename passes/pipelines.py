@@ -1,0 +1,46 @@
+"""The named pipelines, as a table of contents. Order matters; the comments say why where it is not plain."""
+
+from __future__ import annotations
+
+from graphwright.passes.base import Pass
+from graphwright.passes.canonicalize import Canonicalize
+from graphwright.passes.convert_dtype import ConvertDType
+from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
+from graphwright.passes.fuse_norms import FuseNorms
+from graphwright.passes.insert_kv_cache import InsertKVCache
+from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
+from graphwright.passes.raise_heads import RaiseHeads
+from graphwright.passes.raise_masks import RaiseMasks
+from graphwright.passes.raise_rotary import RaiseRotary
+from graphwright.passes.select_logits import SelectLogits
+from graphwright.passes.specialize import Specialize
+
+RAISE: tuple[Pass, ...] = (
+    Canonicalize(),
+    FuseActivations(),  # before attention: scores may be soft-capped
+    FuseNorms(),
+    Canonicalize(),  # norms of queries and keys move in front of the transposes of heads
+    RaiseHeads(),
+    RaiseAttention(),
+    UngroupQueries(),
+    RaiseMasks(),
+    RaiseRotary(),
+    FuseGLU(),
+    Canonicalize(),
+)
+
+CACHE: tuple[Pass, ...] = (
+    InsertKVCache(),
+    SelectLogits(),
+    PackProjections(),  # late: every pass before sees projections one by one
+    Canonicalize(),
+    Specialize(),
+)
+
+PIPELINES: dict[str, tuple[Pass, ...]] = {
+    "raise": RAISE,
+    "default": (*RAISE, *CACHE),
+    "cpu": (ConvertDType(to="f32"), *RAISE, *CACHE),
+}
+"""raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32."""

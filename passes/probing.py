@@ -1,0 +1,72 @@
+"""What a captured subgraph means, found by evaluating it instead of recognizing its spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphwright.ir import Graph, Op, Value
+from graphwright.ir.attributes import Attribute, attribute_text
+from graphwright.ir.dims import Dim
+from graphwright.ir.interpreter import cone
+
+SEQUENCE = "S"
+BATCH = "B"
+
+
+def positional_values(graph: Graph) -> Callable[[Value], bool]:
+    """A test for values that depend on shapes, constants and weights only, not on any input's elements."""
+    data: set[Value] = set(graph.inputs)
+    for op in graph:
+        if any(v in data for v in op.inputs):
+            data.update(op.results)
+    return lambda value: value not in data
+
+
+def has_symbol(value: Value, symbol: str) -> bool:
+    """Whether an axis of the value has a length that contains the symbol."""
+    return any(symbol in dim.symbols for dim in value.type.shape)
+
+
+def integers(op: Op) -> list[int]:
+    """The integers in an op's attributes: what a length must exceed for the op to show its behaviour."""
+    found: list[int] = []
+
+    def visit(attribute: Attribute) -> None:
+        if isinstance(attribute, tuple):
+            for item in attribute:
+                visit(item)
+        elif isinstance(attribute, Dim):
+            found.extend(abs(c) for _, c in attribute.terms)
+        elif isinstance(attribute, (int, float)) and not isinstance(attribute, bool) and abs(attribute) < 1 << 31:
+            found.append(int(abs(attribute)))
+
+    for attribute in op.attributes.values():
+        visit(attribute)
+    return found
+
+
+def structure(wanted: Value, leaves: tuple[Value, ...], shared: Callable[[Value], bool]) -> tuple[object, ...]:
+    """A key that two subgraphs share if they compute the same from their leaves: a probe of one answers for the other.
+
+    Values for which `shared` holds are told apart by identity, everything else by how it is computed.
+    """
+    known: dict[Value, object] = {leaf: ("leaf", i, str(leaf.type)) for i, leaf in enumerate(leaves)}
+    key: list[object] = []
+    for op in cone([wanted], _Stop(known, shared)):
+        operands = tuple(None if v is None else known[v] if v in known else ("value", id(v)) for v in op.operands)
+        attributes = tuple(attribute_text(a) for a in op.attributes.values())
+        for result in op.results:
+            known[result] = (len(key), result.index)
+        key.append((op.name, operands, attributes))
+    return (*key, known.get(wanted, id(wanted)))
+
+
+class _Stop:
+    """The values behind which a structure is not looked."""
+
+    def __init__(self, known: dict[Value, object], shared: Callable[[Value], bool]) -> None:
+        self.known = known
+        self.shared = shared
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.known or (isinstance(value, Value) and self.shared(value))

@@ -1,0 +1,169 @@
+"""Attention, out of softmax between two products, and grouped queries without their repeated keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphwright.ir import Builder, DType, Op, Value, ops
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, Rule, attribute, cast_or_not, either, rule
+from graphwright.passes.base import RulePass, register
+
+HIDDEN = -1e4
+"""A masked score at or below this weighs exp(-1e4), which is 0 in every float type."""
+
+
+def _swaps_last_two(op: Op, value: Attribute) -> bool:
+    permutation = as_ints(value)
+    rank = len(permutation)
+    return permutation == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _spelled(
+    q: Pattern,
+    k: Pattern,
+    v: Pattern,
+    factor: Pattern | None = None,
+    divisor: Pattern | None = None,
+    bias: Pattern | None = None,
+    keep: Pattern | None = None,
+    drop: Pattern | None = None,
+    low: Pattern | None = None,
+) -> Pattern:
+    assert factor is not None
+    assert divisor is not None
+    assert bias is not None
+    product = ops.matmul(q, ops.transpose(k, permutation=_swaps_last_two))
+    scaled = either(product * factor, product / divisor, product)
+    capped = either(ops.softcap(scaled, cap=attribute("cap")), scaled)
+    masked = either(capped + bias, ops.where(keep, capped, low), ops.where(drop, low, capped), capped)
+    weights = cast_or_not(ops.softmax(cast_or_not(masked), axis=LAST))
+    return ops.matmul(weights, v)
+
+
+@rule(_spelled)
+def raise_attention(match: Match, build: Builder) -> Value | Refusal:
+    q, k, v = match["q"], match["k"], match["v"]
+    if not q.type.rank == k.type.rank == v.type.rank == 4:
+        return Refusal(f"q, k and v must have four axes; they are {q.type}, {k.type}, {v.type}")
+    scale = 1.0
+    for name, power in (("factor", 1), ("divisor", -1)):
+        if match.get(name) is not None:
+            number = match.number(name)
+            if number is None:
+                return Refusal(f"the scores' {name} is no constant")
+            scale = number**power
+    bias = match.get("bias")
+    if match.get("low") is not None:
+        low = match.number("low")
+        if low is None or low > HIDDEN:
+            return Refusal(f"masked scores become {low}, which does not hide them")
+        keep, drop = match.get("keep"), match.get("drop")
+        bias = keep if keep is not None else build(ops.logical_not, drop)
+    if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
+        bias = build(ops.cast, bias, dtype=q.tensor.dtype)
+    sequence = q.type.shape[2]
+    positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
+    cap = match.attributes.get("cap", 0.0)
+    return build(ops.attention, q, k, v, positions, None, bias, scale=scale, mask="full", softcap=cap)
+
+
+def _scaled_queries(
+    q: Pattern,
+    factor: Pattern,
+    k: Pattern,
+    v: Pattern,
+    positions: Pattern,
+    key_length: Pattern | None = None,
+    bias: Pattern | None = None,
+    sinks: Pattern | None = None,
+) -> Pattern:
+    return ops.attention(q * factor, k, v, positions, key_length, bias, sinks, scale=attribute("scale"))
+
+
+def _scaled_keys(
+    q: Pattern,
+    factor: Pattern,
+    k: Pattern,
+    v: Pattern,
+    positions: Pattern,
+    key_length: Pattern | None = None,
+    bias: Pattern | None = None,
+    sinks: Pattern | None = None,
+) -> Pattern:
+    return ops.attention(q, k * factor, v, positions, key_length, bias, sinks, scale=attribute("scale"))
+
+
+@rule(_scaled_queries, _scaled_keys)
+def scale_into_attention(match: Match, build: Builder) -> Value | Refusal:
+    """A constant factor on queries or keys is part of the scale."""
+    factor, scale = match.number("factor"), match.attributes["scale"]
+    q = match["q"]
+    if factor is None or not isinstance(scale, float):
+        return Refusal("the factor is no constant")
+    operands = [match.get(n) for n in ("k", "v", "positions", "key_length", "bias", "sinks")]
+    return build(ops.attention, q, *operands, **{**match.root.attributes, "scale": scale * factor})
+
+
+def _repeated(x: Pattern) -> Pattern:
+    return ops.reshape(ops.expand(ops.reshape(x)))
+
+
+def _grouped(
+    q: Pattern,
+    k: Pattern,
+    v: Pattern,
+    positions: Pattern,
+    key_length: Pattern | None = None,
+    bias: Pattern | None = None,
+    sinks: Pattern | None = None,
+) -> Pattern:
+    return ops.attention(q, _repeated(k), _repeated(v), positions, key_length, bias, sinks)
+
+
+@rule(_grouped)
+def ungroup_queries(match: Match, build: Builder) -> Value | Refusal:
+    """Keys and values repeated for their group of queries are given once (Ainslie et al. 2023)."""
+    q, k, v = match["q"], match["k"], match["v"]
+    for name, source in (("k", k), ("v", v)):
+        operand = match.root.required(name)
+        problem = _repeats_each_head(source, operand)
+        if problem is not None:
+            return Refusal(f"{name} {problem}")
+    if k.type.shape[1] is not v.type.shape[1]:
+        return Refusal("k and v are repeated differently")
+    operands = [match.get(n) for n in ("positions", "key_length", "bias", "sinks")]
+    return build(ops.attention, q, k, v, *operands, **match.root.attributes)
+
+
+def _repeats_each_head(source: Value, repeated: Value) -> str | None:
+    """None if head h of `repeated` is head h // group of `source`, else what is wrong."""
+    expand = repeated.owner.inputs[0].owner if repeated.owner else None
+    assert expand is not None
+    before, after = expand.inputs[0].type.shape, expand.result.type.shape
+    if source.type.rank != 4:
+        return f"is repeated from {source.type}"
+    batch, heads, length, size = source.type.shape
+    if before != (batch, heads, 1, length, size) or after[:2] != (batch, heads) or after[3:] != (length, size):
+        return "is not repeated head by head"
+    return None
+
+
+@register
+@dataclass(frozen=True)
+class RaiseAttention(RulePass):
+    """softmax(q kᵀ · scale + mask) v in its eager spellings becomes `attention`."""
+
+    name: ClassVar[str] = "raise-attention"
+    rules: ClassVar[tuple[Rule, ...]] = (raise_attention, scale_into_attention)
+
+
+@register
+@dataclass(frozen=True)
+class UngroupQueries(RulePass):
+    """Repeated keys and values of grouped-query attention are given once."""
+
+    name: ClassVar[str] = "ungroup-queries"
+    rules: ClassVar[tuple[Rule, ...]] = (ungroup_queries,)

@@ -1,0 +1,45 @@
+"""Splitting and merging of attention heads, out of reshapes and transposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphwright.ir import Builder, Value, ops
+from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, rule
+from graphwright.passes.base import RulePass, register
+
+
+def _split(x: Pattern) -> Pattern:
+    return ops.transpose(ops.reshape(x), permutation=(0, 2, 1, 3))
+
+
+@rule(_split)
+def raise_split_heads(match: Match, build: Builder) -> Value | Refusal:
+    x, result = match["x"].tensor, match.root.result.tensor
+    batch, heads, sequence, _ = result.shape
+    if x.rank != 3 or x.shape[:2] != (batch, sequence) or heads.constant is None:
+        return Refusal(f"{x} is not [batch, sequence, heads * size]")
+    return build(ops.split_heads, match["x"], heads=heads.constant)
+
+
+def _merged(x: Pattern) -> Pattern:
+    return ops.reshape(ops.transpose(x, permutation=(0, 2, 1, 3)))
+
+
+@rule(_merged)
+def raise_merge_heads(match: Match, build: Builder) -> Value | Refusal:
+    batch, heads, sequence, size = match["x"].tensor.shape
+    result = match.root.result.tensor
+    if result.shape != (batch, sequence, heads * size):
+        return Refusal(f"{result} is not [batch, sequence, heads * size]")
+    return build(ops.merge_heads, match["x"])
+
+
+@register
+@dataclass(frozen=True)
+class RaiseHeads(RulePass):
+    """reshape and transpose of projections become `split_heads` and `merge_heads`."""
+
+    name: ClassVar[str] = "raise-heads"
+    rules: ClassVar[tuple[Rule, ...]] = (raise_split_heads, raise_merge_heads)

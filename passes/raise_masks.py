@@ -1,0 +1,120 @@
+"""Masks, recognized by what they hide: a mask is evaluated and compared with the known ones, however it was spelt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from graphwright.ir import Graph, Interpreter, Program, Value, ops
+from graphwright.ir.interpreter import cone
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.attention import Mask, visible
+from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.passes.base import Pass, register
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values
+from graphwright.passes.raise_attention import HIDDEN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LONGEST = 1 << 13
+"""Longest sequence at which a mask is evaluated; a mask that needs more to show its shape is left as it is."""
+
+
+@register
+@dataclass(frozen=True)
+class RaiseMasks(Pass):
+    """A mask that is a function of positions becomes the attribute `causal`, `sliding`, `chunked` or `full`."""
+
+    name: ClassVar[str] = "raise-masks"
+
+    def run(self, program: Program) -> Outcome:
+        outcome = Outcome()
+        for graph in program.graphs.values():
+            _raise_in_graph(program, graph, outcome)
+            graph.erase_dead()
+        return outcome
+
+
+def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
+    positional = positional_values(graph)
+    answers: dict[Value, tuple[Mask, int] | str] = {}
+    for op in graph:
+        if op.definition is not ops.attention or op.attributes["mask"] != "full":
+            continue
+        bias = op.operand("bias")
+        if bias is None:
+            continue
+        if bias not in answers:
+            answers[bias] = _identify(program, bias, positional(bias))
+        answer = answers[bias]
+        if isinstance(answer, str):
+            outcome.near_misses.append(NearMiss("raise-masks", op.location, 2, answer))
+            continue
+        mask, window = answer
+        operands = [op.operand(n) for n in ("q", "k", "v", "positions", "key_length")]
+        attributes = {**op.attributes, "mask": mask, "window": window}
+        new = graph.insert(
+            ops.attention, [*operands, None, op.operand("sinks")], attributes, before=op, location=op.location
+        )
+        graph.replace(op.result, new.result)
+        graph.erase(op)
+        outcome.hits[f"mask-{mask}"] += 1
+
+
+def _identify(program: Program, bias: Value, is_positional: bool) -> tuple[Mask, int] | str:
+    """The mask that a bias stands for, or why it is none."""
+    if not is_positional:
+        return "the mask depends on data, not on positions alone"
+    if bias.type.rank < 2 or any(not has_symbol(bias, s) for s in (SEQUENCE,)):
+        return f"the mask {bias.type} does not cover queries and keys"
+    length = _length(program, bias)
+    if length > LONGEST:
+        return f"the mask needs {length} tokens to show its shape, more than {LONGEST}"
+    allowed, problem = _evaluate(bias, length)
+    if allowed is None:
+        return problem
+    positions = torch.arange(length)[None]
+    for mask, window in _candidates(allowed):
+        if torch.equal(visible(positions, length, mask, window)[0, 0], allowed):
+            return mask, window
+    return f"the mask is none of full, causal, sliding, chunked or prefix at length {length}"
+
+
+def _length(program: Program, bias: Value) -> int:
+    """A length past every integer in the mask's computation, and within the model's context."""
+    ops_of_mask = cone([bias])
+    largest = max((n for op in ops_of_mask for n in integers(op)), default=0)
+    buffers = [d.constant for op in ops_of_mask for v in op.inputs if v.weight is not None for d in v.type.shape]
+    context = program.metadata.get("context_length")
+    limits = [b for b in (*buffers, context) if isinstance(b, int) and b > 1]
+    return min([largest + 13, *limits])
+
+
+def _evaluate(bias: Value, length: int) -> tuple[Tensor | None, str]:
+    """Which keys each query sees, bool [length, length], the same for every row and head."""
+    value = Interpreter("float64").run_cone({}, [bias], {SEQUENCE: length, BATCH: 2})[0]
+    if value.dtype is torch.bool:
+        allowed = value
+    else:
+        allowed = value > HIDDEN
+        if bool((value[allowed] != 0).any()):
+            return None, "the mask adds to scores that it does not hide"
+    allowed = allowed.expand(*(1,) * (4 - allowed.dim()), *allowed.shape[:-2], length, length)
+    first = allowed[0, 0]
+    if not bool((allowed == first).all()):
+        return None, "the mask differs between rows or heads"
+    return first, ""
+
+
+def _candidates(allowed: Tensor) -> list[tuple[Mask, int]]:
+    """Masks worth comparing with, the simplest first; windows are read off the last and the first row."""
+    last, first = int(allowed[-1].sum()), int(allowed[0].sum())
+    found: list[tuple[Mask, int]] = [("full", 0), ("causal", 0), ("sliding", last)]
+    length = allowed.shape[0]
+    chunk = next((q for q in range(1, length) if not bool(allowed[q, q - 1])), 0)
+    if chunk:
+        found.append(("chunked", chunk))
+    if first > 1:
+        found.append(("prefix", first))
+    return found

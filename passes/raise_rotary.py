@@ -1,0 +1,204 @@
+"""Rotary embedding, recognized by what it does: on basis vectors its 2x2 rotations and frequencies are read off.
+
+The path from a projection to attention's q or k is linear in the data. Fed with the unit vectors, it gives the matrix
+R(p) that multiplies a head at each position p. If every R(p) turns pairs of elements by p times a frequency and leaves
+the others alone, the path is `rope` (Su et al. 2021, section 3.2.2), whatever slices and products spelt it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from graphwright.ir import Builder, DType, Graph, Interpreter, Op, Program, StoredArray, Value, ops
+from graphwright.ir.lazy import torch
+from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.passes.base import Pass, register
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, positional_values, structure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LINEAR = frozenset(
+    {
+        ops.add,
+        ops.sub,
+        ops.neg,
+        ops.mul,
+        ops.div,
+        ops.concat,
+        ops.slice,
+        ops.split,
+        ops.reshape,
+        ops.transpose,
+        ops.cast,
+        ops.split_heads,
+    }
+)
+POSITIONS = 131
+"""How many positions are compared: an odd number past the usual small constants."""
+EXACT = 1e-9
+"""Rounding of a few double-precision products of numbers of size 1, with room; a wrong frequency is off by far more."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What a probe found."""
+
+    interleaved: bool
+    scale: float
+    frequencies: tuple[float, ...]
+
+
+@register
+@dataclass(frozen=True)
+class RaiseRotary(Pass):
+    """The products and sums that rotate queries and keys become `rope`."""
+
+    name: ClassVar[str] = "raise-rotary"
+
+    def run(self, program: Program) -> Outcome:
+        outcome = Outcome()
+        for graph in program.graphs.values():
+            _raise_in_graph(program, graph, outcome)
+            graph.erase_dead()
+        return outcome
+
+
+def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
+    positional = positional_values(graph)
+    order = {op: i for i, op in enumerate(graph)}
+    answers: dict[object, Rotation | str] = {}
+    weights: dict[tuple[float, ...], Value] = {}
+    done: set[Value] = set()
+    for op in list(graph):
+        if op.definition is not ops.attention:
+            continue
+        for name in ("q", "k"):
+            rotated = op.required(name)
+            source = None if rotated in done else _source(rotated, positional, order)
+            if source is None:
+                continue
+            done.add(rotated)
+            key = structure(rotated, (source,), positional)
+            if key not in answers:
+                answers[key] = _probe(rotated, source)
+            answer = answers[key]
+            if isinstance(answer, str):
+                outcome.near_misses.append(NearMiss("raise-rotary", op.location, 2, f"{name}: {answer}"))
+                continue
+            new = _build(program, graph, rotated, source, answer, weights)
+            graph.replace(rotated, new)
+            done.add(new)
+            outcome.hits["rope"] += 1
+
+
+def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op, int]) -> Value | None:
+    """The nearest value from which all that is rotated comes by linear ops, products with positions among them."""
+    frontier: set[Value] = {rotated}
+    seen_product = False
+    while True:
+        if seen_product and len(frontier) == 1:
+            return frontier.pop()
+        latest = max(frontier, key=lambda v: order.get(v.owner, -1) if v.owner else -1)
+        op = latest.owner
+        if op is None or op.definition not in LINEAR:
+            return None
+        data = [v for v in op.inputs if not positional(v)]
+        if op.definition in (ops.mul, ops.div):
+            if len(data) != 1 or (op.definition is ops.div and op.operands[0] is not data[0]):
+                return None
+            other = next(v for v in op.inputs if v is not data[0])
+            seen_product |= has_symbol(other, SEQUENCE)
+        elif len(data) != len(op.inputs):
+            return None
+        # every result of a split stands for its one operand
+        frontier = {v for v in frontier if v.owner is not op} | set(data)
+
+
+def _probe(rotated: Value, source: Value) -> Rotation | str:
+    """Evaluates the path from source to rotated on every unit vector at every position."""
+    out, into = rotated.type, source.type
+    size = out.shape[3].constant if out.rank == 4 else None
+    if size is None or into.rank != 4 or into.shape[3] is not out.shape[3]:
+        return f"the path leads from {into} to {out}, not from head to head"
+    token_axis = next((i for i, d in enumerate(into.shape) if SEQUENCE in d.symbols), -1)
+    heads = into.shape[3 - token_axis].constant if token_axis in (1, 2) else None
+    if heads is None or into.shape[0] is not out.shape[0] or SEQUENCE not in out.shape[2].symbols:
+        return f"the path leads from {into} to {out}, whose axes are not understood"
+    shape = [size, POSITIONS, heads, size] if token_axis == 1 else [size, heads, POSITIONS, size]
+    basis = torch.eye(size, dtype=torch.float64).reshape(size, 1, 1, size).expand(shape)
+    result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: size, SEQUENCE: POSITIONS})[0]
+    if not torch.equal(result, result[:, :1].expand_as(result)):
+        return "heads are rotated differently"
+    return classify(result[:, 0].permute(1, 2, 0))
+
+
+def classify(matrices: Tensor) -> Rotation | str:
+    """The rotation that matrices [positions, out, in] make at positions 0, 1, 2, …, or why they make none."""
+    count, size, _ = matrices.shape
+    live = (matrices.abs() > EXACT).any(0)
+    paired = [i for i in range(size) if int(live[:, i].sum()) == 2]
+    pairs = len(paired) // 2
+    if not pairs or paired != list(range(2 * pairs)):
+        return "the rotated elements are not the first ones of the head"
+    halves = [(i, i + pairs) for i in range(pairs)]
+    neighbours = [(2 * i, 2 * i + 1) for i in range(pairs)]
+    for interleaved, layout in ((False, halves), (True, neighbours)):
+        if not all(bool(live[b, a]) and bool(live[a, b]) for a, b in layout):
+            continue
+        one = matrices[1]
+        scale = float(torch.hypot(one[0, 0], one[layout[0][1], 0]))
+        turns = torch.stack([torch.atan2(one[b, a], one[a, a]) for a, b in layout])
+        # the frequencies as the model holds them: float32
+        frequencies = turns.float()
+        expected = _matrices(frequencies.double(), layout, scale, count, size)
+        error = float((matrices - expected).abs().max())
+        if error > _bound(frequencies, turns, count):
+            return f"positions do not turn by their frequencies (off by {error:.2g})"
+        return Rotation(interleaved, scale, tuple(float(f) for f in frequencies))
+    return "elements are paired neither by halves nor with their neighbours"
+
+
+def _bound(frequencies: Tensor, turns: Tensor, count: int) -> float:
+    """What rounding the frequencies to float32 may move the last position by, and the rounding of the probe."""
+    return EXACT + 2 * count * float((frequencies.double() - turns).abs().max())
+
+
+def _matrices(frequencies: Tensor, layout: list[tuple[int, int]], scale: float, count: int, size: int) -> Tensor:
+    angles = torch.arange(count, dtype=torch.float64)[:, None] * frequencies
+    matrices = torch.eye(size, dtype=torch.float64).repeat(count, 1, 1)
+    a, b = (torch.tensor(side) for side in zip(*layout, strict=True))
+    matrices[:, a, a] = matrices[:, b, b] = scale * angles.cos()
+    matrices[:, b, a] = scale * angles.sin()
+    matrices[:, a, b] = -scale * angles.sin()
+    return matrices
+
+
+def _build(
+    program: Program,
+    graph: Graph,
+    rotated: Value,
+    source: Value,
+    rotation: Rotation,
+    weights: dict[tuple[float, ...], Value],
+) -> Value:
+    assert rotated.owner is not None
+    build = Builder(graph, rotated.owner, rotated.owner.location)
+    if rotation.frequencies not in weights:
+        array = torch.tensor(rotation.frequencies, dtype=torch.float32)
+        weights[rotation.frequencies] = graph.weight(program.add_weight("rope.frequencies", StoredArray.of(array)))
+    x = source
+    if SEQUENCE in source.type.shape[1].symbols:
+        x = build(ops.transpose, x, permutation=(0, 2, 1, 3))
+    sequence = rotated.type.shape[2]
+    positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
+    return build(
+        ops.rope,
+        x,
+        positions,
+        weights[rotation.frequencies],
+        interleaved=rotation.interleaved,
+        scale=rotation.scale,
+    )

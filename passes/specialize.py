@@ -1,0 +1,27 @@
+"""Two phases, visibly: the decode graph is the prefill graph at one new token a row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphwright.ir import Program, clone_graph
+from graphwright.ir.rewriting import Outcome
+from graphwright.passes.base import Pass, PassError, has_prefill, register
+from graphwright.passes.probing import SEQUENCE
+
+
+@register
+@dataclass(frozen=True)
+class Specialize(Pass):
+    """Adds the graph `decode`: `prefill` with S = 1, same weights and caches, to be priced and lowered apart."""
+
+    name: ClassVar[str] = "specialize"
+    requires = (has_prefill,)
+
+    def run(self, program: Program) -> Outcome:
+        if "decode" in program.graphs:
+            raise PassError("specialize: the program has a graph 'decode' already")
+        program.graphs["decode"] = clone_graph(program.graphs["prefill"], "decode", {SEQUENCE: 1})
+        return Outcome(Counter({"decode": 1}))
