@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from graphwright.ir.attributes import Attribute
@@ -17,12 +18,13 @@ class Builder:
     Small integer or float operands are constants of the dtype of the op's last value: `build(ops.mul, x, 2.0)`.
     """
 
-    __slots__ = ("before", "graph", "location")
+    __slots__ = ("before", "created", "graph", "location")
 
     def __init__(self, graph: Graph, before: Op | None = None, location: str = "") -> None:
         self.graph = graph
         self.before = before
         self.location = location
+        self.created: list[Op] = []
 
     def __call__(self, definition: OpDef, *operands: Value | float | None, **attributes: Any) -> Value:
         """The single result of a new op."""
@@ -32,14 +34,14 @@ class Builder:
         """A new op, for those with several results."""
         dtype = next((v.tensor.dtype for v in reversed(operands) if isinstance(v, Value)), DType.F32)
         values = [self.constant(v, dtype) if isinstance(v, (int, float)) else v for v in operands]
-        return self.graph.insert(definition, values, attributes, before=self.before, location=self.location)
+        return self._insert(definition, values, attributes)
 
     def constant(self, value: Attribute, dtype: DType, *shape: Dim | int) -> Value:
         """A tensor filled with one number."""
-        return self.graph.insert(
-            REGISTRY["constant"],
-            (),
-            {"value": value, "dtype": dtype, "shape": tuple(Dim.of(d) for d in shape)},
-            before=self.before,
-            location=self.location,
-        ).result
+        attributes = {"value": value, "dtype": dtype, "shape": tuple(Dim.of(d) for d in shape)}
+        return self._insert(REGISTRY["constant"], (), attributes).result
+
+    def _insert(self, definition: OpDef, operands: Iterable[Value | None], attributes: Mapping[str, Attribute]) -> Op:
+        op = self.graph.insert(definition, operands, attributes, before=self.before, location=self.location)
+        self.created.append(op)
+        return op

@@ -118,7 +118,7 @@ class OpDef:
         raise KeyError(f"{self.name} has no operand {name}")
 
     def complete(self, given: Mapping[str, Attribute], location: str = "") -> dict[str, Attribute]:
-        """All attributes, of their declared kinds and in declared order. A stray or missing one raises `IRTypeError`."""
+        """All attributes, of their declared kinds and in declared order. Stray or missing ones raise `IRTypeError`."""
         complete: dict[str, Attribute] = {}
         for name, spec in self.attributes.items():
             if name not in given:

@@ -174,7 +174,7 @@ class Graph:
         before: Op | None = None,
         location: str = "",
     ) -> Op:
-        """Adds an op (at the end, or before another) and infers its result types; an ill-typed one raises `IRTypeError`."""
+        """Adds an op (at the end, or before another) and infers its result types. Raises `IRTypeError`."""
         op = Op(definition, definition.complete(attributes, location), location)
         op.operands = definition.pad(operands, location)
         op.results = [Value(t, op, i) for i, t in enumerate(definition.infer_op(op))]
@@ -244,13 +244,16 @@ class Graph:
         """Removes the ops that no output needs: all of them, or only those that feed the `roots`. Returns how many."""
         count = 0
         pending = list(self) if roots is None else list(roots)
+        weights = self.weights if roots is None else []
         while pending:
             op = pending.pop()
             if op.erased or not self.is_dead(op):
                 continue
             pending.extend(v.owner for v in op.inputs if v.owner is not None)
+            weights.extend(v for v in op.inputs if v.weight is not None)
             self.erase(op)
             count += 1
-        for name in [n for n, v in self._weights.items() if not v.uses and not self.is_output(v)]:
-            del self._weights[name]
+        for value in weights:
+            if not value.uses and not self.is_output(value):
+                self._weights.pop(value.name or "", None)
         return count

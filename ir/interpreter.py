@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.ir.attributes import Attribute, evaluate
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
-from graphwright.ir.types import DType, Type
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.types import DType, QuantizedType, Type
+from graphwright.ir.weights import WeightExpression, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,20 +42,25 @@ def apply_reference(
         widened = list(operands)
     else:
         widened = [v.float() if v is not None and v.dtype in _narrow() else v for v in operands]
-    result = definition.evaluate(widened, settled)
-    results: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
-    if precision == "float64":
-        return [v.double() if v.is_floating_point() else v for v in results]
-    return [v.to(torch_dtype(t.dtype)) if hasattr(t, "dtype") else v for v, t in zip(results, types, strict=True)]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] - quantized types have no dtype
+    result: Tensor | tuple[Tensor, ...] = definition.evaluate(widened, settled)
+    results = result if isinstance(result, tuple) else (result,)
+    return [_rounded(value, type, precision) for value, type in zip(results, types, strict=True)]
+
+
+def _rounded(value: Tensor, type: Type, precision: Precision) -> Tensor:
+    if isinstance(type, QuantizedType):
+        return value
+    return value.double() if precision == "float64" and type.dtype.is_float else value.to(torch_dtype(type.dtype))
 
 
 def _narrow() -> tuple[Any, ...]:
-    return (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+    return (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu)
 
 
 def bind_symbols(graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, int]:
     """The value of every symbol of the graph, read off the inputs' shapes; raises `UserError` where they disagree."""
     bindings: dict[str, int] = {}
+    sizes: list[tuple[Value, Dim, int]] = []
     for value in graph.inputs:
         assert value.name is not None
         if value.name not in inputs:
@@ -63,16 +69,25 @@ def bind_symbols(graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, int]:
         if len(shape) != value.type.rank:
             raise UserError(f"input '{value.name}' has shape {list(shape)}, expected {value.type}")
         for dim, size in zip(value.type.shape, shape, strict=True):
-            symbol = next(iter(dim.symbols)) if dim.constant is None and len(dim.terms) == 1 else None
-            if symbol is not None and str(dim) == symbol:
+            sizes.append((value, dim, size))
+            if dim.terms == (((symbol := str(dim),), 1),):
                 bindings.setdefault(symbol, size)
-        for dim, size in zip(value.type.shape, shape, strict=True):
-            if dim.substitute(bindings) != size:
-                wanted = dim.substitute(bindings)
-                raise UserError(
-                    f"input '{value.name}' has shape {list(shape)}, expected {value.type}: {wanted} is not {size}"
-                )
+    for value, dim, size in sizes:
+        wanted = dim.substitute(bindings)
+        if wanted != size:
+            known = f", which is {wanted} here" if dim is not wanted else ""
+            raise UserError(f"input '{value.name}' ({value.type}): {dim}{known}, was given as {size}")
     return bindings
+
+
+def check_dtypes(graph: Graph, inputs: Mapping[str, Tensor], precision: Precision) -> None:
+    """Raises `UserError` where an input's element type is not the declared one; at float64 any float will do."""
+    for value in graph.inputs:
+        given, wanted = inputs[value.name or ""], value.tensor.dtype
+        if given.dtype is not torch_dtype(wanted) and not (
+            precision == "float64" and wanted.is_float and given.is_floating_point()
+        ):
+            raise UserError(f"input '{value.name}' is {str(given.dtype).removeprefix('torch.')}, expected {value.type}")
 
 
 class Interpreter:
@@ -80,7 +95,7 @@ class Interpreter:
 
     def __init__(self, precision: Precision = "reference") -> None:
         self.precision: Precision = precision
-        self._weights: dict[str, Tensor] = {}
+        self._weights: dict[WeightExpression, Tensor] = {}
 
     def run(self, graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs by name. A state is an input and an output like any other: the cache before and after."""
@@ -90,6 +105,7 @@ class Interpreter:
     def run_values(self, graph: Graph, inputs: Mapping[str, Tensor], wanted: Sequence[Value]) -> list[Tensor]:
         """The named values; only the ops that they need are run."""
         bindings = bind_symbols(graph, inputs)
+        check_dtypes(graph, inputs, self.precision)
         environment: dict[Value, Tensor] = {v: inputs[v.name] for v in graph.inputs if v.name is not None}
         return self.run_cone(environment, wanted, bindings)
 
@@ -106,6 +122,7 @@ class Interpreter:
                 operands = [None if v is None else self._read(v, environment) for v in op.operands]
                 types = [v.type for v in op.results]
                 results = apply_reference(op.definition, operands, op.attributes, types, bindings, self.precision)
+                _check_shapes(op, results, bindings)
                 environment.update(zip(op.results, results, strict=True))
                 for value in op.inputs:
                     if last[value] is op and value not in kept:
@@ -116,13 +133,21 @@ class Interpreter:
         if value in environment:
             return environment[value]
         assert value.weight is not None, f"{value} is read before it is known"
-        name = value.weight.name
-        if name not in self._weights:
-            self._weights[name] = self._settle(value.weight.evaluate())
-        return self._weights[name]
+        expression = value.weight.expression
+        if expression not in self._weights:
+            self._weights[expression] = self._settle(value.weight.evaluate())
+        return self._weights[expression]
 
     def _settle(self, value: Tensor) -> Tensor:
         return value.double() if self.precision == "float64" and value.is_floating_point() else value
+
+
+def _check_shapes(op: Op, results: Sequence[Tensor], bindings: Mapping[str, int]) -> None:
+    """A slice that reaches past a symbolic length is found only here."""
+    for value, result in zip(op.results, results, strict=True):
+        for dim, size in zip(value.type.shape, result.shape, strict=True):
+            if dim.constant != size and dim.substitute(bindings).constant not in (None, size):
+                raise UserError(f"{op.name} at {op.location or '?'} gives {list(result.shape)}, declared {value.type}")
 
 
 def cone(wanted: Sequence[Value], known: object = ()) -> list[Op]:

@@ -82,6 +82,9 @@ class _Rebuild:
         iota = self.build(ops.iota, size=Dim.of(SEQUENCE), dtype=DType.I64)
         self.positions = self.build(ops.add, start, iota)
         self.key_length = self.build(ops.add, self.past, self.new)
+        # padding may stand past the end of a table of positions: it looks up the row's last real token's place
+        last = self.build(ops.sub, self.build(ops.reshape, self.key_length, shape=_dims(BATCH, 1)), 1)
+        self.lookup_positions = self.build(ops.minimum, self.positions, last)
 
     def run(self) -> Graph:
         logits = self.forward.outputs.get("logits")
@@ -200,6 +203,8 @@ class _Rebuild:
 
     def at_rows(self, op: Op, value: Value, result: object) -> Value:
         """A positional operand of an op over data, at each row's positions, shaped to broadcast as it did."""
+        if op.definition is ops.rope and self._stands_at_own_positions(value):
+            return self.positions
         rows = self.row_values(op, value)
         if op.definition is ops.rope:
             return self.build(ops.reshape, rows, shape=_dims(BATCH, SEQUENCE))
@@ -228,9 +233,11 @@ class _Rebuild:
         if not sequence_axes:
             result = self._broadcast_constant(value)
         elif owner.definition is ops.iota and owner.attributes["size"] is Dim.of(SEQUENCE):
-            result = self.positions
+            result = self.lookup_positions
             if value.tensor.dtype is not DType.I64:
                 result = self.build(ops.cast, result, dtype=value.tensor.dtype)
+        elif owner.definition is ops.slice and SEQUENCE not in {s for d in owner.inputs[0].type.shape for s in d.symbols}:
+            result = self._row_slice(op, owner)
         elif owner.definition is ops.constant:
             result = self._broadcast_constant(value)
         else:
@@ -273,6 +280,20 @@ class _Rebuild:
             )
         aligned = [self._align(v, value.type.rank + 1) for v in operands]
         return self.build(definition, *aligned, **owner.attributes)
+
+    def _row_slice(self, op: Op, owner: Op) -> Value:
+        """The first S places of a table: each row looks up its own."""
+        axis, start, step = (owner.attributes[n] for n in ("axis", "start", "step"))
+        assert isinstance(axis, int)
+        source = owner.inputs[0]
+        axis %= source.type.rank
+        if step != 1 or start != 0 or owner.result.type.shape[axis] is not Dim.of(SEQUENCE):
+            raise refuse(op, f"its positions are a slice of {source.type} that does not begin at 0")
+        found = self.build(ops.gather, self.constant(source), self.lookup_positions, axis=axis)
+        if not axis:
+            return found
+        order = (axis, *(i for i in range(found.type.rank) if i != axis))
+        return self.build(ops.transpose, found, permutation=order)
 
     def _check_positions_apart(self, op: Op, owner: Op) -> None:
         for operand, axes in zip(owner.inputs, owner.definition.axis_flow(owner), strict=True):

@@ -35,7 +35,7 @@ from graphwright.ir.ops.elementwise import (
     tanh,
     where,
 )
-from graphwright.ir.ops.indexing import embedding, gather, take_tokens
+from graphwright.ir.ops.indexing import embedding, gather, gather_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
 from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
@@ -76,6 +76,7 @@ __all__ = [
     "expand",
     "floor",
     "gather",
+    "gather_elements",
     "ge",
     "glu",
     "gt",

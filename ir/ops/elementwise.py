@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir.declare import OpDef, TypeRule, op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import aligned_right, broadcast, require_bool, require_float, require_number, same_dtype
+from graphwright.ir.ops.rules import (
+    aligned_right,
+    broadcast,
+    require_bool,
+    require_float,
+    require_nothing,
+    require_number,
+    same_dtype,
+)
 from graphwright.ir.types import DType, TensorType
 from graphwright.ir.weights import torch_dtype
 
@@ -18,10 +26,6 @@ if TYPE_CHECKING:
     Binary = Callable[[Tensor, Tensor], Tensor]
 
 Requirement = Callable[[str, TensorType], None]
-
-
-def _anything(name: str, type: TensorType) -> None:
-    pass
 
 
 def _binary(
@@ -59,9 +63,9 @@ def _declare(name: str, doc: str, rule: TypeRule, function: Unary | Binary, comm
     return definition
 
 
-add = _binary("add", "x + y; of bools, or.", lambda x, y: x + y, commutative=True, require=_anything)
+add = _binary("add", "x + y; of bools, or.", lambda x, y: x + y, commutative=True, require=require_nothing)
 sub = _binary("sub", "x - y.", lambda x, y: x - y)
-mul = _binary("mul", "x * y; of bools, and.", lambda x, y: x * y, commutative=True, require=_anything)
+mul = _binary("mul", "x * y; of bools, and.", lambda x, y: x * y, commutative=True, require=require_nothing)
 div = _binary(
     "div",
     "x / y; integers divide rounding down.",
@@ -70,10 +74,10 @@ div = _binary(
 remainder = _binary("remainder", "x modulo y, with the sign of y.", lambda x, y: torch.remainder(x, y))
 pow = _binary("pow", "x to the power y.", lambda x, y: torch.pow(x, y))
 maximum = _binary(
-    "maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True, require=_anything
+    "maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True, require=require_nothing
 )
 minimum = _binary(
-    "minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True, require=_anything
+    "minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True, require=require_nothing
 )
 logical_and = _binary("logical_and", "x and y, both bool.", lambda x, y: x & y, commutative=True, require=require_bool)
 logical_or = _binary("logical_or", "x or y, both bool.", lambda x, y: x | y, commutative=True, require=require_bool)

@@ -73,6 +73,36 @@ def _(op: Op) -> AxisFlow:
 gather.cost(_picked)
 
 
+@op("gather_elements")
+def gather_elements(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
+    """Of x the element at indices[i, j, …] (i64) of one axis, for each place i, j, … ; the result has indices' shape.
+
+    On the other axes indices reaches at most as far as x.
+    """
+    normal_axis(axis, x.rank)
+    require_indices("indices", indices)
+    require_rank("indices", indices, x.rank)
+    return TensorType(x.dtype, indices.shape)
+
+
+@gather_elements.reference
+def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
+    return x.gather(axis, indices)
+
+
+@gather_elements.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    x, indices = op.inputs[0].type, op.inputs[1].type
+    axis %= x.rank
+    kept = (i if i != axis and d is indices.shape[i] else None for i, d in enumerate(x.shape))
+    return (tuple(kept), tuple(range(indices.rank)))
+
+
+gather_elements.cost(_picked)
+
+
 @op("take_tokens")
 def take_tokens(x: TensorType, positions: TensorType) -> TensorType:
     """Of x [batch, sequence, size] the tokens at positions i64 [batch, n] of each row: [batch, n, size]."""

@@ -9,7 +9,7 @@ from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import AxisFlow, OpDef, op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_bool, require_float
+from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_bool, require_float, require_nothing
 from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.types import DType, TensorType
 
@@ -52,20 +52,16 @@ def _reduction(
     return definition
 
 
-def _anything(name: str, type: TensorType) -> None:
-    pass
-
-
 sum = _reduction(
     "sum",
     "The sum over the axes; a bool counts as 0 or 1 and gives i64.",
     lambda x, axes, keep: x.sum(axes, keep),
-    _anything,
+    require_nothing,
     counts=True,
 )
 mean = _reduction("mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep), require_float)
-amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep), _anything)
-amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep), _anything)
+amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep), require_nothing)
+amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep), require_nothing)
 any = _reduction("any", "Whether any is true.", lambda x, axes, keep: x.amax(axes, keep), require_bool)
 all = _reduction("all", "Whether all are true.", lambda x, axes, keep: x.amin(axes, keep), require_bool)
 var = _reduction(

@@ -42,6 +42,10 @@ def require_float(name: str, type: TensorType) -> None:
         raise IRTypeError(f"{name} must be floating point, it is {type}")
 
 
+def require_nothing(name: str, type: TensorType) -> None:
+    """For ops that take any element type."""
+
+
 def require_number(name: str, type: TensorType) -> None:
     if type.dtype is DType.BOOL:
         raise IRTypeError(f"{name} must hold numbers, it is {type}")

@@ -80,53 +80,76 @@ def rule(*patterns: Callable[..., Pattern], name: str = "") -> Callable[[Build],
     return make
 
 
+Index = dict[OpDef, list[tuple[Rule, OpPattern]]]
 CLOSEST = 16
 """How many near misses a rule keeps in one rewrite."""
 
 
 def rewrite(program: Program, graph: Graph, rules: Iterable[Rule]) -> Outcome:
     """Applies the rules everywhere until none fires. New ops take the root's location; dead ops are erased."""
-    index: dict[OpDef, list[tuple[Rule, OpPattern]]] = {}
-    for each in rules:
-        for pattern in each.patterns:
-            index.setdefault(pattern.definition, []).append((each, pattern))
-    outcome = Outcome()
-    misses: dict[tuple[str, Op], NearMiss] = {}
-    matcher = Matcher(program)
-    pending: dict[Op, None] = dict.fromkeys(reversed([op for op in graph if op.definition in index]))
-    while pending:
-        op, _ = pending.popitem()
-        if op.erased:
-            continue
-        for each, pattern in index.get(op.definition, ()):
-            match = matcher.match(pattern, op)
+    rewriting = _Rewriting(program, graph, rules)
+    # A rule may complete a match whose root lies further on than its users: only a sweep without a hit is the end.
+    while rewriting.sweep():
+        pass
+    return rewriting.outcome
+
+
+class _Rewriting:
+    def __init__(self, program: Program, graph: Graph, rules: Iterable[Rule]) -> None:
+        self.graph = graph
+        self.index: Index = {}
+        for each in rules:
+            for pattern in each.patterns:
+                self.index.setdefault(pattern.definition, []).append((each, pattern))
+        self.matcher = Matcher(program)
+        self.outcome = Outcome()
+        self.patience = 1000 + 20 * len(graph)
+
+    def sweep(self) -> bool:
+        """Tries every op, and those that a replacement touches again; whether any rule fired."""
+        fired = False
+        misses: dict[tuple[str, Op], NearMiss] = {}
+        pending = dict.fromkeys(reversed([op for op in self.graph if op.definition in self.index]))
+        while pending:
+            op, _ = pending.popitem()
+            if op.erased:
+                continue
+            touched = self._visit(op, misses)
+            fired = fired or bool(touched)
+            pending.update((each, None) for each in touched if each.definition in self.index)
+        self.outcome.near_misses = _closest(misses.values())
+        return fired
+
+    def _visit(self, op: Op, misses: dict[tuple[str, Op], NearMiss]) -> list[Op]:
+        """Applies the first rule that fits; gives the op, its new ops and its users, or nothing if no rule fits."""
+        for rule, pattern in self.index[op.definition]:
+            match = self.matcher.match(pattern, op)
             if match is None:
-                mismatch = matcher.mismatch
+                mismatch = self.matcher.mismatch
                 if mismatch is not None and mismatch.matched >= 2:
-                    _remember(misses, each, op, mismatch.matched, str(mismatch))
+                    _remember(misses, rule, op, mismatch.matched, str(mismatch))
                 continue
-            replacement = each.build(match, Builder(graph, op, op.location))
+            builder = Builder(self.graph, op, op.location)
+            replacement = rule.build(match, builder)
             if isinstance(replacement, Refusal):
-                _remember(misses, each, op, 1 << 20, replacement.reason)
+                self.graph.erase_dead(builder.created)
+                _remember(misses, rule, op, 1 << 20, replacement.reason)
                 continue
-            users = op.result.users
-            _substitute(graph, each, op, replacement)
-            outcome.hits[each.name] += 1
-            pending.update(dict.fromkeys(u for u in users if u.definition in index))
-            if replacement.owner is not None and replacement.owner.definition in index:
-                pending[replacement.owner] = None
-            break
-    alive = [miss for (_, op), miss in misses.items() if not op.erased]
-    outcome.near_misses = _closest(alive)
-    return outcome
+            touched = [op, *op.result.users, *builder.created]
+            self._substitute(rule, op, replacement)
+            self.graph.erase_dead(builder.created)
+            self.outcome.hits[rule.name] += 1
+            return touched
+        return []
 
-
-def _substitute(graph: Graph, rule: Rule, op: Op, new: Value) -> None:
-    old = op.result
-    assert new is not old, f"{rule.name} replaces a value by itself"
-    assert new.type == old.type, f"{rule.name} at {op.location}: {old.type} would become {new.type}"
-    graph.replace(old, new)
-    graph.erase_dead([op])
+    def _substitute(self, rule: Rule, op: Op, new: Value) -> None:
+        old = op.result
+        assert new is not old, f"{rule.name} replaces a value by itself"
+        assert new.type == old.type, f"{rule.name} at {op.location}: {old.type} would become {new.type}"
+        self.patience -= 1
+        assert self.patience > 0, f"the rules do not come to an end: {self.outcome.hits}, at last {rule.name}"
+        self.graph.replace(old, new)
+        self.graph.erase_dead([op])
 
 
 def _remember(misses: dict[tuple[str, Op], NearMiss], rule: Rule, op: Op, matched: int, reason: str) -> None:
@@ -135,7 +158,7 @@ def _remember(misses: dict[tuple[str, Op], NearMiss], rule: Rule, op: Op, matche
         misses[rule.name, op] = NearMiss(rule.name, op.location, matched, reason)
 
 
-def _closest(misses: list[NearMiss]) -> list[NearMiss]:
+def _closest(misses: Iterable[NearMiss]) -> list[NearMiss]:
     """Of each rule the attempts that came furthest."""
     best: dict[str, list[NearMiss]] = {}
     for miss in misses:

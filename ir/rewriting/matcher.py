@@ -89,7 +89,7 @@ class Matcher:
         self._bound = {}
         self._attributes = {}
         self._matched = 0
-        if not self._solve(((pattern, root.result), None)):
+        if not self._solve(((pattern, root.results[0]), None)):
             return None
         match = Match(root, self.program, attributes=dict(self._attributes))
         for node, value in self._bound.items():
@@ -113,7 +113,11 @@ class Matcher:
                 return self._solve(rest)
             return self._fail(f"the same value for {pattern} as before", value)
         if isinstance(pattern, Either):
-            return any(self._solve(((option, value), rest)) for option in pattern.alternatives)
+            self._bound[pattern] = value
+            if any(self._solve(((option, value), rest)) for option in pattern.alternatives):
+                return True
+            del self._bound[pattern]
+            return False
         if value is None:
             if not (isinstance(pattern, Capture) and pattern.optional):
                 return self._fail(str(pattern), None)
@@ -133,12 +137,18 @@ class Matcher:
         op = value.owner
         if op is None or op.definition is not pattern.definition:
             return self._fail(pattern.definition.name, value)
+        if len(op.results) != 1:
+            return self._fail(f"{op.name} with one result", value)
         if len(op.operands) != len(pattern.operands):
             return self._fail(f"{len(pattern.operands)} operands", value)
         added: list[str] = []
         if not self._attributes_match(pattern, op, added):
             self._drop(added)
-            return self._fail(*self._attribute_mismatch)
+            # the op is the right one, so this attempt came further than one that met another op
+            self._matched += 1
+            self._fail(*self._attribute_mismatch)
+            self._matched -= 1
+            return False
         self._bound[pattern] = value
         self._matched += 1
         orders = [op.operands, op.operands[::-1]] if op.definition.commutative else [op.operands]
@@ -189,4 +199,13 @@ def _wish(name: str, wanted: Any) -> str:
 
 
 def _close(found: float, wanted: float) -> bool:
-    return found == wanted or struct.pack("f", found) == struct.pack("f", wanted)
+    return found == wanted or _as_float32(found) == _as_float32(wanted)
+
+
+def _as_float32(value: float) -> float | str:
+    """The nearest float32; a NaN equals itself."""
+    try:
+        (rounded,) = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        return value
+    return "nan" if rounded != rounded else rounded

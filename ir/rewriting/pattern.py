@@ -120,7 +120,8 @@ def either(*alternatives: Pattern) -> Pattern:
 
 def cast_or_not(pattern: Pattern) -> Pattern:
     """The pattern itself or a cast of it: half-precision models compute norms and softmax in float32."""
-    return Either([pattern, REGISTRY["cast"](pattern)])
+    # The cast first: a bare capture would match the cast itself and stop there.
+    return Either([REGISTRY["cast"](pattern), pattern])
 
 
 def last_axis(op: Op, value: Attribute) -> bool:

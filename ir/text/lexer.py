@@ -13,7 +13,7 @@ _TOKEN = re.compile(
   | (?P<newline>\n)
   | (?P<string>"(?:[^"\\\n]|\\.)*")
   | (?P<value>[%@](?:[\w.]+|"(?:[^"\\\n]|\\.)*"))
-  | (?P<number>-?(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|inf\b|nan\b))
+  | (?P<number>-?(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|(?:inf|nan)(?![\w.])))
   | (?P<integer>\d+)
   | (?P<name>[A-Za-z_][\w.]*)
   | (?P<mark>[(){}\[\]<>,:=+*-])
@@ -45,7 +45,9 @@ class Lexer:
         while position < len(self.text):
             match = match_at(self.text, position)
             if match is None:
-                raise self.error(f"unexpected character {self.text[position]!r}", position)
+                character = self.text[position]
+                problem = "unterminated string" if character == '"' else f"unexpected character {character!r}"
+                raise self.error(problem, position)
             kind = match.lastgroup or ""
             if kind not in ("space", "newline"):
                 tokens.append(Token(kind, match[0], position))
@@ -88,7 +90,10 @@ class Lexer:
         return self.peek.text if self.peek.kind == "end" else f"'{self.peek.text}'"
 
 
+_ESCAPES = {"n": "\n", "r": "\r"}
+
+
 def unquote(text: str) -> str:
     """The string that a quoted token stands for."""
     body = text[1:-1]
-    return re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], body)
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), body)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import REGISTRY, OpDef
-from graphwright.ir.dims import Dim
-from graphwright.ir.errors import IRTypeError, TextError, UserError
+from graphwright.ir.dims import Dim, product
+from graphwright.ir.errors import IRTypeError, TextError, UserError, WeightError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.program import Program
@@ -22,7 +22,7 @@ _DTYPES = {d.value: d for d in DType}
 
 def parse_program(text: str, file: str = "<text>") -> Program:
     """The program that the text states, verified. Raises `TextError` with line and column."""
-    return _Parser(Lexer(text, file)).program()
+    return _parse(Lexer(text, file))
 
 
 def read_program(path: str | Path) -> Program:
@@ -34,7 +34,14 @@ def read_program(path: str | Path) -> Program:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file") from None
-    return _Parser(Lexer(text, str(path)), path.parent).program()
+    return _parse(Lexer(text, str(path)), path.parent)
+
+
+def _parse(lexer: Lexer, folder: Path | None = None) -> Program:
+    try:
+        return _Parser(lexer, folder).program()
+    except RecursionError:
+        raise lexer.error("nested too deeply") from None
 
 
 def parse_type(text: str) -> Type:
@@ -102,11 +109,10 @@ class _Parser:
             lexer.expect(")")
             lexer.expect(":")
             type = self.tensor_type()
-            shape = [d.evaluate({}) for d in type.shape]
-            try:
-                return StoredArray(torch.tensor(values, dtype=torch_dtype(type.dtype)).reshape(shape), type)
-            except (RuntimeError, TypeError, ValueError):
-                raise lexer.error(f"{len(values)} values do not make a {type}", start) from None
+            array = _stored(values, type)
+            if array is None:
+                raise lexer.error(f"{len(values)} values do not make a {type}", start)
+            return array
         definition = self.definition(name, start)
         operands: list[WeightExpression | None] = []
         while not lexer.accept(")"):
@@ -139,7 +145,10 @@ class _Parser:
         while not lexer.accept("return"):
             self.op(program, graph, values)
         while not lexer.accept("}"):
+            start = lexer.peek.start
             name = self.name()
+            if name in graph.outputs:
+                raise lexer.error(f"there are two outputs named '{name}'", start)
             lexer.expect("=")
             graph.outputs[name] = self.operand(program, graph, values)
             if lexer.peek.text != "}":
@@ -243,7 +252,7 @@ class _Parser:
         attributes: dict[str, Attribute] = {}
         while not self.lexer.accept("}"):
             start = self.lexer.peek.start
-            name = self.lexer.expect_kind("name", "an attribute's name")
+            name = self.name()
             if name in attributes:
                 raise self.lexer.error(f"attribute '{name}' is given twice", start)
             self.lexer.expect("=")
@@ -365,6 +374,19 @@ class _Parser:
         if options or not isinstance(scale, DType) or not isinstance(axis, int):
             raise lexer.error("a quantized type takes scale=DTYPE and axis=INTEGER", start)
         return QuantizedType(bits, self.shape(), group, symmetry == "sym", scale, axis)
+
+
+def _stored(values: list[Attribute], type: TensorType) -> StoredArray | None:
+    """The array with these elements; None if they are too few or many, or no such numbers."""
+    kinds = (float, int) if type.dtype.is_float else (bool,) if type.dtype is DType.BOOL else (int,)
+    shape = [d.constant for d in type.shape if d.constant is not None]
+    fits = product(type.shape).constant == len(values) and all(v.__class__ in kinds for v in values)
+    if not fits or len(shape) != type.rank:
+        return None
+    try:
+        return StoredArray(torch.tensor(values, dtype=torch_dtype(type.dtype)).reshape(shape), type)
+    except (RuntimeError, OverflowError, WeightError):
+        return None
 
 
 __all__ = ["TextError", "parse_program", "parse_type", "read_program"]

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import count, zip_longest
 
-from graphwright.ir.attributes import Attribute, attribute_text
+from graphwright.ir.attributes import Attribute, attribute_text, same
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.program import Program
 from graphwright.ir.weights import expression_text
 
-PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*\Z")
+PLAIN_NAME = re.compile(r"(?!(?:inf|nan)\Z)[A-Za-z_][\w.]*\Z")
 
 
 def name_text(name: str) -> str:
@@ -55,11 +56,11 @@ def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
         names[value] = f"%{name_text(value.name or '')}"
     for value in graph.weights:
         names[value] = f"@{name_text(value.name or '')}"
-    count = 0
+    taken = {value.name for value in graph.inputs}
+    numbered = (f"%{i}" for i in count() if str(i) not in taken)
     for op in graph:
         for value in op.results:
-            names[value] = f"%{count}"
-            count += 1
+            names[value] = next(numbered)
     inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
     lines = [f"graph {name_text(graph.name)}({inputs}) {{"]
     numbers: dict[Op, int] = {}
@@ -74,10 +75,10 @@ def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
 def _op_text(op: Op, names: dict[Value, str]) -> str:
     results = ", ".join(names[v] for v in op.results)
     parts: list[str] = []
-    for i, value in enumerate(op.operands):
+    declared = () if op.definition.variadic else op.definition.operands
+    for operand, value in zip_longest(declared, op.operands):
         if value is not None:
-            optional = not op.definition.variadic and op.definition.operands[i].optional
-            prefix = f"{op.definition.operands[i].name}=" if optional else ""
+            prefix = f"{operand.name}=" if operand is not None and operand.optional else ""
             parts.append(prefix + names.get(value, "<undefined>"))
     types = ", ".join(str(v.type) for v in op.results)
     location = f"  at {name_text(op.location)}" if op.location else ""
@@ -86,11 +87,12 @@ def _op_text(op: Op, names: dict[Value, str]) -> str:
 
 
 def _is_default(op: Op, name: str) -> bool:
-    spec = op.definition.attributes[name]
-    return not spec.required and attribute_text(spec.default) == attribute_text(op.attributes[name])
+    # A broken op is printed too, in the verifier's message.
+    spec = op.definition.attributes.get(name)
+    return spec is not None and not spec.required and same(spec.default, op.attributes[name])
 
 
 def _attributes(attributes: Mapping[str, Attribute]) -> str:
     if not attributes:
         return ""
-    return " {" + ", ".join(f"{k}={attribute_text(v)}" for k, v in attributes.items()) + "}"
+    return " {" + ", ".join(f"{name_text(k)}={attribute_text(v)}" for k, v in attributes.items()) + "}"

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+
+from graphwright.passes.canonicalize import Canonicalize
+from graphwright.passes.raise_heads import RaiseHeads
+from tests.passes.graphs import applied, program, random_weight
+
+W = random_weight("w", 6, 4) + random_weight("b", 6) + random_weight("n", 4)
+
+CASES = {
+    "reshapes merge": (
+        "%0 = reshape(%x) {shape=[B*S, 4]} : f32[B*S, 4]\n %1 = reshape(%0) {shape=[S, B, 4]} : f32[S, B, 4]\n return y=%1",
+        "  %0 = reshape(%x) {shape=[S, B, 4]} : f32[S, B, 4]\n  return y=%0",
+    ),
+    "a reshape to the same shape goes": ("%0 = reshape(%x) {shape=[B, S, 4]} : f32[B, S, 4]\n return y=%0", "  return y=%x"),
+    "transposes cancel": (
+        "%0 = transpose(%x) {permutation=[1, 2, 0]} : f32[S, 4, B]\n"
+        " %1 = transpose(%0) {permutation=[2, 0, 1]} : f32[B, S, 4]\n return y=%1",
+        "  return y=%x",
+    ),
+    "neutral elements": (
+        "%0 = constant() {value=1.0, dtype=f32} : f32[]\n %1 = mul(%0, %x) : f32[B, S, 4]\n"
+        " %2 = constant() {value=0.0, dtype=f32} : f32[]\n %3 = add(%1, %2) : f32[B, S, 4]\n return y=%3",
+        "  return y=%x",
+    ),
+    "numbers fold": (
+        "%0 = constant() {value=2.0, dtype=f32} : f32[]\n %1 = mul(%0, %0) : f32[]\n"
+        " %2 = mul(%x, %1) : f32[B, S, 4]\n return y=%2",
+        "  %0 = constant() {value=4.0, dtype=f32} : f32[]\n  %1 = mul(%x, %0) : f32[B, S, 4]\n  return y=%1",
+    ),
+    "equal ops are one": (
+        "%0 = neg(%x) : f32[B, S, 4]\n %1 = neg(%x) : f32[B, S, 4]\n %2 = mul(%0, %1) : f32[B, S, 4]\n return y=%2",
+        "  %0 = neg(%x) : f32[B, S, 4]\n  %1 = mul(%0, %0) : f32[B, S, 4]\n  return y=%1",
+    ),
+    "a stretched one stays": (
+        "%0 = constant() {value=1.0, dtype=f32, shape=[2, 1, 1, 1]} : f32[2, 1, 1, 1]\n"
+        " %1 = mul(%x, %0) : f32[2, B, S, 4]\n return y=%1",
+        "  %0 = constant() {value=1.0, dtype=f32, shape=[2, 1, 1, 1]} : f32[2, 1, 1, 1]\n"
+        "  %1 = mul(%x, %0) : f32[2, B, S, 4]\n  return y=%1",
+    ),
+    "a bias joins its projection": (
+        "%0 = linear(%x, @w) : f32[B, S, 6]\n %1 = add(@b, %0) : f32[B, S, 6]\n return y=%1",
+        "  %0 = linear(%x, @w, bias=@b) : f32[B, S, 6]\n  return y=%0",
+    ),
+    "part of a projection is a projection": (
+        "%0 = linear(%x, @w, bias=@b) : f32[B, S, 6]\n"
+        " %1 = slice(%0) {axis=2, start=2, stop=4} : f32[B, S, 2]\n return y=%1",
+        "  %0 = linear(%x, @w.1, bias=@b.1) : f32[B, S, 2]\n  return y=%0",
+    ),
+    "weights fold": (
+        "%0 = constant() {value=1.0, dtype=f32} : f32[]\n %1 = add(@n, %0) : f32[4]\n"
+        " %2 = mul(%x, %1) : f32[B, S, 4]\n return y=%2",
+        "  %0 = mul(%x, @n.1) : f32[B, S, 4]\n  return y=%0",
+    ),
+    "a norm goes behind the transpose of heads": (
+        "%0 = reshape(%x) {shape=[B, S, 1, 4]} : f32[B, S, 1, 4]\n"
+        " %1 = concat(%0, %0) {axis=2} : f32[B, S, 2, 4]\n"
+        " %2 = rms_norm(%1, @n) {epsilon=1e-05} : f32[B, S, 2, 4]\n"
+        " %3 = transpose(%2) {permutation=[0, 2, 1, 3]} : f32[B, 2, S, 4]\n return y=%3",
+        "  %0 = reshape(%x) {shape=[B, S, 1, 4]} : f32[B, S, 1, 4]\n"
+        "  %1 = concat(%0, %0) {axis=2} : f32[B, S, 2, 4]\n"
+        "  %2 = transpose(%1) {permutation=[0, 2, 1, 3]} : f32[B, 2, S, 4]\n"
+        "  %3 = rms_norm(%2, @n) {epsilon=1e-05} : f32[B, 2, S, 4]\n  return y=%3",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_canonicalize(case: str) -> None:
+    before, after = CASES[case]
+    text, _ = applied(program(f"(%x: f32[B, S, 4]) {{\n {before}\n}}", W), Canonicalize())
+    assert text == f"graph forward(%x: f32[B, S, 4]) {{\n{after}\n}}\n"
+
+
+def test_a_narrowing_cast_of_a_constant_stays() -> None:
+    text = "(%x: bf16[B]) {\n %0 = constant() {value=0.1, dtype=f32} : f32[]\n"
+    text += " %1 = cast(%0) {dtype=bf16} : bf16[]\n %2 = mul(%x, %1) : bf16[B]\n return y=%2\n}"
+    before = program(text)
+    after = before.clone()
+    Canonicalize().run(after)
+    # folded by the op's own reference, so rounded as bfloat16 rounds
+    assert "value=0.10009765625, dtype=bf16" in "".join(str(op.attributes) for op in after.graphs["forward"]) or (
+        "0.10009765625" in str([op.attributes for op in after.graphs["forward"]])
+    )
+
+
+def test_heads() -> None:
+    text, _ = applied(
+        program(
+            """(%x: f32[B, S, 4]) {
+  %0 = reshape(%x) {shape=[B, S, 2, 2]} : f32[B, S, 2, 2]
+  %1 = transpose(%0) {permutation=[0, 2, 1, 3]} : f32[B, 2, S, 2]
+  %2 = neg(%1) : f32[B, 2, S, 2]
+  %3 = transpose(%2) {permutation=[0, 2, 1, 3]} : f32[B, S, 2, 2]
+  %4 = reshape(%3) {shape=[B, S, 4]} : f32[B, S, 4]
+  return y=%4
+}"""
+        ),
+        RaiseHeads(),
+    )
+    assert "split_heads(%x) {heads=2}" in text
+    assert "merge_heads(%1) : f32[B, S, 4]" in text
+
+
+def test_another_order_of_axes_is_no_split_of_heads() -> None:
+    text, misses = applied(
+        program(
+            """(%x: f32[B, S, 4]) {
+  %0 = reshape(%x) {shape=[S, B, 2, 2]} : f32[S, B, 2, 2]
+  %1 = transpose(%0) {permutation=[0, 2, 1, 3]} : f32[S, 2, B, 2]
+  return y=%1
+}"""
+        ),
+        RaiseHeads(),
+    )
+    assert "split_heads" not in text
+    assert any("is not [batch, sequence" in m.reason for m in misses)

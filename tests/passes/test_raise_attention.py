@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from graphwright.passes.canonicalize import Canonicalize
+from graphwright.passes.fuse_activations import FuseActivations
+from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
+from tests.passes.graphs import applied, program
+
+INPUTS = "%q: f32[B, 2, S, 4], %k: f32[B, 2, S, 4], %v: f32[B, 2, S, 4]"
+SCORES = """  %kt = transpose(%k) {permutation=[0, 1, 3, 2]} : f32[B, 2, 4, S]
+  %scores = matmul(%q, %kt) : f32[B, 2, S, S]
+  %c = constant() {value=0.5, dtype=f32} : f32[]
+"""
+END = """  %p = softmax(%masked) {axis=3} : f32[B, 2, S, S]
+  %y = matmul(%p, %v) : f32[B, 2, S, 4]
+  return y=%y
+"""
+CAUSAL = """  %i = iota() {size=S, dtype=i64} : i64[S]
+  %row = reshape(%i) {shape=[S, 1]} : i64[S, 1]
+  %keep = le(%i, %row) : bool[S, S]
+  %low = constant() {value=LOW, dtype=f32} : f32[]
+"""
+
+MASKED = {
+    "scaled, no mask": "  %masked = mul(%scores, %c) : f32[B, 2, S, S]\n",
+    "divided": "  %masked = div(%scores, %c) : f32[B, 2, S, S]\n",
+    "where": CAUSAL + "  %s = mul(%scores, %c) : f32[B, 2, S, S]\n  %masked = where(%keep, %s, %low) : f32[B, 2, S, S]\n",
+    "where not": CAUSAL
+    + "  %drop = logical_not(%keep) : bool[S, S]\n  %masked = where(%drop, %low, %scores) : f32[B, 2, S, S]\n",
+    "additive": CAUSAL
+    + """  %zero = constant() {value=0.0, dtype=f32} : f32[]
+  %add = where(%keep, %zero, %low) : f32[S, S]
+  %s = mul(%c, %scores) : f32[B, 2, S, S]
+  %masked = add(%add, %s) : f32[B, 2, S, S]
+""",
+    "capped": """  %s = mul(%scores, %c) : f32[B, 2, S, S]
+  %cap = constant() {value=30.0, dtype=f32} : f32[]
+  %d = div(%s, %cap) : f32[B, 2, S, S]
+  %t = tanh(%d) : f32[B, 2, S, S]
+  %masked = mul(%t, %cap) : f32[B, 2, S, S]
+""",
+}
+
+
+@pytest.mark.parametrize("spelling", MASKED)
+@pytest.mark.parametrize("low", ["-inf", "-1000000000.0"])
+def test_spellings(spelling: str, low: str) -> None:
+    text = f"({INPUTS}) {{\n{SCORES}{MASKED[spelling]}{END}}}".replace("LOW", low)
+    after, _ = applied(program(text), FuseActivations(), RaiseAttention())
+    assert "attention(%q, %k, %v," in after
+    assert "softmax" not in after
+    if spelling == "capped":
+        assert "softcap=30.0" in after
+
+
+def test_a_score_that_still_weighs_is_not_masked() -> None:
+    text = f"({INPUTS}) {{\n{SCORES}{MASKED['where']}{END}}}".replace("LOW", "-3.0")
+    after, misses = applied(program(text), RaiseAttention())
+    assert "attention(" not in after
+    assert any("does not hide" in m.reason for m in misses)
+
+
+def test_a_softmax_over_queries_is_no_attention() -> None:
+    text = f"({INPUTS}) {{\n{SCORES}{MASKED['divided']}{END}}}".replace("axis=3", "axis=2")
+    after, misses = applied(program(text), RaiseAttention())
+    assert "attention(" not in after
+    assert any("last axis" in m.reason for m in misses), misses
+
+
+GROUPED = """(%q: f32[B, 4, S, 4], %k: f32[B, 2, S, 4], %v: f32[B, 2, S, 4]) {{
+  %i = iota() {{size=S, dtype=i64}} : i64[S]
+  %pos = reshape(%i) {{shape=[1, S]}} : i64[1, S]
+  %k1 = reshape(%k) {{shape={split}}} : f32{split}
+  %k2 = expand(%k1) {{shape={repeat}}} : f32{repeat}
+  %k3 = reshape(%k2) {{shape=[B, 4, S, 4]}} : f32[B, 4, S, 4]
+  %v1 = reshape(%v) {{shape={split}}} : f32{split}
+  %v2 = expand(%v1) {{shape={repeat}}} : f32{repeat}
+  %v3 = reshape(%v2) {{shape=[B, 4, S, 4]}} : f32[B, 4, S, 4]
+  %y = attention(%q, %k3, %v3, %pos) {{scale=0.5, mask="causal"}} : f32[B, 4, S, 4]
+  return y=%y
+}}"""
+
+
+def test_repeated_keys_are_given_once() -> None:
+    text = GROUPED.format(split="[B, 2, 1, S, 4]", repeat="[B, 2, 2, S, 4]")
+    after, _ = applied(program(text), UngroupQueries())
+    assert "attention(%q, %k, %v," in after
+    assert "expand" not in after
+
+
+def test_tiled_keys_stay() -> None:
+    """Heads 0, 1, 0, 1 instead of 0, 0, 1, 1: another model."""
+    text = GROUPED.format(split="[B, 1, 2, S, 4]", repeat="[B, 2, 2, S, 4]")
+    after, misses = applied(program(text), UngroupQueries())
+    assert "attention(%q, %k, %v," not in after
+    assert any("not repeated head by head" in m.reason for m in misses)
+
+
+def test_a_constant_factor_on_queries_joins_the_scale() -> None:
+    text = f"""({INPUTS}) {{
+  %i = iota() {{size=S, dtype=i64}} : i64[S]
+  %pos = reshape(%i) {{shape=[1, S]}} : i64[1, S]
+  %c = constant() {{value=0.5, dtype=f32}} : f32[]
+  %q2 = mul(%q, %c) : f32[B, 2, S, 4]
+  %y = attention(%q2, %k, %v, %pos) {{scale=0.5, mask="causal"}} : f32[B, 2, S, 4]
+  return y=%y
+}}"""
+    after, _ = applied(program(text), RaiseAttention(), Canonicalize())
+    assert 'attention(%q, %k, %v, %1) {scale=0.25, mask="causal"}' in after

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphwright.passes.raise_rotary import RaiseRotary, Rotation, classify
+from tests.passes.graphs import applied, program
+
+FREQUENCIES = "weight @f : f32[2] = data([1.0, 0.009999999776482582]) : f32[2]\n"
+HALF = """(%q: f32[B, 2, S, {size}], %k: f32[B, 2, S, {size}], %v: f32[B, 2, S, {size}]) {{
+  %i = iota() {{size=S, dtype=i64}} : i64[S]
+  %pos = reshape(%i) {{shape=[1, S]}} : i64[1, S]
+  %p = cast(%i) {{dtype=f32}} : f32[S]
+  %p1 = reshape(%p) {{shape=[S, 1]}} : f32[S, 1]
+  %angle = mul(%p1, @f) : f32[S, 2]
+  %both = concat(%angle, %angle) {{axis=1}} : f32[S, 4]
+  %cos = cos(%both) : f32[S, 4]
+  %sin = sin(%both) : f32[S, 4]
+"""
+
+
+def rotate(x: str, name: str, sign: str = "neg") -> str:
+    return f"""  %{name}a = slice(%{x}) {{axis=3, start=0, stop=2}} : f32[B, 2, S, 2]
+  %{name}b = slice(%{x}) {{axis=3, start=2, stop=4}} : f32[B, 2, S, 2]
+  %{name}n = {sign}(%{name}b) : f32[B, 2, S, 2]
+  %{name}h = concat(%{name}n, %{name}a) {{axis=3}} : f32[B, 2, S, 4]
+"""
+
+
+def turned(x: str, name: str, source: str) -> str:
+    return f"""  %{name}c = mul(%{source}, %cos) : f32[B, 2, S, 4]
+  %{name}s = mul(%{name}h, %sin) : f32[B, 2, S, 4]
+  %{name} = add(%{name}c, %{name}s) : f32[B, 2, S, 4]
+"""
+
+
+TAIL = """  %y = attention(%{q}, %{k}, %v, %pos) {{scale=0.5, mask="causal"}} : f32[B, 2, S, {size}]
+  return y=%y
+}}"""
+
+
+def test_half_split() -> None:
+    text = HALF.format(size=4) + rotate("q", "x") + turned("q", "x", "q") + rotate("k", "z") + turned("k", "z", "k")
+    after, misses = applied(program(text + TAIL.format(q="x", k="z", size=4), FREQUENCIES), RaiseRotary())
+    assert after.count("= rope(%") == 2
+    assert after.count("{interleaved=false}") == 2
+    assert "cos(" not in after
+    assert not misses
+
+
+def test_partial() -> None:
+    part = """  %q0 = slice(%q) {axis=3, start=0, stop=4} : f32[B, 2, S, 4]
+  %q1 = slice(%q) {axis=3, start=4, stop=6} : f32[B, 2, S, 2]
+"""
+    joined = "  %whole = concat(%x, %q1) {axis=3} : f32[B, 2, S, 6]\n"
+    text = HALF.format(size=6) + part + rotate("q0", "x") + turned("q0", "x", "q0") + joined
+    after, _ = applied(program(text + TAIL.format(q="whole", k="k", size=6), FREQUENCIES), RaiseRotary())
+    assert "rope(%q," in after
+    assert "concat" not in after
+
+
+def test_without_the_minus_it_is_no_rotation() -> None:
+    text = HALF.format(size=4) + rotate("q", "x", sign="abs") + turned("q", "x", "q")
+    after, _ = applied(program(text + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary())
+    assert "rope" not in after  # |x| is not linear
+    text = HALF.format(size=4) + rotate("q", "x").replace("neg(%xb)", "reshape(%xb) {shape=[B, 2, S, 2]}")
+    after, misses = applied(
+        program(text + turned("q", "x", "q") + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary()
+    )
+    assert "rope" not in after
+    assert any("do not turn by their frequencies" in m.reason for m in misses), misses
+
+
+def matrices(turn: torch.Tensor, pairs: list[tuple[int, int]], size: int, count: int = 131) -> torch.Tensor:
+    result = torch.eye(size, dtype=torch.float64).repeat(count, 1, 1)
+    for p in range(count):
+        for (a, b), f in zip(pairs, turn, strict=True):
+            c, s = torch.cos(p * f), torch.sin(p * f)
+            result[p, a, a], result[p, a, b], result[p, b, a], result[p, b, b] = c, -s, s, c
+    return result
+
+
+@pytest.mark.parametrize(("pairs", "interleaved"), [([(0, 2), (1, 3)], False), ([(0, 1), (2, 3)], True)])
+def test_classify(pairs: list[tuple[int, int]], interleaved: bool) -> None:
+    frequencies = torch.tensor([1.0, 0.01]).double()
+    found = classify(matrices(frequencies, pairs, 4))
+    assert isinstance(found, Rotation)
+    assert found.interleaved is interleaved
+    assert found.frequencies == tuple(float(f) for f in frequencies.float())
+    assert found.scale == pytest.approx(1.0, abs=1e-12)
+
+
+def test_classify_refuses_what_does_not_turn_evenly() -> None:
+    frequencies = torch.tensor([1.0, 0.01]).double()
+    wrong = matrices(frequencies, [(0, 2), (1, 3)], 4)
+    wrong[100:] = matrices(frequencies * 0.5, [(0, 2), (1, 3)], 4)[100:]  # another regime past position 100
+    assert "do not turn" in str(classify(wrong))
+    assert "first ones" in str(classify(matrices(frequencies, [(2, 4), (3, 5)], 6)))
+    assert "paired neither" in str(classify(matrices(frequencies, [(0, 3), (1, 2)], 4)))
