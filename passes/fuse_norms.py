@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Value, ops
-from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, Rule, cast_or_not, either, rule
+from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, Rule, attribute, cast_or_not, rule
 from graphwright.passes.base import RulePass, register
 
 
@@ -15,6 +15,12 @@ def _normalized(x: Pattern, epsilon: Pattern) -> Pattern:
     wide = cast_or_not(x)
     mean_square = ops.mean(wide * wide, axes=LAST, keepdims=True)
     return cast_or_not(wide * ops.rsqrt(mean_square + epsilon))
+
+
+def _standardized(x: Pattern, epsilon: Pattern) -> Pattern:
+    """x less its mean, over its standard deviation, with the variance as one op."""
+    difference = x - ops.mean(x, axes=LAST, keepdims=True)
+    return difference * ops.rsqrt(ops.var(x, axes=LAST, keepdims=True) + epsilon)
 
 
 def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
@@ -35,41 +41,41 @@ def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.rms_norm, x, weight, epsilon=epsilon)
 
 
-def _centred(x: Pattern, epsilon: Pattern) -> Pattern:
-    """x less its mean, over its standard deviation."""
-    difference = x - ops.mean(x, axes=LAST, keepdims=True)
-    variance = either(ops.mean(difference * difference, axes=LAST, keepdims=True), ops.var(x, axes=LAST, keepdims=True))
-    return difference * ops.rsqrt(variance + epsilon)
-
-
-def _layer_norm(x: Pattern, weight: Pattern, bias: Pattern, epsilon: Pattern) -> Pattern:
-    return _centred(x, epsilon) * weight + bias
-
-
-def _layer_norm_without_bias(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
-    return _centred(x, epsilon) * weight
+def _layer_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
+    return _standardized(x, epsilon) * weight
 
 
 @rule(_layer_norm)
 def fuse_layer_norm(match: Match, build: Builder) -> Value | Refusal:
-    return _build_layer_norm(match, build, match["bias"])
-
-
-@rule(_layer_norm_without_bias)
-def fuse_layer_norm_without_bias(match: Match, build: Builder) -> Value | Refusal:
-    if any(user.definition is ops.add for user in match.root.result.users):
-        return Refusal("a bias may follow")
-    return _build_layer_norm(match, build, None)
-
-
-def _build_layer_norm(match: Match, build: Builder, bias: Value | None) -> Value | Refusal:
-    x, epsilon = match["x"], match.number("epsilon")
+    x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
         return Refusal("epsilon is no constant")
-    for value in (match["weight"], bias):
-        if value is not None and (value.weight is None or value.type.shape != x.type.shape[-1:]):
-            return Refusal(f"{value.type} is no weight of the last axis of {x.type}")
-    return build(ops.layer_norm, x, match["weight"], bias, epsilon=epsilon)
+    if weight.weight is None or weight.type.shape != x.type.shape[-1:]:
+        return Refusal(f"the factor {weight.type} is no weight of the last axis of {x.type}")
+    return build(ops.layer_norm, x, weight, epsilon=epsilon)
+
+
+def _rms_norm_of_centred(x: Pattern, weight: Pattern) -> Pattern:
+    difference = x - ops.mean(x, axes=LAST, keepdims=True)
+    return ops.rms_norm(difference, weight, epsilon=attribute("epsilon"))
+
+
+@rule(_rms_norm_of_centred)
+def centred_rms_norm(match: Match, build: Builder) -> Value | Refusal:
+    """RMSNorm of x less its mean is LayerNorm without a bias: both divide by the root of the same mean square."""
+    return build(ops.layer_norm, match["x"], match["weight"], epsilon=match.attributes["epsilon"])
+
+
+def _norm_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
+    return ops.layer_norm(x, weight, epsilon=attribute("epsilon")) + bias
+
+
+@rule(_norm_and_sum)
+def add_norm_bias(match: Match, build: Builder) -> Value | Refusal:
+    x, bias = match["x"], match["bias"]
+    if bias.weight is None or bias.type.shape != x.type.shape[-1:]:
+        return Refusal("what is added is no bias")
+    return build(ops.layer_norm, x, match["weight"], bias, epsilon=match.attributes["epsilon"])
 
 
 @register
@@ -78,4 +84,4 @@ class FuseNorms(RulePass):
     """The spelled-out norms become `rms_norm` and `layer_norm`."""
 
     name: ClassVar[str] = "fuse-norms"
-    rules: ClassVar[tuple[Rule, ...]] = (fuse_rms_norm, fuse_layer_norm, fuse_layer_norm_without_bias)
+    rules: ClassVar[tuple[Rule, ...]] = (fuse_rms_norm, fuse_layer_norm, centred_rms_norm, add_norm_bias)

@@ -213,6 +213,22 @@ def add_bias(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.linear, match["x"], match["weight"], bias)
 
 
+def _flattened_linear(x: Pattern, weight: Pattern, bias: Pattern | None = None) -> Pattern:
+    return ops.reshape(ops.linear(ops.reshape(x), weight, bias))
+
+
+@rule(_flattened_linear)
+def linear_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
+    """A projection flattened to two axes and back (`view`, `addmm`, `view`) is a projection of the last axis."""
+    x, result = match["x"].tensor, match.root.result.tensor
+    linear = match.root.inputs[0].owner
+    assert linear is not None
+    inside = linear.required("x").tensor
+    if x.shape[-1] is not inside.shape[-1] or result.shape != (*x.shape[:-1], linear.result.tensor.shape[-1]):
+        return Refusal(f"{x} is flattened to {inside} and comes back as {result}")
+    return build(ops.linear, match["x"], match["weight"], match.get("bias"))
+
+
 IDENTITIES: tuple[Rule, ...] = (
     _same_type(ops.reshape),
     _same_type(ops.expand),
@@ -236,4 +252,5 @@ IDENTITIES: tuple[Rule, ...] = (
     _norm_then_transpose(ops.layer_norm),
     slice_of_linear,
     add_bias,
+    linear_on_all_axes,
 )

@@ -236,7 +236,9 @@ class _Rebuild:
             result = self.lookup_positions
             if value.tensor.dtype is not DType.I64:
                 result = self.build(ops.cast, result, dtype=value.tensor.dtype)
-        elif owner.definition is ops.slice and SEQUENCE not in {s for d in owner.inputs[0].type.shape for s in d.symbols}:
+        elif owner.definition is ops.slice and SEQUENCE not in {
+            s for d in owner.inputs[0].type.shape for s in d.symbols
+        }:
             result = self._row_slice(op, owner)
         elif owner.definition is ops.constant:
             result = self._broadcast_constant(value)
