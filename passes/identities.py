@@ -219,14 +219,14 @@ def _flattened_linear(x: Pattern, weight: Pattern, bias: Pattern | None = None) 
 
 @rule(_flattened_linear)
 def linear_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
-    """A projection flattened to two axes and back (`view`, `addmm`, `view`) is a projection of the last axis."""
-    x, result = match["x"].tensor, match.root.result.tensor
+    """A projection of flattened rows (`view`, `addmm`, `view`) is a projection of the rows where they stand."""
+    result = match.root.result.tensor
     linear = match.root.inputs[0].owner
     assert linear is not None
-    inside = linear.required("x").tensor
-    if x.shape[-1] is not inside.shape[-1] or result.shape != (*x.shape[:-1], linear.result.tensor.shape[-1]):
-        return Refusal(f"{x} is flattened to {inside} and comes back as {result}")
-    return build(ops.linear, match["x"], match["weight"], match.get("bias"))
+    if result.shape[-1] is not linear.result.tensor.shape[-1]:
+        return Refusal("the features are reshaped, not only the rows")
+    rows = build(ops.reshape, match["x"], shape=(*result.shape[:-1], linear.required("x").tensor.shape[-1]))
+    return build(ops.linear, rows, match["weight"], match.get("bias"))
 
 
 IDENTITIES: tuple[Rule, ...] = (

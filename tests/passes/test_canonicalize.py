@@ -13,7 +13,10 @@ CASES = {
         "%0 = reshape(%x) {shape=[B*S, 4]} : f32[B*S, 4]\n %1 = reshape(%0) {shape=[S, B, 4]} : f32[S, B, 4]\n return y=%1",
         "  %0 = reshape(%x) {shape=[S, B, 4]} : f32[S, B, 4]\n  return y=%0",
     ),
-    "a reshape to the same shape goes": ("%0 = reshape(%x) {shape=[B, S, 4]} : f32[B, S, 4]\n return y=%0", "  return y=%x"),
+    "a reshape to the same shape goes": (
+        "%0 = reshape(%x) {shape=[B, S, 4]} : f32[B, S, 4]\n return y=%0",
+        "  return y=%x",
+    ),
     "transposes cancel": (
         "%0 = transpose(%x) {permutation=[1, 2, 0]} : f32[S, 4, B]\n"
         " %1 = transpose(%0) {permutation=[2, 0, 1]} : f32[B, S, 4]\n return y=%1",
@@ -47,6 +50,16 @@ CASES = {
         "%0 = linear(%x, @w, bias=@b) : f32[B, S, 6]\n"
         " %1 = slice(%0) {axis=2, start=2, stop=4} : f32[B, S, 2]\n return y=%1",
         "  %0 = linear(%x, @w.1, bias=@b.1) : f32[B, S, 2]\n  return y=%0",
+    ),
+    "a projection of flattened rows": (
+        "%0 = reshape(%x) {shape=[B*S, 4]} : f32[B*S, 4]\n %1 = linear(%0, @w) : f32[B*S, 6]\n"
+        " %2 = reshape(%1) {shape=[B, S, 6]} : f32[B, S, 6]\n return y=%2",
+        "  %0 = linear(%x, @w) : f32[B, S, 6]\n  return y=%0",
+    ),
+    "a projection whose features are reshaped": (
+        "%0 = linear(%x, @w) : f32[B, S, 6]\n %1 = reshape(%0) {shape=[B, S, 2, 3]} : f32[B, S, 2, 3]\n return y=%1",
+        "  %0 = linear(%x, @w) : f32[B, S, 6]\n"
+        "  %1 = reshape(%0) {shape=[B, S, 2, 3]} : f32[B, S, 2, 3]\n  return y=%1",
     ),
     "weights fold": (
         "%0 = constant() {value=1.0, dtype=f32} : f32[]\n %1 = add(@n, %0) : f32[4]\n"

@@ -74,7 +74,9 @@ def test_softcap() -> None:
 
 def test_glu_in_either_order() -> None:
     for operands in ("%0, %u", "%u, %0"):
-        lines = f'%u = neg(%v) : {T}\n %0 = activation(%x) {{kind="silu"}} : {T}\n %1 = mul({operands}) : {T}\n return y=%1'
+        lines = (
+            f'%u = neg(%v) : {T}\n %0 = activation(%x) {{kind="silu"}} : {T}\n %1 = mul({operands}) : {T}\n return y=%1'
+        )
         text, _ = applied(program(elementwise(lines, f"%x: {T}, %v: {T}")), FuseGLU())
         assert body(text) == ["neg", "glu"]
 

@@ -34,7 +34,9 @@ def test_rms_norm() -> None:
 def test_a_mean_over_another_axis_is_a_near_miss() -> None:
     text, misses = applied(program(rms(axis=1, mean="f32[B, 1, 4]"), W), FuseNorms())
     assert "rms_norm" not in text
-    assert any("last axis" in m.reason and "axes=[1]" in m.reason and m.location == "model.norm" for m in misses), misses
+    assert any("last axis" in m.reason and "axes=[1]" in m.reason and m.location == "model.norm" for m in misses), (
+        misses
+    )
 
 
 def test_a_factor_that_is_no_weight_of_the_axis_is_refused() -> None:

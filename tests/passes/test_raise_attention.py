@@ -25,7 +25,8 @@ CAUSAL = """  %i = iota() {size=S, dtype=i64} : i64[S]
 MASKED = {
     "scaled, no mask": "  %masked = mul(%scores, %c) : f32[B, 2, S, S]\n",
     "divided": "  %masked = div(%scores, %c) : f32[B, 2, S, S]\n",
-    "where": CAUSAL + "  %s = mul(%scores, %c) : f32[B, 2, S, S]\n  %masked = where(%keep, %s, %low) : f32[B, 2, S, S]\n",
+    "where": CAUSAL
+    + "  %s = mul(%scores, %c) : f32[B, 2, S, S]\n  %masked = where(%keep, %s, %low) : f32[B, 2, S, S]\n",
     "where not": CAUSAL
     + "  %drop = logical_not(%keep) : bool[S, S]\n  %masked = where(%drop, %low, %scores) : f32[B, 2, S, S]\n",
     "additive": CAUSAL

@@ -60,7 +60,9 @@ def test_a_mask_that_also_adds_stays() -> None:
 
 
 def test_a_mask_from_data_stays() -> None:
-    after, misses = applied(program(HEAD + "  %mask = logical_and(%data, %causal) : bool[B, 1, S, S]" + TAIL), RaiseMasks())
+    after, misses = applied(
+        program(HEAD + "  %mask = logical_and(%data, %causal) : bool[B, 1, S, S]" + TAIL), RaiseMasks()
+    )
     assert "bias=" in after
     assert any("depends on data" in m.reason for m in misses)
 
