@@ -1,0 +1,119 @@
+"""Whole models against the original modules in eager mode: prefill, chunks, decode, ragged rows, past every window."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphwright.frontend import capture
+from graphwright.ir import Program, parse_program, print_program, verify
+from graphwright.passes import PIPELINES, run_passes
+from tests.models.continuation import continued_logits, interpreter_step
+from tests.models.zoo import CONFIGURATIONS, NAMED, make
+
+CHUNKS = (7, 1, 1, 3, 5, 1, 1, 9)
+LENGTHS = (28, 17, 9)
+
+
+class Case:
+    """A compiled tiny model with the eager logits of some rows, in float32 and in float64."""
+
+    def __init__(self, name: str) -> None:
+        model = make(name)
+        self.program: Program = capture(model)
+        self.report = run_passes(self.program, PIPELINES["cpu"])
+        generator = torch.Generator().manual_seed(3)
+        self.rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
+        with torch.no_grad():
+            self.eager = [model(row[None]).logits[0] for row in self.rows]
+            double = model.double()
+            self.exact = [double(row[None]).logits[0] for row in self.rows]
+
+    @property
+    def bound(self) -> float:
+        """Four times eager float32's own distance from float64: our sums are as long, in another order."""
+        return 4 * max(error(a, b) for a, b in zip(self.eager, self.exact, strict=True))
+
+
+@lru_cache(maxsize=2)
+def case(name: str) -> Case:
+    return Case(name)
+
+
+def error(found: Tensor, exact: Tensor) -> float:
+    return float((found.double() - exact.double()).abs().max())
+
+
+def worst(found: list[Tensor], exact: list[Tensor]) -> float:
+    return max(error(f, e[: len(f)]) for f, e in zip(found, exact, strict=True))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_continuation_equals_eager(name: str) -> None:
+    it = case(name)
+    found = continued_logits(it.program, interpreter_step(it.program), it.rows, CHUNKS, 40)
+    assert [len(f) for f in found] == list(LENGTHS)
+    assert worst(found, it.exact) < it.bound
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_bound_rejects_one_rounding_to_ten_bits(name: str) -> None:
+    """A TF32-like rounding of one layer's projection weights is an error that the comparison above must see."""
+    it = case(name)
+    program = it.program.clone()
+    projections = [op for op in program.graphs["prefill"] if op.name == "linear"]
+    weight = projections[len(projections) // 2].required("weight").weight
+    assert weight is not None
+
+    class Rounded:
+        def __getattr__(self, attribute: str) -> object:
+            return getattr(original, attribute)
+
+        def evaluate(self) -> Tensor:
+            bits = original.evaluate().contiguous().view(torch.int32)
+            return ((bits + (1 << 12)) & ~((1 << 13) - 1)).view(torch.float32)
+
+    original = weight.expression
+    try:
+        weight.expression = Rounded()  # type: ignore[assignment]  # a stand-in for the stored weight
+        found = continued_logits(program, interpreter_step(program), it.rows, CHUNKS, 40)
+    finally:
+        weight.expression = original
+    assert worst(found, it.exact) > it.bound
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_layer_is_raised(name: str) -> None:
+    it = case(name)
+    counts: dict[str, int] = {}
+    for op in it.program.graphs["prefill"]:
+        counts[op.name] = counts.get(op.name, 0) + 1
+    layers = 4
+    assert counts["attention"] == layers
+    assert counts["kv_append"] == 2 * layers
+    assert counts["split_heads"] == 3 * layers
+    assert counts["merge_heads"] == layers
+    assert not {"softmax", "matmul", "where", "expand", "cos", "sin", "concat", "slice", "rsqrt", "tanh"} & counts.keys()
+    if name == "gpt2":
+        assert counts["layer_norm"] == 2 * layers + 1
+        assert counts["activation"] == layers
+        assert counts["linear"] == 4 * layers + 1
+        assert counts["split"] == layers
+    else:
+        norms = {"qwen3": 4, "gemma2": 4}.get(name, 2)
+        assert counts["rms_norm"] == norms * layers + 1
+        assert counts["glu"] == layers
+        assert counts["rope"] == 2 * layers
+        assert counts["linear"] == 4 * layers + 1
+        assert counts["split"] == 2 * layers
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_text_round_trip(name: str) -> None:
+    text = print_program(case(name).program)
+    again = parse_program(text)
+    verify(again)
+    assert print_program(again) == text

@@ -1,0 +1,74 @@
+"""Tiny random models built from transformers' configuration classes, and the hand-written ones of the tests."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+MULTI_HEAD = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
+
+CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", SMALL),
+    "mistral": ("Mistral", {**SMALL, "sliding_window": 8}),
+    "qwen2": ("Qwen2", SMALL),
+    "qwen3": ("Qwen3", {**SMALL, "head_dim": 32}),
+    "phi3": ("Phi3", SMALL),
+    "gemma2": ("Gemma2", {**SMALL, "head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 20}),
+    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256, "n_positions": 512}),
+    "gemma3": (
+        "Gemma3",
+        {
+            **SMALL,
+            "head_dim": 32,
+            "sliding_window": 8,
+            "query_pre_attn_scalar": 20,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
+    "gpt_neox": ("GPTNeoX", MULTI_HEAD),
+    "starcoder2": ("Starcoder2", {**SMALL, "sliding_window": None}),
+    "olmo2": ("Olmo2", SMALL),
+    "granite": ("Granite", SMALL),
+    "cohere": ("Cohere", SMALL),
+    "stablelm": ("StableLm", SMALL),
+    "smollm3": ("SmolLM3", SMALL),
+    "glm4": ("Glm4", {**SMALL, "head_dim": 32}),
+}
+NAMED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gpt2")
+"""The architectures whose support is promised first; the others come along by mechanism."""
+
+
+def make(name: str, **changes: Any) -> torch.nn.Module:
+    """A seeded random model in eval mode, its weights scaled so that attention is far from uniform."""
+    import transformers
+
+    prefix, options = CONFIGURATIONS[name]
+    config_name = f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config"
+    config = getattr(transformers, config_name)(**{**options, **changes})
+    config.use_cache = False
+    head = "GPT2LMHeadModel" if prefix == "GPT2" else f"{prefix}ForCausalLM"
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = getattr(transformers, head)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
