@@ -1,25 +1,38 @@
-PYTHON ?= python3
+# The first of these that is a Python this project runs on.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Where to take torch from first; https://download.pytorch.org/whl/cpu has the small build for machines without a GPU.
+TORCH_INDEX ?=
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types format clean
 
 # The environment is made anew whenever the list of dependencies changes.
 $(VENV)/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name it with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) 'torch>=2.11$(comma)<2.14')
 	$(BIN)/python -m pip install --quiet -e '.[all]'
 	touch $@
+
+comma := ,
 
 demo: $(VENV)/installed
 	$(BIN)/python -m examples.demo
 
+# Two processes: more of them contend for the cores that the tests' own sessions use.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # Type checkers do not follow the mapping of folders into the package: they read this tree of links.
 types: $(VENV)/installed
@@ -29,4 +42,4 @@ types: $(VENV)/installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build out

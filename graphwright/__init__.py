@@ -1,0 +1,60 @@
+"""Graphwright: an inference compiler for language models.
+
+    import graphwright
+
+    model = graphwright.compile("path/to/checkpoint")
+    print(model.generate("Once upon a time", max_new_tokens=64))
+
+Everything is imported on first use: `import graphwright` loads neither torch nor ONNX Runtime.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphwright.api import compile, export, load, optimize, trace
+    from graphwright.compiled import CompiledModel
+    from graphwright.errors import UsageError, is_user_error
+    from graphwright.programs import read_program, write_program
+    from graphwright.report import CompilationReport
+    from graphwright.version import __version__
+
+__all__ = [
+    "CompilationReport",
+    "CompiledModel",
+    "UsageError",
+    "__version__",
+    "compile",
+    "export",
+    "is_user_error",
+    "load",
+    "optimize",
+    "read_program",
+    "trace",
+    "write_program",
+]
+
+_HOMES = {
+    "CompilationReport": "report",
+    "CompiledModel": "compiled",
+    "UsageError": "errors",
+    "__version__": "version",
+    "compile": "api",
+    "export": "api",
+    "is_user_error": "errors",
+    "load": "api",
+    "optimize": "api",
+    "read_program": "programs",
+    "trace": "api",
+    "write_program": "programs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

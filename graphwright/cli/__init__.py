@@ -1,0 +1,5 @@
+"""The command line: one file a command."""
+
+from graphwright.cli.entry import main
+
+__all__ = ["main"]

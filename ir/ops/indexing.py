@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir.cost import Cost, bits
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
+from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import normal_axis, require_equal, require_indices, require_rank
@@ -79,9 +80,12 @@ def gather_elements(x: TensorType, indices: TensorType, *, axis: int) -> TensorT
 
     On the other axes indices reaches at most as far as x.
     """
-    normal_axis(axis, x.rank)
-    require_indices("indices", indices)
-    require_rank("indices", indices, x.rank)
+    axis = normal_axis(axis, x.rank)
+    require_indices("indices", indices, x.rank)
+    for i, (reach, length) in enumerate(zip(indices.shape, x.shape, strict=True)):
+        spare = (length - reach).constant
+        if i != axis and spare is not None and spare < 0:
+            raise IRTypeError(f"indices reach {reach} on axis {i}, x ends at {length}")
     return TensorType(x.dtype, indices.shape)
 
 

@@ -1,0 +1,18 @@
+"""The files of a checkpoint that go along with its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graphwright.ir.errors import UserError
+
+ASSETS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json")
+
+
+def asset_files(folder: str | Path | None) -> list[Path]:
+    """Those of them that the checkpoint's folder has; none without a folder. Raises `UserError` if it is no folder."""
+    if folder is None:
+        return []
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder} is not a folder; name the checkpoint's folder")
+    return [path for path in (Path(folder) / name for name in ASSETS) if path.is_file()]

@@ -1,0 +1,109 @@
+"""What the two dialects take: every op that has an emission, on which element types, under which conditions.
+
+`PORTABLE` is the standard operator set, version 24. `ORT` adds the contrib operators that ONNX Runtime has CPU kernels
+for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the tests probe row by row.
+"""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx import dialect
+from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UserError
+from graphwright.ir.graph import Op
+from graphwright.ir.targets import Capability, Condition, Target
+from graphwright.ir.types import DType
+
+OPSET = 24
+
+F16, BF16, F32, F64 = DType.F16, DType.BF16, DType.F32, DType.F64
+BOOL, I32, I64 = DType.BOOL, DType.I32, DType.I64
+
+FLOAT = frozenset({F32})
+REAL = frozenset({F32, F64})
+NUMBER = frozenset({F32, F64, I32, I64})
+STORED = frozenset({BOOL, DType.I8, DType.U8, DType.I16, I32, I64, F16, BF16, F32, F64})
+"""Types that can be moved about, whether or not there is arithmetic on them."""
+
+
+def _rows(dtypes: frozenset[DType], *definitions: OpDef, condition: Condition | None = None) -> list[Capability]:
+    return [Capability(d, dtypes, condition) for d in definitions]
+
+
+def _size(op: Op, name: str, axis: int) -> Dim:
+    value = op.required(name)
+    return value.type.shape[axis]
+
+
+def _integer(dim: Dim) -> int:
+    assert dim.constant is not None, f"{dim} is not a number"
+    return dim.constant
+
+
+def even_head(op: Op) -> str | None:
+    """RotaryEmbedding splits heads in two halves."""
+    heads = op.attributes["heads"]
+    assert isinstance(heads, int)
+    x = op.inputs[0].tensor
+    size = _integer(x.shape[-1]) // (heads if x.rank == 3 else 1)
+    return None if size % 2 == 0 else f"head size {size} is odd"
+
+
+def masked_scores(op: Op) -> str | None:
+    """The mask operand of Attention is indexed by the batch."""
+    mask, q = op.operand("mask"), op.required("q")
+    if mask is not None and mask.tensor.dtype not in (BOOL, q.tensor.dtype):
+        return f"a mask of {mask.tensor.dtype} over scores of {q.tensor.dtype}"
+    return None
+
+
+def grouped_heads(op: Op) -> str | None:
+    """GroupQueryAttention's CPU kernel: head sizes in steps of 8, and of 16 with rotary embedding inside."""
+    size = _integer(_size(op, "past_key", 3))
+    if size % 8:
+        return f"head size {size} is not a multiple of 8"
+    cos = op.operand("cos")
+    if cos is None:
+        return None
+    if size % 16:
+        return f"head size {size} is not a multiple of 16, so rotary embedding cannot be inside the attention"
+    pairs = _integer(cos.type.shape[1])
+    if pairs % 8:
+        return f"{pairs} rotary pairs are not a multiple of 8, so rotary embedding cannot be inside the attention"
+    return None
+
+
+STANDARD: tuple[Capability, ...] = (
+    *_rows(STORED, ops.constant, ops.reshape, ops.transpose, ops.expand, ops.slice, ops.concat, ops.split),
+    *_rows(STORED, ops.split_heads, ops.merge_heads, ops.cast, ops.gather, ops.embedding, ops.take_tokens),
+    *_rows(STORED, ops.kv_append, dialect.read_cache, dialect.as_cache),
+    *_rows(NUMBER, ops.iota, ops.dim_value),
+    *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),
+    *_rows(NUMBER | {BOOL}, ops.add, ops.where, ops.cumsum, ops.eq, ops.ne),
+    *_rows(NUMBER, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum, ops.neg, ops.abs),
+    *_rows(NUMBER, ops.lt, ops.le, ops.gt, ops.ge, ops.sum, ops.amax, ops.amin),
+    *_rows(REAL, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid),
+    *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
+    *_rows(REAL, ops.rms_norm, ops.layer_norm, ops.softcap),
+    *_rows(FLOAT, ops.erf, ops.activation, ops.glu),
+    *_rows(FLOAT, dialect.rotary_embedding, condition=even_head),
+    *_rows(FLOAT, dialect.masked_attention, condition=masked_scores),
+)
+
+CONTRIB: tuple[Capability, ...] = (
+    *_rows(REAL, dialect.fused_matmul, dialect.skip_rms_norm, dialect.skip_layer_norm),
+    *_rows(FLOAT, dialect.group_query_attention, condition=grouped_heads),
+)
+
+PORTABLE = Target("portable", STANDARD)
+ORT = Target("ort", STANDARD + CONTRIB)
+
+TARGETS: dict[str, Target] = {target.name: target for target in (ORT, PORTABLE)}
+
+
+def select_target(dialect: str) -> Target:
+    """The table of a dialect by its name; raises `UserError` for another name."""
+    if dialect not in TARGETS:
+        raise UserError(f"dialect is '{dialect}'; it must be one of {', '.join(TARGETS)}")
+    return TARGETS[dialect]

@@ -1,0 +1,133 @@
+"""Writes artifacts: a program in, a folder out that the runtime loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from graphwright.backends.onnx.assets import asset_files
+from graphwright.backends.onnx.capabilities import select_target
+from graphwright.backends.onnx.decoder import FUNCTION, LOGITS, cache_names, decoder_graph, function_graph, is_decoder
+from graphwright.backends.onnx.element_types import MANIFEST_NAMES
+from graphwright.backends.onnx.legalize import legalize
+from graphwright.backends.onnx.lower import shape_names
+from graphwright.backends.onnx.model_file import MODEL_FILE, write_model
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Graph, Value
+from graphwright.ir.program import Program
+from graphwright.ir.rewriting import Outcome
+from graphwright.ir.text import print_program
+from graphwright.ir.types import TensorType
+from graphwright.ir.weights import StoredFile, Weight
+from graphwright.runtime.artifact import ArtifactWriter, CacheSpec, Manifest, ModelInfo, TensorSpec
+from graphwright.runtime.artifact import Program as ProgramInfo
+
+WEIGHTS_FILE = "weights.safetensors"
+GRAPH_FILE = "graph.gw"
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was written, and what legalization did to get there."""
+
+    manifest: Manifest
+    legalization: Outcome
+
+
+def build_artifact(
+    program: Program, folder: str | Path, *, dialect: str = "ort", assets: str | Path | None = None
+) -> BuildReport:
+    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`) or a function (graph `forward`).
+
+    `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). `assets` is the
+    checkpoint folder whose tokenizer and configuration files go along. The program is left as it is; the folder appears
+    whole or not at all. Raises `UserError` (with what to do) and the runtime's `ArtifactError`.
+    """
+    target = select_target(dialect)
+    program = program.clone()
+    graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
+    program.graphs = {graph.name: graph}
+    outcome = legalize(program, graph, target)
+    with ArtifactWriter(folder) as writer:
+        weights = write_model(graph, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
+        writer.add_text(GRAPH_FILE, print_program(_written(program, graph, weights)))
+        for source in asset_files(assets):
+            writer.add_copy(source)
+        manifest = writer.commit(
+            producer=f"graphwright {version('graphwright')}",
+            model=_model_info(program),
+            program=_program_info(graph, dialect),
+        )
+    return BuildReport(manifest, outcome)
+
+
+def _written(program: Program, graph: Graph, external: list[Weight]) -> Program:
+    """The program as text shows it: large weights are found in the artifact's own file."""
+    shown = Program(program.name)
+    shown.metadata = dict(program.metadata)
+    files = {w.name: Weight(w.name, _stored(w)) for w in external}
+    for value in graph.weights:
+        assert value.weight is not None
+        shown.weights[value.weight.name] = files.get(value.weight.name, value.weight)
+    shown.graphs[graph.name] = graph
+    return shown
+
+
+def _stored(weight: Weight) -> StoredFile:
+    assert isinstance(weight.type, TensorType)
+    return StoredFile(WEIGHTS_FILE, weight.name, weight.type)
+
+
+def _model_info(program: Program) -> ModelInfo:
+    facts = program.metadata
+    counted = sum(d.constant or 0 for d in (w.type.elements for w in program.weights.values()))
+    parameters = facts.get("parameters", counted)
+    assert isinstance(parameters, int)
+    return ModelInfo(
+        name=program.name,
+        architecture=str(facts.get("architecture", "")),
+        parameters=parameters,
+        vocabulary_size=_optional_int(facts.get("vocabulary_size")),
+        context_length=_optional_int(facts.get("context_length")),
+        bos_token_ids=_ids(facts.get("bos_token_ids")),
+        eos_token_ids=_ids(facts.get("eos_token_ids")),
+        pad_token_id=_optional_int(facts.get("pad_token_id")),
+    )
+
+
+def _optional_int(value: Attribute) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _ids(value: Attribute) -> tuple[int, ...]:
+    return tuple(v for v in value if isinstance(v, int)) if isinstance(value, tuple) else ()
+
+
+def _program_info(graph: Graph, dialect: str) -> ProgramInfo:
+    caches = cache_names(graph)
+    return ProgramInfo(
+        kind="decoder" if LOGITS in graph.outputs and graph.name != FUNCTION else "function",
+        backend="onnx",
+        dialect=dialect,
+        file=MODEL_FILE,
+        inputs={str(v.name): _spec(str(v.name), v) for v in graph.inputs if v.name not in caches},
+        outputs={name: _spec(name, v) for name, v in graph.outputs.items() if name not in caches.values()},
+        cache=tuple(_cache(name, output, graph.input(name)) for name, output in caches.items()),
+    )
+
+
+def _spec(name: str, value: Value) -> TensorSpec:
+    type = value.tensor
+    if type.dtype not in MANIFEST_NAMES:
+        raise UnsupportedError(f"'{name}' is {type}; a program cannot exchange {type.dtype}")
+    return TensorSpec(dtype=MANIFEST_NAMES[type.dtype], shape=tuple(shape_names(type.shape)))
+
+
+def _cache(name: str, output: str, value: Value) -> CacheSpec:
+    spec = _spec(name, value)
+    heads, size = spec.shape[1], spec.shape[3]
+    if spec.shape[::2] != ("batch", "capacity") or not isinstance(heads, int) or not isinstance(size, int):
+        raise UnsupportedError(f"'{name}' is {value.type}; a cache must be [B, heads, C, size]")
+    return CacheSpec(input=name, output=output, dtype=spec.dtype, shape=("batch", heads, "capacity", size))

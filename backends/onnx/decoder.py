@@ -1,0 +1,78 @@
+"""Which graph of a program is lowered: one for prefill and decode of a decoder, or that of a plain function."""
+
+from __future__ import annotations
+
+import difflib
+
+from graphwright.ir import ops
+from graphwright.ir.builder import Builder
+from graphwright.ir.errors import UnsupportedError, UserError
+from graphwright.ir.graph import Graph
+from graphwright.ir.program import Program, clone_graph
+from graphwright.ir.text import print_graph
+from graphwright.ir.types import DType, StateType
+
+PREFILL, DECODE, FUNCTION = "prefill", "decode", "forward"
+INPUTS = ("input_ids", "past_length", "new_length", "logit_positions")
+LOGITS = "logits"
+
+
+def is_decoder(program: Program) -> bool:
+    """Whether a program generates text: it has a prefill graph."""
+    return PREFILL in program.graphs
+
+
+def decoder_graph(program: Program) -> Graph:
+    """The prefill graph as a graph for both phases, with float32 logits; changes it in place.
+
+    A graph with a dynamic number of new tokens also takes one, so decode needs no graph of its own as long as it is
+    the same computation. Raises `UserError` where it is not, or where inputs and outputs are not those of a decoder.
+    """
+    graph = program.graphs[PREFILL]
+    decode = program.graphs.get(DECODE)
+    if decode is not None:
+        _check_same(graph, decode)
+    plain = [v.name for v in graph.inputs if not isinstance(v.type, StateType)]
+    if sorted(map(str, plain)) != sorted(INPUTS):
+        raise UserError(f"graph '{PREFILL}': its inputs are {', '.join(map(str, plain))}, expected {', '.join(INPUTS)}")
+    expected = {LOGITS, *cache_names(graph).values()}
+    if set(graph.outputs) != expected:
+        raise UserError(
+            f"graph '{PREFILL}': its outputs are {', '.join(graph.outputs)}, expected {', '.join(sorted(expected))}"
+        )
+    logits = graph.outputs[LOGITS]
+    if logits.tensor.dtype is not DType.F32:
+        graph.outputs[LOGITS] = Builder(graph, location=LOGITS)(ops.cast, logits, dtype=DType.F32)
+    return graph
+
+
+def cache_names(graph: Graph) -> dict[str, str]:
+    """Of each cache the name of its input and of its output: `past.0.key` and `present.0.key`."""
+    names = [v.name for v in graph.inputs if isinstance(v.type, StateType)]
+    for name in names:
+        if name is None or not name.startswith("past."):
+            raise UnsupportedError(f"graph '{graph.name}': a state '{name}' that is not a cache named past.…")
+    return {name: "present." + name.removeprefix("past.") for name in names if name is not None}
+
+
+def _check_same(prefill: Graph, decode: Graph) -> None:
+    one = print_graph(clone_graph(prefill, DECODE, {"S": 1})).splitlines()
+    other = print_graph(decode).splitlines()
+    if one == other:
+        return
+    changes = [line for line in difflib.ndiff(one, other) if line[0] in "+-"]
+    raise UserError(
+        "graphs 'prefill' and 'decode' differ in more than the number of tokens, but an ONNX artifact holds one graph "
+        f"for both; first difference: {changes[0].strip()}"
+    )
+
+
+def function_graph(program: Program) -> Graph:
+    """The graph of a program that is a plain function. Raises `UserError` where it is something else."""
+    if list(program.graphs) != [FUNCTION]:
+        names = ", ".join(program.graphs) or "none"
+        raise UserError(f"program '{program.name}' has the graphs {names}; expected prefill and decode, or {FUNCTION}")
+    graph = program.graphs[FUNCTION]
+    if any(isinstance(v.type, StateType) for v in graph.inputs):
+        raise UserError(f"graph '{FUNCTION}' has a cache; only the graphs prefill and decode can")
+    return graph

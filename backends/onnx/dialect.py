@@ -1,0 +1,308 @@
+"""Ops that exist only as single ONNX operators: what legalization rewrites a graph into.
+
+`onnx.*` are operators of the standard opset, `ort.*` contrib operators of ONNX Runtime. They are declared like every
+other op, so a legalized graph still prints, verifies and runs in the interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphwright.ir.cost import Cost, bits, default_cost
+from graphwright.ir.declare import op
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.attention import attention, kv_append
+from graphwright.ir.ops.neural import layer_norm, rms_norm
+from graphwright.ir.ops.rules import broadcast, require_equal, require_float, require_rank, same_dtype
+from graphwright.ir.types import DType, StateType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@op("onnx.rotary_embedding")
+def rotary_embedding(
+    x: TensorType, cos: TensorType, sin: TensorType, positions: TensorType, *, heads: int, interleaved: bool
+) -> TensorType:
+    """`rope` of x [batch, sequence, heads * size] or [batch, heads, sequence, size] by tables.
+
+    Row p of cos and sin, both [context, pairs], holds the cosines and sines of the angles at position p; positions are
+    i64 [batch, sequence] and must lie inside the tables.
+    """
+    require_float("x", x)
+    require_rank("cos", cos, 2)
+    if sin != cos or cos.dtype is not x.dtype:
+        raise IRTypeError(f"x is {x}, cos {cos} and sin {sin}")
+    if x.rank not in (3, 4) or (x.rank == 4 and x.shape[1] != heads):
+        raise IRTypeError(f"x is {x} with {heads} heads")
+    if positions != TensorType(DType.I64, (x.shape[0], x.shape[-2])):
+        raise IRTypeError(f"positions {positions} are not one for each token of {x}")
+    size, pairs = x.shape[-1].exact_div(heads if x.rank == 3 else 1), cos.shape[1].constant
+    if size is None or size.constant is None or pairs is None or 2 * pairs > size.constant:
+        raise IRTypeError(f"{pairs} pairs do not fit in {heads} heads of {x}")
+    return x
+
+
+@rotary_embedding.reference
+def _(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, interleaved: bool) -> Tensor:
+    pairs, heads_last = cos.shape[1], x.dim() == 3
+    head_axis = 2 if heads_last else 1
+    c, s = cos[positions].unsqueeze(head_axis), sin[positions].unsqueeze(head_axis)
+    split = x.reshape(*x.shape[:2], heads, -1) if heads_last else x
+    turned, rest = split[..., : 2 * pairs], split[..., 2 * pairs :]
+    if interleaved:
+        a, b = turned[..., 0::2], turned[..., 1::2]
+        out = torch.stack([a * c - b * s, b * c + a * s], -1).flatten(-2)
+    else:
+        a, b = turned[..., :pairs], turned[..., pairs:]
+        out = torch.cat([a * c - b * s, b * c + a * s], -1)
+    return torch.cat([out, rest], -1).reshape(x.shape)
+
+
+@rotary_embedding.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.results[0].type.elements * 6)
+
+
+@op("onnx.read_cache", view=True)
+def read_cache(cache: StateType) -> TensorType:
+    """The whole of a cache as a plain tensor."""
+    return cache.tensor
+
+
+@read_cache.reference
+def _(cache: Tensor) -> Tensor:
+    return cache
+
+
+@op("onnx.as_cache", view=True)
+def as_cache(x: TensorType) -> StateType:
+    """A plain tensor [batch, heads, capacity, size] used as a cache for one run."""
+    require_rank("x", x, 4)
+    return StateType("contiguous", x)
+
+
+@as_cache.reference
+def _(x: Tensor) -> Tensor:
+    return x
+
+
+@op("onnx.attention")
+def masked_attention(
+    q: TensorType,
+    k: TensorType | StateType,
+    v: TensorType | StateType,
+    mask: TensorType | None = None,
+    *,
+    scale: float,
+    softcap: float = 0.0,
+) -> TensorType:
+    """`attention` of all keys but those that the mask hides.
+
+    The mask broadcasts to [batch, heads, sequence, keys]; bool hides where it is false, floats are added to the scores.
+    """
+    key, value = (t.tensor if isinstance(t, StateType) else t for t in (k, v))
+    for name, type in (("q", q), ("k", key), ("v", value)):
+        require_rank(name, type, 4)
+    same_dtype(q, key, value)
+    if mask is not None:
+        require_rank("mask", mask, 4)
+        whole = (q.shape[0], q.shape[1], q.shape[2], key.shape[2])
+        if broadcast(mask.shape, whole) != whole:
+            raise IRTypeError(f"mask {mask} does not broadcast to the scores")
+    return TensorType(q.dtype, (*q.shape[:3], value.shape[3]))
+
+
+@masked_attention.reference
+def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, scale: float, softcap: float) -> Tensor:
+    positions = torch.zeros(1, q.shape[2], dtype=torch.int64)
+    return attention.evaluate(
+        [q, k, v, positions, None, mask, None], {"scale": scale, "mask": "full", "window": 0, "softcap": softcap}
+    )
+
+
+@masked_attention.cost
+def _(op: Op) -> Cost:
+    return attention.price(op)
+
+
+@op("ort.group_query_attention")
+def group_query_attention(
+    query: TensorType,
+    past_key: StateType,
+    past_value: StateType,
+    last_position: TensorType,
+    total_length: TensorType,
+    query_length: TensorType,
+    key: TensorType | None = None,
+    value: TensorType | None = None,
+    cos: TensorType | None = None,
+    sin: TensorType | None = None,
+    sinks: TensorType | None = None,
+    *,
+    heads: int,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+    interleaved: bool = False,
+) -> tuple[TensorType, StateType, StateType]:
+    """Rotary embedding, cache update and causal grouped-query attention in one operator.
+
+    query [batch, sequence, heads * size], key and value [batch, sequence, kv heads * size]; or key and value absent
+    and query all three packed along the last axis. past_key and past_value [batch, kv heads, capacity, size] are
+    updated in place. All i32: last_position [batch] is the position of each row's last new token, total_length [] at
+    least the largest of them plus one, query_length [batch] the number of new tokens that are real; later ones are
+    padding, whose results are unspecified. Row p of cos and sin [context, pairs] holds the rotation of position p;
+    without them nothing is rotated. A window > 0 shows each query its last `window` keys. sinks and softcap are those
+    of `attention`. Results: [batch, sequence, heads * size] and both caches.
+    """
+    require_float("query", query)
+    require_rank("query", query, 3)
+    kv_heads, size = past_key.shape[1].constant, past_key.shape[3].constant
+    if past_value != past_key or past_key.layout != "contiguous" or kv_heads is None or size is None:
+        raise IRTypeError(f"caches are {past_key} and {past_value}")
+    if (key is None) != (value is None) or (cos is None) != (sin is None):
+        raise IRTypeError("key comes with value and cos with sin")
+    same_dtype(query, past_key.tensor)
+    batch, sequence = query.shape[:2]
+    packed = heads + 2 * kv_heads if key is None else heads
+    require_equal("last axis of query", query.shape[2], Dim.of(packed * size))
+    for type in (key, value):
+        if type is not None and type != query.with_shape(batch, sequence, kv_heads * size):
+            raise IRTypeError(f"key or value is {type}, query {query}")
+    if heads % kv_heads:
+        raise IRTypeError(f"{heads} query heads do not divide over {kv_heads} key heads")
+    for name, type, shape in (
+        ("last_position", last_position, (batch,)),
+        ("total_length", total_length, ()),
+        ("query_length", query_length, (batch,)),
+    ):
+        if type != TensorType(DType.I32, shape):
+            raise IRTypeError(f"{name} is {type}")
+    if cos is not None and (cos != sin or cos.dtype is not query.dtype or cos.rank != 2):
+        raise IRTypeError(f"cos is {cos} and sin {sin}")
+    if sinks is not None and sinks != TensorType(query.dtype, (Dim.of(heads),)):
+        raise IRTypeError(f"sinks are {sinks}")
+    return query.with_shape(batch, sequence, heads * size), past_key, past_value
+
+
+@group_query_attention.reference
+def _(
+    query: Tensor,
+    past_key: Tensor,
+    past_value: Tensor,
+    last_position: Tensor,
+    total_length: Tensor,
+    query_length: Tensor,
+    key: Tensor | None,
+    value: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    sinks: Tensor | None,
+    *,
+    heads: int,
+    scale: float,
+    window: int,
+    softcap: float,
+    interleaved: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    kv_heads, size = past_key.shape[1], past_key.shape[3]
+    if key is None or value is None:
+        query, key, value = torch.split(query, [heads * size, kv_heads * size, kv_heads * size], 2)
+    key_length = last_position.long() + 1
+    past_length = key_length - query_length
+    positions = past_length[:, None] + torch.arange(query.shape[1])
+    if cos is not None and sin is not None:
+        inside = positions.clamp(max=cos.shape[0] - 1)  # padding may stand beyond the table
+        turn = {"interleaved": interleaved}
+        query = rotary_embedding.evaluate([query, cos, sin, inside], {"heads": heads, **turn})
+        key = rotary_embedding.evaluate([key, cos, sin, inside], {"heads": kv_heads, **turn})
+
+    def split(x: Tensor, count: int) -> Tensor:
+        return x.reshape(*x.shape[:2], count, size).transpose(1, 2)
+
+    new_key = kv_append.evaluate([past_key, split(key, kv_heads), past_length], {})
+    new_value = kv_append.evaluate([past_value, split(value, kv_heads), past_length], {})
+    result = attention.evaluate(
+        [split(query, heads), new_key, new_value, positions, key_length, None, sinks],
+        {"scale": scale, "mask": "sliding" if window else "causal", "window": window, "softcap": softcap},
+    )
+    return result.transpose(1, 2).flatten(2), new_key, new_value
+
+
+@group_query_attention.cost
+def _(op: Op) -> Cost:
+    query, cache = op.required("query").type, op.required("past_key").tensor
+    batch, sequence, _ = query.shape
+    heads = op.attributes["heads"]
+    assert isinstance(heads, int)
+    scores = batch * sequence * heads * cache.shape[2]
+    new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits * 2
+    read = bits([v.type for v in op.inputs])
+    return Cost(scores * (cache.shape[3] * 4 + 5), read, op.results[0].type.bits + new, Dim.of(1))
+
+
+def _require_skip(x: TensorType, skip: TensorType) -> None:
+    require_float("x", x)
+    if x != skip:
+        raise IRTypeError(f"x is {x} and skip {skip}")
+    if x.rank not in (2, 3):
+        raise IRTypeError(f"x must have 2 or 3 axes, it is {x}")
+
+
+@op("ort.skip_rms_norm")
+def skip_rms_norm(
+    x: TensorType, skip: TensorType, weight: TensorType, *, epsilon: float
+) -> tuple[TensorType, TensorType]:
+    """`rms_norm` of x + skip, and x + skip itself."""
+    _require_skip(x, skip)
+    rms_norm.rule(x, weight, epsilon=epsilon)
+    return x, x
+
+
+@skip_rms_norm.reference
+def _(x: Tensor, skip: Tensor, weight: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
+    return rms_norm.evaluate([x + skip, weight], {"epsilon": epsilon}), x + skip
+
+
+@op("ort.skip_layer_norm")
+def skip_layer_norm(
+    x: TensorType, skip: TensorType, weight: TensorType, bias: TensorType | None = None, *, epsilon: float
+) -> tuple[TensorType, TensorType]:
+    """`layer_norm` of x + skip, and x + skip itself."""
+    _require_skip(x, skip)
+    layer_norm.rule(x, weight, bias, epsilon=epsilon)
+    return x, x
+
+
+@skip_layer_norm.reference
+def _(x: Tensor, skip: Tensor, weight: Tensor, bias: Tensor | None, *, epsilon: float) -> tuple[Tensor, Tensor]:
+    return layer_norm.evaluate([x + skip, weight, bias], {"epsilon": epsilon}), x + skip
+
+
+@skip_rms_norm.cost
+@skip_layer_norm.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.results[0].type.elements * 6)
+
+
+@op("ort.fused_matmul")
+def fused_matmul(x: TensorType, y: TensorType) -> TensorType:
+    """x [..., m, k] times y [n, k] transposed, which is read as it lies."""
+    require_rank("y", y, 2)
+    same_dtype(x, y)
+    require_equal("last axis of x and of y", x.shape[-1], y.shape[1])
+    return TensorType(x.dtype, (*x.shape[:-1], y.shape[0]))
+
+
+@fused_matmul.reference
+def _(x: Tensor, y: Tensor) -> Tensor:
+    return x @ y.T
+
+
+@fused_matmul.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.results[0].type.elements * op.inputs[0].type.shape[-1] * 2)

@@ -1,0 +1,58 @@
+"""Emission of attention and rotary embedding."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.dialect import group_query_attention, masked_attention, rotary_embedding
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
+from graphwright.backends.onnx.emit.table import emits
+from graphwright.ir.graph import Op
+
+
+@emits(rotary_embedding)
+def _(e: Emitter, op: Op) -> None:
+    type, pairs = op.inputs[0].tensor, op.required("cos").tensor.shape[1].evaluate({})
+    heads = op.attributes["heads"]
+    assert isinstance(heads, int)
+    size = type.shape[-1].evaluate({}) // (heads if type.rank == 3 else 1)
+    # 0 stands for the whole head.
+    turned = 2 * pairs if 2 * pairs < size else 0
+    interleaved = int(bool(op.attributes["interleaved"]))
+    e.results(
+        op, "RotaryEmbedding", *e.operands(op), num_heads=heads, interleaved=interleaved, rotary_embedding_dim=turned
+    )
+
+
+@emits(masked_attention)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Attention", *e.operands(op), scale=op.attributes["scale"], softcap=op.attributes["softcap"])
+
+
+@emits(group_query_attention)
+def _(e: Emitter, op: Op) -> None:
+    query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks = e.operands(op)
+    unused_between = ["", "", sinks, "", "", "", ""]  # position_ids, attention_bias, head_sink, scales, norm weights
+    a = op.attributes
+    window = a["window"]
+    e.results(
+        op,
+        "GroupQueryAttention",
+        query,
+        key,
+        value,
+        past_key,
+        past_value,
+        last,
+        total,
+        cos,
+        sin,
+        *unused_between,
+        query_length,
+        domain=MICROSOFT,
+        num_heads=a["heads"],
+        kv_num_heads=op.required("past_key").type.shape[1].evaluate({}),
+        scale=a["scale"],
+        softcap=a["softcap"],
+        local_window_size=window if window else -1,
+        do_rotary=int(bool(cos)),
+        rotary_interleaved=int(bool(a["interleaved"])),
+    )

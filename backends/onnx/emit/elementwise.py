@@ -1,0 +1,94 @@
+"""Emission of arithmetic, comparisons, logic, casts and choice."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.element_types import ONNX_TYPES
+from graphwright.backends.onnx.emit.emitter import Emitter
+from graphwright.backends.onnx.emit.table import emits, emits_node
+from graphwright.ir import ops
+from graphwright.ir.graph import Op
+from graphwright.ir.types import DType
+
+emits_node(
+    {
+        ops.sub: "Sub",
+        ops.mul: "Mul",
+        ops.pow: "Pow",
+        ops.maximum: "Max",
+        ops.minimum: "Min",
+        ops.logical_and: "And",
+        ops.logical_or: "Or",
+        ops.lt: "Less",
+        ops.le: "LessOrEqual",
+        ops.gt: "Greater",
+        ops.ge: "GreaterOrEqual",
+        ops.eq: "Equal",
+        ops.neg: "Neg",
+        ops.abs: "Abs",
+        ops.logical_not: "Not",
+        ops.exp: "Exp",
+        ops.log: "Log",
+        ops.sqrt: "Sqrt",
+        ops.reciprocal: "Reciprocal",
+        ops.sin: "Sin",
+        ops.cos: "Cos",
+        ops.tanh: "Tanh",
+        ops.sigmoid: "Sigmoid",
+        ops.erf: "Erf",
+        ops.floor: "Floor",
+    }
+)
+
+
+def _dtype(op: Op) -> DType:
+    return op.inputs[0].tensor.dtype
+
+
+@emits(ops.add)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Or" if _dtype(op) is DType.BOOL else "Add", *e.operands(op))
+
+
+@emits(ops.ne)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Not", e.node("Equal", *e.operands(op)))
+
+
+@emits(ops.rsqrt)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Reciprocal", e.node("Sqrt", *e.operands(op)))
+
+
+@emits(ops.div)
+def _(e: Emitter, op: Op) -> None:
+    x, y = e.operands(op)
+    if _dtype(op).is_integer:
+        # ONNX truncates; without its remainder (which has the divisor's sign) the division is exact.
+        x = e.node("Sub", x, e.node("Mod", x, y))
+    e.results(op, "Div", x, y)
+
+
+@emits(ops.remainder)
+def _(e: Emitter, op: Op) -> None:
+    x, y = e.operands(op)
+    if _dtype(op).is_integer:
+        e.results(op, "Mod", x, y)
+    else:
+        e.results(op, "Sub", x, e.node("Mul", y, e.node("Floor", e.node("Div", x, y))))
+
+
+@emits(ops.cast)
+def _(e: Emitter, op: Op) -> None:
+    dtype = op.attributes["dtype"]
+    assert isinstance(dtype, DType)
+    e.results(op, "Cast", *e.operands(op), to=ONNX_TYPES[dtype])
+
+
+@emits(ops.where)
+def _(e: Emitter, op: Op) -> None:
+    condition, x, y = e.operands(op)
+    if op.results[0].tensor.dtype is DType.BOOL:
+        chosen = e.node("And", condition, x)
+        e.results(op, "Or", chosen, e.node("And", e.node("Not", condition), y))
+    else:
+        e.results(op, "Where", condition, x, y)

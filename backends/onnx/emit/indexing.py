@@ -1,0 +1,27 @@
+"""Emission of the ops that pick elements by index, and of the cache update."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.dialect import as_cache, read_cache
+from graphwright.backends.onnx.emit.emitter import Emitter
+from graphwright.backends.onnx.emit.table import emits, emits_node
+from graphwright.ir import ops
+from graphwright.ir.graph import Op
+
+emits_node({ops.embedding: "Gather", read_cache: "Identity", as_cache: "Identity"})
+
+
+@emits(ops.gather)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Gather", *e.operands(op), axis=op.attributes["axis"])
+
+
+@emits(ops.take_tokens)
+def _(e: Emitter, op: Op) -> None:
+    x, positions = e.operands(op)
+    e.results(op, "GatherND", x, e.node("Unsqueeze", positions, e.integers(-1)), batch_dims=1)
+
+
+@emits(ops.kv_append)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "TensorScatter", *e.operands(op), axis=2, mode="linear")

@@ -1,0 +1,107 @@
+"""Emission of products, norms, activations and gated units."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.dialect import fused_matmul, skip_layer_norm, skip_rms_norm
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
+from graphwright.backends.onnx.emit.table import emits, emits_node
+from graphwright.ir import ops
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.types import DType
+from graphwright.ir.weights import torch_dtype
+
+emits_node({ops.matmul: "MatMul"})
+
+
+@emits(fused_matmul)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "FusedMatMul", *e.operands(op), domain=MICROSOFT, transB=1)
+
+
+@emits(ops.linear)
+def _(e: Emitter, op: Op) -> None:
+    x, weight, bias = e.operands(op)
+    type, rows = op.results[0].tensor, op.required("weight").tensor.shape[0]
+    if type.rank == 2:
+        e.results(op, "Gemm", x, weight, bias, transB=1)
+        return
+    flat = e.node("Gemm", e.node("Reshape", x, e.shape([-1, op.inputs[0].tensor.shape[-1]])), weight, bias, transB=1)
+    leading = type.shape[:-1]
+    e.results(op, "Reshape", flat, e.shape([*leading, rows] if len(leading) != 1 else [-1, rows]))
+
+
+@emits(ops.rms_norm)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "RMSNormalization", *e.operands(op), axis=-1, epsilon=op.attributes["epsilon"])
+
+
+@emits(ops.layer_norm)
+def _(e: Emitter, op: Op) -> None:
+    x, weight, bias = e.operands(op)
+    if not weight:
+        type = op.inputs[0].tensor
+        weight = e.constant(torch.ones(type.shape[-1].evaluate({}), dtype=torch_dtype(type.dtype)), "ones")
+    e.results(op, "LayerNormalization", x, weight, bias, axis=-1, epsilon=op.attributes["epsilon"])
+
+
+@emits(skip_rms_norm)
+def _(e: Emitter, op: Op) -> None:
+    normed, total = (e.name(v) for v in op.results)
+    e.outputs(
+        "SkipSimplifiedLayerNormalization",
+        e.operands(op),
+        [normed, "", "", total],
+        MICROSOFT,
+        epsilon=op.attributes["epsilon"],
+    )
+
+
+@emits(skip_layer_norm)
+def _(e: Emitter, op: Op) -> None:
+    normed, total = (e.name(v) for v in op.results)
+    e.outputs(
+        "SkipLayerNormalization", e.operands(op), [normed, "", "", total], MICROSOFT, epsilon=op.attributes["epsilon"]
+    )
+
+
+def _activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, list[str], dict[str, str]]:
+    """The last node of an activation: its kind, inputs and attributes."""
+    match kind:
+        case "silu":
+            return "Mul", [x, e.node("Sigmoid", x)], {}
+        case "quick_gelu":
+            return "Mul", [x, e.node("Sigmoid", e.node("Mul", x, e.filled(1.702, dtype)))], {}
+        case "gelu":
+            return "Gelu", [x], {"approximate": "none"}
+        case "gelu_tanh":
+            return "Gelu", [x], {"approximate": "tanh"}
+        case "relu":
+            return "Relu", [x], {}
+        case "sigmoid":
+            return "Sigmoid", [x], {}
+        case _:
+            assert kind == "tanh", kind
+            return "Tanh", [x], {}
+
+
+@emits(ops.activation)
+def _(e: Emitter, op: Op) -> None:
+    node, inputs, attributes = _activate(e, e.operands(op)[0], op.attributes["kind"], op.inputs[0].tensor.dtype)
+    e.results(op, node, *inputs, domain="", **attributes)
+
+
+@emits(ops.glu)
+def _(e: Emitter, op: Op) -> None:
+    gate, up = e.operands(op)
+    node, inputs, attributes = _activate(e, gate, op.attributes["kind"], op.inputs[0].tensor.dtype)
+    e.results(op, "Mul", e.node(node, *inputs, domain="", **attributes), up)
+
+
+@emits(ops.softcap)
+def _(e: Emitter, op: Op) -> None:
+    (x,), cap = e.operands(op), op.attributes["cap"]
+    assert isinstance(cap, float)
+    limit = e.filled(cap, op.inputs[0].tensor.dtype)
+    e.results(op, "Mul", e.node("Tanh", e.node("Div", x, limit)), limit)

@@ -1,0 +1,55 @@
+"""Emission of reductions, softmax and running sums."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.element_types import ONNX_TYPES
+from graphwright.backends.onnx.emit.emitter import Emitter
+from graphwright.backends.onnx.emit.table import Emission, emits
+from graphwright.ir import ops
+from graphwright.ir.graph import Op
+from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.types import DType
+
+
+def _axes(op: Op) -> tuple[int, ...]:
+    return as_ints(op.attributes["axes"])
+
+
+def _reduction(kind: str) -> Emission:
+    def emit(e: Emitter, op: Op) -> None:
+        e.results(op, kind, *e.operands(op), e.integers(*_axes(op)), keepdims=int(bool(op.attributes["keepdims"])))
+
+    return emit
+
+
+for _definition, _kind in {
+    ops.sum: "ReduceSum",
+    ops.mean: "ReduceMean",
+    ops.amax: "ReduceMax",
+    ops.amin: "ReduceMin",
+    ops.any: "ReduceMax",
+    ops.all: "ReduceMin",
+}.items():
+    emits(_definition)(_reduction(_kind))
+
+
+@emits(ops.var)
+def _(e: Emitter, op: Op) -> None:
+    (x,), axes = e.operands(op), e.integers(*_axes(op))
+    centred = e.node("Sub", x, e.node("ReduceMean", x, axes, keepdims=1))
+    squares = e.node("Mul", centred, centred)
+    e.results(op, "ReduceMean", squares, axes, keepdims=int(bool(op.attributes["keepdims"])))
+
+
+@emits(ops.softmax)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Softmax", *e.operands(op), axis=op.attributes["axis"])
+
+
+@emits(ops.cumsum)
+def _(e: Emitter, op: Op) -> None:
+    (x,), axis = e.operands(op), op.attributes["axis"]
+    assert isinstance(axis, int)
+    if op.inputs[0].tensor.dtype is DType.BOOL:
+        x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
+    e.results(op, "CumSum", x, e.filled(axis, DType.I64))

@@ -1,0 +1,109 @@
+"""Emission of the ops that make or move elements."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.element_types import ONNX_TYPES
+from graphwright.backends.onnx.emit.emitter import Emitter
+from graphwright.backends.onnx.emit.table import emits
+from graphwright.ir import ops
+from graphwright.ir.dims import Dim
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.shape import as_dims, as_ints
+from graphwright.ir.types import DType
+from graphwright.ir.weights import torch_dtype
+
+
+def _int(op: Op, name: str) -> int:
+    value = op.attributes[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _dim(op: Op, name: str) -> Dim:
+    value = op.attributes[name]
+    assert isinstance(value, Dim)
+    return value
+
+
+@emits(ops.constant)
+def _(e: Emitter, op: Op) -> None:
+    type, value = op.results[0].tensor, op.attributes["value"]
+    assert isinstance(value, (bool, int, float))
+    if not type.shape:
+        e.results(op, "Identity", e.filled(value, type.dtype))
+    else:
+        e.results(op, "Expand", e.filled(value, type.dtype), e.shape(type.shape))
+
+
+@emits(ops.iota)
+def _(e: Emitter, op: Op) -> None:
+    size, dtype = _dim(op, "size"), op.results[0].tensor.dtype
+    if size.constant is not None:
+        e.results(op, "Identity", e.constant(torch.arange(size.constant, dtype=torch_dtype(dtype)), "iota"))
+        return
+    bounds = (e.filled(0, DType.I64), e.scalar(size), e.filled(1, DType.I64))
+    if dtype is DType.I64:
+        e.results(op, "Range", *bounds)
+    else:
+        e.results(op, "Cast", e.node("Range", *bounds), to=ONNX_TYPES[dtype])
+
+
+@emits(ops.dim_value)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Identity", e.scalar(_dim(op, "value")))
+
+
+@emits(ops.reshape)
+def _(e: Emitter, op: Op) -> None:
+    source = op.inputs[0].tensor.shape
+    target: list[Dim | int] = []
+    for axis, dim in enumerate(as_dims(op.attributes["shape"])):
+        same = axis < len(source) and source[axis] is dim and dim.constant is None
+        target.append(0 if same else dim)
+    unknown = [axis for axis, dim in enumerate(target) if isinstance(dim, Dim) and dim.constant is None]
+    if len(unknown) == 1:
+        target[unknown[0]] = -1
+    e.results(op, "Reshape", *e.operands(op), e.shape(target))
+
+
+@emits(ops.transpose)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Transpose", *e.operands(op), perm=list(as_ints(op.attributes["permutation"])))
+
+
+@emits(ops.expand)
+def _(e: Emitter, op: Op) -> None:
+    source, target = op.inputs[0].tensor.shape, as_dims(op.attributes["shape"])
+    new = len(target) - len(source)
+    needed = [1 if i >= new and source[i - new] is dim else dim for i, dim in enumerate(target)]
+    e.results(op, "Expand", *e.operands(op), e.shape(needed))
+
+
+@emits(ops.slice)
+def _(e: Emitter, op: Op) -> None:
+    bounds = [e.dim(_dim(op, "start")), e.dim(_dim(op, "stop")), e.integers(_int(op, "axis"))]
+    e.results(op, "Slice", *e.operands(op), *bounds, e.integers(_int(op, "step")))
+
+
+@emits(ops.concat)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "Concat", *e.operands(op), axis=_int(op, "axis"))
+
+
+@emits(ops.split)
+def _(e: Emitter, op: Op) -> None:
+    sizes = as_ints(op.attributes["sizes"])
+    e.results(op, "Split", *e.operands(op), e.integers(*sizes), axis=_int(op, "axis"))
+
+
+@emits(ops.split_heads)
+def _(e: Emitter, op: Op) -> None:
+    split = e.node("Reshape", *e.operands(op), e.integers(0, 0, _int(op, "heads"), -1))
+    e.results(op, "Transpose", split, perm=[0, 2, 1, 3])
+
+
+@emits(ops.merge_heads)
+def _(e: Emitter, op: Op) -> None:
+    tokens_first = e.node("Transpose", *e.operands(op), perm=[0, 2, 1, 3])
+    e.results(op, "Reshape", tokens_first, e.integers(0, 0, -1))

@@ -1,0 +1,41 @@
+"""The note that goes with a model for other runtimes: what to feed it and what comes out."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.lower import shape_names
+from graphwright.ir.graph import Graph, Value
+from graphwright.ir.types import StateType
+
+README_FILE = "README.txt"
+
+NOTES = {
+    "input_ids": "new tokens of each row, padded on the right",
+    "past_length": "tokens already in each row's cache: new ones are written there",
+    "new_length": "how many of the new tokens are real, at least 1; the rest is padding",
+    "logit_positions": "for which of the new tokens to compute logits: new_length - 1 to generate",
+    "attention_mask": "1 for real tokens, 0 for padding on either side; one column for each token so far",
+    "position_ids": "ignored; positions follow from the mask",
+    "logits": "scores of the next token",
+}
+
+
+def interface_note(graph: Graph, title: str) -> str:
+    """The note as text."""
+    lines = [title, "", "Inputs"]
+    lines += [_line(str(v.name), v) for v in graph.inputs]
+    lines += ["", "Outputs"]
+    lines += [_line(name, v) for name, v in graph.outputs.items()]
+    if any(isinstance(v.type, StateType) for v in graph.inputs):
+        lines += [
+            "",
+            "A cache holds `capacity` tokens: at least the longest past plus all new tokens, padding included.",
+            "Begin with zeros. Each present output is the past input with the new tokens written into it: bind both to one",
+            "buffer.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, value: Value) -> str:
+    shape = ", ".join(map(str, shape_names(value.type.shape)))
+    note = NOTES.get(name, "cache" if isinstance(value.type, StateType) else "")
+    return f"  {name}  {value.tensor.dtype}[{shape}]" + (f"  {note}" if note else "")

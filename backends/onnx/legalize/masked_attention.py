@@ -1,0 +1,100 @@
+"""Attention as the standard operator, with its mask computed from positions and key length."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx.dialect import masked_attention
+from graphwright.backends.onnx.legalize.step import Context
+from graphwright.ir import ops
+from graphwright.ir.builder import Builder
+from graphwright.ir.dims import Dim
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.types import DType
+
+RULE = "masked-attention"
+
+
+class Masks:
+    """Masks already built in a graph, so that layers with the same one share it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Value | None] = {}
+
+    def visible(self, build: Builder, op: Op) -> Value | None:
+        """Which keys each query sees, bool [batch or 1, 1, sequence or 1, keys]; None if it sees all."""
+        positions, length = op.required("positions"), op.operand("key_length")
+        keys = op.required("k").type.shape[2]
+        kind, window = op.attributes["mask"], op.attributes["window"]
+        key = (positions if kind != "full" else None, length, keys, kind, window)
+        if key not in self._known:
+            self._known[key] = _visible(build, op, positions, length, keys)
+        return self._known[key]
+
+
+def _visible(build: Builder, op: Op, positions: Value, length: Value | None, keys: Dim) -> Value | None:
+    conditions: list[Value] = []
+    kind, window = op.attributes["mask"], op.attributes["window"]
+    assert isinstance(window, int)
+    key = build(ops.iota, size=keys, dtype=DType.I64)
+    if kind != "full":
+        batch, sequence = positions.type.shape
+        query = build(ops.reshape, positions, shape=(batch, Dim.of(1), sequence, Dim.of(1)))
+        past = build(ops.le, key, query)
+        match kind:
+            case "causal":
+                conditions.append(past)
+            case "sliding":
+                conditions += [past, build(ops.gt, key, build(ops.sub, query, window))]
+            case "chunked":
+                chunk = build(ops.div, key, window), build(ops.div, query, window)
+                conditions += [past, build(ops.eq, *chunk)]
+            case _:
+                assert kind == "prefix", kind
+                conditions.append(build(ops.logical_or, past, build(ops.lt, key, window)))
+    if length is not None:
+        column = build(ops.reshape, length, shape=(length.type.shape[0], Dim.of(1), Dim.of(1), Dim.of(1)))
+        conditions.append(build(ops.lt, key, column))
+    mask: Value | None = None
+    for condition in conditions:
+        mask = condition if mask is None else build(ops.logical_and, mask, condition)
+    return mask
+
+
+def combine_bias(build: Builder, op: Op, mask: Value | None) -> Value | None:
+    """The mask together with the op's bias: a bool bias narrows it, a float bias is added where it is open."""
+    bias = op.operand("bias")
+    if bias is None:
+        return mask
+    rank = bias.type.rank
+    if rank < 4:
+        bias = build(ops.reshape, bias, shape=(*[Dim.of(1)] * (4 - rank), *bias.type.shape))
+    if mask is None:
+        return bias
+    if bias.tensor.dtype is DType.BOOL:
+        return build(ops.logical_and, mask, bias)
+    hidden = build.constant(float("-inf"), bias.tensor.dtype)
+    return build(ops.where, mask, bias, hidden)
+
+
+def attention_to_masked(context: Context) -> None:
+    """Every attention without sinks."""
+    graph, masks = context.graph, Masks()
+    for op in graph:
+        if op.definition is not ops.attention:
+            continue
+        if op.operand("sinks") is not None:
+            context.near_miss(RULE, op, f"{masked_attention.name} has no sinks")
+            continue
+        build = Builder(graph, op, op.location)
+        mask = combine_bias(build, op, masks.visible(build, op))
+        q, k, v = (op.required(n) for n in ("q", "k", "v"))
+        attributes = {name: op.attributes[name] for name in ("scale", "softcap")}
+        new = build(masked_attention, q, k, v, mask, **attributes)
+        assert new.owner is not None
+        problem = context.target.refusal(new.owner)
+        if problem is not None:
+            graph.erase(new.owner)
+            context.near_miss(RULE, op, problem)
+            continue
+        graph.replace(op.result, new)
+        graph.erase_dead([op])
+        context.hit(RULE)

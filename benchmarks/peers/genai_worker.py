@@ -1,0 +1,79 @@
+"""onnxruntime-genai as a measured system; runs in `.peers/genai`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.protocol import Decode, Prefill, serve
+
+
+class GenaiWorker:
+    """A folder of genai's own model builder, run through its Python interface."""
+
+    # The package exists in the peer's environment only, and has no types.
+    _genai: Any
+    _model: Any
+
+    def versions(self) -> Mapping[str, str]:
+        """Of the runtime, of ONNX Runtime beneath it and of the builder's PyTorch."""
+        return {name: version(name) for name in ("onnxruntime-genai", "onnxruntime", "transformers", "torch")}
+
+    def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
+        """Run the model builder for float32 on the CPU, with its extra options."""
+        extra_options = [f"{key}={value}" for key, value in {"hf_token": "false", **options}.items()]
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
+        command += ["-i", str(checkpoint), "-o", str(folder), "-p", "fp32", "-e", "cpu"]
+        command += ["-c", str(folder / "cache"), "--extra_options", *extra_options]
+        subprocess.run(command, check=True)
+        return folder
+
+    def load(self, folder: Path, options: Mapping[str, str]) -> None:
+        """Load with one thread for every core: genai's own default is half of them."""
+        self._genai = importlib.import_module("onnxruntime_genai")
+        config = self._genai.Config(str(folder))
+        cores = len(os.sched_getaffinity(0))
+        overlay = {"model": {"decoder": {"session_options": {"intra_op_num_threads": cores}}}}
+        config.overlay(json.dumps(overlay))
+        self._model = self._genai.Model(config)
+
+    def prefill(self, prompt: list[int]) -> Prefill:
+        """Time `append_tokens`, which runs the model; the token is chosen afterwards, untimed."""
+        generator = self._generator(len(prompt) + 1)
+        start = time.perf_counter()
+        generator.append_tokens(prompt)
+        seconds = time.perf_counter() - start
+        return Prefill(seconds, _next_token(generator))
+
+    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
+        """Time `append_tokens` of one token at a time: the model's step without the sampling."""
+        generator = self._generator(len(prompt) + len(continuation) + 1)
+        generator.append_tokens(prompt)
+        seconds: list[float] = []
+        for token in continuation:
+            start = time.perf_counter()
+            generator.append_tokens([token])
+            seconds.append(time.perf_counter() - start)
+        return Decode(seconds, _next_token(generator))
+
+    def _generator(self, max_length: int) -> Any:
+        # The cache is allocated for max_length; left alone it would be the model's whole context.
+        parameters = self._genai.GeneratorParams(self._model)
+        parameters.set_search_options(max_length=max_length, do_sample=False)
+        return self._genai.Generator(self._model, parameters)
+
+
+def _next_token(generator: Any) -> int:
+    return int(generator.get_logits()[0, -1].argmax())
+
+
+if __name__ == "__main__":
+    serve(GenaiWorker)

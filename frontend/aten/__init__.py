@@ -1,0 +1,29 @@
+"""Importers of torch's operators, by theme."""
+
+from graphwright.frontend.aten import (
+    attention,
+    elementwise,
+    factory,
+    indexing,
+    neural,
+    products,
+    reduction,
+    shape,
+)
+from graphwright.frontend.aten.registry import IGNORED_ARGUMENTS, IMPORTERS, Imported
+from graphwright.frontend.aten.site import Site
+
+__all__ = [
+    "IGNORED_ARGUMENTS",
+    "IMPORTERS",
+    "Imported",
+    "Site",
+    "attention",
+    "elementwise",
+    "factory",
+    "indexing",
+    "neural",
+    "products",
+    "reduction",
+    "shape",
+]

@@ -1,0 +1,87 @@
+"""Traces a skeleton and binds its weights: the last step of every capture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from graphwright.frontend.export import PREFIX, Trace, trace
+from graphwright.frontend.importer import Importer
+from graphwright.frontend.skeleton import canonical_names
+from graphwright.frontend.specialization import Axes
+from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.types import TensorType
+from graphwright.ir.weights import Applied, WeightExpression, dtype_of
+
+
+def build_program(
+    name: str,
+    model: torch.nn.Module,
+    call: Callable[..., Any],
+    inputs: Mapping[str, tuple[torch.Tensor, Axes]],
+    weights: Mapping[str, WeightExpression],
+    metadata: Mapping[str, Attribute],
+) -> Program:
+    """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
+    examples = [example for example, _ in inputs.values()]
+    traced = trace(model, call, examples, [axes for _, axes in inputs.values()])
+    program = Program(name)
+    dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
+    bound = _Weights(program, traced, canonical_names(model), weights, dtypes)
+    outputs = _output_names(list(inputs), traced.outputs)
+    Importer(program, traced.exported, traced.dimensions, bound, PREFIX).run(inputs, outputs)
+    program.metadata = dict(metadata)
+    if traced.longest is not None:
+        known = metadata.get("context_length")
+        program.metadata["context_length"] = min(known, traced.longest) if isinstance(known, int) else traced.longest
+    verify(program)
+    return program
+
+
+def _output_names(inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    """A module from token ids to one tensor is a language model: what it gives are logits."""
+    return ["logits"] if list(inputs) == ["input_ids"] and list(outputs) == ["output"] else list(outputs)
+
+
+class _Weights:
+    """Weights by their name in the traced module, each made once and cast to the dtype that was traced."""
+
+    def __init__(
+        self,
+        program: Program,
+        traced: Trace,
+        canonical: Mapping[str, str],
+        expressions: Mapping[str, WeightExpression],
+        dtypes: Mapping[str, torch.dtype],
+    ) -> None:
+        self._program = program
+        self._constants = traced.exported.constants
+        self._canonical = canonical
+        self._expressions = expressions
+        self._dtypes = dtypes
+        self._made: dict[str, Weight] = {}
+
+    def __call__(self, target: str) -> Weight:
+        plain = target.removeprefix(PREFIX)
+        name = self._canonical.get(plain, plain)
+        if name not in self._made:
+            expression = self._expressions.get(name)
+            expression = self._lifted(target) if expression is None else self._cast(expression, self._dtypes[name])
+            self._made[name] = self._program.add_weight(name, expression)
+        return self._made[name]
+
+    def _cast(self, expression: WeightExpression, wanted: torch.dtype) -> WeightExpression:
+        dtype = dtype_of(torch.empty(0, dtype=wanted))
+        if isinstance(expression.type, TensorType) and expression.type.dtype is not dtype:
+            return Applied.of(ops.cast, (expression,), {"dtype": dtype})
+        return expression
+
+    def _lifted(self, target: str) -> WeightExpression:
+        """A tensor that the module's code made itself, such as `torch.tensor(2.0)`."""
+        value: Any = self._constants.get(target)
+        if type(value) is not torch.Tensor or value.is_meta:
+            raise UnsupportedError(f"the value of constant '{target.removeprefix(PREFIX)}' is not known after tracing")
+        return StoredArray.of(value.detach())

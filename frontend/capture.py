@@ -1,0 +1,53 @@
+"""Capture: an nn.Module or a Hugging Face checkpoint directory becomes a program with one graph, `forward`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from graphwright.frontend.module import capture_module
+from graphwright.ir import DType, Program, UserError
+from graphwright.ir.weights import torch_dtype
+
+Inputs = torch.Tensor | Sequence[torch.Tensor]
+COMPUTE = (DType.BF16, DType.F16, DType.F32, DType.F64)
+
+
+def capture(
+    model: torch.nn.Module | str | os.PathLike[str],
+    example_inputs: Inputs | None = None,
+    *,
+    dtype: DType | torch.dtype | str | None = None,
+) -> Program:
+    """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
+
+    `model` is an nn.Module, or the path of a directory with `config.json` and safetensors files, whose weights are
+    named, not read. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
+    `logits` [B, S, vocabulary]; it needs no example. Any other module needs example inputs (tensors, in the order of
+    its forward method), which give names, dtypes and shapes; axis 0 of each is `B`.
+
+    The model is captured as it evaluates (dropout off) and is not changed. `dtype` (`"bf16"`, `torch.float32`, …)
+    captures it as if converted to that element type; left out, each weight keeps the model's own.
+
+    Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
+    `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.
+    """
+    wanted = None if dtype is None else _compute_dtype(dtype)
+    if isinstance(model, torch.nn.Module):
+        given = [example_inputs] if isinstance(example_inputs, torch.Tensor) else list(example_inputs or ())
+        return capture_module(model, given, wanted)
+    if example_inputs is not None:
+        raise UserError("a checkpoint directory is captured without example inputs: leave them out")
+    from graphwright.frontend.checkpoint import capture_checkpoint
+
+    return capture_checkpoint(Path(model), wanted)
+
+
+def _compute_dtype(dtype: DType | torch.dtype | str) -> torch.dtype:
+    for known in COMPUTE:
+        if dtype in (known, known.value, torch_dtype(known), str(torch_dtype(known)).removeprefix("torch.")):
+            return torch_dtype(known)
+    raise UserError(f"dtype {dtype} is not one to compute in: use one of {', '.join(d.value for d in COMPUTE)}")

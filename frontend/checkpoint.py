@@ -1,0 +1,107 @@
+"""Capture of a Hugging Face checkpoint directory. No weight is read, and no code in the directory is run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphwright.frontend import hugging_face
+from graphwright.frontend.build import build_program
+from graphwright.frontend.empty_model import empty_model
+from graphwright.frontend.errors import CheckpointError
+from graphwright.frontend.module import example_tokens
+from graphwright.frontend.skeleton import placeholder
+from graphwright.frontend.weight_files import read_json, stored_weights
+from graphwright.ir import Program, StoredFile, UnsupportedError, WeightError
+from graphwright.ir.weights import WeightExpression, torch_dtype
+
+
+def capture_checkpoint(directory: Path, dtype: torch.dtype | None) -> Program:
+    """See `capture`."""
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: not a directory")
+    settings = read_json(directory / "config.json")
+    if "quantization_config" in settings:
+        raise UnsupportedError(
+            f"{directory}: the checkpoint is quantized; capture the unquantized one and quantize it here"
+        )
+    stored = stored_weights(directory)
+    config = hugging_face.read_config(directory, settings)
+    model = empty_model(config, directory, dtype or _own_dtype(config, stored))
+    weights = bind(model, hugging_face.rename_weights(model, stored), directory)
+    file = directory / "generation_config.json"
+    generation = read_json(file) if file.is_file() else {}
+    facts = hugging_face.metadata(model, generation)
+    call = hugging_face.calling_convention(model)
+    return build_program(type(model).__name__, model, call, example_tokens(), weights, facts)
+
+
+def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:
+    """The element type that the configuration names, or else that of the first float tensor in the files."""
+    if isinstance(config.dtype, torch.dtype):
+        return config.dtype
+    return next((torch_dtype(w.type.dtype) for w in stored.values() if w.type.dtype.is_float), torch.float32)
+
+
+def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[str, WeightExpression]:
+    """Gives every parameter and stored buffer its tensor in the files, and every parameter a placeholder.
+
+    Names that the model ties are one weight, unless the files hold unequal tensors for them.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
+    groups: dict[int, list[str]] = {}
+    for name, tensor in {**parameters, **dict(model.named_buffers(remove_duplicate=False))}.items():
+        if name in parameters or name in buffers:
+            groups.setdefault(id(tensor), []).append(name)
+    weights: dict[str, WeightExpression] = {}
+    plan = hugging_face.float32_weights(model, parameters)
+    for names in groups.values():
+        for tied in _split_untied(names, stored):
+            source = next((stored[name] for name in tied if name in stored), None)
+            if source is None:
+                raise WeightError(
+                    f"{directory}: weight '{tied[0]}' of {type(model).__name__} is missing from the files"
+                )
+            tensor = parameters.get(tied[0], buffers.get(tied[0]))
+            assert tensor is not None
+            if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
+                raise WeightError(
+                    f"{source.path}: tensor '{source.key}' is {source.type}, config.json asks for {list(tensor.shape)}"
+                )
+            weights[tied[0]] = source
+            if tied[0] in parameters:
+                _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))
+    known = {*parameters, *buffers}
+    _refuse_strangers(model, [w for name, w in stored.items() if name not in known])
+    return weights
+
+
+def _split_untied(names: list[str], stored: Mapping[str, StoredFile]) -> Iterable[list[str]]:
+    """The names in groups of one weight each: a name that the files give another value stands alone."""
+    first = next((name for name in names if name in stored), None)
+    if first is None:
+        return [names]
+    apart = [name for name in names if name in stored and name != first and not _equal(stored[first], stored[name])]
+    return [[name for name in names if name not in apart], *([name] for name in apart)]
+
+
+def _equal(a: StoredFile, b: StoredFile) -> bool:
+    return a.type == b.type and torch.equal(a.evaluate(), b.evaluate())
+
+
+def _replace(model: torch.nn.Module, names: Iterable[str], parameter: torch.nn.Parameter) -> None:
+    for name in names:
+        owner, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, parameter)
+
+
+def _refuse_strangers(model: Any, strangers: Iterable[StoredFile]) -> None:
+    patterns = hugging_face.ignorable_weights(model)
+    for weight in strangers:
+        if not any(re.search(pattern, weight.key) for pattern in patterns):
+            raise WeightError(f"{weight.path}: tensor '{weight.key}' has no place in {type(model).__name__}")

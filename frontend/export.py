@@ -1,0 +1,137 @@
+"""Tracing with torch.export: dynamic batch and sequence, functional operators, and failures told in one line."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.export import ExportedProgram
+
+from graphwright.frontend.aten import IMPORTERS
+from graphwright.frontend.aten.products import plain_contraction
+from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.specialization import Axes, free_sizes, plain
+from graphwright.frontend.traced_graph import (
+    Node,
+    decomposed,
+    definition,
+    gives_tensors,
+    is_mutating,
+    is_operator,
+    live_nodes,
+    operator_name,
+    output_names,
+)
+from graphwright.ir import UnsupportedError
+
+PREFIX = "model."
+"""Where the traced module sits in its wrapper."""
+
+
+class Traced(torch.nn.Module):
+    """What is traced: the model behind one calling convention, tensors in and named tensors out."""
+
+    def __init__(self, model: torch.nn.Module, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model = model
+        self._call = call
+
+    def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return name_outputs(self._call(self.model, *inputs))
+
+
+def name_outputs(output: Any) -> dict[str, torch.Tensor]:
+    """A module's output as named tensors: `logits` alone if there are any, else its own names, else `output`."""
+    logits = getattr(output, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return {"logits": logits}
+    if isinstance(output, Mapping):
+        items = cast("Mapping[Any, Any]", output).items()
+    elif isinstance(output, (tuple, list)):
+        items = [(f"output.{i}", v) for i, v in enumerate(cast("Sequence[Any]", output))]
+    else:
+        items = [("output", output)]
+    named = {str(name): value for name, value in items if value is not None}
+    if not named:
+        raise UnsupportedError("the module returns nothing; a captured module returns tensors")
+    for name, value in named.items():
+        if not isinstance(value, torch.Tensor):
+            kind = type(value).__name__
+            raise UnsupportedError(
+                f"output '{name}' is a {kind}; a captured module returns tensors, named or in a tuple"
+            )
+    return named
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence for which it holds."""
+
+    exported: ExportedProgram
+    dimensions: Dimensions
+    outputs: list[str]
+    longest: int | None
+
+
+def trace(
+    model: torch.nn.Module, call: Callable[..., Any], examples: Sequence[torch.Tensor], axes: Sequence[Axes]
+) -> Trace:
+    """Traces `call(model, *examples)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
+    traced = Traced(model, call)
+    dynamic = tuple(dict.fromkeys(named, torch.export.Dim.DYNAMIC) for named in axes)
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(traced, tuple(examples), dynamic_shapes={"inputs": dynamic}, strict=False)
+            exported = normalize(exported)
+    except UnsupportedError:
+        raise
+    except Exception as problem:
+        raise _failure(traced.model, problem) from None
+    _require_pure(exported)
+    dimensions, longest = free_sizes(exported, axes)
+    return Trace(exported, dimensions, output_names(exported), longest)
+
+
+def normalize(exported: ExportedProgram) -> ExportedProgram:
+    """The program without in-place operators, and with those that lack an importer broken into ones that have one."""
+    while True:
+        strange = {n.target: n for n in live_nodes(exported) if is_operator(n) and not _importable(n)}
+        table = {target: d for target, node in strange.items() if (d := definition(node)) is not None}
+        if not table and not any(map(is_mutating, exported.graph.nodes)):
+            return exported
+        exported = decomposed(exported, table)
+
+
+def _importable(node: Node) -> bool:
+    name = operator_name(node)
+    if name == "aten.einsum.default":
+        return plain_contraction(str(node.args[0])) is not None
+    return name in IMPORTERS or not gives_tensors(node)
+
+
+def _require_pure(exported: ExportedProgram) -> None:
+    signature = exported.graph_signature
+    for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
+        plain_name = name.removeprefix(PREFIX)
+        raise UnsupportedError(f"'{plain_name}' is changed by forward; a captured module keeps no state between calls")
+
+
+_FIXED = re.compile(r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)")
+
+
+def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
+    """The failure in one line, with the path of the innermost module that was running."""
+    name = type(model).__name__
+    fixed = _FIXED.search(str(problem))
+    if fixed is not None:
+        return UnsupportedError(f"{name} cannot be traced: its code fixes {plain(fixed[1])} to {fixed[2]}")
+    paths = {id(module): path for path, module in model.named_modules()}
+    running = [paths.get(id(frame.f_locals.get("self")), "") for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    location = next((path for path in reversed(running) if path), "")
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
+    return UnsupportedError(f"{name} cannot be traced{' at ' + location if location else ''}: {reason[:400]}")

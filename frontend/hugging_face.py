@@ -1,0 +1,171 @@
+"""All that is known of the transformers library: its models' configurations, classes, weights and calls."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphwright.frontend.errors import CheckpointError
+from graphwright.ir import StoredFile, UnsupportedError, UserError
+from graphwright.ir.attributes import Attribute
+
+
+def library() -> Any:
+    """transformers, imported when a checkpoint asks for it."""
+    try:
+        import transformers
+    except ImportError:
+        raise UserError("capturing a checkpoint directory needs transformers: pip install 'graphwright[hf]'") from None
+    return transformers
+
+
+# -- configuration and class
+
+
+def read_config(directory: Path, settings: Mapping[str, Any]) -> Any:
+    """The configuration object, of a model type that transformers knows: code that comes with a checkpoint is not run."""
+    transformers = library()
+    file = directory / "config.json"
+    kind = settings.get("model_type")
+    if not isinstance(kind, str):
+        raise CheckpointError(f"{file}: 'model_type' is missing")
+    if kind not in transformers.CONFIG_MAPPING:
+        problem = f"model type '{kind}' is not known to transformers {transformers.__version__}"
+        if "auto_map" in settings:
+            raise UnsupportedError(
+                f"{file}: {problem}; it needs code from the checkpoint (auto_map), which is never run"
+            )
+        raise UnsupportedError(f"{file}: {problem}")
+    try:
+        return transformers.CONFIG_MAPPING[kind].from_dict(dict(settings))
+    except Exception as problem:
+        raise CheckpointError(f"{file}: not a configuration of '{kind}': {' '.join(str(problem).split())}") from None
+
+
+def causal_model_class(config: Any, directory: Path) -> Any:
+    transformers = library()
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        file = directory / "config.json"
+        raise UnsupportedError(f"{file}: transformers has no causal language model of type '{config.model_type}'")
+    return transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+# -- weights
+
+
+def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+    """The stored tensors by their names in the model: transformers renames those of older checkpoints."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    expected = model.state_dict()
+    mapping: list[Any] = get_model_conversion_mapping(model) or []
+    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
+    renamed: dict[str, StoredFile] = {}
+    for key, weight in stored.items():
+        prefix = model.base_model_prefix
+        name, converted = rename_source_key(key, renamings, converters, prefix, expected)
+        if name not in expected and key in expected:
+            name, converted = key, None
+        if converted is not None:
+            raise UnsupportedError(
+                f"{weight.path}: tensor '{key}' is stored in a layout that transformers would convert"
+            )
+        renamed[name] = weight
+    return renamed
+
+
+def float32_weights(model: Any, names: Iterable[str]) -> set[str]:
+    """The parameters that the model keeps in float32 when it is loaded in fewer bits."""
+    from transformers.core_model_loading import build_glob_alternation
+
+    plan = model._get_dtype_plan(model.dtype)
+    if not plan:
+        return set()
+    pattern, _, _ = build_glob_alternation(list(plan))
+    return {name for name in names if pattern.search(name)}
+
+
+def ignorable_weights(model: Any) -> list[str]:
+    """Patterns of tensors in the files that the model does without."""
+    return [
+        *(model._keys_to_ignore_on_load_unexpected or ()),
+        # Buffers that old versions of transformers stored and new ones compute.
+        *(rf"(^|\.){name}$" for name in ("rotary_emb.inv_freq", "position_ids") if _has_buffer(model, name)),
+    ]
+
+
+def _has_buffer(model: torch.nn.Module, name: str) -> bool:
+    return any(buffer.endswith(name) for buffer, _ in model.named_buffers())
+
+
+# -- calls
+
+
+def is_pretrained(module: torch.nn.Module) -> bool:
+    """Whether the module is a transformers model; transformers is not imported to find out."""
+    loaded = sys.modules.get("transformers")
+    return loaded is not None and isinstance(module, loaded.PreTrainedModel)
+
+
+def prepare(model: Any) -> None:
+    """Sets a model up for tracing: no cache, and attention as one operator where the model can have it."""
+    model.config.use_cache = False
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+
+
+def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:
+    """The call from token ids alone.
+
+    An all-ones mask is passed along: without one, transformers searches the positions for packed sequences.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    masked = "attention_mask" in parameters
+    options = {"use_cache": False} if "use_cache" in parameters else {}
+
+    def call(model: torch.nn.Module, input_ids: torch.Tensor) -> Any:
+        mask = {"attention_mask": torch.ones_like(input_ids)} if masked else {}
+        return model(input_ids=input_ids, **mask, **options)
+
+    return call
+
+
+# -- facts
+
+
+def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[str, Attribute]:
+    """Facts about a model for backend and runtime. `generation` holds settings other than the model's own."""
+    config = model.config.get_text_config()
+    if generation is None:
+        own: Any = getattr(model, "generation_config", None)
+        generation = {} if own is None else own.to_dict()
+    facts: dict[str, Attribute] = {
+        "architecture": type(model).__name__,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "vocabulary_size": config.vocab_size,
+    }
+    length = getattr(config, "max_position_embeddings", None)
+    if isinstance(length, int):
+        facts["context_length"] = length
+    for name in ("bos", "eos"):
+        facts[f"{name}_token_ids"] = _token_ids(config, generation, f"{name}_token_id")
+    padding = _token_ids(config, generation, "pad_token_id")
+    if padding:
+        facts["pad_token_id"] = padding[0]
+    return facts
+
+
+def _token_ids(config: Any, generation: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    value: Any = generation.get(name)
+    if value is None:
+        value = getattr(config, name, None)
+    listed: Any = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(item, int) for item in listed):
+        raise CheckpointError(f"generation setting '{name}' is {value!r}: expected a token id or a list of them")
+    return tuple(listed)

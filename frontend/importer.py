@@ -1,0 +1,142 @@
+"""A traced program to a graph of the IR: walks the nodes, hands each to its importer, and checks what comes back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from graphwright.frontend.aten import IGNORED_ARGUMENTS, IMPORTERS, Imported, Site
+from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.traced_graph import Node, gives_tensors, live_nodes, module_path, operator_name, traced_value
+from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.weights import Weight
+
+
+class Importer:
+    """Imports one traced program as graph `forward` of a program.
+
+    `weight` gives the weight of a parameter, buffer or lifted constant by its name in the traced module; `prefix` is
+    taken off module paths.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        exported: ExportedProgram,
+        dimensions: Dimensions,
+        weight: Callable[[str], Weight],
+        prefix: str,
+    ) -> None:
+        self._program = program
+        self._exported = exported
+        self._dimensions = dimensions
+        self._weight = weight
+        self._prefix = prefix
+        self._graph = program.add_graph(Graph("forward"))
+        self._values: dict[Node, Imported | None] = {}
+        specifications = exported.graph_signature.input_specs
+        self._constants = {s.arg.name: s.target for s in specifications if s.kind != InputKind.USER_INPUT}
+
+    def run(self, inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
+        """The graph; inputs and outputs get the names given, in order."""
+        names = iter(inputs)
+        for node in live_nodes(self._exported):
+            if node.op == "placeholder":
+                self._placeholder(node, names)
+            elif node.op == "call_function" and gives_tensors(node):
+                self._call(node)
+            elif node.op == "output":
+                results: Any = node.args[0]
+                self._graph.outputs = {n: self._operand(node, v) for n, v in zip(outputs, results, strict=True)}
+        self._graph.erase_dead()
+        self._program.erase_unused_weights()
+        return self._graph
+
+    def _placeholder(self, node: Node, names: Iterator[str]) -> None:
+        target = self._constants.get(node.name)
+        if node.name not in self._constants:
+            self._values[node] = self._graph.add_input(next(names), self._dimensions.type(traced_value(node)))
+        elif node.users:
+            assert target is not None
+            weight = self._weight(target)
+            if weight.type != (traced := self._type(node, traced_value(node))):
+                raise UnsupportedError(f"weight '{weight.name}' is {weight.type}, the traced module has {traced}")
+            self._values[node] = self._graph.weight(weight)
+
+    def _call(self, node: Node) -> None:
+        name = operator_name(node)
+        if name == "getitem":
+            source: Any = node.args[0]
+            parts: Any = self._values[source]
+            self._values[node] = parts[node.args[1]]
+            return
+        location = self._location(node)
+        importer = IMPORTERS.get(name)
+        if importer is None:
+            raise unsupported(name, location, "there is no importer for this operator; write it with others")
+        values: Any = traced_value(node)
+        results = [values] if isinstance(values, torch.Tensor) else list(values)
+        types = [self._type(node, v) for v in results]
+        site = Site(self._program, Builder(self._graph, location=location), name, types)
+        arguments = [self._operand(node, a) for a in node.args]
+        named = {k: self._operand(node, v) for k, v in node.kwargs.items() if k not in IGNORED_ARGUMENTS}
+        try:
+            inspect.signature(importer).bind(site, *arguments, **named)
+        except TypeError as problem:
+            raise site.unsupported(f"arguments of this call are not supported: {problem}") from None
+        try:
+            result = importer(site, *arguments, **named)
+        except IRTypeError as problem:
+            raise site.unsupported(f"does not fit the IR: {problem}") from None
+        self._check(site, result)
+        self._values[node] = result
+
+    def _check(self, site: Site, result: Imported) -> None:
+        """What was built has the types that torch found: a wrong import does not pass in silence."""
+        made = [result] if isinstance(result, Value) else list(result)
+        for value, promised in zip(made, site.types, strict=True):
+            if value is not None and value.type != promised:
+                raise site.unsupported(f"imported as {value.type}, torch gives {promised}")
+
+    def _operand(self, node: Node, argument: Any) -> Any:
+        """An argument of a node as importers take it: nodes become values or dimensions."""
+        if isinstance(argument, Node):
+            size = traced_value(argument)
+            if isinstance(size, torch.SymInt):
+                return self._dim(node, size)
+            if argument not in self._values:
+                problem = f"operand {argument.name} is a symbolic number that the IR cannot express"
+                raise unsupported(operator_name(node), self._location(node), problem)
+            value = self._values[argument]
+            if value is None:
+                problem = "the positions of extremes are not in the IR, only their values"
+                raise unsupported(operator_name(node), self._location(node), problem)
+            return value
+        if isinstance(argument, (list, tuple)):
+            return [self._operand(node, a) for a in argument]  # pyright: ignore[reportUnknownVariableType] - fx arguments
+        return argument
+
+    def _location(self, node: Node) -> str:
+        return f"{module_path(node)}.".removeprefix(self._prefix).removesuffix(".")
+
+    def _dim(self, node: Node, size: torch.SymInt) -> Dim:
+        try:
+            return self._dimensions.dim(size)
+        except UnsupportedError as problem:
+            raise unsupported(operator_name(node), self._location(node), str(problem)) from None
+
+    def _type(self, node: Node, fake: torch.Tensor) -> TensorType:
+        try:
+            return self._dimensions.type(fake)
+        except UnsupportedError as problem:
+            raise unsupported(operator_name(node), self._location(node), str(problem)) from None
+
+
+def unsupported(operator: str, location: str, problem: str) -> UnsupportedError:
+    return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}")

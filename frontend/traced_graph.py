@@ -1,0 +1,97 @@
+"""What is read from torch's traced graphs; the only file that knows the untyped parts of torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch.export import ExportedProgram
+
+Node = torch.fx.Node
+
+
+def operator_name(node: Node) -> str:
+    """`aten.add.Tensor`, `mylib.op.default`, or the name of a Python function such as `getitem`."""
+    target: Any = node.target
+    return str(target) if is_operator(node) else str(getattr(target, "__name__", target))
+
+
+def is_operator(node: Node) -> bool:
+    """Whether the node calls a torch operator, not a Python function on sizes."""
+    return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+
+
+def is_mutating(node: Node) -> bool:
+    target: Any = node.target
+    return is_operator(node) and bool(target._schema.is_mutable)
+
+
+def traced_value(node: Node) -> Any:
+    """What the node gave while tracing: a fake tensor, a symbolic size, or a list of those."""
+    return node.meta.get("val")
+
+
+def gives_tensors(node: Node) -> bool:
+    def is_tensor(item: Any) -> bool:
+        return isinstance(item, torch.Tensor)
+
+    result = traced_value(node)
+    return is_tensor(result) or (isinstance(result, (list, tuple)) and all(map(is_tensor, cast("list[Any]", result))))
+
+
+def module_path(node: Node) -> str:
+    """The path of the innermost module that the node comes from, seen from the traced module; empty if unknown."""
+    stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values() if not path.startswith("_empty")]
+    return paths[-1].removeprefix("L['self']").removeprefix(".") if paths else ""
+
+
+def live_nodes(exported: ExportedProgram) -> list[Node]:
+    """The nodes that the outputs need, and every input of the user, in order."""
+    nodes = list(exported.graph.nodes)
+    user_inputs = set(exported.graph_signature.user_inputs)
+    needed: set[Node] = set()
+    for node in reversed(nodes):
+        if node.op == "output" or node.name in user_inputs or any(user in needed for user in node.users):
+            needed.add(node)
+    return [node for node in nodes if node in needed]
+
+
+def definition(node: Node) -> Callable[..., Any] | None:
+    """torch's own definition of the node's operator in terms of others, if it has one."""
+    target: Any = node.target
+    library: Any = torch
+    if library._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
+        return target.decompose
+    return library._decomp.decomposition_table.get(target)
+
+
+def decomposed(exported: ExportedProgram, table: Mapping[Any, Callable[..., Any]]) -> ExportedProgram:
+    """The program with the operators in the table broken up, and with no operator that changes its operands."""
+    untyped: Any = exported
+    return untyped.run_decompositions(dict(table))
+
+
+def output_names(exported: ExportedProgram) -> list[str]:
+    """The keys of the dictionary that the traced module returned."""
+    specification: Any = exported.call_spec.out_spec
+    return list(specification.context)
+
+
+def expression(size: torch.SymInt) -> Any:
+    """The sympy expression behind a symbolic size."""
+    node: Any = size.node
+    return node.expr
+
+
+def bounds(exported: ExportedProgram, symbol: Any) -> tuple[int, int | None]:
+    """The smallest and, if there is one, the largest value for which the trace holds."""
+    untyped: Any = exported
+    allowed = untyped.range_constraints[symbol]
+    return int(allowed.lower), int(allowed.upper) if allowed.upper.is_Integer else None
+
+
+def guards(exported: ExportedProgram) -> list[str]:
+    """Conditions on the inputs' sizes under which the trace holds, as Python expressions."""
+    return list(getattr(exported, "_guards_code", None) or ())

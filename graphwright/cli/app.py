@@ -1,0 +1,62 @@
+"""The table of commands. Each imports what it works with when it runs, so that help and completion are quick."""
+
+from typing import Annotated
+
+import typer
+
+from graphwright.cli.compile import compile_command
+from graphwright.cli.doctor import doctor_command
+from graphwright.cli.export import export_command
+from graphwright.cli.generate import generate_command
+from graphwright.cli.inspect import inspect_command
+from graphwright.cli.opt import opt_command
+from graphwright.cli.passes import passes_command
+from graphwright.cli.trace import trace_command
+
+app = typer.Typer(
+    name="graphwright",
+    help="An inference compiler for language models.",
+    epilog="Example: graphwright compile path/to/checkpoint -o out/model && graphwright generate out/model 'Once'",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from graphwright.version import __version__
+
+        typer.echo(f"graphwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """An inference compiler for language models."""
+
+
+_EXAMPLES = {
+    "compile": "graphwright compile path/to/checkpoint -o out/model",
+    "generate": "graphwright generate out/model 'Once upon a time' --max-new-tokens 64",
+    "trace": "graphwright trace path/to/checkpoint -o model.gw",
+    "opt": "graphwright opt model.gw --passes 'canonicalize,convert-dtype{to=f32}' --print-changed -o out.gw",
+    "passes": "graphwright passes",
+    "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
+    "inspect": "graphwright inspect out/model",
+    "doctor": "graphwright doctor",
+}
+for _name, _command in {
+    "compile": compile_command,
+    "generate": generate_command,
+    "trace": trace_command,
+    "opt": opt_command,
+    "passes": passes_command,
+    "export": export_command,
+    "inspect": inspect_command,
+    "doctor": doctor_command,
+}.items():
+    app.command(_name, epilog=f"Example: {_EXAMPLES[_name]}")(_command)

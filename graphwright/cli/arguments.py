@@ -1,0 +1,22 @@
+"""Arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A checkpoint directory, a .gw file, or file.py:factory.")
+]
+PipelineOption = Annotated[
+    str | None, typer.Option("--pipeline", help="A named pipeline instead of the target's; see `graphwright passes`.")
+]
+DTypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="Capture as if converted to bf16, f16 or f32; by default as stored.")
+]
+MaxContextOption = Annotated[
+    int | None, typer.Option("--max-context", help="Bound the context to so many tokens; by default the model's own.")
+]
+AssetsOption = Annotated[
+    Path | None, typer.Option("--assets", help="Folder of tokenizer and configuration files, by default MODEL's.")
+]

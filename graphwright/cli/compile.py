@@ -1,0 +1,55 @@
+"""`graphwright compile`: a model into an artifact."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphwright.cli.arguments import AssetsOption, DTypeOption, MaxContextOption, ModelArgument, PipelineOption
+from graphwright.cli.output import console, count_text, size_text, stage_display
+
+if TYPE_CHECKING:
+    from graphwright.report import CompilationReport
+
+
+def compile_command(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the artifact; an artifact is replaced.")],
+    backend: Annotated[str, typer.Option(help="What to generate: onnx.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Where it runs: cpu.")] = "cpu",
+    pipeline: PipelineOption = None,
+    dialect: Annotated[
+        str, typer.Option(help="ort: ONNX Runtime's own operators; portable: standard ONNX only.")
+    ] = "ort",
+    dtype: DTypeOption = None,
+    max_context: MaxContextOption = None,
+    assets: AssetsOption = None,
+) -> None:
+    """Compile MODEL into an artifact folder that `graphwright generate` runs."""
+    from graphwright.compiler import Options, build
+    from graphwright.models import resolve
+
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets)
+    options.check()
+    with stage_display() as on_stage:
+        report = build(resolve(model), output, options, on_stage)
+    _print_summary(report)
+
+
+def _print_summary(report: "CompilationReport") -> None:
+    from graphwright.runtime import KVCache
+
+    manifest = report.manifest
+    out = console()
+    stages = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in report.stages)
+    size = sum(entry.size for entry in manifest.files.values())
+    out.print(f"compiled {manifest.model.name} to {report.folder} in {report.seconds:.1f} s ({stages})", markup=False)
+    architecture = manifest.model.architecture or "unnamed architecture"
+    out.print(f"model    {architecture}, {count_text(manifest.model.parameters)} parameters, {size_text(size)} on disk")
+    if manifest.program.kind == "decoder":
+        context = manifest.model.context_length or 0
+        token, full = (KVCache.bytes_for(manifest, 1, tokens) for tokens in (1, context))
+        out.print(f"cache    {size_text(token)} a token, {size_text(full)} for the context of {context} tokens")
+        out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
+    else:
+        out.print(f"next     graphwright inspect {report.folder}", markup=False)

@@ -1,0 +1,44 @@
+"""Where the command `graphwright` begins, and where every error that a user can mend ends."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+import typer
+
+from graphwright.cli.app import app
+from graphwright.errors import is_user_error
+
+USER_ERROR_STATUS = 2
+
+# Its base class stands in another module from one typer release to the next.
+_CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault.
+
+    `arguments` are those after the program's name, by default the process's own.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
+    except _CommandLineError as error:
+        _fail(_explain(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        _fail(str(error))
+    raise SystemExit(status or 0)
+
+
+def _explain(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx is not None else "graphwright"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(USER_ERROR_STATUS) from None

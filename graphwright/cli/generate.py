@@ -1,0 +1,103 @@
+"""`graphwright generate`: text from an artifact, or from a model that is compiled on the way."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphwright.cli.output import stage_display
+from graphwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphwright.compiled import CompiledModel
+    from graphwright.runtime import GenerationArguments
+
+
+def generate_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An artifact, or any model that `compile` takes.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to continue; - or nothing reads standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from this file.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message: use the chat template.")] = False,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="At most so many tokens; by default until the context is full.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest tokens; 0 is off.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest that sum to p; 1 is off.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below p times the likeliest; 0 is off.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 discourages repetition.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
+    max_context: Annotated[
+        int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+) -> None:
+    """Continue a prompt and print the new text as it comes.
+
+    The prompt is the argument, the file's content, or standard input (one newline at their end is dropped). Without
+    any, generation starts from the model's start token. Options left out have the model's own defaults.
+    """
+    text = _prompt(prompt, file)
+    if chat and not text:
+        raise UsageError("--chat needs a message: give a prompt, --file, or standard input")
+    arguments: GenerationArguments = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "stop_strings": stop or None,
+    }
+    loaded = _load(model, threads)
+    if chat:
+        messages = [{"role": "user", "content": text}]
+        loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
+    else:
+        loaded.generate(text, stream=_write, max_context=max_context, **arguments)
+    _write("\n")
+
+
+def _prompt(prompt: str | None, file: Path | None) -> str:
+    if file is not None:
+        if prompt is not None:
+            raise UsageError("give a prompt or --file, not both")
+        try:
+            return _without_last_newline(file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise UsageError(f"{file} is not UTF-8 text") from None
+    if prompt not in (None, "-"):
+        return prompt
+    if sys.stdin is None or (prompt is None and sys.stdin.isatty()):  # pyright: ignore[reportUnnecessaryComparison] - None when it was closed
+        return ""
+    try:
+        return _without_last_newline(sys.stdin.read())
+    except UnicodeDecodeError:
+        raise UsageError("standard input is not UTF-8 text") from None
+
+
+def _without_last_newline(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _load(model: str, threads: int | None) -> "CompiledModel":
+    from graphwright.runtime.artifact import is_artifact
+
+    if is_artifact(Path(model)):
+        from graphwright.api import load
+
+        return load(model, threads=threads)
+    from graphwright.api import compile
+
+    with stage_display() as on_stage:
+        return compile(model, threads=threads, on_stage=on_stage)
+
+
+def _write(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()

@@ -1,0 +1,76 @@
+"""`graphwright inspect`: what is in an artifact or a program."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphwright.cli.output import console, count_text, size_text
+from graphwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from graphwright.ir import Program
+    from graphwright.runtime import Manifest
+
+
+def inspect_command(
+    path: Annotated[Path, typer.Argument(metavar="ARTIFACT|FILE.gw", help="A compiled artifact or a program.")],
+) -> None:
+    """Show the model, its cache, its files, its ops, and what prefill and decode cost."""
+    if path.suffix == ".gw" and path.is_file():
+        from graphwright.ir import read_program
+
+        _print(_program_lines(read_program(path)))
+        return
+    from graphwright.runtime import open_artifact
+    from graphwright.runtime.artifact import is_artifact
+
+    if path.is_dir() and not is_artifact(path) and (path / "config.json").is_file():
+        raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
+    artifact = open_artifact(path)
+    _print(_manifest_lines(artifact.manifest))
+    if artifact.has("graph.gw"):
+        from graphwright.backends import onnx  # noqa: F401  (declares the ops that the text is written in)
+        from graphwright.ir import read_program
+
+        _print(_program_lines(read_program(artifact.path("graph.gw"))))
+
+
+def _print(lines: "Iterable[str]") -> None:
+    out = console()
+    for line in lines:
+        out.print(line, markup=False)
+
+
+def _manifest_lines(manifest: "Manifest") -> list[str]:
+    from graphwright.runtime import KVCache
+
+    model, program = manifest.model, manifest.program
+    size = sum(entry.size for entry in manifest.files.values())
+    lines = [
+        f"artifact   {model.name}, format {manifest.format_version}, written by {manifest.producer}",
+        f"model      {model.architecture}, {count_text(model.parameters)} parameters",
+        f"program    {program.kind} for {program.backend} ({program.dialect}), {program.file}",
+    ]
+    if program.kind == "decoder":
+        token, full = (KVCache.bytes_for(manifest, 1, n) for n in (1, model.context_length or 0))
+        lines.append(f"context    {model.context_length} tokens, vocabulary {model.vocabulary_size}")
+        lines.append(f"cache      {size_text(token)} a token, {size_text(full)} for the whole context")
+    lines.append(f"files      {size_text(size)}")
+    lines += [f"           {name}, {size_text(entry.size)}" for name, entry in manifest.files.items()]
+    return lines
+
+
+def _program_lines(program: "Program") -> list[str]:
+    from graphwright.summary import op_counts, phase_costs, weight_bytes
+
+    lines = [f"graphs     of {program.name}: {len(program.weights)} weights, {size_text(weight_bytes(program))}"]
+    for name, graph in program.graphs.items():
+        counts = ", ".join(f"{count} {op}" for op, count in op_counts(graph).most_common())
+        lines.append(f"           {name}, {len(graph)} ops: {counts}")
+    for cost in phase_costs(program):
+        moved = size_text(cost.bytes)
+        lines.append(f"cost       {cost.phase}: {count_text(cost.flops)} FLOPs, {moved} moved, {cost.launches} launches")
+    return lines

@@ -1,0 +1,24 @@
+"""`graphwright trace`: a model as a program's text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphwright.cli.arguments import DTypeOption, ModelArgument
+from graphwright.cli.output import stage_display
+
+
+def trace_command(
+    model: ModelArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
+    dtype: DTypeOption = None,
+) -> None:
+    """Capture MODEL as a graph and write its text, before any pass."""
+    from graphwright.api import trace
+    from graphwright.cli.programs import write_result
+
+    with stage_display() as on_stage:
+        on_stage("capture")
+        program = trace(model, dtype=dtype)
+    write_result(program, output)

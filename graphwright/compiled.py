@@ -1,0 +1,62 @@
+"""A compiled model in memory: the runtime's model, with the compiler's knowledge of it."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphwright.errors import UsageError
+from graphwright.runtime import Model, load
+from graphwright.runtime.artifact import MANIFEST_FILE, AtomicFolder, is_artifact
+
+if TYPE_CHECKING:
+    from graphwright.ir import Program
+    from graphwright.report import CompilationReport
+
+GRAPH_FILE = "graph.gw"
+
+
+class CompiledModel(Model):
+    """What `graphwright.compile` and `graphwright.load` return: generates text, and can be saved and looked into.
+
+    `report` says what the compilation did; it is None for a model that was loaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        report: CompilationReport | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(load(folder, threads=threads, verify=verify).loaded)
+        self.folder = folder
+        self.report = report
+
+    @cached_property
+    def graph(self) -> Program:
+        """The program that was lowered, in the backend's own ops; its weights lie in the artifact.
+
+        Raises UsageError when the artifact was written without it.
+        """
+        if GRAPH_FILE not in self.manifest.files:
+            raise UsageError(f"{self.folder} has no {GRAPH_FILE}: it was written without its program's text")
+        from graphwright.backends import onnx  # noqa: F401  (declares the ops that the text is written in)
+        from graphwright.ir import read_program
+
+        return read_program(self.folder / GRAPH_FILE)
+
+    def save(self, path: str | Path) -> None:
+        """Copy the artifact to the folder `path`, whole or not at all; an artifact there is replaced.
+
+        Raises ArtifactError when something else stands there or the place cannot be written.
+        """
+        with AtomicFolder(path, is_artifact) as target:
+            for name in (MANIFEST_FILE, *self.manifest.files):
+                copy = target.path / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, copy)
+            target.commit()

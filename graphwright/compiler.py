@@ -1,0 +1,105 @@
+"""From a source to an artifact: capture, check, optimize, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphwright.errors import UsageError
+from graphwright.models import Source
+from graphwright.report import CompilationReport, Stopwatch
+from graphwright.targets import BACKENDS, DIALECTS, TARGETS, check_choice, choose_passes
+
+if TYPE_CHECKING:
+    from graphwright.ir import Program
+    from graphwright.passes import Pass, Report
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile; see `graphwright.compile` for each."""
+
+    backend: str = "onnx"
+    target: str = "cpu"
+    pipeline: str | Sequence[Pass] | None = None
+    dialect: str = "ort"
+    dtype: Any = None
+    max_context: int | None = None
+    assets: str | Path | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for a choice that does not exist, before any work is done."""
+        check_choice("backend", self.backend, BACKENDS)
+        check_choice("target", self.target, TARGETS)
+        check_choice("dialect", self.dialect, DIALECTS)
+
+
+def capture(source: Source, dtype: Any = None) -> Program:
+    """The captured program of a source; a program stays as it is. Raises the frontend's errors, UsageError."""
+    from graphwright.ir import Program
+
+    if isinstance(source.model, Program):
+        if dtype is not None:
+            raise UsageError("a program has been captured already, so dtype comes too late: trace the model with it")
+        return source.model
+    from graphwright import frontend
+
+    program = frontend.capture(source.model, source.example_inputs, dtype=dtype)
+    program.name = source.name
+    return program
+
+
+def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Program, Report]:
+    """The program as the backend takes it, and what the passes did. The source's own program is left as it is."""
+    from graphwright import frontend
+    from graphwright.passes import run_passes
+
+    options.check()
+    with stopwatch.stage("capture"):
+        program = capture(source, options.dtype).clone()
+    limit_context(program, options.max_context)
+    with stopwatch.stage("check weights"):
+        frontend.check_finite(program)
+    with stopwatch.stage("optimize"):
+        report = run_passes(program, choose_passes(program, options.target, options.pipeline))
+    return program, report
+
+
+def build(
+    source: Source, folder: Path, options: Options, on_stage: Callable[[str], object] | None = None
+) -> CompilationReport:
+    """Compile `source` into the artifact `folder`, which appears whole or not at all."""
+    from graphwright.backends.onnx import build_artifact
+
+    stopwatch = Stopwatch(on_stage)
+    program, passes = prepare(source, options, stopwatch)
+    with stopwatch.stage("write"):
+        assets = source.assets if options.assets is None else options.assets
+        written = build_artifact(program, folder, dialect=options.dialect, assets=assets)
+    return CompilationReport(tuple(stopwatch.stages), passes, written.manifest, folder)
+
+
+def limit_context(program: Program, max_context: int | None) -> None:
+    """Settle `context_length` and `vocabulary_size` in the metadata of a language model.
+
+    Raises UsageError when `max_context` is more than the model's context, or when neither says how long it is.
+    """
+    logits = next((g.outputs["logits"] for g in program.graphs.values() if "logits" in g.outputs), None)
+    if logits is None or logits.type.rank != 3:
+        if max_context is not None:
+            raise UsageError(f"'{program.name}' is not a language model, so it has no context to limit")
+        return
+    vocabulary = logits.type.shape[2].constant
+    if vocabulary is not None:
+        program.metadata.setdefault("vocabulary_size", vocabulary)
+    known = program.metadata.get("context_length")
+    if max_context is None:
+        if known is None:
+            raise UsageError(f"'{program.name}' does not say how long its context is; give max_context (--max-context)")
+        return
+    if max_context < 1 or (isinstance(known, int) and max_context > known):
+        limit = f"1 to {known}, the model's context length" if isinstance(known, int) else "1 or more"
+        raise UsageError(f"a context of {max_context} tokens cannot be had: it must be {limit}")
+    program.metadata["context_length"] = max_context

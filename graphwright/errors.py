@@ -1,0 +1,19 @@
+"""Errors of the public face, and which exceptions are a user's to mend."""
+
+from graphwright.runtime.errors import UserError
+
+
+class UsageError(UserError):
+    """A model, path or option that cannot be acted on; the message is one line that says what to do."""
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether a person can mend what `error` says: true for every exception that this package raises on purpose.
+
+    Compiler and runtime are separate installations and share no base class; this asks about both.
+    """
+    if isinstance(error, UserError):
+        return True
+    from graphwright.ir.errors import UserError as CompilerError
+
+    return isinstance(error, CompilerError)

@@ -1,0 +1,132 @@
+"""What a MODEL is: a checkpoint directory, a `.gw` file, `file.py:factory`, or a module or program in memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from graphwright.errors import UsageError, is_user_error
+from graphwright.runtime.artifact import is_artifact
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from graphwright.ir import Program
+
+FORMS = "a model is a checkpoint directory, a .gw file, or file.py:factory"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
+
+    name: str
+    model: Path | nn.Module | Program
+    example_inputs: tuple[Any, ...] | None = None
+    assets: Path | None = None
+
+
+def resolve(model: Any) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    if isinstance(model, Source):
+        return model
+    if isinstance(model, str | Path):
+        return _resolve_path(str(model))
+    if _is_module(model):
+        return Source(type(model).__name__, model)
+    from graphwright.ir import Program
+
+    if isinstance(model, Program):
+        return Source(model.name, model)
+    raise UsageError(f"{type(model).__name__} is not a model; {FORMS}, or a torch.nn.Module")
+
+
+def _resolve_path(text: str) -> Source:
+    path = Path(text)
+    file, colon, factory = text.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _from_factory(Path(file), factory)
+    if text.endswith(".py"):
+        raise UsageError(f"{text}: name the function that makes the model, as in {text}:FACTORY")
+    if not path.exists():
+        raise UsageError(f"{text} does not exist; {FORMS}")
+    if path.suffix == ".gw" and path.is_file():
+        from graphwright.ir import read_program
+
+        return Source(path.stem, read_program(path))
+    if not path.is_dir():
+        raise UsageError(f"{text} is a file of another kind; {FORMS}")
+    if is_artifact(path):
+        raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
+    if not (path / CONFIG_FILE).is_file():
+        raise UsageError(f"{text} is neither an artifact (no manifest.json) nor a checkpoint (no {CONFIG_FILE})")
+    return Source(path.resolve().name, path, assets=path)
+
+
+def _from_factory(file: Path, name: str) -> Source:
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist; {FORMS}")
+    module = _import_file(file)
+    factory = getattr(module, name, None)
+    if factory is None:
+        known = [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+        raise UsageError(f"{file} has no '{name}'; it defines {', '.join(known) or 'no function'}")
+    if not callable(factory):
+        raise UsageError(f"{file}:{name} is not a function; name one without arguments that returns the model")
+    try:
+        made = factory()
+    except Exception as error:
+        raise _failure(file, f"{name}()", error) from None
+    inputs = None
+    if isinstance(made, tuple) and len(cast("tuple[Any, ...]", made)) == 2:
+        made, inputs = cast("tuple[Any, Any]", made)
+        inputs = cast("tuple[Any, ...]", inputs) if isinstance(inputs, tuple) else (inputs,)
+    if not _is_module(made):
+        kind = type(cast(object, made)).__name__
+        raise UsageError(f"{file}:{name} returned a {kind}; it must return a torch.nn.Module, or one and example inputs")
+    return Source(f"{file.stem}.{name}", made, inputs)
+
+
+def _import_file(file: Path) -> Any:
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    assert specification is not None and specification.loader is not None, f"{file} ends in .py"
+    module = importlib.util.module_from_spec(specification)
+    # As when Python runs the file: it finds its neighbours, and its classes find their module.
+    sys.path.insert(0, str(file.resolve().parent))
+    previous = sys.modules.get(file.stem)
+    sys.modules[file.stem] = module
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        if previous is not None:
+            sys.modules[file.stem] = previous
+        else:
+            del sys.modules[file.stem]
+        raise _failure(file, "the file", error) from None
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _failure(file: Path, what: str, error: BaseException) -> Exception:
+    """An error of the user's own code, told by the last of its lines that ran."""
+    if isinstance(error, Exception) and is_user_error(error):
+        return error
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return UsageError(f"{error.filename or file}:{error.lineno}: {error.msg}")
+    own = str(file.resolve())
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if str(Path(f.filename).resolve()) == own]
+    place = f"{file}:{lines[-1]}" if lines else str(file)
+    return UsageError(f"{place}: {what} raised {type(error).__name__}: {error}")
+
+
+def _is_module(model: object) -> bool:
+    # Whoever made a module has imported torch; nobody else should pay for it here.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)

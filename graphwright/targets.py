@@ -1,0 +1,53 @@
+"""What a program can be compiled for, and the passes that are right for each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from graphwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphwright.ir import Program
+    from graphwright.passes import Pass
+
+BACKENDS = ("onnx",)
+TARGETS = ("cpu",)
+DIALECTS = ("ort", "portable")
+LAYOUTS = ("plain", "genai", "optimum")
+
+
+def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
+    """Raises UsageError, with the nearest name, unless `value` is among the known ones."""
+    names = list(known)
+    if value in names:
+        return
+    near = difflib.get_close_matches(value, names, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, names))}"
+    raise UsageError(f"there is no {kind} {value!r}: {hint}")
+
+
+def choose_passes(program: Program, target: str, pipeline: str | Sequence[Pass] | None) -> Sequence[Pass]:
+    """The passes to run: those asked for, or by default the target's for a program of this kind.
+
+    A program with a graph `prefill` has been optimized before and by default stays as it is; one that is no language
+    model is raised but gets no cache. Raises PassError for a pipeline that does not exist.
+    """
+    from graphwright.passes import named_pipeline
+
+    if pipeline is not None:
+        return named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    if "prefill" in program.graphs:
+        return ()
+    if not is_language_model(program):
+        from graphwright.passes.convert_dtype import ConvertDType
+
+        return (ConvertDType(to="f32"), *named_pipeline("raise"))
+    return named_pipeline(target)
+
+
+def is_language_model(program: Program) -> bool:
+    """Whether the captured program goes from token ids to logits."""
+    forward = program.graphs.get("forward")
+    return forward is None or ([v.name for v in forward.inputs] == ["input_ids"] and list(forward.outputs) == ["logits"])

@@ -1,0 +1,33 @@
+"""The artifact folder: its manifest, reading and writing it."""
+
+from graphwright.runtime.artifact.folder import AtomicFolder
+from graphwright.runtime.artifact.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    CacheSpec,
+    FileEntry,
+    Manifest,
+    ModelInfo,
+    Program,
+    TensorSpec,
+)
+from graphwright.runtime.artifact.reader import Artifact, is_artifact, open_artifact
+from graphwright.runtime.artifact.writer import ArtifactWriter
+from graphwright.runtime.element_types import ElementTypeName
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_FILE",
+    "Artifact",
+    "ArtifactWriter",
+    "AtomicFolder",
+    "CacheSpec",
+    "ElementTypeName",
+    "FileEntry",
+    "Manifest",
+    "ModelInfo",
+    "Program",
+    "TensorSpec",
+    "is_artifact",
+    "open_artifact",
+]

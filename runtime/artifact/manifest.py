@@ -1,0 +1,125 @@
+"""What `manifest.json` says: the model, its program, and the size and hash of every file.
+
+All models are strict: an unknown field or a value of another type is an error, so that a reader never half
+understands an artifact.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from graphwright.runtime.artifact.paths import is_plain_name
+from graphwright.runtime.element_types import ElementTypeName
+
+FORMAT = "graphwright-artifact"
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+DECODER_INPUT_RANKS = {"input_ids": 2, "past_length": 1, "new_length": 1, "logit_positions": 2}
+"""The inputs of every decoder, all int64: [B, S], [B], [B] and [B, N]."""
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TensorSpec(_Strict):
+    """Element type and shape of one input or output; a dimension is a number or the name of a dynamic one."""
+
+    dtype: ElementTypeName
+    shape: tuple[Count | str, ...]
+
+
+class CacheSpec(_Strict):
+    """One cache buffer, of shape ["batch", heads, "capacity", head_size], bound in place to `input` and `output`."""
+
+    input: str
+    output: str
+    dtype: ElementTypeName
+    shape: tuple[Literal["batch"], Positive, Literal["capacity"], Positive]
+
+
+class Program(_Strict):
+    """The executable part.
+
+    A `decoder` has the inputs of `DECODER_INPUT_RANKS`, the output `logits` (float32 [B, N, V]) and its caches; a
+    `function` is a plain callable without caches. `inputs` and `outputs` list everything but the caches.
+    `cpu_features` are names as in /proc/cpuinfo.
+    """
+
+    kind: Literal["decoder", "function"]
+    backend: str
+    dialect: str
+    file: str
+    cpu_features: tuple[str, ...] = ()
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    cache: tuple[CacheSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "function":
+            if self.cache:
+                raise ValueError("a function has no cache")
+            return self
+        ranks = {name: len(spec.shape) for name, spec in self.inputs.items()}
+        if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in self.inputs.values()):
+            expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
+            raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
+        logits = self.outputs.get("logits")
+        if len(self.outputs) != 1 or logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
+            raise ValueError("the only output of a decoder beside its caches is logits, float32 of rank 3")
+        for names in ([*self.inputs, *(c.input for c in self.cache)], [*self.outputs, *(c.output for c in self.cache)]):
+            if len(set(names)) != len(names):
+                raise ValueError("two inputs or two outputs have the same name")
+        return self
+
+
+class ModelInfo(_Strict):
+    """The model behind the program; a function may leave out what only language models have."""
+
+    name: str
+    architecture: str
+    parameters: Count
+    vocabulary_size: Positive | None = None
+    context_length: Positive | None = None
+    bos_token_ids: tuple[Count, ...] = ()
+    eos_token_ids: tuple[Count, ...] = ()
+    pad_token_id: Count | None = None
+
+
+class FileEntry(_Strict):
+    """Size in bytes and SHA-256 (lower-case hexadecimal) of one file."""
+
+    size: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(_Strict):
+    """The whole of `manifest.json`. `files` lists every file of the artifact except the manifest itself."""
+
+    format: Literal["graphwright-artifact"] = FORMAT
+    format_version: Literal[1] = FORMAT_VERSION
+    producer: str
+    model: ModelInfo
+    program: Program
+    files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not is_plain_name(name) or name == MANIFEST_FILE:
+                raise ValueError(f"{name!r} is not a plain name inside the folder")
+        return files
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.program.file not in self.files:
+            raise ValueError(f"the program's file {self.program.file!r} is not among the files")
+        if self.program.kind == "decoder" and None in (self.model.vocabulary_size, self.model.context_length):
+            raise ValueError("the model of a decoder needs vocabulary_size and context_length")
+        return self

@@ -1,0 +1,112 @@
+"""Opening an artifact folder. Nothing in it is believed before it is checked."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from graphwright.runtime.artifact.hashing import hash_files
+from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, MANIFEST_FILE, Manifest
+from graphwright.runtime.artifact.paths import resolve_inside
+from graphwright.runtime.errors import ArtifactError
+from graphwright.runtime.validation import first_finding
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact whose files are those the manifest lists."""
+
+    folder: Path
+    manifest: Manifest
+
+    def has(self, name: str) -> bool:
+        return name in self.manifest.files
+
+    def path(self, name: str) -> Path:
+        """The file `name`, links followed. Raises ArtifactError when the manifest does not list it."""
+        if not self.has(name):
+            raise ArtifactError(f"{self.folder}: the artifact has no {name}")
+        return resolve_inside(self.folder, name)
+
+    def read_text(self, name: str) -> str:
+        """The file `name` as UTF-8. Raises ArtifactError when it is not listed or not UTF-8."""
+        try:
+            return self.path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ArtifactError(f"{self.folder}: {name} is not UTF-8 text") from None
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether `folder` carries a manifest of an artifact, of whatever format version."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and cast(dict[str, Any], manifest).get("format") == FORMAT
+
+
+def open_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
+    """Open the artifact folder `path` and check its manifest and the size and SHA-256 of every file.
+
+    `verify=False` skips only the hashes, which cost a full read of the weights. Raises ArtifactError.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    artifact = Artifact(folder, manifest)
+    paths = [artifact.path(name) for name in manifest.files]
+    for name, file in zip(manifest.files, paths, strict=True):
+        expected, actual = manifest.files[name].size, file.stat().st_size
+        if actual != expected:
+            raise ArtifactError(
+                f"{folder}: {name} has {actual} bytes instead of {expected}; copy or compile the artifact again"
+            )
+    if verify:
+        _check_hashes(artifact, paths)
+    return artifact
+
+
+def _check_hashes(artifact: Artifact, paths: list[Path]) -> None:
+    try:
+        found = hash_files(paths)
+    except OSError as error:
+        raise ArtifactError(f"{artifact.folder}: a file cannot be read: {error}") from None
+    for (name, expected), actual in zip(artifact.manifest.files.items(), found, strict=True):
+        if actual != expected:
+            raise ArtifactError(
+                f"{artifact.folder}: {name} is damaged (its SHA-256 is not the manifest's); "
+                "copy or compile the artifact again"
+            )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not folder.exists():
+        raise ArtifactError(f"{folder} does not exist; compile a model into it with `graphwright compile`")
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is a file; an artifact is a folder written by `graphwright compile`")
+    try:
+        text = (folder / MANIFEST_FILE).read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} is not a Graphwright artifact (it has no {MANIFEST_FILE}); "
+            "compile a model with `graphwright compile` first"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{folder}: {MANIFEST_FILE} cannot be read: {error}") from None
+    try:
+        raw: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{folder}: {MANIFEST_FILE} is not valid JSON: {error}") from None
+    if not isinstance(raw, dict) or cast(dict[str, Any], raw).get("format") != FORMAT:
+        raise ArtifactError(f"{folder} is not a Graphwright artifact (its {MANIFEST_FILE} is another tool's)")
+    version = cast(dict[str, Any], raw).get("format_version")
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder} has format version {version!r}; this Graphwright reads version {FORMAT_VERSION}: "
+            "compile the model again or install the matching Graphwright"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise ArtifactError(f"{folder}: {MANIFEST_FILE}: {first_finding(error)}") from None

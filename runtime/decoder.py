@@ -1,0 +1,62 @@
+"""Running a decoder program over a cache, one step at a time."""
+
+import numpy as np
+import numpy.typing as npt
+
+from graphwright.runtime.cache import KVCache
+from graphwright.runtime.errors import SessionError
+
+Ids = npt.NDArray[np.int64]
+
+
+class Decoder:
+    """A decoder program bound to one cache; not for use by two threads at once.
+
+    The cache is bound once. Inputs and logits live in arrays that are bound again only when their shape changes, so
+    that a decode step costs four small copies and one call.
+    """
+
+    def __init__(self, cache: KVCache) -> None:
+        self.cache = cache
+        self._session = cache.session
+        self._binding = self._session.inference.io_binding()
+        self._inputs: dict[str, npt.NDArray[np.int64]] = {}
+        self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        for spec, buffer in zip(self._session.program.cache, cache.buffers, strict=True):
+            self._binding.bind_ortvalue_input(spec.input, buffer.value)
+            self._binding.bind_ortvalue_output(spec.output, buffer.value)
+
+    def step(self, input_ids: Ids, new_length: Ids, logit_positions: Ids) -> npt.NDArray[np.float32]:
+        """Write the keys and values of `input_ids` to the cache and return logits, float32 [B, N, V].
+
+        `input_ids` (int64 [B, S]) is right-padded; `new_length` (int64 [B], in 1..S) tells how much of each row is
+        real; `logit_positions` (int64 [B, N], in 0..S-1) which positions want logits. The cache's lengths are not
+        advanced: the caller says which rows to keep. The result is overwritten by the next step. Raises ContextError
+        before any work when the padded step does not fit, SessionError when the program fails.
+        """
+        self.cache.check_room(input_ids.shape[1])
+        self._feed("input_ids", input_ids)
+        self._feed("past_length", self.cache.lengths)
+        self._feed("new_length", new_length)
+        self._feed("logit_positions", logit_positions)
+        logits = self._result((*logit_positions.shape, self._session.vocabulary_size))
+        try:
+            self._session.inference.run_with_iobinding(self._binding)
+        except Exception as error:  # the library's exception types have no public common base
+            raise SessionError(f"{self._session.program.file}: the program failed: {error}") from None
+        return logits
+
+    def _feed(self, name: str, values: Ids) -> None:
+        bound = self._inputs.get(name)
+        if bound is not None and bound.shape == values.shape and self._session.device == "cpu":
+            np.copyto(bound, values)
+            return
+        # Elsewhere than on the CPU, binding is what copies the array to the device.
+        self._inputs[name] = np.array(values, dtype=np.int64, order="C")
+        self._binding.bind_ortvalue_input(name, self._session.view(self._inputs[name], "int64"))
+
+    def _result(self, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+        if self._logits.shape != shape:
+            self._logits = np.empty(shape, dtype=np.float32)
+            self._binding.bind_ortvalue_output("logits", self._session.view(self._logits, "float32"))
+        return self._logits

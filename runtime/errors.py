@@ -1,0 +1,31 @@
+"""Errors that a user of the runtime can cause.
+
+Every message is one line that says what is wrong, where, and what to do; the command line prints it and exits with 2.
+"""
+
+
+class UserError(Exception):
+    """Base of all errors whose cause lies with the user's input, files or machine."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class ArtifactError(UserError):
+    """The artifact folder is missing, damaged, of an unknown format, or cannot be written."""
+
+
+class SessionError(UserError):
+    """The program cannot be started or run on this machine with the installed ONNX Runtime."""
+
+
+class GenerationError(UserError):
+    """A prompt or an option of a generation is unusable."""
+
+
+class ContextError(GenerationError):
+    """A request needs more positions or more memory than the context has."""
+
+
+class ChatTemplateError(GenerationError):
+    """The model has no chat template, or the template refuses the messages."""

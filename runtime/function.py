@@ -1,0 +1,70 @@
+"""A compiled plain function: named arrays in, named arrays out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphwright.runtime.artifact import Manifest, TensorSpec, open_artifact
+from graphwright.runtime.element_types import ELEMENT_TYPES
+from graphwright.runtime.errors import ArtifactError, GenerationError, SessionError
+from graphwright.runtime.session import Device, Session
+
+Array = npt.NDArray[Any]
+
+
+class Function:
+    """A function artifact, callable with one keyword argument an input. Safe to use from several threads."""
+
+    def __init__(self, manifest: Manifest, session: Session) -> None:
+        self.manifest = manifest
+        self._session = session
+
+    def __call__(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
+        """The outputs by name. Arrays must have exactly the element types of the manifest and shapes that fit it.
+
+        Raises GenerationError for inputs that do not fit, SessionError when the program fails.
+        """
+        arrays = self._check(inputs)
+        names = list(self.manifest.program.outputs)
+        try:
+            values = self._session.inference.run(names, arrays)
+        except Exception as error:  # the library's exception types have no public common base
+            raise SessionError(f"{self.manifest.program.file}: the program failed: {error}") from None
+        return dict(zip(names, values, strict=True))
+
+    def _check(self, inputs: dict[str, npt.ArrayLike]) -> dict[str, Array]:
+        specs = self.manifest.program.inputs
+        if inputs.keys() != specs.keys():
+            raise GenerationError(f"the function takes the inputs {', '.join(specs)}; given: {', '.join(inputs)}")
+        sizes: dict[str, int] = {}
+        return {name: _check_input(name, np.asarray(inputs[name]), spec, sizes) for name, spec in specs.items()}
+
+
+def _check_input(name: str, array: Array, spec: TensorSpec, sizes: dict[str, int]) -> Array:
+    """`array` if it fits; dimensions of one name must have one size, which `sizes` collects."""
+    fits = array.dtype == ELEMENT_TYPES[spec.dtype].storage and array.ndim == len(spec.shape)
+    if fits:
+        pairs = zip(spec.shape, array.shape, strict=True)
+        fits = all(size == (sizes.setdefault(d, size) if isinstance(d, str) else d) for d, size in pairs)
+    if not fits:
+        shape = ", ".join(str(dimension) for dimension in spec.shape)
+        known = "".join(f", {dimension} = {size}" for dimension, size in sizes.items())
+        raise GenerationError(
+            f"input {name} must be {spec.dtype} [{shape}]{known}; it is {array.dtype} {list(array.shape)}"
+        )
+    return array
+
+
+def load_function(
+    path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True
+) -> Function:
+    """Load the function artifact in the folder `path`; arguments and errors as for `load`."""
+    artifact = open_artifact(path, verify=verify)
+    program = artifact.manifest.program
+    if program.kind != "function":
+        raise ArtifactError(f"{path} holds a language model, not a plain function; load it with load")
+    if any(spec.dtype == "bfloat16" for spec in (*program.inputs.values(), *program.outputs.values())):
+        raise ArtifactError(f"{path}: the function exchanges bfloat16, which numpy lacks; compile it with float32 ends")
+    return Function(artifact.manifest, Session(artifact, threads=threads, device=device))

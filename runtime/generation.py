@@ -1,0 +1,137 @@
+"""The generation loop: one prefill for all rows of a batch, then one decode step a token."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from graphwright.runtime.completion import Completion, FinishReason, TokenLogProbability
+from graphwright.runtime.decoder import Decoder
+from graphwright.runtime.options import GenerationOptions
+from graphwright.runtime.sampling import Sampler, likeliest_tokens, log_normalizer
+from graphwright.runtime.streaming import IncrementalDecoder, StopStrings
+
+if TYPE_CHECKING:
+    from graphwright.runtime.tokenizer import Tokenizer
+
+
+class CancelSignal(Protocol):
+    """Anything that tells, when asked between two steps, whether to stop; a `threading.Event` for one."""
+
+    def is_set(self) -> bool: ...
+
+
+class Row:
+    """One row of a batch while it is continued.
+
+    `prompt` is all tokens so far, `limit` how many tokens may follow, `index` the row's place in the batch.
+    """
+
+    def __init__(
+        self,
+        prompt: list[int],
+        *,
+        limit: int,
+        options: GenerationOptions,
+        vocabulary_size: int,
+        end_tokens: frozenset[int],
+        tokenizer: "Tokenizer | None",
+        index: int = 0,
+    ) -> None:
+        self.prompt = prompt
+        self.token_ids: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self._limit = limit
+        self._end_tokens = end_tokens
+        self._sampler = Sampler(options, vocabulary_size, prompt, index)
+        self._decoder = IncrementalDecoder(tokenizer, prompt) if tokenizer else None
+        self._stop_strings = StopStrings(options.stop_strings)
+        self._pieces: list[str] = []
+        self._alternatives = options.logprobs
+        self._log_probabilities: list[TokenLogProbability] = []
+
+    def accept(self, logits: npt.NDArray[np.float32]) -> str:
+        """Choose the next token from `logits` (float32 [V]) and return the text that became final."""
+        token = self._sampler.choose(logits)
+        self.token_ids.append(token)
+        if self._alternatives is not None:
+            self._log_probabilities.append(_log_probability(logits, token, self._alternatives))
+        if token in self._end_tokens:
+            return self.finish("stop")
+        piece = self._stop_strings.push(self._decoder.push(token)) if self._decoder else ""
+        if self._stop_strings.found:
+            self.finish_reason = "stop_string"
+        elif len(self.token_ids) == self._limit:
+            return self._keep(piece) + self.finish("length")
+        return self._keep(piece)
+
+    def finish(self, reason: FinishReason) -> str:
+        """End the row and return the text that was held back."""
+        self.finish_reason = reason
+        if self._decoder is None:
+            return ""
+        piece = self._stop_strings.push(self._decoder.finish())
+        if self._stop_strings.found:
+            self.finish_reason = "stop_string"
+        return self._keep(piece + self._stop_strings.finish())
+
+    def completion(self) -> Completion:
+        assert self.finish_reason is not None, "the row is still being continued"
+        return Completion(
+            token_ids=self.token_ids,
+            text="".join(self._pieces) if self._decoder else None,
+            finish_reason=self.finish_reason,
+            log_probabilities=self._log_probabilities if self._alternatives is not None else None,
+        )
+
+    def _keep(self, piece: str) -> str:
+        if piece:
+            self._pieces.append(piece)
+        return piece
+
+
+def continue_rows(
+    decoder: Decoder, rows: Sequence[Row], pending: Sequence[Sequence[int]], cancel: CancelSignal | None
+) -> Iterator[str]:
+    """Feed each row its `pending` tokens (at least one), then continue all rows until each has a finish reason.
+
+    Yields the text that each token of each row made final, often empty. Between two yields the decoder's cache holds
+    exactly the tokens that were fed, so the iterator may be dropped at any time and the cache used on.
+    """
+    input_ids, new_length = _pad(pending)
+    while True:
+        if cancel is not None and cancel.is_set():
+            for row in rows:
+                if row.finish_reason is None:
+                    yield row.finish("cancelled")
+            return
+        logits = decoder.step(input_ids, new_length, new_length[:, None] - 1)
+        unfinished = np.array([row.finish_reason is None for row in rows])
+        # A finished row is stepped along, since the batch's shape is fixed, but what it writes is not kept.
+        decoder.cache.advance(new_length * unfinished)
+        for index, row in enumerate(rows):
+            if row.finish_reason is None:
+                yield row.accept(logits[index, 0])
+        if all(row.finish_reason is not None for row in rows):
+            return
+        input_ids = np.array([row.token_ids[-1:] for row in rows], dtype=np.int64)
+        new_length = np.ones(len(rows), dtype=np.int64)
+
+
+def _pad(pending: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    lengths = np.array([len(tokens) for tokens in pending], dtype=np.int64)
+    padded = np.zeros((len(pending), int(lengths.max())), dtype=np.int64)
+    for row, tokens in zip(padded, pending, strict=True):
+        row[: len(tokens)] = tokens
+    return padded, lengths
+
+
+def _log_probability(logits: npt.NDArray[np.float32], token: int, alternatives: int) -> TokenLogProbability:
+    normalizer = log_normalizer(logits)
+    likeliest = likeliest_tokens(logits, alternatives)
+    return TokenLogProbability(
+        token_id=token,
+        log_probability=float(logits[token]) - normalizer,
+        alternatives=tuple((int(other), float(logits[other]) - normalizer) for other in likeliest),
+    )

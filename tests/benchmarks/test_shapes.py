@@ -1,0 +1,24 @@
+import pytest
+
+from benchmarks.shapes import SHAPES
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "decode_weights"),
+    [
+        # The numbers of parameters that the published models have.
+        ("SmolLM2-135M", 134_515_008, 134_515_008),
+        ("Qwen2.5-0.5B", 494_032_768, 494_032_768),
+        ("Llama-3.2-1B", 1_235_814_400, 1_235_814_400),
+        ("Llama-3-8B", 8_030_261_248, 8_030_261_248 - 128_256 * 4096),
+    ],
+)
+def test_sizes_are_those_of_the_published_models(name: str, parameters: int, decode_weights: int) -> None:
+    assert SHAPES[name].parameters == parameters
+    assert SHAPES[name].decode_weights == decode_weights
+
+
+def test_names_of_tensors_are_unique() -> None:
+    for shape in SHAPES.values():
+        names = [tensor.name for tensor in shape.tensors()]
+        assert len(set(names)) == len(names)

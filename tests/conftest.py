@@ -1,0 +1,47 @@
+"""In continuous integration (CI=true) a skipped test is a failure, unless its reason stands in `allowed_skips.txt`."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ALLOWED_FILE = Path(__file__).parent / "allowed_skips.txt"
+
+
+class SkipGuard:
+    """Collects the reasons for skips, and fails the run over those that are not allowed."""
+
+    def __init__(self, allowed: set[str]) -> None:
+        self._allowed = allowed
+        self._refused: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._note(report.longrepr)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._note(report.longrepr)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._refused and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for reason, count in self._refused.items():
+            terminalreporter.write_line(f"ERROR: {count} skipped, not allowed in {ALLOWED_FILE.name}: {reason}", red=True)
+
+    def _note(self, representation: object) -> None:
+        # (file, line, "Skipped: reason") from pytest itself.
+        reason = representation[2] if isinstance(representation, tuple) else str(representation)
+        reason = str(reason).removeprefix("Skipped: ")
+        if reason not in self._allowed:
+            self._refused[reason] += 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of pytest-xdist report to the main process, which alone decides.
+    if os.environ.get("CI") == "true" and not hasattr(config, "workerinput"):
+        lines = ALLOWED_FILE.read_text(encoding="utf-8").splitlines()
+        config.pluginmanager.register(SkipGuard({line for line in lines if line and not line.startswith("#")}))

@@ -1,0 +1,171 @@
+"""One or more applications of every declared op, on symbolic shapes. Several tests run over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from graphwright.ir import Dim, DType, Graph, Op, StateType, ops
+from graphwright.ir.declare import OpDef
+from graphwright.ir.text import parse_type
+from graphwright.ir.weights import torch_dtype
+
+
+@dataclass(frozen=True)
+class Case:
+    """An op on operands of the given types (None: absent). `below` bounds the indices of i64 operands by name."""
+
+    op: OpDef
+    operands: tuple[str | None, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    below: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.op.name}({', '.join(map(str, self.operands))}){self.attributes or ''}"
+
+    def build(self) -> Op:
+        graph = Graph()
+        values = [
+            None if text is None else graph.add_input(f"x{i}", parse_type(text)) for i, text in enumerate(self.operands)
+        ]
+        op = graph.insert(self.op, values, self.attributes)
+        graph.outputs = {f"y{i}": value for i, value in enumerate(op.results)}
+        return op
+
+    def bound(self, index: int, bindings: Mapping[str, int]) -> int:
+        """One more than the largest index that the operand may hold."""
+        declared = self.op.operands
+        name = declared[0 if self.op.variadic else index].name
+        return Dim.of(self.below[name]).evaluate(bindings) if name in self.below else 5
+
+    def sample(self, bindings: Mapping[str, int], generator: torch.Generator) -> list[torch.Tensor | None]:
+        """Random operands."""
+        values: list[torch.Tensor | None] = []
+        for i, text in enumerate(self.operands):
+            if text is None:
+                values.append(None)
+                continue
+            type = parse_type(text)
+            shape = [d.evaluate(bindings) for d in type.shape]
+            values.append(
+                random(type.tensor if isinstance(type, StateType) else type, shape, self.bound(i, bindings), generator)
+            )
+        return self.op.pad(values)
+
+
+def random(type: Any, shape: list[int], below: int, generator: torch.Generator) -> torch.Tensor:
+    """A random tensor: positive integers from 1 where nothing bounds them, so that division is defined."""
+    if type.dtype is DType.BOOL:
+        return torch.rand(shape, generator=generator) < 0.7
+    if type.dtype.is_integer:
+        low = 1 if below == 5 else 0
+        return torch.randint(low, below, shape, generator=generator).to(torch_dtype(type.dtype))
+    return (torch.rand(shape, generator=generator, dtype=torch.float64) + 0.25).to(torch_dtype(type.dtype))
+
+
+B, S, P = Dim.of("B"), Dim.of("S"), Dim.of("P")
+X = "f32[B, S, 4]"
+HEADS = "f32[B, 4, S, 8]"
+KEYS = "f32[B, 2, P, 8]"
+VALUES = "f32[B, 2, P, 6]"
+ATTENTION: dict[str, Any] = {"scale": 0.3, "mask": "causal"}
+CACHE = "state<contiguous f32[B, 2, 9, 8]>"
+
+BINARY = [ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum]
+COMPARISONS = [ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne]
+UNARY = [
+    ops.neg, ops.abs, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
+    ops.erf, ops.floor,
+]  # fmt: skip
+REDUCTIONS = [ops.sum, ops.mean, ops.amax, ops.amin, ops.var]
+
+CASES = [
+    *(Case(each, (X, X)) for each in [*BINARY, *COMPARISONS]),
+    *(Case(each, (X, "f32[S, 1]")) for each in [*BINARY, *COMPARISONS]),
+    *(Case(each, ("f32[B, 1, 4]", "f32[S, 1]")) for each in BINARY),
+    *(Case(each, ("i64[B, S]", "i64[S]")) for each in [*BINARY, *COMPARISONS]),
+    *(Case(each, ("bool[B, S]", "bool[1, S]")) for each in [ops.logical_and, ops.logical_or, ops.add, ops.mul]),
+    *(Case(each, (X,)) for each in UNARY),
+    Case(ops.logical_not, ("bool[B, S]",)),
+    Case(ops.cast, (X,), {"dtype": DType.BF16}),
+    Case(ops.cast, ("bool[B, S]",), {"dtype": DType.F32}),
+    Case(ops.where, ("bool[S, 1]", X, "f32[4]")),
+    Case(ops.where, ("bool[B, S]", "i64[]", "i64[B, S]")),
+    *(Case(each, (X,), {"axes": (1,)}) for each in REDUCTIONS),
+    *(Case(each, (X,), {"axes": (-1, 0)}) for each in REDUCTIONS),
+    *(Case(each, (X,), {"axes": (1,), "keepdims": True}) for each in REDUCTIONS),
+    *(Case(each, ("bool[B, S, 3]",), {"axes": (0, 1)}) for each in [ops.any, ops.all, ops.sum]),
+    Case(ops.softmax, (X,), {"axis": -1}),
+    Case(ops.softmax, (X,), {"axis": 1}),
+    Case(ops.cumsum, (X,), {"axis": 1}),
+    Case(ops.cumsum, ("bool[B, S]",), {"axis": -1}),
+    Case(ops.cumsum, ("i32[B, S]",), {"axis": 0}),
+    Case(ops.linear, (X, "f32[7, 4]")),
+    Case(ops.linear, (X, "f32[7, 4]", "f32[7]")),
+    Case(ops.linear, ("bf16[S, 4]", "bf16[7, 4]", "bf16[7]")),
+    Case(ops.matmul, ("f32[B, 2, S, 4]", "f32[B, 2, 4, P]")),
+    Case(ops.matmul, ("f32[B, 1, S, 4]", "f32[2, 4, P]")),
+    Case(ops.matmul, ("f32[S, 4]", "f32[B, 4, P]")),
+    Case(ops.rms_norm, (X, "f32[4]"), {"epsilon": 1e-5}),
+    Case(ops.layer_norm, (X,), {"epsilon": 1e-5}),
+    Case(ops.layer_norm, (X, "f32[4]", "f32[4]"), {"epsilon": 1e-5}),
+    Case(ops.layer_norm, (X, None, "f32[4]"), {"epsilon": 1e-5}),
+    *(
+        Case(ops.activation, (X,), {"kind": kind})
+        for kind in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "sigmoid", "tanh")
+    ),
+    Case(ops.glu, (X, X), {"kind": "silu"}),
+    Case(ops.softcap, (X,), {"cap": 3.0}),
+    Case(ops.embedding, ("f32[11, 4]", "i64[B, S]"), below={"indices": "11"}),
+    Case(ops.gather, (X, "i64[P, 2]"), {"axis": 1}, below={"indices": "S"}),
+    Case(ops.gather, (X, "i64[]"), {"axis": -1}, below={"indices": "4"}),
+    Case(ops.gather_elements, (X, "i64[B, P, 4]"), {"axis": 1}, below={"indices": "S"}),
+    Case(ops.gather_elements, (X, "i64[B, S, 2]"), {"axis": -1}, below={"indices": "4"}),
+    Case(ops.take_tokens, (X, "i64[B, P]"), below={"positions": "S"}),
+    Case(ops.constant, (), {"value": 2.5, "dtype": DType.F32, "shape": (B, 3)}),
+    Case(ops.constant, (), {"value": True, "dtype": DType.BOOL}),
+    Case(ops.iota, (), {"size": P + S, "dtype": DType.I64}),
+    Case(ops.dim_value, (), {"value": B * S + 1}),
+    Case(ops.reshape, (X,), {"shape": (B, S, 2, 2)}),
+    Case(ops.reshape, (X,), {"shape": (B * S, 4)}),
+    Case(ops.reshape, (X,), {"shape": (1, B, 1, S * 4)}),
+    Case(ops.reshape, ("f32[B, 6, S]",), {"shape": (B, 2, 3, S)}),
+    Case(ops.reshape, ("f32[B, 2, 3, S]",), {"shape": (2, B, 3, S)}),
+    Case(ops.transpose, ("f32[B, S, 4, P]",), {"permutation": (2, 0, 3, 1)}),
+    Case(ops.expand, ("f32[S, 1]",), {"shape": (B, S, 4)}),
+    Case(ops.slice, (X,), {"axis": -1, "start": 1, "stop": 3}),
+    Case(ops.slice, (X,), {"axis": 1, "start": -1}),
+    Case(ops.slice, (X,), {"axis": 2, "start": 0, "stop": -1, "step": 2}),
+    Case(ops.slice, ("f32[P+S, 4]",), {"axis": 0, "start": P}),
+    Case(ops.concat, (X, "f32[B, P, 4]", X), {"axis": 1}),
+    Case(ops.concat, ("f32[B, 4]",), {"axis": -1}),
+    Case(ops.split, (X,), {"axis": -1, "sizes": (1, 3)}),
+    Case(ops.split_heads, ("f32[B, S, 8]",), {"heads": 2}),
+    Case(ops.merge_heads, ("f32[B, 2, S, 4]",)),
+    Case(ops.attention, (HEADS, KEYS, VALUES, "i64[B, S]"), ATTENTION, {"positions": "P"}),
+    Case(ops.attention, (HEADS, KEYS, VALUES, "i64[1, S]"), {"scale": 1.0, "mask": "full", "softcap": 2.0}),
+    Case(
+        ops.attention,
+        (HEADS, CACHE, CACHE, "i64[B, S]", "i64[B]", "f32[B, 1, S, 9]", "f32[4]"),
+        {"scale": 0.5, "mask": "sliding", "window": 3},
+        {"positions": "9", "key_length": "9"},
+    ),
+    Case(
+        ops.attention,
+        (HEADS, KEYS, VALUES, "i64[B, S]", None, "bool[S, P]"),
+        {"scale": 0.5, "mask": "chunked", "window": 4},
+        {"positions": "P"},
+    ),
+    Case(
+        ops.attention,
+        (HEADS, KEYS, VALUES, "i64[B, S]", None, "f32[4, 1, P]"),
+        {"scale": 0.5, "mask": "prefix", "window": 2},
+        {"positions": "P"},
+    ),
+    Case(ops.rope, (HEADS, "i64[B, S]", "f32[4]"), {"interleaved": False}),
+    Case(ops.rope, (HEADS, "i64[1, S]", "f32[3]"), {"interleaved": True, "scale": 1.5}),
+    Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
+]
