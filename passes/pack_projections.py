@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
 from graphwright.ir.rewriting import NearMiss, Outcome
-from graphwright.ir.weights import Applied, WeightExpression
+from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass, register
+from graphwright.passes.weight_concat import concatenate
 
 CARRIERS = frozenset(
     {ops.split_heads, ops.rope, ops.kv_append, ops.reshape, ops.transpose, ops.rms_norm, ops.layer_norm, ops.cast}
@@ -94,7 +95,7 @@ def _concatenated(program: Program, graph: Graph, group: list[Op], name: str) ->
         assert weight is not None
         parts.append(weight.expression)
         names.append(weight.name)
-    packed = program.add_weight(_common_name(names), Applied.of(ops.concat, tuple(parts), {"axis": 0}))
+    packed = program.add_weight(_common_name(names), concatenate(parts))
     return graph.weight(packed)
 
 

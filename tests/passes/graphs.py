@@ -41,7 +41,7 @@ def assert_same_values(before: Graph, after: Graph) -> None:
         found = Interpreter("float64").run(after, inputs)
         assert expected.keys() == found.keys()
         for name, value in expected.items():
-            # both are float64 evaluations of one formula, differently ordered; frequencies and scales are float32 numbers
+            # two float64 evaluations of one formula in different order; folded constants are float32 numbers
             torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
 
 

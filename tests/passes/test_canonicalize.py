@@ -10,7 +10,8 @@ W = random_weight("w", 6, 4) + random_weight("b", 6) + random_weight("n", 4)
 
 CASES = {
     "reshapes merge": (
-        "%0 = reshape(%x) {shape=[B*S, 4]} : f32[B*S, 4]\n %1 = reshape(%0) {shape=[S, B, 4]} : f32[S, B, 4]\n return y=%1",
+        "%0 = reshape(%x) {shape=[B*S, 4]} : f32[B*S, 4]\n"
+        " %1 = reshape(%0) {shape=[S, B, 4]} : f32[S, B, 4]\n return y=%1",
         "  %0 = reshape(%x) {shape=[S, B, 4]} : f32[S, B, 4]\n  return y=%0",
     ),
     "a reshape to the same shape goes": (

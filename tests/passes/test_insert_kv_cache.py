@@ -1,4 +1,4 @@
-"""KV-cache insertion: the cached graph continues sequences exactly; what is not proven causal is refused with the op."""
+"""KV-cache insertion: the cached graph continues sequences exactly; what is not proven causal is refused by name."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ REFUSED = {
     "its mask is 'full'": {"mask": '"full"'},
     "attention at model.attn: its mask is 'prefix'": {"mask": '"prefix", window=2'},
     "mean at model.mix: it mixes tokens along axis 1": {
-        "mix": "%a1 = mean(%m) {axes=[1], keepdims=true} : f32[B, 1, 8]  at model.mix\n  %n = add(%m, %a1) : f32[B, S, 8]"
+        "mix": "%a1 = mean(%m) {axes=[1], keepdims=true} : f32[B, 1, 8]  at model.mix\n"
+        "  %n = add(%m, %a1) : f32[B, S, 8]"
     },
     "softmax at model.mix: it mixes tokens along axis 1": {
         "mix": "%n = softmax(%m) {axis=1} : f32[B, S, 8]  at model.mix"

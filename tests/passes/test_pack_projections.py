@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import torch
+
+from graphwright.ir import Dim, StoredArray, ops
+from graphwright.ir.weights import Applied
 from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.weight_concat import concatenate
 from tests.passes.graphs import applied, body, program, random_weight
 
 WEIGHTS = "".join(random_weight(n, 8, 8) for n in ("m.q.weight", "m.k.weight", "m.v.weight")) + "".join(
@@ -50,6 +55,19 @@ def test_projections_of_different_inputs_stay_apart() -> None:
     assert "split(" in text
     assert "sizes=[8, 8]}" in text  # q and v, which share their input
     assert body(text).count("linear") == 2
+
+
+def test_consecutive_pieces_of_one_weight_are_that_weight_again() -> None:
+    whole = StoredArray.of(torch.arange(24.0).reshape(6, 4))
+
+    def piece(start: int, stop: int) -> Applied:
+        return Applied.of(ops.slice, (whole,), {"axis": 0, "start": Dim.of(start), "stop": Dim.of(stop)})
+
+    assert concatenate([piece(0, 2), piece(2, 3), piece(3, 1 << 62)]) is whole
+    for parts in ([piece(2, 6), piece(0, 2)], [piece(0, 2), piece(2, 5)], [piece(0, 3), piece(2, 6)]):
+        joined = concatenate(parts)
+        assert joined is not whole
+        assert torch.equal(joined.evaluate(), torch.cat([p.evaluate() for p in parts]))
 
 
 def test_gate_and_up() -> None:
