@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import Manifest, TensorSpec, open_artifact
+from graphwright.runtime.artifact import Manifest, TensorSpec, artifact_while_checked
 from graphwright.runtime.element_types import ELEMENT_TYPES
 from graphwright.runtime.errors import ArtifactError, GenerationError, SessionError
 from graphwright.runtime.session import Device, Session
@@ -61,10 +61,12 @@ def load_function(
     path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True
 ) -> Function:
     """Load the function artifact in the folder `path`; arguments and errors as for `load`."""
-    artifact = open_artifact(path, verify=verify)
-    program = artifact.manifest.program
-    if program.kind != "function":
-        raise ArtifactError(f"{path} holds a language model, not a plain function; load it with load")
-    if any(spec.dtype == "bfloat16" for spec in (*program.inputs.values(), *program.outputs.values())):
-        raise ArtifactError(f"{path}: the function exchanges bfloat16, which numpy lacks; compile it with float32 ends")
-    return Function(artifact.manifest, Session(artifact, threads=threads, device=device))
+    with artifact_while_checked(path, verify=verify) as artifact:
+        program = artifact.manifest.program
+        if program.kind != "function":
+            raise ArtifactError(f"{path} holds a language model, not a plain function; load it with load")
+        if any(spec.dtype == "bfloat16" for spec in (*program.inputs.values(), *program.outputs.values())):
+            raise ArtifactError(
+                f"{path}: the function exchanges bfloat16, which numpy lacks; compile it with float32 ends"
+            )
+        return Function(artifact.manifest, Session(artifact, threads=threads, device=device))

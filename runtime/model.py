@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import Manifest, open_artifact
+from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
@@ -218,7 +218,7 @@ def load(path: str | Path, *, threads: int | None = None, device: Device = "cpu"
     `threads` is the number of cores to use, by default all; `device` is `cpu` or `cuda`; `verify=False` skips the
     hashes of the files. Raises ArtifactError or SessionError.
     """
-    artifact = open_artifact(path, verify=verify)
-    if artifact.manifest.program.kind != "decoder":
-        raise ArtifactError(f"{path} holds a plain function, not a language model; load it with load_function")
-    return Model(LoadedModel(artifact, Session(artifact, threads=threads, device=device)))
+    with artifact_while_checked(path, verify=verify) as artifact:
+        if artifact.manifest.program.kind != "decoder":
+            raise ArtifactError(f"{path} holds a plain function, not a language model; load it with load_function")
+        return Model(LoadedModel(artifact, Session(artifact, threads=threads, device=device)))

@@ -11,7 +11,7 @@ from graphwright.runtime.artifact.manifest import (
     Program,
     TensorSpec,
 )
-from graphwright.runtime.artifact.reader import Artifact, is_artifact, open_artifact
+from graphwright.runtime.artifact.reader import Artifact, artifact_while_checked, is_artifact, open_artifact
 from graphwright.runtime.artifact.writer import ArtifactWriter
 from graphwright.runtime.element_types import ElementTypeName
 
@@ -28,6 +28,7 @@ __all__ = [
     "ModelInfo",
     "Program",
     "TensorSpec",
+    "artifact_while_checked",
     "is_artifact",
     "open_artifact",
 ]

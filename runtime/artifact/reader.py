@@ -1,6 +1,9 @@
 """Opening an artifact folder. Nothing in it is believed before it is checked."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +15,8 @@ from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, MANIFE
 from graphwright.runtime.artifact.paths import resolve_inside
 from graphwright.runtime.errors import ArtifactError
 from graphwright.runtime.validation import first_finding
+
+WEIGHTS_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,39 @@ def open_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
                 f"{folder}: {name} has {actual} bytes instead of {expected}; copy or compile the artifact again"
             )
     if verify:
-        _check_hashes(artifact, paths)
+        _check_hashes(artifact, list(manifest.files))
     return artifact
 
 
-def _check_hashes(artifact: Artifact, paths: list[Path]) -> None:
+@contextmanager
+def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Iterator[Artifact]:
+    """Like `open_artifact`, for a body that loads the program: weights are hashed while the body runs.
+
+    Weights are numbers, so reading them early can do no harm; every other file is checked before the body runs. What
+    the body made is to be used after the block, which raises ArtifactError if the weights turn out to be damaged.
+    """
+    artifact = open_artifact(path, verify=False)
+    if not verify:
+        yield artifact
+        return
+    weights = [name for name in artifact.manifest.files if name.endswith(WEIGHTS_SUFFIX)]
+    _check_hashes(artifact, [name for name in artifact.manifest.files if name not in weights])
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        checked = pool.submit(_check_hashes, artifact, weights)
+        try:
+            yield artifact
+        finally:
+            # if the weights are damaged, that explains whatever went wrong in the body
+            checked.result()
+
+
+def _check_hashes(artifact: Artifact, names: list[str]) -> None:
     try:
-        found = hash_files(paths)
+        found = hash_files([artifact.path(name) for name in names])
     except OSError as error:
         raise ArtifactError(f"{artifact.folder}: a file cannot be read: {error}") from None
-    for (name, expected), actual in zip(artifact.manifest.files.items(), found, strict=True):
-        if actual != expected:
+    for name, actual in zip(names, found, strict=True):
+        if actual != artifact.manifest.files[name]:
             raise ArtifactError(
                 f"{artifact.folder}: {name} is damaged (its SHA-256 is not the manifest's); "
                 "copy or compile the artifact again"
