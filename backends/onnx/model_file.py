@@ -13,10 +13,10 @@ MODEL_FILE = "model.onnx"
 
 
 def write_model(graph: Graph, name: str, folder: Path, weights_file: str, *, contrib: bool) -> list[Weight]:
-    """Lowers a legalized graph into the folder; returns the weights that are in the file of that name."""
+    """Lowers a legalized graph into the folder; returns the weights that the file of that name has by their names."""
     lowered = lower(graph, name, contrib=contrib)
     layout = plan_weights(lowered.external)
     place_weights(lowered, layout, weights_file)
     write_weights(folder / weights_file, lowered.external, layout)
     (folder / MODEL_FILE).write_bytes(lowered.model.SerializeToString())
-    return lowered.external
+    return [weight for weight in lowered.external if weight.name not in layout.parts]

@@ -1,7 +1,7 @@
 """Opening an artifact folder. Nothing in it is believed before it is checked."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def open_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
 
 
 @contextmanager
-def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Iterator[Artifact]:
+def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Generator[Artifact]:
     """Like `open_artifact`, for a body that loads the program: weights are hashed while the body runs.
 
     Weights are numbers, so reading them early can do no harm; every other file is checked before the body runs. What

@@ -1,19 +1,30 @@
-"""Linear layers become products with weights laid out as the product reads them."""
+"""Linear layers become products with weights laid out as the product reads them.
+
+ONNX Runtime copies each weight into a packed form when it loads, and lets go of the mapped one afterwards, so for a
+moment it holds the largest weight twice. The output head of a small model is by far the largest: it goes in pieces.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from graphwright.backends.onnx.dialect import fused_matmul
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
-from graphwright.ir.weights import Applied
+from graphwright.ir.dims import Dim
+from graphwright.ir.weights import Applied, Weight, WeightExpression
+
+
+PIECE_BYTES = 32 << 20
+"""A weight larger than this is multiplied in pieces of about this size where the target reads weights as they are."""
 
 
 def linear_to_matmul(context: Context) -> None:
     """Every linear over a weight.
 
-    Its weight is stored transposed, unless the embedding reads the same weight: then one copy serves both, by a
-    product that reads it transposed (or, where the target lacks that, by the linear itself).
+    Its weight is stored transposed, unless it is large or the embedding reads the same weight: then a product reads the
+    rows as they are stored, a piece at a time (or, where the target lacks that, the linear itself stays).
     """
     graph = context.graph
     for op in graph:
@@ -21,14 +32,19 @@ def linear_to_matmul(context: Context) -> None:
         if weight is None or weight.weight is None or op.required("x").type.rank < 2:
             continue
         build = Builder(graph, op, op.location)
+        stored = weight.weight
         shared = any(user.definition is not ops.linear for user in weight.users)
-        if not shared:
-            stored = weight.weight
+        pieces = _pieces(stored) if context.target.accepts(fused_matmul) else []
+        if not shared and len(pieces) < 2:
             expression = Applied.of(ops.transpose, (stored.expression,), {"permutation": (1, 0)})
             transposed = context.program.add_weight(f"{stored.name}.transposed", expression)
             result = build(ops.matmul, op.required("x"), graph.weight(transposed))
-        elif context.target.accepts(fused_matmul):
-            result = build(fused_matmul, op.required("x"), weight)
+        elif pieces:
+            rows = [graph.weight(context.program.add_weight(f"{stored.name}.rows", piece)) for piece in pieces]
+            products = [build(fused_matmul, op.required("x"), piece) for piece in rows]
+            result = products[0]
+            if len(products) > 1:
+                result = build(ops.concat, *products, axis=op.result.type.rank - 1)
         else:
             continue
         bias = op.operand("bias")
@@ -37,3 +53,19 @@ def linear_to_matmul(context: Context) -> None:
         graph.replace(op.result, result)
         graph.erase_dead([op])
         context.hit("linear-to-matmul")
+
+
+def _pieces(weight: Weight) -> list[WeightExpression]:
+    """The rows of a weight [out, in] in runs of about `PIECE_BYTES`; the weight itself if one run holds them all."""
+    rows = weight.type.shape[0].constant
+    size = weight.type.bits.constant
+    assert rows is not None
+    assert size is not None
+    count = min(rows, -(-size // (8 * PIECE_BYTES)))
+    if count < 2:
+        return [weight.expression]
+    bounds = [rows * i // count for i in range(count + 1)]
+    return [
+        Applied.of(ops.slice, (weight.expression,), {"axis": 0, "start": Dim.of(start), "stop": Dim.of(stop)})
+        for start, stop in pairwise(bounds)
+    ]
