@@ -69,7 +69,7 @@ def name_outputs(output: Any) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence for which it holds."""
+    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence that it allows."""
 
     exported: ExportedProgram
     dimensions: Dimensions
@@ -98,11 +98,13 @@ def trace(
 
 def normalize(exported: ExportedProgram) -> ExportedProgram:
     """The program without in-place operators, and with those that lack an importer broken into ones that have one."""
+    tried: set[object] = set()
     while True:
-        strange = {n.target: n for n in live_nodes(exported) if is_operator(n) and not _importable(n)}
-        table = {target: d for target, node in strange.items() if (d := definition(node)) is not None}
-        if not table and not any(map(is_mutating, exported.graph.nodes)):
+        strange = [n for n in live_nodes(exported) if is_operator(n) and not _importable(n) and n.target not in tried]
+        table = {node.target: d for node in strange if (d := definition(node)) is not None}
+        if not table and (tried or not any(map(is_mutating, exported.graph.nodes))):
             return exported
+        tried |= {"in-place operators", *table}
         exported = decomposed(exported, table)
 
 
@@ -129,9 +131,9 @@ def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
     fixed = _FIXED.search(str(problem))
     if fixed is not None:
         return UnsupportedError(f"{name} cannot be traced: its code fixes {plain(fixed[1])} to {fixed[2]}")
-    paths = {id(module): path for path, module in model.named_modules()}
-    running = [paths.get(id(frame.f_locals.get("self")), "") for frame, _ in traceback.walk_tb(problem.__traceback__)]
-    location = next((path for path in reversed(running) if path), "")
+    paths: dict[int, str] = {id(module): path for path, module in cast("Any", model).named_modules()}
+    frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    location = next((path for f in reversed(frames) if (path := paths.get(id(f.f_locals.get("self"))))), "")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
     return UnsupportedError(f"{name} cannot be traced{' at ' + location if location else ''}: {reason[:400]}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -28,7 +29,7 @@ def library() -> Any:
 
 
 def read_config(directory: Path, settings: Mapping[str, Any]) -> Any:
-    """The configuration object, of a model type that transformers knows: code that comes with a checkpoint is not run."""
+    """The configuration object, of a model type known to transformers: code that comes with a checkpoint is not run."""
     transformers = library()
     file = directory / "config.json"
     kind = settings.get("model_type")
@@ -60,17 +61,15 @@ def causal_model_class(config: Any, directory: Path) -> Any:
 
 def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
     """The stored tensors by their names in the model: transformers renames those of older checkpoints."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
-
+    loading: Any = import_module("transformers.core_model_loading")
+    mapping: Any = import_module("transformers.conversion_mapping").get_model_conversion_mapping(model)
+    renamings = [entry for entry in mapping if isinstance(entry, loading.WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, loading.WeightConverter)]
     expected = model.state_dict()
-    mapping: list[Any] = get_model_conversion_mapping(model) or []
-    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
-    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
     renamed: dict[str, StoredFile] = {}
     for key, weight in stored.items():
         prefix = model.base_model_prefix
-        name, converted = rename_source_key(key, renamings, converters, prefix, expected)
+        name, converted = loading.rename_source_key(key, renamings, converters, prefix, expected)
         if name not in expected and key in expected:
             name, converted = key, None
         if converted is not None:
@@ -83,12 +82,10 @@ def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, St
 
 def float32_weights(model: Any, names: Iterable[str]) -> set[str]:
     """The parameters that the model keeps in float32 when it is loaded in fewer bits."""
-    from transformers.core_model_loading import build_glob_alternation
-
     plan = model._get_dtype_plan(model.dtype)
     if not plan:
         return set()
-    pattern, _, _ = build_glob_alternation(list(plan))
+    pattern: Any = import_module("transformers.core_model_loading").build_glob_alternation(list(plan))[0]
     return {name for name in names if pattern.search(name)}
 
 
@@ -142,9 +139,8 @@ def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:
 def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[str, Attribute]:
     """Facts about a model for backend and runtime. `generation` holds settings other than the model's own."""
     config = model.config.get_text_config()
-    if generation is None:
-        own: Any = getattr(model, "generation_config", None)
-        generation = {} if own is None else own.to_dict()
+    own: Any = getattr(model, "generation_config", None)
+    settings: Mapping[str, Any] = generation if generation is not None else {} if own is None else own.to_dict()
     facts: dict[str, Attribute] = {
         "architecture": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -154,8 +150,8 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
     if isinstance(length, int):
         facts["context_length"] = length
     for name in ("bos", "eos"):
-        facts[f"{name}_token_ids"] = _token_ids(config, generation, f"{name}_token_id")
-    padding = _token_ids(config, generation, "pad_token_id")
+        facts[f"{name}_token_ids"] = _token_ids(config, settings, f"{name}_token_id")
+    padding = _token_ids(config, settings, "pad_token_id")
     if padding:
         facts["pad_token_id"] = padding[0]
     return facts
@@ -165,7 +161,7 @@ def _token_ids(config: Any, generation: Mapping[str, Any], name: str) -> tuple[i
     value: Any = generation.get(name)
     if value is None:
         value = getattr(config, name, None)
-    listed: Any = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
+    listed = cast("list[Any]", [] if value is None else value if isinstance(value, (list, tuple)) else [value])
     if not all(isinstance(item, int) for item in listed):
         raise CheckpointError(f"generation setting '{name}' is {value!r}: expected a token id or a list of them")
     return tuple(listed)

@@ -17,8 +17,10 @@ Axes = Mapping[int, str]
 
 _LENGTH = {"B": "batch", "S": "sequence"}
 _SIZE = re.compile(r"L\['inputs'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
-_SIMPLE_GUARD = re.compile(rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|.* != .*")
-"""Bounds, which `bounds` tells as well, and inequalities, which only set single sizes apart."""
+_SIMPLE_GUARD = re.compile(
+    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|.* != .*|{_SIZE.pattern} == {_SIZE.pattern}"
+)
+"""Bounds, which `bounds` tells as well; inequalities, which only set single sizes apart; axes that share a symbol."""
 
 
 def free_sizes(exported: ExportedProgram, axes: Sequence[Axes]) -> tuple[Dimensions, int | None]:

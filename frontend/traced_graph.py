@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -60,11 +61,13 @@ def live_nodes(exported: ExportedProgram) -> list[Node]:
 
 def definition(node: Node) -> Callable[..., Any] | None:
     """torch's own definition of the node's operator in terms of others, if it has one."""
-    target: Any = node.target
-    library: Any = torch
-    if library._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
-        return target.decompose
-    return library._decomp.decomposition_table.get(target)
+    return _definitions().get(node.target)
+
+
+@lru_cache(maxsize=1)
+def _definitions() -> dict[Any, Callable[..., Any]]:
+    table: Any = torch.export.default_decompositions()
+    return table.materialize()
 
 
 def decomposed(exported: ExportedProgram, table: Mapping[Any, Callable[..., Any]]) -> ExportedProgram:

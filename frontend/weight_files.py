@@ -32,7 +32,7 @@ def stored_weights(directory: Path) -> dict[str, StoredFile]:
 
 
 def _tensors(file: Path) -> dict[str, StoredFile]:
-    path = str(file.resolve())
+    path = str(file.absolute())
     return {key: StoredFile(path, key, type) for key, type in safetensors_index(path).items()}
 
 
@@ -46,7 +46,7 @@ def _sharded(directory: Path) -> dict[str, StoredFile]:
     weight_map = cast("Mapping[str, str]", mapping)
     shards: dict[str, dict[str, StoredFile]] = {}
     for name in dict.fromkeys(weight_map.values()):
-        if Path(name).name != name:
+        if name in ("", "..") or Path(name).name != name:
             raise CheckpointError(f"{directory / INDEX}: shard '{name}' lies outside the directory")
         shards[name] = _tensors(directory / name)
     for key, name in weight_map.items():

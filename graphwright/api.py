@@ -7,14 +7,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from graphwright.compiled import CompiledModel
 from graphwright.compiler import Options, build, prepare
 from graphwright.compiler import capture as capture_source
 from graphwright.models import Source, resolve
 from graphwright.report import Stopwatch
-from graphwright.targets import DIALECTS, LAYOUTS, check_choice
+from graphwright.targets import check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,7 +55,7 @@ def compile(
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets)
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, only_language_models=True)
     source = resolve(model)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
@@ -123,19 +123,20 @@ def export(
     `layout` is `plain` (model.onnx and its data), `genai` (onnxruntime-genai) or `optimum` (Hugging Face optimum). The
     other arguments are those of `compile`.
     """
+    from graphwright.backends.onnx import export_folder
+    from graphwright.backends.onnx.export.folder import LAYOUTS
+
     check_choice("layout", layout, LAYOUTS)
-    check_choice("dialect", dialect, DIALECTS)
+    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, max_context=max_context)
+    options.check()
     source = resolve(model)
     stopwatch = Stopwatch(on_stage)
-    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, max_context=max_context)
     program, _ = prepare(source, options, stopwatch)
-    from graphwright.backends.onnx import export_folder
-
     with stopwatch.stage("write"):
         export_folder(
             program, folder, layout=layout, dialect=dialect, assets=source.assets if assets is None else assets
         )
 
 
-def _as_tuple(inputs: Any) -> tuple[Any, ...]:
-    return tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+def _as_tuple(inputs: ExampleInputs) -> tuple[Tensor, ...]:
+    return tuple(inputs) if isinstance(inputs, list | tuple) else (cast("Tensor", inputs),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from graphwright.report import CompilationReport
 
 GRAPH_FILE = "graph.gw"
+
+
+def read_lowered(path: Path) -> Program:
+    """The program in an artifact's `graph.gw`. Raises TextError."""
+    from graphwright.ir import read_program
+
+    # Declares the ops that the text is written in.
+    importlib.import_module("graphwright.backends.onnx.dialect")
+    return read_program(path)
 
 
 class CompiledModel(Model):
@@ -44,10 +54,7 @@ class CompiledModel(Model):
         """
         if GRAPH_FILE not in self.manifest.files:
             raise UsageError(f"{self.folder} has no {GRAPH_FILE}: it was written without its program's text")
-        from graphwright.backends import onnx  # noqa: F401  (declares the ops that the text is written in)
-        from graphwright.ir import read_program
-
-        return read_program(self.folder / GRAPH_FILE)
+        return read_lowered(self.folder / GRAPH_FILE)
 
     def save(self, path: str | Path) -> None:
         """Copy the artifact to the folder `path`, whole or not at all; an artifact there is replaced.

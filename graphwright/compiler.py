@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.errors import UsageError
 from graphwright.models import Source
 from graphwright.report import CompilationReport, Stopwatch
-from graphwright.targets import BACKENDS, DIALECTS, TARGETS, check_choice, choose_passes
+from graphwright.targets import BACKENDS, TARGETS, check_choice, choose_passes, is_language_model
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -28,12 +28,19 @@ class Options:
     dtype: Any = None
     max_context: int | None = None
     assets: str | Path | None = None
+    only_language_models: bool = False
 
     def check(self) -> None:
-        """Raises UsageError for a choice that does not exist, before any work is done."""
+        """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
         check_choice("backend", self.backend, BACKENDS)
         check_choice("target", self.target, TARGETS)
+        from graphwright.backends.onnx.capabilities import TARGETS as DIALECTS
+
         check_choice("dialect", self.dialect, DIALECTS)
+        if isinstance(self.pipeline, str):
+            from graphwright.passes import named_pipeline
+
+            named_pipeline(self.pipeline)
 
 
 def capture(source: Source, dtype: Any = None) -> Program:
@@ -59,6 +66,11 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Pro
     options.check()
     with stopwatch.stage("capture"):
         program = capture(source, options.dtype).clone()
+    if options.only_language_models and not is_language_model(program):
+        raise UsageError(
+            f"'{source.name}' is not a language model (token ids to logits): compile it with `graphwright compile`, "
+            "and call it with graphwright.runtime.load_function"
+        )
     limit_context(program, options.max_context)
     with stopwatch.stage("check weights"):
         frontend.check_finite(program)

@@ -8,6 +8,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from graphwright.errors import UsageError, is_user_error
@@ -72,45 +73,56 @@ def _resolve_path(text: str) -> Source:
 def _from_factory(file: Path, name: str) -> Source:
     if not file.is_file():
         raise UsageError(f"{file} does not exist; {FORMS}")
+    # As when Python runs the file, its neighbours can be imported, by the factory too.
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        made = _call_factory(file, name)
+    finally:
+        sys.path.pop(0)
+    model, inputs = _split(made)
+    if not _is_module(model):
+        kind = type(model).__name__
+        raise UsageError(
+            f"{file}:{name} returned a {kind}; it must return a torch.nn.Module, or one and example inputs"
+        )
+    return Source(f"{file.stem}.{name}", model, inputs)
+
+
+def _split(made: Any) -> tuple[Any, tuple[Any, ...] | None]:
+    """The model that a factory made, and its example inputs if it gave any."""
+    if not isinstance(made, tuple) or len(pair := cast("tuple[Any, ...]", made)) != 2:
+        return cast(Any, made), None
+    model, given = pair
+    return model, cast("tuple[Any, ...]", given) if isinstance(given, tuple) else (given,)
+
+
+def _call_factory(file: Path, name: str) -> Any:
     module = _import_file(file)
     factory = getattr(module, name, None)
     if factory is None:
-        known = [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+        functions = inspect.getmembers(module, inspect.isfunction)
+        known = [n for n, function in functions if function.__module__ == module.__name__]
         raise UsageError(f"{file} has no '{name}'; it defines {', '.join(known) or 'no function'}")
     if not callable(factory):
         raise UsageError(f"{file}:{name} is not a function; name one without arguments that returns the model")
     try:
-        made = factory()
-    except Exception as error:
+        return factory()
+    except (Exception, SystemExit) as error:
         raise _failure(file, f"{name}()", error) from None
-    inputs = None
-    if isinstance(made, tuple) and len(cast("tuple[Any, ...]", made)) == 2:
-        made, inputs = cast("tuple[Any, Any]", made)
-        inputs = cast("tuple[Any, ...]", inputs) if isinstance(inputs, tuple) else (inputs,)
-    if not _is_module(made):
-        kind = type(cast(object, made)).__name__
-        raise UsageError(f"{file}:{name} returned a {kind}; it must return a torch.nn.Module, or one and example inputs")
-    return Source(f"{file.stem}.{name}", made, inputs)
 
 
-def _import_file(file: Path) -> Any:
-    specification = importlib.util.spec_from_file_location(file.stem, file)
-    assert specification is not None and specification.loader is not None, f"{file} ends in .py"
+def _import_file(file: Path) -> ModuleType:
+    # Under a name of its own: a model in random.py must not take the place of the library's module.
+    specification = importlib.util.spec_from_file_location(f"graphwright_model_{file.stem}", file)
+    assert specification is not None, f"{file} ends in .py"
+    assert specification.loader is not None, f"{file} ends in .py"
     module = importlib.util.module_from_spec(specification)
-    # As when Python runs the file: it finds its neighbours, and its classes find their module.
-    sys.path.insert(0, str(file.resolve().parent))
-    previous = sys.modules.get(file.stem)
-    sys.modules[file.stem] = module
+    sys.modules[module.__name__] = module
     try:
         specification.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        if previous is not None:
-            sys.modules[file.stem] = previous
-        else:
-            del sys.modules[file.stem]
+        del sys.modules[module.__name__]
         raise _failure(file, "the file", error) from None
-    finally:
-        sys.path.pop(0)
     return module
 
 

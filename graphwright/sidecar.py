@@ -51,7 +51,7 @@ class Sidecar:
         if not self._tensors:
             return
         self._check_replaceable()
-        from safetensors.torch import save_file
+        from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly untyped
 
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in self._tensors.items()}
         write_atomically(self.path, lambda temporary: save_file(tensors, temporary, _MARK))

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("onnx",)
 TARGETS = ("cpu",)
-DIALECTS = ("ort", "portable")
-LAYOUTS = ("plain", "genai", "optimum")
 
 
 def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
@@ -50,4 +48,6 @@ def choose_passes(program: Program, target: str, pipeline: str | Sequence[Pass] 
 def is_language_model(program: Program) -> bool:
     """Whether the captured program goes from token ids to logits."""
     forward = program.graphs.get("forward")
-    return forward is None or ([v.name for v in forward.inputs] == ["input_ids"] and list(forward.outputs) == ["logits"])
+    return forward is None or (
+        [v.name for v in forward.inputs] == ["input_ids"] and list(forward.outputs) == ["logits"]
+    )

@@ -157,6 +157,8 @@ class OpDef:
         for i, type in enumerate(types):
             operand = self.operands[0 if self.variadic else i]
             if not operand.fits(type):
+                if type is None:
+                    raise self.error(f"operand '{operand.name}' is missing", location)
                 wanted = " or ".join(_KINDS[kind] for kind in operand.kinds)
                 raise self.error(f"operand '{operand.name}' is {type}, expected {wanted}", location)
         try:

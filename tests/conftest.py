@@ -30,7 +30,9 @@ class SkipGuard:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for reason, count in self._refused.items():
-            terminalreporter.write_line(f"ERROR: {count} skipped, not allowed in {ALLOWED_FILE.name}: {reason}", red=True)
+            terminalreporter.write_line(
+                f"ERROR: {count} skipped, not allowed in {ALLOWED_FILE.name}: {reason}", red=True
+            )
 
     def _note(self, representation: object) -> None:
         # (file, line, "Skipped: reason") from pytest itself.

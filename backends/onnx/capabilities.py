@@ -41,15 +41,6 @@ def _integer(dim: Dim) -> int:
     return dim.constant
 
 
-def even_head(op: Op) -> str | None:
-    """RotaryEmbedding splits heads in two halves."""
-    heads = op.attributes["heads"]
-    assert isinstance(heads, int)
-    x = op.inputs[0].tensor
-    size = _integer(x.shape[-1]) // (heads if x.rank == 3 else 1)
-    return None if size % 2 == 0 else f"head size {size} is odd"
-
-
 def masked_scores(op: Op) -> str | None:
     """The mask operand of Attention is indexed by the batch."""
     mask, q = op.operand("mask"), op.required("q")
@@ -74,26 +65,48 @@ def grouped_heads(op: Op) -> str | None:
     return None
 
 
+def chosen_numbers(op: Op) -> str | None:
+    """`where`, whose first operand is always bool: the type that counts is that of the others."""
+    dtype = op.required("x").tensor.dtype
+    return None if dtype in NUMBER | {BOOL} else f"no choice between {dtype}"
+
+
+def known_target(op: Op) -> str | None:
+    dtype = op.attributes["dtype"]
+    return None if dtype in STORED else f"no cast to {dtype}"
+
+
 STANDARD: tuple[Capability, ...] = (
-    *_rows(STORED, ops.constant, ops.reshape, ops.transpose, ops.expand, ops.slice, ops.concat, ops.split),
-    *_rows(STORED, ops.split_heads, ops.merge_heads, ops.cast, ops.gather, ops.embedding, ops.take_tokens),
+    # Moving elements.
+    *_rows(STORED - {BF16}, ops.constant, ops.expand),
+    *_rows(STORED, ops.reshape, ops.transpose, ops.slice, ops.concat, ops.split),
+    *_rows(STORED, ops.split_heads, ops.merge_heads, ops.gather, ops.gather_elements, ops.embedding, ops.take_tokens),
     *_rows(STORED, ops.kv_append, dialect.read_cache, dialect.as_cache),
-    *_rows(NUMBER, ops.iota, ops.dim_value),
+    *_rows(STORED, ops.cast, condition=known_target),
+    # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),
-    *_rows(NUMBER | {BOOL}, ops.add, ops.where, ops.cumsum, ops.eq, ops.ne),
-    *_rows(NUMBER, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum, ops.neg, ops.abs),
-    *_rows(NUMBER, ops.lt, ops.le, ops.gt, ops.ge, ops.sum, ops.amax, ops.amin),
+    *_rows(frozenset({BOOL}), ops.where, condition=chosen_numbers),
+    # Arithmetic.
+    *_rows(NUMBER, ops.iota, ops.sub, ops.div, ops.remainder, ops.neg, ops.abs),
+    *_rows(frozenset({I64}), ops.dim_value),
+    *_rows(NUMBER | {BOOL}, ops.add, ops.mul, ops.maximum, ops.minimum, ops.eq, ops.ne),
+    *_rows(NUMBER | {BOOL}, ops.sum, ops.cumsum, ops.amax, ops.amin),
+    *_rows(NUMBER, ops.pow, ops.lt, ops.le, ops.gt, ops.ge),
     *_rows(REAL, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid),
     *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
-    *_rows(REAL, ops.rms_norm, ops.layer_norm, ops.softcap),
+    *_rows(REAL, ops.softcap),
     *_rows(FLOAT, ops.erf, ops.activation, ops.glu),
-    *_rows(FLOAT, dialect.rotary_embedding, condition=even_head),
-    *_rows(FLOAT, dialect.masked_attention, condition=masked_scores),
+    # Norms state their epsilon in float32, too coarse for float64.
+    *_rows(FLOAT | {F16}, ops.rms_norm, ops.layer_norm),
+    # Operators of this backend.
+    *_rows(FLOAT | {F16}, dialect.rotary_embedding),
+    *_rows(FLOAT | {F16}, dialect.masked_attention, condition=masked_scores),
 )
 
 CONTRIB: tuple[Capability, ...] = (
-    *_rows(REAL, dialect.fused_matmul, dialect.skip_rms_norm, dialect.skip_layer_norm),
-    *_rows(FLOAT, dialect.group_query_attention, condition=grouped_heads),
+    *_rows(REAL, dialect.fused_matmul),
+    *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
+    *_rows(FLOAT | {F16}, dialect.group_query_attention, condition=grouped_heads),
 )
 
 PORTABLE = Target("portable", STANDARD)

@@ -49,6 +49,8 @@ def build_artifact(
     program = program.clone()
     graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
     program.graphs = {graph.name: graph}
+    # Before legalization adds weights of its own.
+    model = _model_info(program)
     outcome = legalize(program, graph, target)
     with ArtifactWriter(folder) as writer:
         weights = write_model(graph, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
@@ -57,7 +59,7 @@ def build_artifact(
             writer.add_copy(source)
         manifest = writer.commit(
             producer=f"graphwright {version('graphwright')}",
-            model=_model_info(program),
+            model=model,
             program=_program_info(graph, dialect),
         )
     return BuildReport(manifest, outcome)

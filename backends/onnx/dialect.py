@@ -211,7 +211,9 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     kv_heads, size = past_key.shape[1], past_key.shape[3]
     if key is None or value is None:
-        query, key, value = torch.split(query, [heads * size, kv_heads * size, kv_heads * size], 2)
+        query, new_keys, new_values = torch.split(query, [heads * size, kv_heads * size, kv_heads * size], 2)
+    else:
+        new_keys, new_values = key, value
     key_length = last_position.long() + 1
     past_length = key_length - query_length
     positions = past_length[:, None] + torch.arange(query.shape[1])
@@ -219,13 +221,13 @@ def _(
         inside = positions.clamp(max=cos.shape[0] - 1)  # padding may stand beyond the table
         turn = {"interleaved": interleaved}
         query = rotary_embedding.evaluate([query, cos, sin, inside], {"heads": heads, **turn})
-        key = rotary_embedding.evaluate([key, cos, sin, inside], {"heads": kv_heads, **turn})
+        new_keys = rotary_embedding.evaluate([new_keys, cos, sin, inside], {"heads": kv_heads, **turn})
 
     def split(x: Tensor, count: int) -> Tensor:
         return x.reshape(*x.shape[:2], count, size).transpose(1, 2)
 
-    new_key = kv_append.evaluate([past_key, split(key, kv_heads), past_length], {})
-    new_value = kv_append.evaluate([past_value, split(value, kv_heads), past_length], {})
+    new_key = kv_append.evaluate([past_key, split(new_keys, kv_heads), past_length], {})
+    new_value = kv_append.evaluate([past_value, split(new_values, kv_heads), past_length], {})
     result = attention.evaluate(
         [split(query, heads), new_key, new_value, positions, key_length, None, sinks],
         {"scale": scale, "mask": "sliding" if window else "causal", "window": window, "softcap": softcap},

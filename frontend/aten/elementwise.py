@@ -129,14 +129,21 @@ def _(site: Site, x: Value) -> Imported:
     return site.build(ops.mul, x, x)
 
 
-@aten("clamp", "clamp.Tensor", "hardtanh")
+@aten("clamp", "clamp.Tensor")
 def _(site: Site, x: Value, min: Operand | None = None, max: Operand | None = None) -> Imported:
+    return _clamp(site, x, min, max)
+
+
+@aten("hardtanh")
+def _(site: Site, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Imported:
+    return _clamp(site, x, min_val, max_val)
+
+
+def _clamp(site: Site, x: Value, least: Operand | None, most: Operand | None) -> Value:
     dtype = site.type.dtype
-    if site.operator == "aten.hardtanh.default":
-        min, max = -1.0 if min is None else min, 1.0 if max is None else max
-    if min is not None:
-        x = site.binary(ops.maximum, x, min, dtype)
-    return site.cast(x, dtype) if max is None else site.binary(ops.minimum, x, max, dtype)
+    if least is not None:
+        x = site.binary(ops.maximum, x, least, dtype)
+    return site.cast(x, dtype) if most is None else site.binary(ops.minimum, x, most, dtype)
 
 
 @aten("clamp_min", "clamp_min.Tensor")
@@ -176,7 +183,7 @@ def _(site: Site, x: Value, *_: object, dtype: object = None) -> Imported:
 
 
 @aten("copy")
-def _(site: Site, x: Value, source: Value) -> Imported:
+def _(site: Site, x: Value, source: Value, non_blocking: bool = False) -> Imported:
     return site.expand(site.cast(source, site.type.dtype), site.type.shape)
 
 

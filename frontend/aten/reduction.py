@@ -73,30 +73,14 @@ def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported
     return _reduce(site, ops.all, site.cast(x, DType.BOOL), dim, keepdim)
 
 
-@aten("var.correction", "var.dim", "var")
-def _(
-    site: Site,
-    x: Value,
-    dim: Axes = None,
-    unbiased: bool = True,
-    *,
-    correction: float | None = None,
-    keepdim: bool = False,
-) -> Imported:
-    return _variance(site, x, dim, int(unbiased) if correction is None else correction, keepdim)
+@aten("var.correction")
+def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+    return _variance(site, x, dim, 1 if correction is None else correction, keepdim)
 
 
-@aten("std.correction", "std.dim", "std")
-def _(
-    site: Site,
-    x: Value,
-    dim: Axes = None,
-    unbiased: bool = True,
-    *,
-    correction: float | None = None,
-    keepdim: bool = False,
-) -> Imported:
-    return site.build(ops.sqrt, _variance(site, x, dim, int(unbiased) if correction is None else correction, keepdim))
+@aten("std.correction")
+def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+    return site.build(ops.sqrt, _variance(site, x, dim, 1 if correction is None else correction, keepdim))
 
 
 def _variance(site: Site, x: Value, dim: Axes, correction: float, keepdim: bool) -> Value:
@@ -124,32 +108,28 @@ def _(
     raise site.unsupported(f"the norm of order {ord} is not supported, only 1 and 2")
 
 
-@aten("softmax.int", "_softmax", "_safe_softmax")
-def _(site: Site, x: Value, dim: int, half_to_float: object = None) -> Imported:
-    if site.operator == "aten._safe_softmax.default":
-        raise site.unsupported("softmax of rows that are wholly masked is not supported")
+@aten("softmax.int", "_softmax")
+def _(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
     return site.build(ops.softmax, site.cast(x, site.type.dtype), axis=site.axis(x, dim))
 
 
 @aten("log_softmax.int", "_log_softmax")
-def _(site: Site, x: Value, dim: int, half_to_float: object = None) -> Imported:
+def _(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
     x = site.cast(x, site.type.dtype)
-    peak, total = _exponential_sum(site, x, site.axis(x, dim))
+    peak, total = _exponential_sum(site, x, dim)
     return site.build(ops.sub, site.build(ops.sub, x, peak), site.build(ops.log, total))
 
 
 @aten("logsumexp")
 def _(site: Site, x: Value, dim: Axes, keepdim: bool = False) -> Imported:
-    (axis,) = _axes(x, dim)
-    peak, total = _exponential_sum(site, x, axis)
+    peak, total = _exponential_sum(site, x, dim)
     return site.reshape(site.build(ops.add, peak, site.build(ops.log, total)), site.type.shape)
 
 
-def _exponential_sum(site: Site, x: Value, axis: int) -> tuple[Value, Value]:
-    """The maximum along the axis, and the sum of exponentials of what lies below it."""
-    peak = site.build(ops.amax, x, axes=(axis,), keepdims=True)
-    shifted = site.build(ops.exp, site.build(ops.sub, x, peak))
-    return peak, site.build(ops.sum, shifted, axes=(axis,), keepdims=True)
+def _exponential_sum(site: Site, x: Value, dim: Axes) -> tuple[Value, Value]:
+    """The maximum along the axes, and the sum of exponentials of what lies below it."""
+    peak = _reduce(site, ops.amax, x, dim, True)
+    return peak, _reduce(site, ops.sum, site.build(ops.exp, site.build(ops.sub, x, peak)), dim, True)
 
 
 @aten("cumsum")

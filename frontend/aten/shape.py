@@ -74,7 +74,7 @@ def _(site: Site, x: Value, repeats: Sequence[Size]) -> Imported:
 
 
 @aten("repeat_interleave.self_int")
-def _(site: Site, x: Value, repeats: Size, dim: int | None = None) -> Imported:
+def _(site: Site, x: Value, repeats: Size, dim: int | None = None, *, output_size: object = None) -> Imported:
     if dim is None:
         x, dim = site.reshape(x, [product(x.tensor.shape)]), 0
     axis = site.axis(x, dim)

@@ -11,7 +11,7 @@ import torch
 from graphwright.ir import Builder, Dim, DType, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.program import Program
-from graphwright.ir.weights import Applied, torch_dtype
+from graphwright.ir.weights import Applied, dtype_of, torch_dtype
 
 Operand = Value | Dim | bool | int | float
 Size = Dim | int
@@ -89,13 +89,10 @@ class Site:
         wide = DType.F32 if dtype in (DType.BF16, DType.F16) and (_inexact(x, dtype) or _inexact(y, dtype)) else dtype
         return self.cast(self.build(definition, self.value(x, wide), self.value(y, wide)), dtype)
 
-    def common_dtype(self, *operands: Operand) -> DType:
-        """The element type in which torch compares or combines the operands (its type promotion)."""
-        stand_ins = [_stand_in(operand) for operand in operands]
-        dtype: torch.dtype = torch.result_type(stand_ins[0], stand_ins[-1])
-        for operand in stand_ins[1:-1]:
-            dtype = torch.promote_types(dtype, torch.result_type(stand_ins[0], operand))
-        return next(d for d in DType if torch_dtype(d) is dtype and d.bits >= 8)
+    def common_dtype(self, x: Operand, y: Operand) -> DType:
+        """The element type in which torch compares the operands (its type promotion)."""
+        dtype: torch.dtype = torch.result_type(_stand_in(x), _stand_in(y))
+        return dtype_of(torch.empty(0, dtype=dtype))
 
     # -- weights
 

@@ -20,7 +20,9 @@ def generate_command(
         str | None, typer.Argument(help="The text to continue; - or nothing reads standard input.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from this file.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message: use the chat template.")] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a user's message: use the chat template.")
+    ] = False,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="At most so many tokens; by default until the context is full.")
     ] = None,

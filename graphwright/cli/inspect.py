@@ -24,6 +24,7 @@ def inspect_command(
 
         _print(_program_lines(read_program(path)))
         return
+    from graphwright.compiled import GRAPH_FILE, read_lowered
     from graphwright.runtime import open_artifact
     from graphwright.runtime.artifact import is_artifact
 
@@ -31,11 +32,8 @@ def inspect_command(
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
     _print(_manifest_lines(artifact.manifest))
-    if artifact.has("graph.gw"):
-        from graphwright.backends import onnx  # noqa: F401  (declares the ops that the text is written in)
-        from graphwright.ir import read_program
-
-        _print(_program_lines(read_program(artifact.path("graph.gw"))))
+    if artifact.has(GRAPH_FILE):
+        _print(_program_lines(read_lowered(artifact.path(GRAPH_FILE))))
 
 
 def _print(lines: "Iterable[str]") -> None:
@@ -72,5 +70,7 @@ def _program_lines(program: "Program") -> list[str]:
         lines.append(f"           {name}, {len(graph)} ops: {counts}")
     for cost in phase_costs(program):
         moved = size_text(cost.bytes)
-        lines.append(f"cost       {cost.phase}: {count_text(cost.flops)} FLOPs, {moved} moved, {cost.launches} launches")
+        lines.append(
+            f"cost       {cost.phase}: {count_text(cost.flops)} FLOPs, {moved} moved, {cost.launches} launches"
+        )
     return lines

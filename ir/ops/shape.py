@@ -29,6 +29,14 @@ def _require_lengths(shape: tuple[Dim, ...]) -> None:
             raise IRTypeError(f"an axis of length {dim}")
 
 
+def _integers(dtype: DType) -> range:
+    """What an integer of this element type can be."""
+    if dtype is DType.BOOL:
+        return range(2)
+    below = 1 << dtype.bits
+    return range(below) if dtype.value[0] == "u" else range(-below // 2, below // 2)
+
+
 def _move(op: Op) -> Cost:
     """Elements are read and written; nothing is computed."""
     return default_cost(op, ZERO)
@@ -37,7 +45,7 @@ def _move(op: Op) -> Cost:
 @op("constant")
 def constant(*, value: Scalar, dtype: DType, shape: tuple[Dim, ...] = ()) -> TensorType:
     """A tensor filled with one number."""
-    if not dtype.is_float and value != value // 1:
+    if not dtype.is_float and (value != value // 1 or int(value) not in _integers(dtype)):
         raise IRTypeError(f"{value} is no {dtype}")
     _require_lengths(shape)
     return TensorType(dtype, shape)
@@ -45,7 +53,9 @@ def constant(*, value: Scalar, dtype: DType, shape: tuple[Dim, ...] = ()) -> Ten
 
 @constant.reference
 def _(*, value: Scalar, dtype: DType, shape: tuple[int, ...]) -> Tensor:
-    return torch.full(shape, value, dtype=torch_dtype(dtype))
+    # By way of float64, so that a number out of range becomes infinite.
+    wide = torch.float64 if dtype.is_float else torch_dtype(dtype)
+    return torch.full(shape, value, dtype=wide).to(torch_dtype(dtype))
 
 
 @op("iota")

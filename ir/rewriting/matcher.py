@@ -79,6 +79,7 @@ class Matcher:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.mismatch: Mismatch | None = None
+        self._reach = (0, 0)
         self._bound: dict[Pattern, Value | None] = {}
         self._attributes: dict[str, Attribute] = {}
         self._matched = 0
@@ -98,7 +99,10 @@ class Matcher:
         return match
 
     def _fail(self, expected: str, found: Value | None, detail: str = "") -> bool:
-        if self.mismatch is None or self._matched > self.mismatch.matched:
+        # Of two failures after as many ops, the one with more values bound came further.
+        reach = (self._matched, len(self._bound))
+        if self.mismatch is None or reach > self._reach:
+            self._reach = reach
             self.mismatch = Mismatch(self._matched, expected, found, detail)
         return False
 

@@ -68,7 +68,7 @@ def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
         lines.append(_op_text(op, names))
         numbers[op] = len(lines)
     returned = ", ".join(f"{name_text(n)}={names.get(v, '<undefined>')}" for n, v in graph.outputs.items())
-    lines += [f"  return {returned}", "}"]
+    lines += [f"  return {returned}".rstrip(), "}"]
     return lines, numbers
 
 

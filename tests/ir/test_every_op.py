@@ -22,15 +22,19 @@ from tests.ir.cases import CASES, Case, random
 BINDINGS = {"B": 2, "S": 3, "P": 5}
 
 
+# A backend's own ops, such as `ort.skip_rms_norm`, are tested with the backend.
+CORE = [definition for name, definition in REGISTRY.items() if "." not in name]
+
+
 def test_every_op_has_a_case_here() -> None:
-    missing = REGISTRY.keys() - {case.op.name for case in CASES}
+    missing = {op.name for op in CORE} - {case.op.name for case in CASES}
     assert not missing, f"add {sorted(missing)} to tests/ir/cases.py"
 
 
 def test_every_op_is_on_the_face_documented_and_has_a_reference() -> None:
-    for name, definition in REGISTRY.items():
-        assert getattr(ops, name) is definition
-        assert name in ops.__all__
+    for definition in CORE:
+        assert getattr(ops, definition.name) is definition
+        assert definition.name in ops.__all__
         assert definition.doc.endswith((".", ")"))
         assert definition.has_reference
 

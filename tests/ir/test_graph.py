@@ -135,7 +135,7 @@ def test_numbers_become_constants_of_the_last_operand_s_type() -> None:
 def test_an_ill_typed_op_leaves_the_graph_as_it_was() -> None:
     graph = chain(1)
     before = text(graph)
-    with pytest.raises(IRTypeError, match="^add at model.layer: "):
+    with pytest.raises(IRTypeError, match=r"^add at model\.layer: "):
         Builder(graph, location="model.layer")(ops.add, graph.inputs[0], graph.add_input("i", tensor("i64", 2)))
     assert text(graph).splitlines()[1:] == before.splitlines()[1:]
     verify_graph(graph)

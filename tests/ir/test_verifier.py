@@ -49,7 +49,7 @@ def stale_use(p: Program) -> None:
 
 
 def use_by_an_erased_op(p: Program) -> None:
-    _, exp, add = broken(p)
+    _, _, add = broken(p)
     add.erased = True
 
 
@@ -80,6 +80,7 @@ def attribute_of_another_kind(p: Program) -> None:
 
 def too_few_operands(p: Program) -> None:
     _, _, add = broken(p)
+    p.graphs["forward"].set_operand(add, 1, None)
     del add.operands[1]
 
 
@@ -116,7 +117,7 @@ BREAKAGES: list[tuple[Callable[[Program], None], str]] = [
     (attribute_of_another_kind, "line 2: rms_norm at model.norm: attribute 'epsilon' is \"small\", expected float"),
     (too_few_operands, "line 4: it has 1 operands, 2 are declared: %2 = add(%1)"),
     (too_many_operands, "line 3: it has 2 operands, 1 are declared: %1 = exp(%0, %0)"),
-    (absent_operand, "line 4: add at model.add: operand 'y' is none, expected a tensor: %2 = add(%1)"),
+    (absent_operand, "line 4: add at model.add: operand 'y' is missing: %2 = add(%1)"),
     (too_many_results, "line 3: it has 2 results, its declaration gives 1: %1, %2 = exp(%0)"),
     (borrowed_result, "line 3: result 0 belongs to <rms_norm at model.norm> as result 0: %1 = exp(%0)"),
 ]

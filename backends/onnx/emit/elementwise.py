@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import emits, emits_node
+from graphwright.backends.onnx.emit.table import Emission, emits, emits_node
 from graphwright.ir import ops
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
@@ -12,10 +12,7 @@ from graphwright.ir.types import DType
 emits_node(
     {
         ops.sub: "Sub",
-        ops.mul: "Mul",
         ops.pow: "Pow",
-        ops.maximum: "Max",
-        ops.minimum: "Min",
         ops.logical_and: "And",
         ops.logical_or: "Or",
         ops.lt: "Less",
@@ -44,9 +41,17 @@ def _dtype(op: Op) -> DType:
     return op.inputs[0].tensor.dtype
 
 
-@emits(ops.add)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Or" if _dtype(op) is DType.BOOL else "Add", *e.operands(op))
+def _numbers_or_bools(number: str, boolean: str) -> Emission:
+    def emit(e: Emitter, op: Op) -> None:
+        e.results(op, boolean if _dtype(op) is DType.BOOL else number, *e.operands(op))
+
+    return emit
+
+
+emits(ops.add)(_numbers_or_bools("Add", "Or"))
+emits(ops.mul)(_numbers_or_bools("Mul", "And"))
+emits(ops.maximum)(_numbers_or_bools("Max", "Or"))
+emits(ops.minimum)(_numbers_or_bools("Min", "And"))
 
 
 @emits(ops.ne)

@@ -16,6 +16,11 @@ def _(e: Emitter, op: Op) -> None:
     e.results(op, "Gather", *e.operands(op), axis=op.attributes["axis"])
 
 
+@emits(ops.gather_elements)
+def _(e: Emitter, op: Op) -> None:
+    e.results(op, "GatherElements", *e.operands(op), axis=op.attributes["axis"])
+
+
 @emits(ops.take_tokens)
 def _(e: Emitter, op: Op) -> None:
     x, positions = e.operands(op)

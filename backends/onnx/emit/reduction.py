@@ -23,7 +23,6 @@ def _reduction(kind: str) -> Emission:
 
 
 for _definition, _kind in {
-    ops.sum: "ReduceSum",
     ops.mean: "ReduceMean",
     ops.amax: "ReduceMax",
     ops.amin: "ReduceMin",
@@ -31,6 +30,14 @@ for _definition, _kind in {
     ops.all: "ReduceMin",
 }.items():
     emits(_definition)(_reduction(_kind))
+
+
+@emits(ops.sum)
+def _(e: Emitter, op: Op) -> None:
+    (x,) = e.operands(op)
+    if op.inputs[0].tensor.dtype is DType.BOOL:
+        x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
+    e.results(op, "ReduceSum", x, e.integers(*_axes(op)), keepdims=int(bool(op.attributes["keepdims"])))
 
 
 @emits(ops.var)

@@ -29,8 +29,8 @@ def interface_note(graph: Graph, title: str) -> str:
         lines += [
             "",
             "A cache holds `capacity` tokens: at least the longest past plus all new tokens, padding included.",
-            "Begin with zeros. Each present output is the past input with the new tokens written into it: bind both to one",
-            "buffer.",
+            "Begin with zeros. Each present output is the past input with the new tokens written into it: bind both to",
+            "one buffer.",
         ]
     return "\n".join(lines) + "\n"
 

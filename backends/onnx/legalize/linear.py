@@ -15,7 +15,6 @@ from graphwright.ir.builder import Builder
 from graphwright.ir.dims import Dim
 from graphwright.ir.weights import Applied, Weight, WeightExpression
 
-
 PIECE_BYTES = 32 << 20
 """A weight larger than this is multiplied in pieces of about this size where the target reads weights as they are."""
 

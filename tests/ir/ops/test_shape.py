@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 import torch
 from hypothesis import given
@@ -119,3 +121,24 @@ def test_parts_of_a_concat_must_agree() -> None:
         ops.concat.infer([tensor("f32", 2, 3), tensor("f32", 3, 3)], {"axis": 1})
     with pytest.raises(IRTypeError, match="nothing to concatenate"):
         ops.concat.infer([], {"axis": 0})
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (256, DType.U8),
+        (-1, DType.U8),
+        (8, DType.I4),
+        (-9, DType.I4),
+        (2, DType.BOOL),
+        (0.5, DType.I64),
+        (inf, DType.I64),
+    ],
+)
+def test_integers_out_of_range(value: float, dtype: DType) -> None:
+    with pytest.raises(IRTypeError, match=f"constant: {value} is no {dtype}"):
+        ops.constant.infer([], {"value": value, "dtype": dtype, "shape": ()})
+
+
+def test_floats_out_of_range_are_infinite() -> None:
+    assert evaluate(ops.constant, value=-1e300, dtype=DType.F32).item() == float("-inf")

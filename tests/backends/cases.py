@@ -1,0 +1,84 @@
+"""Applications of the backend's own ops, as `tests.ir.cases` has them for the IR's."""
+
+from __future__ import annotations
+
+from graphwright.backends.onnx import dialect
+from graphwright.ir import DType, ops
+from tests.ir.cases import Case
+
+CACHE = "state<contiguous f32[B, 2, 12, 16]>"
+LENGTHS = ("i32[B]", "i32[]", "i32[B]")
+TABLE = "f32[12, 8]"
+
+DIALECT_CASES = [
+    Case(
+        dialect.rotary_embedding,
+        ("f32[B, S, 24]", "f32[12, 4]", "f32[12, 4]", "i64[B, S]"),
+        {"heads": 3, "interleaved": False},
+        {"positions": "12"},
+    ),
+    Case(
+        dialect.rotary_embedding,
+        ("f32[B, 3, S, 10]", "f32[12, 3]", "f32[12, 3]", "i64[B, S]"),
+        {"heads": 3, "interleaved": True},
+        {"positions": "12"},
+    ),
+    Case(dialect.read_cache, (CACHE,)),
+    Case(dialect.as_cache, ("f32[B, 2, S, 8]",)),
+    Case(dialect.masked_attention, ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 6]"), {"scale": 0.3}),
+    Case(
+        dialect.masked_attention,
+        ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 8]", "bool[B, 1, S, P]"),
+        {"scale": 0.3, "softcap": 2.0},
+    ),
+    Case(
+        dialect.masked_attention,
+        ("f32[B, 4, S, 8]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), "f32[1, 4, S, 12]"),
+        {"scale": 0.3},
+    ),
+    Case(dialect.skip_rms_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(dialect.skip_layer_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(dialect.skip_layer_norm, ("f32[B, 16]", "f32[B, 16]", "f32[16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(dialect.fused_matmul, ("f32[B, S, 16]", "f32[5, 16]")),
+    Case(
+        dialect.group_query_attention,
+        ("f32[B, S, 128]", CACHE, CACHE, *LENGTHS, None, None, TABLE, TABLE),
+        {"heads": 4, "scale": 0.25},
+    ),
+    Case(
+        dialect.group_query_attention,
+        ("f32[B, S, 64]", CACHE, CACHE, *LENGTHS, "f32[B, S, 32]", "f32[B, S, 32]", TABLE, TABLE, "f32[4]"),
+        {"heads": 4, "scale": 0.3, "window": 3, "softcap": 2.0, "interleaved": True},
+    ),
+    Case(
+        dialect.group_query_attention,
+        ("f32[B, S, 64]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), *LENGTHS),
+        {"heads": 4, "scale": 0.3},
+    ),
+]
+
+_SWAPPED = {ops.constant: "dtype", ops.iota: "dtype"}
+
+
+def with_dtype(case: Case, dtype: DType) -> Case | None:
+    """The case with its element type (of the first operand or result) replaced throughout; None if it cannot be."""
+    from graphwright.ir import IRTypeError
+
+    attributes = dict(case.attributes)
+    if case.op in _SWAPPED:
+        attributes[_SWAPPED[case.op]] = dtype
+        value = attributes.get("value")
+        if value is not None:
+            attributes["value"] = bool(value) if dtype is DType.BOOL else value if dtype.is_float else int(value)
+        return Case(case.op, (), attributes, case.below)
+    build = case.build()
+    old = (build.inputs or build.results)[0].tensor.dtype
+    operands = tuple(t.replace(f"{old}[", f"{dtype}[") if t is not None else None for t in case.operands)
+    if old is DType.I64 and dtype is not old and any(o.name in case.below for o in case.op.operands):
+        return None
+    new = Case(case.op, operands, attributes, case.below)
+    try:
+        new.build()
+    except IRTypeError:
+        return None
+    return new

@@ -1,0 +1,94 @@
+"""Runs a compiled decoder and the reference interpreter side by side, both over caches that they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from graphwright.ir import Graph, Program
+from graphwright.ir.interpreter import Interpreter
+
+ROUNDOFF = 2.0**-24
+"""Of one float32 operation, relative."""
+
+SLACK = 48
+"""How many roundoffs of the largest logit a result may be off: a product over 96 terms rounds about sqrt(96) times its
+own size, a few of them follow on each other, and the margin is two. TF32 rounds by 2**-11, 8192 roundoffs."""
+
+
+def close_enough(reference: np.ndarray[Any, Any]) -> float:
+    """The largest error allowed against this reference."""
+    return SLACK * ROUNDOFF * float(np.abs(reference).max())
+
+
+def start(model: Path | bytes) -> Any:
+    """An ONNX Runtime session on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+class InPlace:
+    """A decoder on shared buffers: each past input and its present output are one and the same memory."""
+
+    def __init__(self, model: Path, graph: Graph, batch: int, capacity: int) -> None:
+        self.session = start(model)
+        self.binding = self.session.io_binding()
+        self.buffers: dict[str, Any] = {}
+        for name, shape in cache_shapes(graph, batch, capacity).items():
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+            self.buffers[name] = value
+            self.binding.bind_ortvalue_input(name, value)
+            self.binding.bind_ortvalue_output(name.replace("past.", "present.", 1), value)
+
+    def step(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        for name, value in inputs.items():
+            self.binding.bind_cpu_input(name, value)
+        self.binding.bind_output("logits")
+        self.session.run_with_iobinding(self.binding)
+        names = [output.name for output in self.session.get_outputs()]
+        # Outputs come in the order in which they were bound; logits were bound last.
+        assert len(self.binding.get_outputs()) == len(names)
+        return self.binding.get_outputs()[-1].numpy()
+
+
+class Reference:
+    """The same decoder in the interpreter."""
+
+    def __init__(self, graph: Graph, batch: int, capacity: int) -> None:
+        self.graph = graph
+        self.interpreter = Interpreter()
+        self.caches = {n: torch.zeros(s) for n, s in cache_shapes(graph, batch, capacity).items()}
+
+    def step(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        out = self.interpreter.run(self.graph, {**given, **self.caches})
+        self.caches = {name: out[name.replace("past.", "present.", 1)] for name in self.caches}
+        return out["logits"].numpy()
+
+
+def cache_shapes(graph: Graph, batch: int, capacity: int) -> dict[str, tuple[int, ...]]:
+    states = (v for v in graph.inputs if v.name is not None and v.name.startswith("past."))
+    return {str(v.name): tuple(d.evaluate({"B": batch, "C": capacity}) for d in v.type.shape) for v in states}
+
+
+def prefill_inputs(
+    ids: np.ndarray[Any, Any], past: np.ndarray[Any, Any], new: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Inputs of a step that wants logits everywhere."""
+    batch, length = ids.shape
+    everywhere = np.tile(np.arange(length), (batch, 1))
+    return {"input_ids": ids, "past_length": past, "new_length": new, "logit_positions": everywhere}
+
+
+def vocabulary(program: Program) -> int:
+    size = program.metadata["vocabulary_size"]
+    assert isinstance(size, int)
+    return size

@@ -1,0 +1,183 @@
+"""Every row of the capability tables, probed against the installed ONNX Runtime, and the edges it draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from graphwright.backends.onnx import capabilities, dialect
+from graphwright.backends.onnx.emit import EMISSIONS
+from graphwright.backends.onnx.lower import lower
+from graphwright.ir import Builder, DType, Graph, Op, StateType, UserError, Value, ops, tensor
+from graphwright.ir.declare import REGISTRY
+from graphwright.ir.interpreter import apply_reference
+from graphwright.ir.targets import Capability
+from tests.backends.cases import DIALECT_CASES, with_dtype
+from tests.backends.running import start
+from tests.ir.cases import CASES, Case
+
+BINDINGS = {"B": 3, "S": 4, "P": 5}
+
+
+def _probes() -> list[tuple[Capability, Case]]:
+    probes: list[tuple[Capability, Case]] = []
+    for row in capabilities.ORT.rows:
+        for case in (c for c in [*CASES, *DIALECT_CASES] if c.op is row.op):
+            wanted = (with_dtype(case, d) for d in sorted(row.dtypes, key=str))
+            cases = [case] if row.op is ops.where else [c for c in wanted if c is not None]
+            probes += [(row, c) for c in cases]
+    return probes
+
+
+PROBES = list({str(case): (row, case) for row, case in _probes()}.values())
+
+
+def test_every_row_is_probed_on_every_type() -> None:
+    probed = {(c.op, (c.build().inputs or c.build().results)[0].tensor.dtype) for _, c in PROBES}
+    claimed = {(row.op, dtype) for row in capabilities.ORT.rows for dtype in row.dtypes}
+    assert {(o.name, str(d)) for o, d in claimed} <= {(o.name, str(d)) for o, d in probed}
+
+
+def test_what_can_be_emitted_is_in_the_table_and_the_other_way_round() -> None:
+    assert {d.name for d in EMISSIONS} == {row.op.name for row in capabilities.ORT.rows}
+
+
+def test_every_primitive_has_an_emission() -> None:
+    core = {d for name, d in REGISTRY.items() if "." not in name}
+    assert {d.name for d in core - EMISSIONS.keys()} == {"attention", "rope"}
+
+
+@pytest.mark.parametrize(("row", "case"), PROBES, ids=lambda x: str(x) if isinstance(x, Case) else "")
+def test_row_holds(row: Capability, case: Case) -> None:
+    op = case.build()
+    assert capabilities.ORT.refusal(op) is None
+    operands = _sample(case)
+    types = [v.type for v in op.results]
+    expected = apply_reference(op.definition, operands, op.attributes, types, BINDINGS)
+    results = _run(op, operands)
+    for got, want in zip(results, expected, strict=True):
+        _compare(op, operands, got, want)
+
+
+def _sample(case: Case) -> list[torch.Tensor | None]:
+    operands = case.sample(BINDINGS, torch.Generator().manual_seed(3))
+    if case.op is dialect.group_query_attention:
+        # Rows with a past, several new tokens, and padding.
+        past, new = torch.tensor([0, 5, 2]), torch.tensor([4, 1, 3])
+        total = past + new
+        operands[3:6] = [(total - 1).int(), total.max().int(), new.int()]
+    return operands
+
+
+def _run(op: Op, operands: list[torch.Tensor | None]) -> list[np.ndarray[Any, Any]]:
+    """The op's results by ONNX Runtime. bfloat16, which numpy lacks, crosses the border as float32."""
+    graph = Graph("probe")
+    build = Builder(graph)
+    values: list[Value | None] = []
+    feeds: dict[str, np.ndarray[Any, Any]] = {}
+    for i, (value, data) in enumerate(zip(op.operands, operands, strict=True)):
+        if value is None or data is None:
+            values.append(None)
+            continue
+        if value.tensor.dtype is not DType.BF16:
+            values.append(graph.add_input(f"x{i}", value.type))
+            feeds[f"x{i}"] = data.numpy()
+            continue
+        narrow = build(ops.cast, graph.add_input(f"x{i}", value.tensor.with_dtype(DType.F32)), dtype=DType.BF16)
+        values.append(build(dialect.as_cache, narrow) if isinstance(value.type, StateType) else narrow)
+        feeds[f"x{i}"] = data.float().numpy()
+    # Something has to carry the symbols.
+    for symbol, size in BINDINGS.items():
+        graph.add_input(symbol, tensor("f32", symbol))
+        feeds[symbol] = np.zeros(size, np.float32)
+    for i, result in enumerate(graph.insert(op.definition, values, op.attributes).results):
+        narrow = result.tensor.dtype is DType.BF16
+        if narrow and isinstance(result.type, StateType):
+            result = build(dialect.read_cache, result)
+        graph.outputs[f"y{i}"] = build(ops.cast, result, dtype=DType.F32) if narrow else result
+    session = start(lower(graph, "probe", contrib=True).model.SerializeToString())
+    return session.run(None, feeds)
+
+
+def _compare(op: Op, operands: list[torch.Tensor | None], got: np.ndarray[Any, Any], want: torch.Tensor) -> None:
+    expected = want.float().numpy() if want.dtype is torch.bfloat16 else want.numpy()
+    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype
+    if not want.is_floating_point():
+        assert np.array_equal(got, expected)
+        return
+    if op.definition is dialect.group_query_attention:
+        got, expected = _promised(op, operands, got, expected)
+    # Sums of up to 128 terms of order one, and functions accurate to a few units in the last place.
+    bound = 32 * float(torch.finfo(want.dtype).eps) * max(1.0, float(np.abs(expected).max()))
+    assert np.abs(got.astype(np.float64) - expected.astype(np.float64)).max() <= bound
+
+
+def _promised(
+    op: Op, operands: list[torch.Tensor | None], got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """What the operator specifies: results of real tokens, and caches as far as they are filled."""
+    last, new = operands[3], operands[5]
+    assert last is not None
+    assert new is not None
+    rank_of_result = 3
+    kept = [
+        (slice(row), slice(int(n))) if got.ndim == rank_of_result else (slice(row), slice(None), slice(int(t) + 1))
+        for row, (n, t) in enumerate(zip(new, last, strict=True))
+    ]
+    parts = [(got[(row, *k[1:])], expected[(row, *k[1:])]) for row, k in enumerate(kept)]
+    return np.concatenate([g.ravel() for g, _ in parts]), np.concatenate([e.ravel() for _, e in parts])
+
+
+# -- edges
+
+
+def _attempt(case: Case) -> str | None:
+    """Why ONNX Runtime refuses the op; None if it runs it and the result is right."""
+    op, operands = case.build(), _sample(case)
+    expected = apply_reference(op.definition, operands, op.attributes, [v.type for v in op.results], BINDINGS)
+    try:
+        results = _run(op, operands)
+    except Exception as problem:
+        return str(problem)
+    _compare(op, operands, results[0], expected[0])
+    return None
+
+
+def _grouped(size: int, pairs: int | None) -> Case:
+    cache = f"state<contiguous f32[B, 2, 12, {size}]>"
+    table = f"f32[12, {pairs}]" if pairs else None
+    operands = (f"f32[B, S, {8 * size}]", cache, cache, "i32[B]", "i32[]", "i32[B]", None, None, table, table)
+    return Case(dialect.group_query_attention, operands, {"heads": 4, "scale": 0.3})
+
+
+@pytest.mark.parametrize("size", [4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128])
+@pytest.mark.parametrize("rotary", [False, True])
+def test_head_sizes_of_group_query_attention(size: int, rotary: bool) -> None:
+    case = _grouped(size, size // 2 if rotary else None)
+    assert (capabilities.ORT.refusal(case.build()) is None) == (_attempt(case) is None)
+
+
+@pytest.mark.parametrize("pairs", [2, 4, 6, 8, 12, 16, 20, 24, 32])
+def test_rotary_pairs_of_group_query_attention(pairs: int) -> None:
+    case = _grouped(64, pairs)
+    assert (capabilities.ORT.refusal(case.build()) is None) == (_attempt(case) is None)
+
+
+def test_a_float_type_beyond_the_table_does_not_run() -> None:
+    for case in (Case(ops.erf, ("f64[B]",)), Case(ops.glu, ("f64[B]", "f64[B]"), {"kind": "gelu"})):
+        assert capabilities.ORT.refusal(case.build()) is not None
+        assert _attempt(case) is not None
+
+
+def test_portable_takes_no_contrib_operator() -> None:
+    contrib = {row.op.name for row in capabilities.ORT.rows} - {row.op.name for row in capabilities.PORTABLE.rows}
+    assert contrib == {d.name for d in EMISSIONS if d.name.startswith("ort.")}
+
+
+def test_an_unknown_dialect_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"dialect is 'tensorrt'; it must be one of ort, portable"):
+        capabilities.select_target("tensorrt")

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def stories260k() -> Path:
+    """A small real checkpoint that stands beside the repository."""
+    folder = Path(__file__).resolve().parents[2].parent / "shared" / "models" / "stories260k"
+    if not folder.is_dir():
+        pytest.skip(f"the stories260k checkpoint is not there: {folder}")
+    return folder

@@ -1,0 +1,199 @@
+"""Bad input through the command line: one clear line, exit status 2, nothing half-written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.graphwright import models
+from tests.graphwright.commands import Commands
+
+FACTORIES = Path(models.__file__)
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A place for output in a folder that must stay empty."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place" / "out"
+
+
+def refuse_checkpoint(commands: Commands, checkpoint: Path, out: Path) -> str:
+    message = commands.fail("compile", checkpoint, "-o", out)
+    assert written(out.parent) == []
+    return message
+
+
+def test_a_missing_model(commands: Commands, out: Path) -> None:
+    assert "does not exist" in refuse_checkpoint(commands, out.parent / "absent", out)
+
+
+def test_a_checkpoint_without_weights(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    (checkpoint_copy / "model.safetensors").unlink()
+    assert str(checkpoint_copy) in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+def test_a_truncated_checkpoint(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    weights = checkpoint_copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    message = refuse_checkpoint(commands, checkpoint_copy, out)
+    assert "model.safetensors" in message
+    assert "cut short" in message
+
+
+def test_an_absent_shard(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    (checkpoint_copy / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": "model-00001-of-00002.safetensors"}}
+    (checkpoint_copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00001-of-00002.safetensors" in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+def test_a_configuration_that_is_no_json(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    (checkpoint_copy / "config.json").write_text("{")
+    assert "config.json" in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+@pytest.mark.parametrize(
+    ("factory", "parts"),
+    [
+        ("unsupported", ("sort", "at block.0")),
+        ("not_a_number", ("qkv.weight", "not finite")),
+        ("two_way", ("insert-kv-cache", "tokens see later ones")),
+        ("failing", ("models.py:", "ValueError: no weights today")),
+        ("absent", ("has no 'absent'",)),
+    ],
+)
+def test_modules(commands: Commands, factory: str, parts: tuple[str, ...], out: Path) -> None:
+    message = commands.fail("compile", f"{FACTORIES}:{factory}", "-o", out, "--max-context", "16")
+    assert all(part in message for part in parts), message
+    assert written(out.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backend", "onix"), "there is no backend 'onix': did you mean 'onnx'?"),
+        (("--dialect", "portabel"), "there is no dialect 'portabel': did you mean 'portable'?"),
+        (("--pipeline", "defualt"), "there is no pipeline 'defualt': did you mean 'default'?"),
+        (("--dtype", "f31"), "dtype f31 is not one to compute in"),
+        (("--max-context", "65"), "must be 1 to 64, the model's context length"),
+        (("--max-context", "many"), "Invalid value for '--max-context'"),
+        (("--colour", "red"), "No such option: --colour"),
+    ],
+)
+def test_options_of_compile(
+    commands: Commands, checkpoint: Path, arguments: tuple[str, ...], message: str, out: Path
+) -> None:
+    assert message in commands.fail("compile", checkpoint, "-o", out, *arguments)
+    assert written(out.parent) == []
+
+
+def test_places_that_cannot_be_written(commands: Commands, checkpoint: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "notes.txt").write_text("keep me")
+    assert "was not written by this command" in commands.fail("compile", checkpoint, "-o", out)
+    assert written(out) == ["notes.txt"]
+    assert "cannot be written" in commands.fail("compile", checkpoint, "-o", out / "notes.txt" / "below")
+    assert written(out.parent) == ["out"]
+
+
+def test_program_text_names_file_line_and_column(commands: Commands, tmp_path: Path) -> None:
+    text = 'program "x"\ngraph forward(%a: i64[B]) {\n  %0 = nonsense(%a) : i64[B]\n  return x=%0\n}\n'
+    (tmp_path / "bad.gw").write_text(text)
+    assert commands.fail("opt", tmp_path / "bad.gw").startswith(f"{tmp_path}/bad.gw:3:8: ")
+    assert commands.fail("opt", "-", stdin=text).startswith("<stdin>:3:8: ")
+    assert commands.fail("inspect", tmp_path / "bad.gw").startswith(f"{tmp_path}/bad.gw:3:8: ")
+    assert "cannot be read" in commands.fail("opt", tmp_path / "absent.gw")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--passes", "canonicalise"), "there is no pass 'canonicalise': did you mean 'canonicalize'?"),
+        (("--passes", "convert-dtype{too=f32}"), "has no option 'too': did you mean 'to'?"),
+        (("--passes", "convert-dtype{to=f31}"), "to=f31 is not one of"),
+        (("--passes", "a b"), "is no pass"),
+        (("--passes", ""), "no passes given"),
+        (("--passes", "specialize"), "specialize needs another program"),
+        (("--passes", "canonicalize", "--pipeline", "cpu"), "not both"),
+    ],
+)
+def test_passes(commands: Commands, arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "a.gw", tmp_path / "place" / "b.gw"
+    file.write_text('program "x"\n\ngraph forward(%a: i64[B]) {\n  return x=%a\n}\n')
+    assert message in commands.fail("opt", file, "-o", out, *arguments)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x" * 200,), "more than"),
+        (("hello", "--max-new-tokens", "64"), "exceeds the context of 64"),
+        (("hello", "--max-new-tokens", "0"), "max_new_tokens"),
+        (("hello", "--top-p", "1.5"), "top_p"),
+        (("hello", "--temperature", "-1"), "temperature"),
+        (("hello", "--threads", "0"), "threads is 0"),
+        (("hello", "--max-context", "65"), "is not in 1 to 64"),
+        (("hello", "--chat"), "has no chat template"),
+        (("--chat",), "--chat needs a message"),
+        (("hello", "--file", "prompt.txt"), "not both"),
+        (("--file", "absent.txt"), "absent.txt: No such file or directory"),
+    ],
+)
+def test_generate(commands: Commands, artifact: Path, arguments: tuple[str, ...], message: str) -> None:
+    found = commands.fail("generate", artifact, *arguments)
+    assert message in found or (message == "more than" and "no room in the context of 64" in found)
+
+
+def test_a_prompt_that_is_no_text(commands: Commands, artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"\x89PNG\xff")
+    assert "is not UTF-8 text" in commands.fail("generate", artifact, "--file", tmp_path / "image")
+
+
+def test_a_folder_that_is_no_artifact(commands: Commands, tmp_path: Path) -> None:
+    assert "neither an artifact (no manifest.json) nor a checkpoint" in commands.fail("generate", tmp_path)
+    assert "is not a Graphwright artifact" in commands.fail("inspect", tmp_path)
+
+
+def test_an_altered_artifact(commands: Commands, artifact_copy: Path) -> None:
+    weights = artifact_copy / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    for command in ("generate", "inspect"):
+        assert "weights.safetensors is damaged" in commands.fail(command, artifact_copy)
+
+
+@pytest.mark.parametrize("name", ["../outside.bin", "/etc/hostname", "a/../../b"])
+def test_a_manifest_that_leads_outside(commands: Commands, artifact_copy: Path, name: str) -> None:
+    file = artifact_copy / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["files"][name] = {"size": 1, "sha256": "0" * 64}
+    file.write_text(json.dumps(manifest))
+    assert "is not a plain name inside the folder" in commands.fail("generate", artifact_copy, "hello")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("optt",), "No such command 'optt'"),
+        (("opt",), "Missing argument 'FILE.gw'; see `graphwright opt --help`"),
+        (("compile", "x"), "Missing option"),
+        (("trace", "x", "-o", "y.gw"), "x does not exist"),
+        (("trace", f"{FACTORIES}:own", "-o", "y.txt"), "ends in .gw"),
+        (("trace", f"{FACTORIES}:own", "--dtype", "f31"), "dtype f31"),
+        (("export", "x", "-o", "y", "--layout", "plane"), "did you mean 'plain'?"),
+        (("export", "x", "-o", "y", "--dialect", "orc"), "did you mean 'ort'?"),
+    ],
+)
+def test_the_command_line_itself(
+    commands: Commands, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in commands.fail(*arguments)
+    assert written(tmp_path) == []

@@ -1,0 +1,160 @@
+"""Every command at work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import graphwright
+from graphwright.cli.app import app
+from tests.graphwright import models
+from tests.graphwright.commands import Commands
+
+OWN = f"{Path(models.__file__)}:own"
+
+
+def test_help_has_an_example_for_each_command(commands: Commands) -> None:
+    names = [command.name for command in app.registered_commands]
+    assert names == ["compile", "generate", "trace", "opt", "passes", "export", "inspect", "doctor"]
+    for name in names:
+        assert name is not None
+        assert f"Example: graphwright {name}" in " ".join(commands.succeed(name, "--help").split())
+        assert name in commands.succeed("--help")
+
+
+def test_version(commands: Commands) -> None:
+    assert commands.succeed("--version") == f"graphwright {graphwright.__version__}\n"
+
+
+def test_compile_sums_up_and_names_the_next_command(commands: Commands, checkpoint: Path, tmp_path: Path) -> None:
+    output = commands.succeed("compile", checkpoint, "-o", tmp_path / "out")
+    # Two layers, keys and values, two heads of size 8, float32.
+    assert (
+        f"cache    {2 * 2 * 2 * 8 * 4} B a token, {2 * 2 * 2 * 8 * 4 * 64 / 1024} KiB for the context of 64" in output
+    )
+    assert f"graphwright generate {tmp_path}/out" in output
+    assert "LlamaForCausalLM" in output
+
+
+def test_generate_streams_what_the_model_says(commands: Commands, artifact: Path) -> None:
+    expected = graphwright.load(artifact).generate("hello", max_new_tokens=8) + "\n"
+    assert commands.succeed("generate", artifact, "hello", "--max-new-tokens", "8") == expected
+
+
+def test_generate_reads_a_file_or_standard_input(commands: Commands, artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("hello\n")
+    expected = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "8")
+    assert commands.succeed("generate", artifact, "--max-new-tokens", "8", stdin="hello\n") == expected
+    assert commands.succeed("generate", artifact, "-", "--max-new-tokens", "8", stdin="hello") == expected
+    file = commands.succeed("generate", artifact, "--file", tmp_path / "prompt.txt", "--max-new-tokens", "8")
+    assert file == expected
+
+
+def test_generate_without_a_prompt_begins_at_the_start_token(commands: Commands, artifact: Path) -> None:
+    expected = graphwright.load(artifact).generate("", max_new_tokens=8) + "\n"
+    assert commands.succeed("generate", artifact, "--max-new-tokens", "8", stdin="") == expected
+
+
+def test_generate_hands_every_option_on(commands: Commands, artifact: Path) -> None:
+    options = {"temperature": 1.5, "top_k": 20, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.2, "seed": 7}
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    expected = graphwright.load(artifact).generate("hello", max_new_tokens=12, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert commands.succeed("generate", artifact, "hello", "--max-new-tokens", "12", *flags) == expected + "\n"
+    stop = expected[3:5]
+    cut = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "12", *flags, "--stop", stop)
+    assert cut == expected.partition(stop)[0] + "\n"
+
+
+def test_generate_compiles_a_model_on_the_way(commands: Commands, checkpoint: Path, artifact: Path) -> None:
+    expected = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "4")
+    assert commands.succeed("generate", checkpoint, "hello", "--max-new-tokens", "4") == expected
+
+
+def test_generate_chats_through_the_template(commands: Commands, checkpoint_copy: Path, tmp_path: Path) -> None:
+    template = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}"
+    (checkpoint_copy / "chat_template.jinja").write_text(template)
+    commands.succeed("compile", checkpoint_copy, "-o", tmp_path / "out")
+    model = graphwright.load(tmp_path / "out")
+    expected = model.generate([1, *model.loaded.encode("hello")], max_new_tokens=6)
+    assert model.tokenizer is not None
+    output = commands.succeed("generate", tmp_path / "out", "hello", "--chat", "--max-new-tokens", "6")
+    assert output == model.tokenizer.decode(expected) + "\n"
+
+
+def test_trace_opt_and_compile_pass_programs_on(commands: Commands, checkpoint: Path, tmp_path: Path) -> None:
+    traced, optimized, again = (tmp_path / name for name in ("a.gw", "b.gw", "c.gw"))
+    commands.succeed("trace", checkpoint, "-o", traced)
+    commands.succeed("opt", traced, "--pipeline", "cpu", "-o", optimized)
+    commands.succeed("opt", optimized, "-o", again)
+    assert again.read_bytes() == optimized.read_bytes()
+    commands.succeed("compile", optimized, "-o", tmp_path / "out", "--assets", checkpoint)
+    ids = [[1, 2, 3]]
+    direct = graphwright.compile(checkpoint)
+    assert (graphwright.load(tmp_path / "out").logits(ids) == direct.logits(ids)).all()
+
+
+def test_opt_is_a_filter(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.succeed("trace", OWN, "-o", tmp_path / "a.gw")
+    printed = commands.succeed("opt", tmp_path / "a.gw", "--passes", "canonicalize")
+    assert commands.succeed("opt", "-", stdin=printed) == printed
+    commands.succeed("opt", tmp_path / "a.gw", "--passes", "canonicalize", "-o", tmp_path / "b.gw")
+    assert (tmp_path / "b.gw").read_text() == printed
+    assert commands.succeed("opt", "a.gw", "--passes", " canonicalize , convert-dtype{to=f64} ").startswith("program")
+
+
+def test_print_changed_shows_each_pass(commands: Commands, tmp_path: Path) -> None:
+    commands.succeed("trace", OWN, "-o", tmp_path / "a.gw")
+    outcome = commands.run(
+        "opt", tmp_path / "a.gw", "--passes", "canonicalize,canonicalize,raise-heads", "--print-changed"
+    )
+    assert outcome.status == 0
+    headings = [line for line in outcome.errors.splitlines() if line.startswith("-- ")]
+    assert headings[1:] == ["-- canonicalize: no change", "-- raise-heads"]
+    assert any(line.startswith("+  ") and "split_heads" in line for line in outcome.errors.splitlines())
+
+
+def test_passes_lists_options_and_pipelines(commands: Commands) -> None:
+    lines = commands.succeed("passes").splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("convert-dtype (lossless): "))
+    assert lines[place + 1] == '    to: f32 | f64 (default "f32")'
+    assert any(line.startswith("pipeline default: canonicalize, ") for line in lines)
+
+
+@pytest.mark.parametrize("layout", ["plain", "genai", "optimum"])
+def test_export_writes_a_model(commands: Commands, checkpoint: Path, tmp_path: Path, layout: str) -> None:
+    output = commands.succeed("export", checkpoint, "-o", tmp_path / layout, "--layout", layout)
+    assert "model.onnx" in output
+    assert (tmp_path / layout / "model.onnx").stat().st_size > 0
+
+
+def test_inspect_an_artifact_and_a_program(
+    commands: Commands, artifact: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    output = commands.succeed("inspect", artifact)
+    for part in (
+        "context    64 tokens",
+        "cache      256 B a token",
+        "model.onnx",
+        "prefill of 64 tokens",
+        "decode at 64",
+    ):
+        assert part in output
+    commands.succeed("trace", checkpoint, "-o", tmp_path / "a.gw")
+    output = commands.succeed("inspect", tmp_path / "a.gw")
+    assert "forward, " in output
+    assert " linear" in output
+
+
+def test_doctor(commands: Commands) -> None:
+    output = commands.succeed("doctor")
+    for part in ("python", "onnxruntime", "torch", "CPUExecutionProvider", "threads", "memory"):
+        assert part in output
+
+
+def test_a_reader_that_leaves_is_no_error(artifact: Path) -> None:
+    program = f"'{sys.executable}' -c 'from graphwright.cli import main; main()'"
+    script = f"{program} generate '{artifact}' hello --max-new-tokens 40 | true"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

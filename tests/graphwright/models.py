@@ -1,0 +1,82 @@
+"""Small models for the tests of the public face. Also read as `models.py:factory` by the command line under test."""
+
+import torch
+from torch import nn
+
+VOCABULARY = 50
+
+
+class Own(nn.Module):
+    """One attention and one projection, written without a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(VOCABULARY, 16)
+        self.qkv = nn.Linear(16, 48)
+        self.head = nn.Linear(16, VOCABULARY)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        q, k, v = (y.unflatten(-1, (2, 8)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.head(x + y.transpose(1, 2).flatten(2))
+
+
+class Sorter(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sort(x, -1)[0]
+
+
+class Unsupported(Own):
+    """Holds an operator that nothing imports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(Sorter())
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.block(super().forward(ids))
+
+
+class TwoWay(Own):
+    """Attention without a mask: tokens see later ones."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        q, k, v = (y.unflatten(-1, (2, 8)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.head(x + y.transpose(1, 2).flatten(2))
+
+
+def own() -> nn.Module:
+    return Own()
+
+
+def unsupported() -> nn.Module:
+    return Unsupported()
+
+
+def two_way() -> nn.Module:
+    return TwoWay()
+
+
+def not_a_number() -> nn.Module:
+    model = Own()
+    model.qkv.weight.data[3, 2] = float("nan")
+    return model
+
+
+def function() -> tuple[nn.Module, torch.Tensor]:
+    return nn.Linear(4, 5), torch.zeros(2, 4)
+
+
+def failing() -> nn.Module:
+    raise ValueError("no weights today")
+
+
+def text() -> str:
+    return "not a module"
+
+
+NUMBER = 3

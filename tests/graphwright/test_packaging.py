@@ -1,0 +1,38 @@
+"""The project's own files agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = ("graphwright", "ir", "frontend", "passes", "backends", "runtime")
+
+
+def test_every_folder_of_code_is_packaged() -> None:
+    folders = {path.parent.relative_to(ROOT).as_posix() for top in FOLDERS for path in (ROOT / top).rglob("*.py")}
+    setuptools = PROJECT["tool"]["setuptools"]
+    assert set(setuptools["package-dir"].values()) == folders
+    assert set(setuptools["package-dir"]) == set(setuptools["packages"])
+    for name, folder in setuptools["package-dir"].items():
+        assert name == (folder if folder.startswith("graphwright") else f"graphwright.{folder}").replace("/", ".")
+
+
+def test_readme_and_makefile_take_the_torch_that_the_project_needs() -> None:
+    needed = next(r for r in PROJECT["project"]["optional-dependencies"]["compile"] if r.startswith("torch"))
+    assert f"'{needed}'" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"'{needed}'".replace(",", "$(comma)") in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_readme_links_to_what_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_hooks_are_local() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"- repo: (\S+)", text) == ["local"]

@@ -1,0 +1,46 @@
+"""The README's examples, run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BUNDLED = Path("examples") / "models" / "storyteller"
+"""The model that the examples name."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder that looks like the repository to the examples, whose output it keeps."""
+    assert (ROOT / BUNDLED / "config.json").is_file()
+    (tmp_path / BUNDLED).parent.mkdir(parents=True)
+    (tmp_path / BUNDLED).symlink_to(ROOT / BUNDLED)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(code: str, place: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands(place: Path) -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("graphwright ")]
+    assert {line.split()[1] for line in lines} == {
+        *("compile", "generate", "trace", "opt", "passes", "export", "inspect", "doctor")
+    }
+    program = f'graphwright() {{ "{sys.executable}" -c "from graphwright.cli import main; main()" "$@"; }}'
+    script = "\n".join(["set -e", program, *lines])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=place, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert "compiled storyteller to out/storyteller" in done.stdout
