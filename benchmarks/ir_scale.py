@@ -123,14 +123,12 @@ def captured() -> Program:
     return program
 
 
-@rule(
-    lambda x, weight, epsilon: (
-        weight
-        * cast_or_not(
-            cast_or_not(x) * ops.rsqrt(ops.mean(ops.pow(cast_or_not(x), 2.0), axes=LAST, keepdims=True) + epsilon)
-        )
-    )
-)
+def _norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
+    mean_square = ops.mean(ops.pow(cast_or_not(x), 2.0), axes=LAST, keepdims=True)
+    return weight * cast_or_not(cast_or_not(x) * ops.rsqrt(mean_square + epsilon))
+
+
+@rule(_norm)
 def rms_norm(match: Match, build: Builder) -> Value | Refusal:
     epsilon = match.number("epsilon")
     if epsilon is None or match["x"].type != match.root.result.type:
@@ -138,28 +136,28 @@ def rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.rms_norm, match["x"], match["weight"], epsilon=epsilon)
 
 
-def _rotation(x: Pattern, cos: Pattern, sin: Pattern) -> Pattern:
-    turned = ops.concat(-ops.slice(x, axis=3, start=SIZE // 2), ops.slice(x, axis=3, start=0, stop=SIZE // 2), axis=3)
-    return x * cos + turned * sin
+def _rotation(angles: Pattern, frequencies: Pattern, x: Pattern) -> Pattern:
+    both = ops.concat(angles * frequencies, angles * frequencies, axis=3)
+    cos, sin = cast_or_not(ops.cos(both)), cast_or_not(ops.sin(both))
+    first, second = ops.slice(x, axis=3, start=0, stop=SIZE // 2), ops.slice(x, axis=3, start=SIZE // 2)
+    return x * cos + ops.concat(-second, first, axis=3) * sin
 
 
-@rule(
-    lambda angles, frequencies, x: _rotation(
-        x,
-        cast_or_not(ops.cos(ops.concat(angles * frequencies, angles * frequencies, axis=3))),
-        cast_or_not(ops.sin(ops.concat(angles * frequencies, angles * frequencies, axis=3))),
-    )
-)
+@rule(_rotation)
 def rope(match: Match, build: Builder) -> Value | Refusal:
     angles = match["angles"].defined_by(ops.cast)
-    reshaped = angles and angles.inputs[0].defined_by(ops.reshape)
-    if reshaped is None:
+    row = angles and angles.inputs[0].defined_by(ops.reshape)
+    if row is None:
         return Refusal("the angles are not positions times frequencies")
-    positions = build(ops.reshape, reshaped.inputs[0], shape=(1, S))
+    positions = build(ops.reshape, row.inputs[0], shape=(1, S))
     return build(ops.rope, match["x"], positions, match["frequencies"], interleaved=False)
 
 
-@rule(lambda gate, up: ops.activation(gate, kind="silu") * up)
+def _gated(gate: Pattern, up: Pattern) -> Pattern:
+    return ops.activation(gate, kind="silu") * up
+
+
+@rule(_gated)
 def glu(match: Match, build: Builder) -> Value | Refusal:
     if match["gate"].type != match["up"].type:
         return Refusal("gate and up have different types")

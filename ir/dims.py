@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import ClassVar
 
 from graphwright.ir.errors import UserError
@@ -152,6 +153,7 @@ def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
 _TERM = re.compile(r"\s*([+-]?)\s*((?:\d+|[A-Za-z_]\w*)(?:\s*\*\s*(?:\d+|[A-Za-z_]\w*))*)")
 
 
+@lru_cache(maxsize=4096)
 def parse_dim(text: str) -> Dim:
     """The dimension that `str` printed. Raises `UserError` on anything else."""
     total, position = Dim.of(0), 0

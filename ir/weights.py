@@ -17,7 +17,7 @@ from pydantic import BaseModel, NonNegativeInt
 
 from graphwright.ir.attributes import Attribute, Scalar, attribute_text
 from graphwright.ir.declare import OpDef
-from graphwright.ir.errors import WeightError
+from graphwright.ir.errors import UnsupportedError, WeightError
 from graphwright.ir.lazy import torch
 from graphwright.ir.types import DType, TensorType, Type, tensor
 
@@ -147,7 +147,10 @@ def sources(expression: WeightExpression) -> Iterator[StoredFile | StoredArray]:
 
 def dtype_of(array: Tensor) -> DType:
     """The IR's element type of a torch tensor."""
-    return DType(_TORCH_NAMES[str(array.dtype)])
+    name = str(array.dtype)
+    if name not in _TORCH_NAMES:
+        raise UnsupportedError(f"{name} values are not supported; write the model with real numbers")
+    return DType(_TORCH_NAMES[name])
 
 
 def torch_dtype(dtype: DType) -> Any:

@@ -36,8 +36,8 @@ def fold_weights(program: Program, graph: Graph) -> int:
 
 
 def fold_numbers(graph: Graph) -> int:
-    """Evaluates arithmetic between rank-0 constants. Returns how many ops were folded."""
-    folded = 0
+    """Evaluates arithmetic between rank-0 constants, and reads rank-0 weights. Returns how many values were folded."""
+    folded = _weights_to_numbers(graph)
     for op in graph:
         if op.definition in MAKERS or len(op.results) != 1 or op.result.type.rank or not op.inputs:
             continue
@@ -53,6 +53,20 @@ def fold_numbers(graph: Graph) -> int:
         )
         graph.replace(op.result, new.result)
         graph.erase_dead([op])
+        folded += 1
+    return folded
+
+
+def _weights_to_numbers(graph: Graph) -> int:
+    """A weight of rank 0 is a number."""
+    folded = 0
+    for value in graph.weights:
+        if value.weight is None or value.type.rank or not isinstance(value.type, TensorType) or not value.uses:
+            continue
+        number = value.weight.evaluate().item()
+        first = next(iter(graph))
+        constant = graph.insert(ops.constant, (), {"value": number, "dtype": value.type.dtype}, before=first)
+        graph.replace(value, constant.result)
         folded += 1
     return folded
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dims import product
 from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, number, rule
 
@@ -69,6 +70,35 @@ def transpose_of_ones_is_reshape(match: Match, build: Builder) -> Value | Refusa
     if moved != sorted(moved):
         return Refusal("it moves axes longer than 1")
     return build(ops.reshape, match["x"], shape=match.root.result.tensor.shape)
+
+
+@rule(_transpose)
+def transpose_without_ones(match: Match, build: Builder) -> Value | Refusal:
+    """Axes of length 1 take no part in a transpose: they are reshaped away before it and back after it."""
+    permutation, shape = as_ints(match.attributes["permutation"]), match["x"].tensor.shape
+    kept = [i for i, d in enumerate(shape) if d.constant != 1]
+    if len(kept) == len(shape):
+        return Refusal("it has no axis of length 1")
+    order = [p for p in permutation if p in kept]
+    squeezed = build(ops.reshape, match["x"], shape=tuple(shape[i] for i in kept))
+    moved = build(ops.transpose, squeezed, permutation=tuple(kept.index(p) for p in order))
+    return build(ops.reshape, moved, shape=match.root.result.tensor.shape)
+
+
+def _matmul(x: Pattern, y: Pattern) -> Pattern:
+    return ops.matmul(x, y)
+
+
+@rule(_matmul)
+def matmul_by_weight(match: Match, build: Builder) -> Value | Refusal:
+    """A product with one matrix of weights for all rows is a projection."""
+    y = match["y"]
+    if y.weight is None or any(d.constant != 1 for d in y.type.shape[:-2]):
+        return Refusal("the second operand is no single matrix of weights")
+    if y.type.rank > match["x"].type.rank:
+        return Refusal("the weights have more axes than the rows")
+    matrix = build(ops.reshape, y, shape=y.type.shape[-2:])
+    return build(ops.linear, match["x"], build(ops.transpose, matrix, permutation=(1, 0)))
 
 
 def _neutral(definition: OpDef, value: float) -> Rule:
@@ -163,6 +193,22 @@ def cast_of_constant(match: Match, build: Builder) -> Value | Refusal:
     return Refusal("the cast may round")
 
 
+def _running_sum(x: Pattern) -> Pattern:
+    return ops.cumsum(x, axis=attribute("axis"))
+
+
+@rule(_running_sum)
+def sum_of_constant(match: Match, build: Builder) -> Value | Refusal:
+    """Running sums of an integer constant count up: positions out of a mask of ones."""
+    filled, result, axis = match.number("x"), match.root.result.tensor, match.integer("axis")
+    if filled is None or not result.dtype.is_integer:
+        return Refusal("not an integer constant")
+    size = result.shape[axis]
+    count = build(ops.mul, build(ops.add, build(ops.iota, size=size, dtype=result.dtype), 1), int(filled))
+    line = build(ops.reshape, count, shape=tuple(size if i == axis else 1 for i in range(result.rank)))
+    return build(ops.expand, line, shape=result.shape)
+
+
 def _norm_then_transpose(definition: OpDef) -> Rule:
     """A norm over the last axis does not care in which order the others stand: transposes go in front of it."""
 
@@ -223,10 +269,31 @@ def linear_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
     result = match.root.result.tensor
     linear = match.root.inputs[0].owner
     assert linear is not None
-    if result.shape[-1] is not linear.result.tensor.shape[-1]:
-        return Refusal("the features are reshaped, not only the rows")
-    rows = build(ops.reshape, match["x"], shape=(*result.shape[:-1], linear.required("x").tensor.shape[-1]))
-    return build(ops.linear, rows, match["weight"], match.get("bias"))
+    features = linear.result.tensor.shape[-1]
+    cut = next((i for i in range(result.rank) if product(result.shape[i:]) is features), 0)
+    if not cut or linear.result.tensor.shape[:-1] == result.shape[:cut]:
+        return Refusal("the rows stay as they are")
+    rows = build(ops.reshape, match["x"], shape=(*result.shape[:cut], linear.required("x").tensor.shape[-1]))
+    projected = build(ops.linear, rows, match["weight"], match.get("bias"))
+    return projected if projected.type == result else build(ops.reshape, projected, shape=result.shape)
+
+
+def _folded_product(x: Pattern, y: Pattern) -> Pattern:
+    return ops.reshape(ops.matmul(x, y))
+
+
+@rule(_folded_product)
+def product_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
+    """A product whose leading axes were folded into one and come apart after it is a product over those axes."""
+    x, y, result = match["x"], match["y"], match.root.result.tensor
+    inner = match.root.inputs[0].tensor
+    if not x.type.rank == y.type.rank == 3 or x.type.shape[0] is not y.type.shape[0]:
+        return Refusal("the operands are not folded alike")
+    if result.rank < 4 or result.shape[-2:] != inner.shape[-2:]:
+        return Refusal("the matrices are reshaped, not only the axes before them")
+    leading = result.shape[:-2]
+    operands = [build(ops.reshape, v, shape=(*leading, *v.type.shape[-2:])) for v in (x, y)]
+    return build(ops.matmul, *operands)
 
 
 IDENTITIES: tuple[Rule, ...] = (
@@ -239,8 +306,11 @@ IDENTITIES: tuple[Rule, ...] = (
     merge_transposes,
     drop_transpose,
     transpose_of_ones_is_reshape,
+    transpose_without_ones,
+    matmul_by_weight,
     shape_of_constant,
     cast_of_constant,
+    sum_of_constant,
     _neutral(ops.mul, 1.0),
     _neutral(ops.div, 1.0),
     _neutral(ops.add, 0.0),
@@ -253,4 +323,5 @@ IDENTITIES: tuple[Rule, ...] = (
     slice_of_linear,
     add_bias,
     linear_on_all_axes,
+    product_on_all_axes,
 )

@@ -20,9 +20,9 @@ RAISE: tuple[Pass, ...] = (
     Canonicalize(),
     FuseActivations(),  # before attention: scores may be soft-capped
     FuseNorms(),
-    Canonicalize(),  # norms of queries and keys move in front of the transposes of heads
-    RaiseHeads(),
     RaiseAttention(),
+    Canonicalize(),  # keys lose the transpose of the product; norms go behind the transposes of heads
+    RaiseHeads(),
     UngroupQueries(),
     RaiseMasks(),
     RaiseRotary(),

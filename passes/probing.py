@@ -9,6 +9,9 @@ from graphwright.ir.attributes import Attribute, attribute_text
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
 
+HIDDEN = -1e4
+"""A masked score at or below this weighs exp(-1e4), which is 0 in every float type."""
+
 SEQUENCE = "S"
 BATCH = "B"
 
@@ -37,6 +40,8 @@ def integers(op: Op) -> list[int]:
                 visit(item)
         elif isinstance(attribute, Dim):
             found.extend(abs(c) for _, c in attribute.terms)
+        elif isinstance(attribute, float) and attribute <= HIDDEN:
+            pass  # says that a score is hidden, not where
         elif isinstance(attribute, (int, float)) and not isinstance(attribute, bool) and abs(attribute) < 1 << 31:
             found.append(int(abs(attribute)))
 

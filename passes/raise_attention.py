@@ -5,25 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphwright.ir import Builder, DType, Op, Value, ops
-from graphwright.ir.attributes import Attribute
-from graphwright.ir.ops.shape import as_ints
+from graphwright.ir import Builder, Dim, DType, Value, ops
 from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, Rule, attribute, cast_or_not, either, rule
 from graphwright.passes.base import RulePass, register
-
-HIDDEN = -1e4
-"""A masked score at or below this weighs exp(-1e4), which is 0 in every float type."""
-
-
-def _swaps_last_two(op: Op, value: Attribute) -> bool:
-    permutation = as_ints(value)
-    rank = len(permutation)
-    return permutation == (*range(rank - 2), rank - 1, rank - 2)
+from graphwright.passes.probing import BATCH, HIDDEN
 
 
 def _spelled(
     q: Pattern,
-    k: Pattern,
+    keys: Pattern,
     v: Pattern,
     factor: Pattern | None = None,
     divisor: Pattern | None = None,
@@ -35,7 +25,7 @@ def _spelled(
     assert factor is not None
     assert divisor is not None
     assert bias is not None
-    product = ops.matmul(q, ops.transpose(k, permutation=_swaps_last_two))
+    product = ops.matmul(q, keys)
     scaled = either(product * factor, product / divisor, product)
     capped = either(ops.softcap(scaled, cap=attribute("cap")), scaled)
     masked = either(capped + bias, ops.where(keep, capped, low), ops.where(drop, low, capped), capped)
@@ -45,9 +35,9 @@ def _spelled(
 
 @rule(_spelled)
 def raise_attention(match: Match, build: Builder) -> Value | Refusal:
-    q, k, v = match["q"], match["k"], match["v"]
-    if not q.type.rank == k.type.rank == v.type.rank == 4:
-        return Refusal(f"q, k and v must have four axes; they are {q.type}, {k.type}, {v.type}")
+    q, keys, v = match["q"], match["keys"], match["v"]
+    if not (q.type.rank == keys.type.rank == v.type.rank and q.type.rank in (3, 4)):
+        return Refusal(f"q, k and v must have three or four axes; they are {q.type}, {keys.type}, {v.type}")
     scale = 1.0
     for name, power in (("factor", 1), ("divisor", -1)):
         if match.get(name) is not None:
@@ -64,10 +54,40 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
         bias = keep if keep is not None else build(ops.logical_not, drop)
     if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
         bias = build(ops.cast, bias, dtype=q.tensor.dtype)
+    # the keys come transposed for the product; canonicalization merges this transpose with the one that made them
+    order = tuple(range(keys.type.rank))
+    k = build(ops.transpose, keys, permutation=(*order[:-2], order[-1], order[-2]))
+    folded = _Folded.of(q) if q.type.rank == 3 else None
+    if folded is not None:
+        q, k, v = (folded.unfold(build, x) for x in (q, k, v))
+        bias = folded.unfold(build, bias) if bias is not None and bias.type.rank == 3 else bias
+    elif q.type.rank == 3:
+        return Refusal(f"the first axis of {q.type} is no multiple of the batch")
     sequence = q.type.shape[2]
     positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
     cap = match.attributes.get("cap", 0.0)
-    return build(ops.attention, q, k, v, positions, None, bias, scale=scale, mask="full", softcap=cap)
+    result = build(ops.attention, q, k, v, positions, None, bias, scale=scale, mask="full", softcap=cap)
+    return result if folded is None else build(ops.reshape, result, shape=match.root.result.tensor.shape)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """Batch and heads in one axis, or no head axis at all: [batch * heads, sequence, size]."""
+
+    batch: Dim
+    heads: Dim
+
+    @classmethod
+    def of(cls, q: Value) -> _Folded | None:
+        heads = q.type.shape[0].exact_div(Dim.of(BATCH))
+        return None if heads is None or heads.constant is None else cls(Dim.of(BATCH), heads)
+
+    def unfold(self, build: Builder, value: Value) -> Value:
+        """[batch * heads, …] as [batch, heads, …]; one matrix for all gets two axes of 1."""
+        first, *rest = value.type.shape
+        if first.constant == 1:
+            return build(ops.reshape, value, shape=(1, 1, *rest))
+        return build(ops.reshape, value, shape=(self.batch, self.heads, *rest))
 
 
 def _scaled_queries(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphwright.ir import Builder, Value, ops
+from graphwright.ir import Builder, Dim, Value, ops
 from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, rule
 from graphwright.passes.base import RulePass, register
 
@@ -36,10 +36,25 @@ def raise_merge_heads(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.merge_heads, match["x"])
 
 
+def _inserted_axis(x: Pattern) -> Pattern:
+    return ops.reshape(x)
+
+
+@rule(_inserted_axis)
+def raise_one_head(match: Match, build: Builder) -> Value | Refusal:
+    """A head axis of length 1, put in or taken out, is a split into one head or a merge of one."""
+    x, result = match["x"].tensor, match.root.result.tensor
+    if x.rank == 3 and result.shape == (x.shape[0], Dim.of(1), *x.shape[1:]):
+        return build(ops.split_heads, match["x"], heads=1)
+    if x.rank == 4 and x.shape[1].constant == 1 and result.shape == (x.shape[0], *x.shape[2:]):
+        return build(ops.merge_heads, match["x"])
+    return Refusal("it is no head axis")
+
+
 @register
 @dataclass(frozen=True)
 class RaiseHeads(RulePass):
     """reshape and transpose of projections become `split_heads` and `merge_heads`."""
 
     name: ClassVar[str] = "raise-heads"
-    rules: ClassVar[tuple[Rule, ...]] = (raise_split_heads, raise_merge_heads)
+    rules: ClassVar[tuple[Rule, ...]] = (raise_split_heads, raise_merge_heads, raise_one_head)

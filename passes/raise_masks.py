@@ -11,8 +11,7 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import Pass, register
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values
-from graphwright.passes.raise_attention import HIDDEN
+from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, has_symbol, integers, positional_values
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.text import print_program
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import StoredFile, Weight
+from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression
 from graphwright.runtime.artifact import ArtifactWriter, CacheSpec, Manifest, ModelInfo, TensorSpec
 from graphwright.runtime.artifact import Program as ProgramInfo
 
@@ -66,15 +67,29 @@ def build_artifact(
 
 
 def _written(program: Program, graph: Graph, external: list[Weight]) -> Program:
-    """The program as text shows it: large weights are found in the artifact's own file."""
+    """The program as text shows it: whatever is large lies in the artifact's own file, the rest is spelt out."""
     shown = Program(program.name)
     shown.metadata = dict(program.metadata)
-    files = {w.name: Weight(w.name, _stored(w)) for w in external}
+    files = {w.name: _stored(w) for w in external}
+    places = {w.expression: files[w.name] for w in external}
     for value in graph.weights:
-        assert value.weight is not None
-        shown.weights[value.weight.name] = files.get(value.weight.name, value.weight)
+        weight = value.weight
+        assert weight is not None
+        shown.weights[weight.name] = Weight(weight.name, files.get(weight.name) or _shown(weight, places))
     shown.graphs[graph.name] = graph
     return shown
+
+
+def _shown(weight: Weight, places: Mapping[WeightExpression, StoredFile]) -> WeightExpression:
+    """The expression of a weight that the file does not have by its name."""
+    expression = weight.expression
+    if expression in places:
+        return places[expression]
+    if isinstance(expression, Applied) and all(e in places for e in expression.operands if e is not None):
+        operands = tuple(None if e is None else places[e] for e in expression.operands)
+        if operands:
+            return Applied(expression.definition, operands, expression.attributes, expression.type)
+    return StoredArray.of(weight.evaluate())
 
 
 def _stored(weight: Weight) -> StoredFile:

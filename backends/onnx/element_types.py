@@ -6,7 +6,7 @@ from onnx import TensorProto
 
 from graphwright.ir.types import DType
 from graphwright.ir.weights import SAFETENSORS_DTYPES
-from graphwright.runtime.element_types import ElementTypeName
+from graphwright.runtime.artifact import ElementTypeName
 
 ONNX_TYPES: dict[DType, int] = {
     DType.BOOL: TensorProto.BOOL,

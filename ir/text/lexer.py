@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphwright.ir.errors import TextError
 
 _TOKEN = re.compile(
     r"""
-    (?P<space>[ \t\r]+|//[^\n]*)
-  | (?P<newline>\n)
-  | (?P<string>"(?:[^"\\\n]|\\.)*")
+  (?>(?:[ \t\r\n]|//[^\n]*)*)
+  (?:
+    (?P<string>"(?:[^"\\\n]|\\.)*")
   | (?P<value>[%@](?:[\w.]+|"(?:[^"\\\n]|\\.)*"))
   | (?P<number>-?(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|(?:inf|nan)(?![\w.])))
   | (?P<integer>\d+)
   | (?P<name>[A-Za-z_][\w.]*)
   | (?P<mark>[(){}\[\]<>,:=+*-])
+  | (?P<end>\Z)
+  | (?P<other>.)
+  )
     """,
     re.VERBOSE,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: str
     text: str
     start: int
@@ -40,18 +42,15 @@ class Lexer:
 
     def _split(self) -> list[Token]:
         tokens: list[Token] = []
-        position = 0
-        match_at = _TOKEN.match
-        while position < len(self.text):
-            match = match_at(self.text, position)
-            if match is None:
-                character = self.text[position]
-                problem = "unterminated string" if character == '"' else f"unexpected character {character!r}"
-                raise self.error(problem, position)
+        for match in _TOKEN.finditer(self.text):
             kind = match.lastgroup or ""
-            if kind not in ("space", "newline"):
-                tokens.append(Token(kind, match[0], position))
-            position = match.end()
+            text = match[kind]
+            if kind == "other":
+                problem = "unterminated string" if text == '"' else f"unexpected character {text!r}"
+                raise self.error(problem, match.start(kind))
+            if kind == "end":
+                break
+            tokens.append(Token(kind, text, match.start(kind)))
         tokens.append(Token("end", "the end of the text", len(self.text)))
         return tokens
 
@@ -72,8 +71,9 @@ class Lexer:
 
     def accept(self, text: str) -> bool:
         """Whether the next token is this mark or word; consumes it if so."""
-        if self.peek.text == text and self.peek.kind in ("mark", "name"):
-            self.next()
+        token = self._tokens[self._position]
+        if token.text == text and token.kind in ("mark", "name"):
+            self._position += 1
             return True
         return False
 

@@ -1,4 +1,4 @@
-"""Reads the text format. Errors name the file, line and column and what was expected there."""
+"""Reads programs: weights, graphs and ops. Errors name the file, line and column and what was expected there."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from pathlib import Path
 
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import REGISTRY, OpDef
-from graphwright.ir.dims import Dim, product
-from graphwright.ir.errors import IRTypeError, TextError, UserError, WeightError
+from graphwright.ir.dims import product
+from graphwright.ir.errors import IRTypeError, UserError, WeightError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.program import Program
-from graphwright.ir.text.lexer import Lexer, unquote
-from graphwright.ir.types import LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
+from graphwright.ir.text.atoms import AtomParser
+from graphwright.ir.text.lexer import Lexer
+from graphwright.ir.types import DType, TensorType
 from graphwright.ir.verifier import verify
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression, torch_dtype
-
-_DTYPES = {d.value: d for d in DType}
 
 
 def parse_program(text: str, file: str = "<text>") -> Program:
@@ -44,16 +43,9 @@ def _parse(lexer: Lexer, folder: Path | None = None) -> Program:
         raise lexer.error("nested too deeply") from None
 
 
-def parse_type(text: str) -> Type:
-    parser = _Parser(Lexer(text))
-    result = parser.type()
-    parser.end()
-    return result
-
-
-class _Parser:
+class _Parser(AtomParser):
     def __init__(self, lexer: Lexer, folder: Path | None = None) -> None:
-        self.lexer = lexer
+        super().__init__(lexer)
         self.folder = folder
 
     # -- program
@@ -227,154 +219,6 @@ class _Parser:
             raise self.lexer.error(f"there is no op '{name}'{hint}", start)
         return REGISTRY[name]
 
-    # -- small parts
-
-    def end(self) -> None:
-        if self.lexer.peek.kind != "end":
-            raise self.lexer.error(f"expected the end, found {self.lexer.describe()}")
-
-    def string(self) -> str:
-        return unquote(self.lexer.expect_kind("string", "a quoted string"))
-
-    def name(self) -> str:
-        if self.lexer.peek.kind == "string":
-            return self.string()
-        return self.lexer.expect_kind("name", "a name")
-
-    def value_name(self, sigil: str) -> str:
-        token = self.lexer.peek
-        if token.kind != "value" or token.text[0] != sigil:
-            raise self.lexer.error(f"expected a {sigil}name, found {self.lexer.describe()}")
-        self.lexer.next()
-        return unquote(token.text[1:]) if token.text[1] == '"' else token.text[1:]
-
-    def attributes_body(self) -> dict[str, Attribute]:
-        attributes: dict[str, Attribute] = {}
-        while not self.lexer.accept("}"):
-            start = self.lexer.peek.start
-            name = self.name()
-            if name in attributes:
-                raise self.lexer.error(f"attribute '{name}' is given twice", start)
-            self.lexer.expect("=")
-            attributes[name] = self.attribute()
-            if self.lexer.peek.text != "}":
-                self.lexer.expect(",")
-        return attributes
-
-    def attribute(self) -> Attribute:
-        lexer = self.lexer
-        token = lexer.peek
-        if token.kind == "string":
-            return self.string()
-        if token.kind == "number":
-            lexer.next()
-            return float(token.text)
-        if token.text == "[":
-            return tuple(self.list_body("[", "]"))
-        if token.kind == "name" and token.text in ("true", "false", "none"):
-            lexer.next()
-            return {"true": True, "false": False, "none": None}[token.text]
-        if token.kind == "name" and token.text in _DTYPES:
-            lexer.next()
-            return _DTYPES[token.text]
-        dim = self.dim()
-        return dim if dim.constant is None else dim.constant
-
-    def list_body(self, opening: str, closing: str) -> list[Attribute]:
-        self.lexer.expect(opening)
-        items: list[Attribute] = []
-        while not self.lexer.accept(closing):
-            items.append(self.attribute())
-            if self.lexer.peek.text != closing:
-                self.lexer.expect(",")
-        return items
-
-    def dim(self) -> Dim:
-        lexer = self.lexer
-        total = Dim.of(0)
-        sign = -1 if lexer.accept("-") else 1
-        while True:
-            product = Dim.of(sign)
-            while True:
-                token = lexer.peek
-                if token.kind == "integer":
-                    product = product * int(token.text)
-                elif token.kind == "name" and "." not in token.text:
-                    product = product * Dim.of(token.text)
-                else:
-                    raise lexer.error(f"expected a value, found {lexer.describe()}")
-                lexer.next()
-                if not lexer.accept("*"):
-                    break
-            total = total + product
-            if lexer.accept("+"):
-                sign = 1
-            elif lexer.accept("-"):
-                sign = -1
-            else:
-                return total
-
-    # -- types
-
-    def type(self) -> Type:
-        lexer = self.lexer
-        token = lexer.peek
-        if token.text == "state":
-            lexer.next()
-            lexer.expect("<")
-            start = lexer.peek.start
-            layout = lexer.expect_kind("name", "a layout")
-            if layout not in LAYOUTS:
-                raise lexer.error(f"'{layout}' is no layout: write {', '.join(LAYOUTS)}", start)
-            inner = self.tensor_type()
-            lexer.expect(">")
-            return StateType(layout, inner)
-        if token.kind == "name" and token.text[0] == "q" and token.text[1:].isdigit():
-            return self.quantized_type()
-        return self.tensor_type()
-
-    def tensor_type(self) -> TensorType:
-        start = self.lexer.peek.start
-        name = self.lexer.expect_kind("name", "a type")
-        if name not in _DTYPES:
-            raise self.lexer.error(f"'{name}' is no element type", start)
-        return TensorType(_DTYPES[name], self.shape())
-
-    def shape(self) -> tuple[Dim, ...]:
-        self.lexer.expect("[")
-        dims: list[Dim] = []
-        while not self.lexer.accept("]"):
-            dims.append(self.dim())
-            if self.lexer.peek.text != "]":
-                self.lexer.expect(",")
-        return tuple(dims)
-
-    def quantized_type(self) -> QuantizedType:
-        lexer = self.lexer
-        bits = int(lexer.next().text[1:])
-        lexer.expect("<")
-        start = lexer.peek.start
-        group_text = lexer.expect_kind("name", "g and a group size, or channel")
-        group = None if group_text == "channel" else int(group_text[1:]) if group_text[1:].isdigit() else -1
-        if group is not None and (group < 1 or group_text[0] != "g"):
-            raise lexer.error(f"'{group_text}' is no group: write g128 or channel", start)
-        lexer.expect(",")
-        start = lexer.peek.start
-        symmetry = lexer.expect_kind("name", "sym or asym")
-        if symmetry not in ("sym", "asym"):
-            raise lexer.error(f"expected sym or asym, found '{symmetry}'", start)
-        options: dict[str, Attribute] = {}
-        while lexer.accept(","):
-            start = lexer.peek.start
-            name = lexer.expect_kind("name", "scale or axis")
-            lexer.expect("=")
-            options[name] = self.attribute()
-        lexer.expect(">")
-        scale, axis = options.pop("scale", DType.F32), options.pop("axis", -1)
-        if options or not isinstance(scale, DType) or not isinstance(axis, int):
-            raise lexer.error("a quantized type takes scale=DTYPE and axis=INTEGER", start)
-        return QuantizedType(bits, self.shape(), group, symmetry == "sym", scale, axis)
-
 
 def _stored(values: list[Attribute], type: TensorType) -> StoredArray | None:
     """The array with these elements; None if they are too few or many, or no such numbers."""
@@ -387,6 +231,3 @@ def _stored(values: list[Attribute], type: TensorType) -> StoredArray | None:
         return StoredArray(torch.tensor(values, dtype=torch_dtype(type.dtype)).reshape(shape), type)
     except (RuntimeError, OverflowError, WeightError):
         return None
-
-
-__all__ = ["TextError", "parse_program", "parse_type", "read_program"]

@@ -12,11 +12,12 @@ import torch
 
 from graphwright.backends.onnx import build_artifact
 from graphwright.ir import Builder, Graph, Program, StoredArray, UserError, ops, read_program, tensor, verify
+from graphwright.ir.weights import safetensors_index
 from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError
 from tests.backends.models import LLAMA, MODELS, decoder
-from tests.backends.running import Reference, cache_shapes, close_enough, prefill_inputs, start
+from tests.backends.running import InPlace, Reference, cache_shapes, close_enough, prefill_inputs, start
 
 
 def test_the_manifest_describes_the_program(tmp_path: Path) -> None:
@@ -50,6 +51,33 @@ def test_the_text_is_the_program_that_was_lowered(tmp_path: Path) -> None:
     inputs = prefill_inputs(np.array([[1, 2, 3]]), np.zeros(1, np.int64), np.array([3]))
     expected = Reference(program.graphs["prefill"], 1, 8).step(inputs)
     assert np.abs(Reference(lowered.graphs["prefill"], 1, 8).step(inputs) - expected).max() <= close_enough(expected)
+
+
+def test_a_weight_in_pieces_is_stored_and_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphwright.backends.onnx.legalize import linear
+
+    monkeypatch.setattr(linear, "PIECE_BYTES", 3000)
+    program = decoder(MODELS["tied"])
+    build_artifact(program, tmp_path / "a")
+    (tmp_path / "moved").mkdir()
+    folder = (tmp_path / "a").rename(tmp_path / "moved" / "a")
+    text = (folder / "graph.gw").read_text()
+    assert len(text) < 40_000, "large arrays are not spelt out"
+    lowered = read_program(folder / "graph.gw")
+    assert sum(name.startswith("embed.weight") for name in lowered.weights) > 4
+    for name, weight in lowered.weights.items():
+        if name in program.weights:
+            assert torch.equal(weight.evaluate(), program.weights[name].evaluate())
+    embedding = program.weights["embed.weight"].evaluate()
+    pieces = [lowered.weights[n].evaluate() for n in lowered.weights if n.startswith("embed.weight.rows")]
+    assert torch.equal(torch.cat(pieces), embedding)
+    stored = safetensors_index(str(folder / "weights.safetensors"))
+    assert [name for name in stored if name.startswith("embed.weight")] == ["embed.weight"]
+    inputs = prefill_inputs(np.array([[1, 2, 3]]), np.zeros(1, np.int64), np.array([3]))
+    graph = program.graphs["prefill"]
+    got = InPlace(folder / "model.onnx", graph, 1, 8).step(inputs)
+    expected = Reference(graph, 1, 8).step(inputs)
+    assert np.abs(got - expected).max() <= close_enough(expected)
 
 
 def test_the_program_is_left_as_it_was(tmp_path: Path) -> None:

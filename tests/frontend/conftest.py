@@ -16,5 +16,5 @@ def stories260k() -> Path:
     """A small real checkpoint that stands beside the repository."""
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "models" / "stories260k"
     if not folder.is_dir():
-        pytest.skip(f"the stories260k checkpoint is not there: {folder}")
+        pytest.skip("the shared model stories260k is not here")
     return folder

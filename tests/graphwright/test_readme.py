@@ -26,12 +26,14 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python(code: str, place: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_commands(place: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("graphwright ")]
     assert {line.split()[1] for line in lines} == {

@@ -1,4 +1,4 @@
-"""The same models through the ONNX backend: both dialects, run by the runtime over shared caches, against eager mode."""
+"""The same models through the ONNX backend: both dialects, run by the runtime over shared caches, against eager."""
 
 from __future__ import annotations
 

@@ -53,6 +53,10 @@ PLACES = {
     "offset by two": """%two = constant() {value=2, dtype=i64} : i64[]
   %shifted = add(%pos, %two) : i64[1, S]
   %place = embedding(@places, %shifted) : f32[1, S, 8]""",
+    "expanded over the batch": """%wide = expand(%pos) {shape=[B, S]} : i64[B, S]
+  %zero = constant() {value=0, dtype=i64, shape=[B, S]} : i64[B, S]
+  %both = add(%wide, %zero) : i64[B, S]
+  %place = embedding(@places, %both) : f32[B, S, 8]""",
     "sines": """%t = cast(%i) {dtype=f32} : f32[S]
   %t1 = reshape(%t) {shape=[S, 1]} : f32[S, 1]
   %t4 = expand(%t1) {shape=[S, 4]} : f32[S, 4]

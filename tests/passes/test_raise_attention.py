@@ -48,7 +48,7 @@ MASKED = {
 @pytest.mark.parametrize("low", ["-inf", "-1000000000.0"])
 def test_spellings(spelling: str, low: str) -> None:
     text = f"({INPUTS}) {{\n{SCORES}{MASKED[spelling]}{END}}}".replace("LOW", low)
-    after, _ = applied(program(text), FuseActivations(), RaiseAttention())
+    after, _ = applied(program(text), FuseActivations(), RaiseAttention(), Canonicalize())
     assert "attention(%q, %k, %v," in after
     assert "softmax" not in after
     if spelling == "capped":

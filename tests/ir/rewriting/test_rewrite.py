@@ -96,7 +96,7 @@ def test_a_match_that_comes_about_far_below_its_root_is_found() -> None:
         inner = below and below.inputs[0].defined_by(ops.erf)
         if inner is None or inner.inputs[0].defined_by(ops.exp) is None:
             return Refusal("not here")
-        x = inner.inputs[0].owner.inputs[0]  # type: ignore[union-attr] - made by exp
+        x = inner.inputs[0].owner.inputs[0]
         return build(ops.cos, build(ops.tanh, build(ops.erf, build(ops.activation, x, kind="silu"))))
 
     after, outcome = rewritten(

@@ -85,10 +85,10 @@ def test_a_parsed_program_computes_the_same(program: Program, seed: int) -> None
 @given(ATTRIBUTES)
 def test_attributes_survive(value: object) -> None:
     program = Program("p")
-    program.metadata["key"] = value  # type: ignore[assignment] - hypothesis gives object
+    program.metadata["key"] = value
     again = parse_program(print_program(program)).metadata["key"]
-    assert attribute_text(again) == attribute_text(value)  # type: ignore[arg-type] - as above
-    assert same(again, value)  # type: ignore[arg-type] - as above
+    assert attribute_text(again) == attribute_text(value)
+    assert same(again, value)
 
 
 @given(FLOATS)
@@ -134,7 +134,7 @@ def test_an_input_named_like_a_result_keeps_its_name() -> None:
 def test_files_name_their_weights_relative_to_themselves(tmp_path: Path) -> None:
     (tmp_path / "m.gw").write_text('program "p"\nweight @w : f32[2] = file("w.safetensors", "w") : f32[2]\n')
     (expression,) = (w.expression for w in read_program(tmp_path / "m.gw").weights.values())
-    assert expression.path == str(tmp_path / "w.safetensors")  # type: ignore[union-attr] - a file
+    assert expression.path == str(tmp_path / "w.safetensors")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

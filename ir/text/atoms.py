@@ -1,0 +1,176 @@
+"""Reads the small parts of the text format: names, attributes, dimensions and types."""
+
+from __future__ import annotations
+
+from graphwright.ir.attributes import Attribute
+from graphwright.ir.dims import Dim
+from graphwright.ir.text.lexer import Lexer, unquote
+from graphwright.ir.types import LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
+
+_DTYPES = {d.value: d for d in DType}
+
+
+def parse_type(text: str) -> Type:
+    """The type that `str` printed. Raises `TextError`."""
+    parser = AtomParser(Lexer(text))
+    result = parser.type()
+    parser.end()
+    return result
+
+
+class AtomParser:
+    """Reads one part after another off a lexer."""
+
+    def __init__(self, lexer: Lexer) -> None:
+        self.lexer = lexer
+
+    # -- names and attributes
+
+    def end(self) -> None:
+        if self.lexer.peek.kind != "end":
+            raise self.lexer.error(f"expected the end, found {self.lexer.describe()}")
+
+    def string(self) -> str:
+        return unquote(self.lexer.expect_kind("string", "a quoted string"))
+
+    def name(self) -> str:
+        if self.lexer.peek.kind == "string":
+            return self.string()
+        return self.lexer.expect_kind("name", "a name")
+
+    def value_name(self, sigil: str) -> str:
+        token = self.lexer.peek
+        if token.kind != "value" or token.text[0] != sigil:
+            raise self.lexer.error(f"expected a {sigil}name, found {self.lexer.describe()}")
+        self.lexer.next()
+        return unquote(token.text[1:]) if token.text[1] == '"' else token.text[1:]
+
+    def attributes_body(self) -> dict[str, Attribute]:
+        attributes: dict[str, Attribute] = {}
+        while not self.lexer.accept("}"):
+            start = self.lexer.peek.start
+            name = self.name()
+            if name in attributes:
+                raise self.lexer.error(f"attribute '{name}' is given twice", start)
+            self.lexer.expect("=")
+            attributes[name] = self.attribute()
+            if self.lexer.peek.text != "}":
+                self.lexer.expect(",")
+        return attributes
+
+    def attribute(self) -> Attribute:
+        lexer = self.lexer
+        token = lexer.peek
+        if token.kind == "string":
+            return self.string()
+        if token.kind == "number":
+            lexer.next()
+            return float(token.text)
+        if token.text == "[":
+            return tuple(self.list_body("[", "]"))
+        if token.kind == "name" and token.text in ("true", "false", "none"):
+            lexer.next()
+            return {"true": True, "false": False, "none": None}[token.text]
+        if token.kind == "name" and token.text in _DTYPES:
+            lexer.next()
+            return _DTYPES[token.text]
+        dim = self.dim()
+        return dim if dim.constant is None else dim.constant
+
+    def list_body(self, opening: str, closing: str) -> list[Attribute]:
+        self.lexer.expect(opening)
+        items: list[Attribute] = []
+        while not self.lexer.accept(closing):
+            items.append(self.attribute())
+            if self.lexer.peek.text != closing:
+                self.lexer.expect(",")
+        return items
+
+    def dim(self) -> Dim:
+        lexer = self.lexer
+        negative = lexer.accept("-")
+        total = self.term() * -1 if negative else self.term()
+        while True:
+            if lexer.accept("+"):
+                total = total + self.term()
+            elif lexer.accept("-"):
+                total = total - self.term()
+            else:
+                return total
+
+    def term(self) -> Dim:
+        product = self.factor()
+        while self.lexer.accept("*"):
+            product = product * self.factor()
+        return product
+
+    def factor(self) -> Dim:
+        token = self.lexer.peek
+        if token.kind == "integer":
+            self.lexer.next()
+            return Dim.of(int(token.text))
+        if token.kind == "name" and "." not in token.text:
+            self.lexer.next()
+            return Dim.of(token.text)
+        raise self.lexer.error(f"expected a value, found {self.lexer.describe()}")
+
+    # -- types
+
+    def type(self) -> Type:
+        lexer = self.lexer
+        token = lexer.peek
+        if token.text == "state":
+            lexer.next()
+            lexer.expect("<")
+            start = lexer.peek.start
+            layout = lexer.expect_kind("name", "a layout")
+            if layout not in LAYOUTS:
+                raise lexer.error(f"'{layout}' is no layout: write {', '.join(LAYOUTS)}", start)
+            inner = self.tensor_type()
+            lexer.expect(">")
+            return StateType(layout, inner)
+        if token.kind == "name" and token.text[0] == "q" and token.text[1:].isdigit():
+            return self.quantized_type()
+        return self.tensor_type()
+
+    def tensor_type(self) -> TensorType:
+        start = self.lexer.peek.start
+        name = self.lexer.expect_kind("name", "a type")
+        if name not in _DTYPES:
+            raise self.lexer.error(f"'{name}' is no element type", start)
+        return TensorType(_DTYPES[name], self.shape())
+
+    def shape(self) -> tuple[Dim, ...]:
+        self.lexer.expect("[")
+        dims: list[Dim] = []
+        while not self.lexer.accept("]"):
+            dims.append(self.dim())
+            if self.lexer.peek.text != "]":
+                self.lexer.expect(",")
+        return tuple(dims)
+
+    def quantized_type(self) -> QuantizedType:
+        lexer = self.lexer
+        bits = int(lexer.next().text[1:])
+        lexer.expect("<")
+        start = lexer.peek.start
+        group_text = lexer.expect_kind("name", "g and a group size, or channel")
+        group = None if group_text == "channel" else int(group_text[1:]) if group_text[1:].isdigit() else -1
+        if group is not None and (group < 1 or group_text[0] != "g"):
+            raise lexer.error(f"'{group_text}' is no group: write g128 or channel", start)
+        lexer.expect(",")
+        start = lexer.peek.start
+        symmetry = lexer.expect_kind("name", "sym or asym")
+        if symmetry not in ("sym", "asym"):
+            raise lexer.error(f"expected sym or asym, found '{symmetry}'", start)
+        options: dict[str, Attribute] = {}
+        while lexer.accept(","):
+            start = lexer.peek.start
+            name = lexer.expect_kind("name", "scale or axis")
+            lexer.expect("=")
+            options[name] = self.attribute()
+        lexer.expect(">")
+        scale, axis = options.pop("scale", DType.F32), options.pop("axis", -1)
+        if options or not isinstance(scale, DType) or not isinstance(axis, int):
+            raise lexer.error("a quantized type takes scale=DTYPE and axis=INTEGER", start)
+        return QuantizedType(bits, self.shape(), group, symmetry == "sym", scale, axis)

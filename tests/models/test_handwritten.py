@@ -1,0 +1,72 @@
+"""Hand-written decoders: each compiles exactly or is refused by name, and none is silently wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from graphwright.backends.onnx import build_artifact
+from graphwright.frontend import capture
+from graphwright.ir import PassError, UnsupportedError
+from graphwright.passes import PIPELINES, run_passes
+from graphwright.runtime import load
+from tests.models.continuation import continued_logits, interpreter_step
+from tests.models.handwritten import MODELS
+from tests.models.test_architectures import CHUNKS, LENGTHS, worst
+from tests.models.test_onnx import continued
+
+REFUSED = {
+    "Alibi": "relates tokens to each other outside a known mask",
+    "Complex": "torch.complex64 values are not supported",
+    "Convolution": "aten.constant_pad_nd.default at blocks.0",
+    "RunningMean": "cumsum at blocks.0: it mixes tokens along axis 1",
+}
+
+
+def made(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return MODELS[name]().eval()
+
+
+def example() -> tuple[torch.Tensor]:
+    return (torch.randint(0, 100, (2, 11)),)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - REFUSED.keys()))
+def test_exact(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    program = capture(model, example())
+    run_passes(program, PIPELINES["cpu"])
+    program.metadata.update(vocabulary_size=100, context_length=64)
+    rows = [torch.randint(0, 100, (n,)) for n in LENGTHS]
+    with torch.no_grad():
+        eager = [model(row[None])[0] for row in rows]
+        double = model.double()
+        exact = [double(row[None])[0] for row in rows]
+    # four times eager float32's own distance from float64: sums as long, in another order
+    bound = 4 * worst(eager, exact)
+    assert worst(continued_logits(program, interpreter_step(program), rows, CHUNKS, 40), exact) < bound
+    build_artifact(program, tmp_path / "artifact")
+    assert worst(continued(load(tmp_path / "artifact", threads=1), rows), exact) < bound
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    with pytest.raises((PassError, UnsupportedError)) as caught:
+        run_passes(capture(made(name), example()), PIPELINES["cpu"])
+    assert REFUSED[name] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    """BERT's tokens see later ones: there is nothing to continue."""
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+    )
+    with pytest.raises(PassError, match="its mask is 'full': tokens see later ones"):
+        run_passes(capture(transformers.BertForMaskedLM(config).eval()), PIPELINES["cpu"])

@@ -1,0 +1,133 @@
+"""The arrows between the parts, the size of files, and the list of packages: what the design promises, held here."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = {
+    "ir": (),
+    "frontend": ("graphwright.ir",),
+    "passes": ("graphwright.ir",),
+    "backends": ("graphwright.ir", "graphwright.runtime.artifact"),
+    "runtime": (),
+}
+"""What of ours each part may import, besides itself. The folder `graphwright` itself may import everything."""
+
+LONGEST = 400
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """The dotted name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] not in PARTS else ("graphwright", *parts))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from a import b` counts as `a.b`, as b may be a module."""
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_only_what_its_arrows_allow(part: str) -> None:
+    allowed = (f"graphwright.{part}", *PARTS[part])
+    strays = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(part)
+        for module in imports(path)
+        if within(module, "graphwright") and not any(within(module, each) for each in allowed)
+    ]
+    assert not strays
+
+
+def test_the_runtime_never_imports_torch_or_the_compiler() -> None:
+    strays = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources("runtime")
+        for module in imports(path)
+        if any(within(module, each) for each in ("torch", "onnx", "transformers", "triton"))
+    ]
+    assert not strays
+
+
+def test_only_tests_import_tests_and_nothing_of_the_package_imports_what_stands_beside_it() -> None:
+    strays = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for folder, forbidden in [
+            *((part, ("tests", "benchmarks", "examples")) for part in (*PARTS, "graphwright")),
+            ("benchmarks", ("tests",)),
+            ("examples", ("tests", "benchmarks")),
+        ]
+        for path in sources(folder)
+        for module in imports(path)
+        if any(within(module, each) for each in forbidden)
+    ]
+    assert not strays
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {
+        path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines())
+        for path in sources(*PARTS, "graphwright", "tests", "benchmarks", "examples")
+    }
+    assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
+
+
+def test_a_face_only_re_exports() -> None:
+    """A folder's `__init__.py` holds imports, `__all__`, and at most what lazy re-export needs."""
+    strays: list[str] = []
+    for path in sources(*PARTS, "graphwright"):
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            strays += [
+                f"{path.relative_to(ROOT)}:{node.lineno}"
+                for node in body
+                if isinstance(node, ast.ClassDef)
+                or (isinstance(node, ast.FunctionDef) and node.name not in ("__getattr__", "__dir__"))
+            ]
+    assert not strays
+
+
+def test_every_package_is_listed_and_mapped() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = {module_of(path) for path in sources(*PARTS, "graphwright") if path.name == "__init__.py"}
+    folders = {module_of(path).rpartition(".")[0] for path in sources(*PARTS, "graphwright") if path.stem != "__init__"}
+    assert folders <= found, "a folder lacks its __init__.py"
+    assert set(settings["packages"]) == found
+    mapped = {package: ROOT / folder for package, folder in settings["package-dir"].items()}
+    assert mapped.keys() == found
+    for package, folder in mapped.items():
+        assert module_of(folder / "__init__.py") == package
+
+
+@pytest.mark.parametrize("module", ["graphwright", "graphwright.ir", "graphwright.ir.rewriting", "graphwright.runtime"])
+def test_importing_is_light(module: str) -> None:
+    heavy = ("torch", "onnx", "onnxruntime", "transformers", "tvm", "sympy")
+    script = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.split() == []

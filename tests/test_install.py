@@ -1,0 +1,56 @@
+"""A wheel holds the whole package: the folders at the root are mapped into it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import graphwright.ir, graphwright.runtime
+from graphwright.ir import ops, parse_program, print_program
+text = 'program "p"\\n\\ngraph g(%x: f32[S]) {\\n  %0 = exp(%x) : f32[S]\\n  return y=%0\\n}\\n'
+assert print_program(parse_program(text)) == text
+print(graphwright.ir.__file__)
+"""
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    result = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_and_runs_from_anywhere(tmp_path: Path) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    # Built from links in a folder of its own: the build leaves its droppings there, not in the checkout.
+    source, wheels, target, elsewhere = (tmp_path / name for name in ("source", "wheels", "target", "elsewhere"))
+    for folder in (source, elsewhere):
+        folder.mkdir()
+    for name in {Path(folder).parts[0] for folder in settings["package-dir"].values()}:
+        (source / name).symlink_to(ROOT / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source), cwd=elsewhere)
+    (wheel,) = wheels.glob("graphwright-*.whl")
+
+    packed = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
+    for package, folder in settings["package-dir"].items():
+        inside = Path(*package.split("."))
+        files = {inside / path.name for path in (ROOT / folder).glob("*.py")}
+        assert files <= packed
+    assert Path("graphwright/py.typed") in packed
+    assert not [path for path in packed if path.parts[0] in ("tests", "benchmarks", "examples", "docs")]
+
+    run(*pip, "install", "--no-deps", "--target", str(target), str(wheel), cwd=elsewhere)
+    # The path comes before the hook of an editable install of the same name.
+    where = run(sys.executable, "-c", PROGRAM, cwd=elsewhere, PYTHONPATH=str(target))
+    assert Path(where.strip()).is_relative_to(target)
