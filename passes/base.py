@@ -40,16 +40,30 @@ class Pass(ABC):
 
 
 @dataclass(frozen=True)
-class RulePass(Pass):
-    """A pass that applies rewriting rules to every graph."""
-
-    rules: ClassVar[tuple[Rule, ...]]
+class GraphPass(Pass):
+    """A pass that treats every graph by itself."""
 
     def run(self, program: Program) -> Outcome:
         outcome = Outcome()
         for graph in program.graphs.values():
-            outcome.merge(rewrite(program, graph, self.rules))
+            outcome.merge(self.run_graph(program, graph))
+            graph.erase_dead()
+        program.erase_unused_weights()
         return outcome
+
+    @abstractmethod
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        """Changes one graph in place; what it leaves dead is erased afterwards."""
+
+
+@dataclass(frozen=True)
+class RulePass(GraphPass):
+    """A pass that applies rewriting rules."""
+
+    rules: ClassVar[tuple[Rule, ...]]
+
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        return rewrite(program, graph, self.rules)
 
 
 REGISTRY: dict[str, type[Pass]] = {}
@@ -86,6 +100,7 @@ def forward_graph(program: Program) -> Graph:
 __all__ = [
     "REGISTRY",
     "Contract",
+    "GraphPass",
     "Pass",
     "PassError",
     "RulePass",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.ir.weights import WeightExpression
-from graphwright.passes.base import Pass, register
+from graphwright.passes.base import GraphPass, register
 from graphwright.passes.weight_concat import concatenate
 
 CARRIERS = frozenset(
@@ -21,7 +20,7 @@ SINKS = frozenset({ops.attention, ops.glu})
 
 @register
 @dataclass(frozen=True)
-class PackProjections(Pass):
+class PackProjections(GraphPass):
     """q, k and v of one attention, and gate and up of one gated unit, are computed by one product.
 
     One product reads its input once and has one launch; the weights are read once either way.
@@ -29,13 +28,10 @@ class PackProjections(Pass):
 
     name: ClassVar[str] = "pack-projections"
 
-    def run(self, program: Program) -> Outcome:
-        outcome = Outcome(Counter())
-        for graph in program.graphs.values():
-            for sink in [op for op in graph if op.definition in SINKS]:
-                _pack(program, graph, sink, outcome)
-            graph.erase_dead()
-        program.erase_unused_weights()
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        outcome = Outcome()
+        for sink in [op for op in graph if op.definition in SINKS]:
+            _pack(program, graph, sink, outcome)
         return outcome
 
 

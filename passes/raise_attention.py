@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, DType, Value, ops
-from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, Rule, attribute, cast_or_not, either, rule
+from graphwright.ir.rewriting import LAST, Capture, Match, Pattern, Refusal, Rule, attribute, cast_or_not, either, rule
 from graphwright.passes.base import RulePass, register
 from graphwright.passes.probing import BATCH, HIDDEN
 
@@ -90,30 +90,16 @@ class _Folded:
         return build(ops.reshape, value, shape=(self.batch, self.heads, *rest))
 
 
-def _scaled_queries(
-    q: Pattern,
-    factor: Pattern,
-    k: Pattern,
-    v: Pattern,
-    positions: Pattern,
-    key_length: Pattern | None = None,
-    bias: Pattern | None = None,
-    sinks: Pattern | None = None,
-) -> Pattern:
-    return ops.attention(q * factor, k, v, positions, key_length, bias, sinks, scale=attribute("scale"))
+REST = tuple(Capture(name, optional=name != "positions") for name in ("positions", "key_length", "bias", "sinks"))
+"""Attention's operands after q, k and v, whatever they are."""
 
 
-def _scaled_keys(
-    q: Pattern,
-    factor: Pattern,
-    k: Pattern,
-    v: Pattern,
-    positions: Pattern,
-    key_length: Pattern | None = None,
-    bias: Pattern | None = None,
-    sinks: Pattern | None = None,
-) -> Pattern:
-    return ops.attention(q, k * factor, v, positions, key_length, bias, sinks, scale=attribute("scale"))
+def _scaled_queries(q: Pattern, factor: Pattern, k: Pattern, v: Pattern) -> Pattern:
+    return ops.attention(q * factor, k, v, *REST, scale=attribute("scale"))
+
+
+def _scaled_keys(q: Pattern, factor: Pattern, k: Pattern, v: Pattern) -> Pattern:
+    return ops.attention(q, k * factor, v, *REST, scale=attribute("scale"))
 
 
 @rule(_scaled_queries, _scaled_keys)
@@ -123,24 +109,16 @@ def scale_into_attention(match: Match, build: Builder) -> Value | Refusal:
     q = match["q"]
     if factor is None or not isinstance(scale, float):
         return Refusal("the factor is no constant")
-    operands = [match.get(n) for n in ("k", "v", "positions", "key_length", "bias", "sinks")]
-    return build(ops.attention, q, *operands, **{**match.root.attributes, "scale": scale * factor})
+    rest = [match.get(capture.name) for capture in REST]
+    return build(ops.attention, q, match["k"], match["v"], *rest, **{**match.root.attributes, "scale": scale * factor})
 
 
 def _repeated(x: Pattern) -> Pattern:
     return ops.reshape(ops.expand(ops.reshape(x)))
 
 
-def _grouped(
-    q: Pattern,
-    k: Pattern,
-    v: Pattern,
-    positions: Pattern,
-    key_length: Pattern | None = None,
-    bias: Pattern | None = None,
-    sinks: Pattern | None = None,
-) -> Pattern:
-    return ops.attention(q, _repeated(k), _repeated(v), positions, key_length, bias, sinks)
+def _grouped(q: Pattern, k: Pattern, v: Pattern) -> Pattern:
+    return ops.attention(q, _repeated(k), _repeated(v), *REST)
 
 
 @rule(_grouped)
@@ -154,8 +132,8 @@ def ungroup_queries(match: Match, build: Builder) -> Value | Refusal:
             return Refusal(f"{name} {problem}")
     if k.type.shape[1] is not v.type.shape[1]:
         return Refusal("k and v are repeated differently")
-    operands = [match.get(n) for n in ("positions", "key_length", "bias", "sinks")]
-    return build(ops.attention, q, k, v, *operands, **match.root.attributes)
+    rest = [match.get(capture.name) for capture in REST]
+    return build(ops.attention, q, k, v, *rest, **match.root.attributes)
 
 
 def _repeats_each_head(source: Value, repeated: Value) -> str | None:

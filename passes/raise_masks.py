@@ -10,7 +10,7 @@ from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.rewriting import NearMiss, Outcome
-from graphwright.passes.base import Pass, register
+from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, has_symbol, integers, positional_values
 
 if TYPE_CHECKING:
@@ -22,20 +22,17 @@ LONGEST = 1 << 13
 
 @register
 @dataclass(frozen=True)
-class RaiseMasks(Pass):
+class RaiseMasks(GraphPass):
     """A mask that is a function of positions becomes the attribute `causal`, `sliding`, `chunked` or `full`."""
 
     name: ClassVar[str] = "raise-masks"
 
-    def run(self, program: Program) -> Outcome:
-        outcome = Outcome()
-        for graph in program.graphs.values():
-            _raise_in_graph(program, graph, outcome)
-            graph.erase_dead()
-        return outcome
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        return _raise_in_graph(program, graph)
 
 
-def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
+def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
+    outcome = Outcome()
     positional = positional_values(graph)
     answers: dict[Value, tuple[Mask, int] | str] = {}
     for op in graph:
@@ -59,6 +56,7 @@ def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
         graph.replace(op.result, new.result)
         graph.erase(op)
         outcome.hits[f"mask-{mask}"] += 1
+    return outcome
 
 
 def _identify(program: Program, bias: Value, is_positional: bool) -> tuple[Mask, int] | str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from graphwright.ir import Builder, DType, Graph, Interpreter, Op, Program, StoredArray, Value, ops
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import NearMiss, Outcome
-from graphwright.passes.base import Pass, register
+from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, positional_values, structure
 
 if TYPE_CHECKING:
@@ -53,20 +53,17 @@ class Rotation:
 
 @register
 @dataclass(frozen=True)
-class RaiseRotary(Pass):
+class RaiseRotary(GraphPass):
     """The products and sums that rotate queries and keys become `rope`."""
 
     name: ClassVar[str] = "raise-rotary"
 
-    def run(self, program: Program) -> Outcome:
-        outcome = Outcome()
-        for graph in program.graphs.values():
-            _raise_in_graph(program, graph, outcome)
-            graph.erase_dead()
-        return outcome
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        return _raise_in_graph(program, graph)
 
 
-def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
+def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
+    outcome = Outcome()
     positional = positional_values(graph)
     order = {op: i for i, op in enumerate(graph)}
     answers: dict[object, Rotation | str] = {}
@@ -92,6 +89,7 @@ def _raise_in_graph(program: Program, graph: Graph, outcome: Outcome) -> None:
             graph.replace(rotated, new)
             done.add(new)
             outcome.hits["rope"] += 1
+    return outcome
 
 
 def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op, int]) -> Value | None:

@@ -96,7 +96,7 @@ _BEGINNING = {
             "[colour]{colour.plain} [treasure]{treasure.plain}.",
             "quarrel",
         ),
-        Option(3, "{hero.name} set out for [goal]{goal.noun}.", "journey"),
+        Option(3, "the {nature.plain} {species.plain} set out for [goal]{goal.noun}.", "journey"),
         Option(3, "{hero.name} wished for [colour]{colour.a} [treasure]{treasure.plain}.", "wish"),
     ),
 }
@@ -120,7 +120,7 @@ _LOST = {
         Option(1, '"My {treasure.plain} is gone!" cried {hero.name}.', "lost_answer"),
     ),
     "lost_answer": (
-        Option(3, '"It is [hiding]{hiding.where}," said {friend.name}.', "lost_relief"),
+        Option(3, '"It is [hiding]{hiding.where}," said the {kin.plain}.', "lost_relief"),
         Option(
             2, '"You lent it to me on [day]{day.noun}," said {friend.name}, "and I forgot to give it back."', "ending"
         ),
@@ -150,12 +150,12 @@ _FOUND = {
         ),
     ),
     "found_claim": (
-        Option(2, '"That is my {colour.plain} {treasure.plain}!" cried {friend.name}.', "found_thanks"),
+        Option(2, '"That is my {colour.plain} {treasure.plain}!" cried the {kin.plain}.', "found_thanks"),
         Option(1, '"I lost {colour.a} {treasure.plain} on [day]{day.noun}," said {friend.name}.', "found_thanks"),
     ),
     "found_thanks": (
         Option(2, '"Then it is yours," said {hero.name}, who was as honest as {species.a} can be.', "supper"),
-        Option(2, "{hero.name} gave it back at once, and {friend.name} hugged {hero.them}.", "ending"),
+        Option(2, "{hero.name} gave it back at once, and the {kin.plain} hugged {hero.them}.", "ending"),
     ),
 }
 
@@ -189,8 +189,12 @@ _NOISE = {
         ),
     ),
     "noise_relief": (
-        Option(2, '"So that was the {sound.plain}!" laughed {hero.name}.', "supper"),
-        Option(1, '"Mind my {treasure.plain}," said {hero.name}, feeling [feeling]{feeling.adjective}.', "ending"),
+        Option(2, '"So that was the {sound.plain}!" laughed the {nature.plain} {species.plain}.', "supper"),
+        Option(
+            1,
+            '"Mind my {treasure.plain}," said the {nature.plain} {species.plain}, feeling [feeling]{feeling.adjective}.',
+            "ending",
+        ),
     ),
 }
 
@@ -213,7 +217,7 @@ _GIFT = {
         ),
     ),
     "gift_thanks": (
-        Option(2, '"I have everything but {treasure.a}!" cried {friend.name}.', "ending"),
+        Option(2, '"I have everything but {treasure.a}!" cried the {kin.plain}.', "ending"),
         Option(2, "{friend.name} [care]{care.clause} and smiled at {hero.name}.", "supper"),
     ),
 }
@@ -221,7 +225,7 @@ _GIFT = {
 _QUARREL = {
     "quarrel": (
         Option(2, '"I saw it first," said {hero.name}. "But I saw it better," said {friend.name}.', "quarrel_fight"),
-        Option(1, '"It is mine!" shouted {hero.name}. "It is not!" shouted {friend.name}.', "quarrel_fight"),
+        Option(1, '"It is mine!" shouted the {species.plain}. "It is not!" shouted the {kin.plain}.', "quarrel_fight"),
     ),
     "quarrel_fight": (
         Option(2, "They pulled and pulled until the {treasure.plain} [fate]{fate.clause}.", "quarrel_peace"),
@@ -262,7 +266,7 @@ _JOURNEY = {
         ),
     ),
     "journey_road": (
-        Option(2, '"May I come along?" asked {friend.name}.', "journey_arrival"),
+        Option(2, '"May I come along?" asked the {kin.plain}.', "journey_arrival"),
         Option(
             2,
             '"I know the way," said {friend.name}, and so they were lost for [number]{number.noun} days.',
@@ -294,12 +298,14 @@ _WISH = {
         ),
     ),
     "wish_answer": (
-        Option(2, '"You must have mumbled," said {friend.name}.', "wish_thanks"),
+        Option(2, '"You must have mumbled," said the {kin.plain}.', "wish_thanks"),
         Option(1, '"It was meant to be {colour.plain}," said {hero.name}.', "wish_thanks"),
     ),
     "wish_thanks": (
         Option(
-            2, "But {hero.name} put the {junk.plain} on the shelf and was very [feeling]{feeling.adjective}.", "ending"
+            2,
+            "But the {nature.plain} {species.plain} put the {junk.plain} on the shelf and was very [feeling]{feeling.adjective}.",
+            "ending",
         ),
         Option(2, '"Perhaps {junk.a} is better than {treasure.a}," said {hero.name}.', "supper"),
     ),
@@ -310,7 +316,7 @@ _END = {
         Option(3, "By nightfall {weather.after}, and they shared {food.serving}.", "ending"),
         Option(2, "Then they ate {food.noun} until [limit]{limit.clause}.", "ending"),
         Option(2, "They walked back to {home.recall} together.", "ending"),
-        Option(1, "{hero.name} put the kettle on.", "ending"),
+        Option(1, "The {nature.plain} {species.plain} put the kettle on.", "ending"),
     ),
     "ending": (
         Option(3, "From that day on the {species.plain} and the {kin.plain} were the best of friends.", None),

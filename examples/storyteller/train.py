@@ -115,7 +115,7 @@ def fit(model: PreTrainedModel, batches: Iterator[Batch], steps: int, floor: flo
 
 
 def main(
-    steps: Annotated[int, typer.Option(help=f"Steps of {STORIES_PER_STEP} stories.", min=1)] = 4000,
+    steps: Annotated[int, typer.Option(help=f"Steps of {STORIES_PER_STEP} stories.", min=1)] = 4500,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the stories.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
     out: Annotated[Path, typer.Option(help="Where the model is saved.", file_okay=False)] = HERE,

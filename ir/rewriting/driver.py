@@ -126,14 +126,14 @@ class _Rewriting:
             match = self.matcher.match(pattern, op)
             if match is None:
                 mismatch = self.matcher.mismatch
-                if mismatch is not None and mismatch.matched >= 2:
+                if mismatch is not None:
                     _remember(misses, rule, op, mismatch.matched, str(mismatch))
                 continue
             builder = Builder(self.graph, op, op.location)
             replacement = rule.build(match, builder)
             if isinstance(replacement, Refusal):
                 self.graph.erase_dead(builder.created)
-                _remember(misses, rule, op, 1 << 20, replacement.reason)
+                _remember(misses, rule, op, match.size, replacement.reason)
                 continue
             touched = [op, *op.result.users, *builder.created]
             self._substitute(rule, op, replacement)
@@ -153,8 +153,11 @@ class _Rewriting:
 
 
 def _remember(misses: dict[tuple[str, Op], NearMiss], rule: Rule, op: Op, matched: int, reason: str) -> None:
+    """Keeps a failure that came further than the root: a rule that only saw its root was not near."""
+    if matched < 2:
+        return
     known = misses.get((rule.name, op))
-    if known is None or known.matched < matched:
+    if known is None or known.matched <= matched:
         misses[rule.name, op] = NearMiss(rule.name, op.location, matched, reason)
 
 

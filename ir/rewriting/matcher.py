@@ -23,6 +23,8 @@ class Match:
 
     root: Op
     program: Program
+    size: int
+    """How many ops of the pattern matched."""
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
 
@@ -92,7 +94,7 @@ class Matcher:
         self._matched = 0
         if not self._solve(((pattern, root.results[0]), None)):
             return None
-        match = Match(root, self.program, attributes=dict(self._attributes))
+        match = Match(root, self.program, self._matched, attributes=dict(self._attributes))
         for node, value in self._bound.items():
             if isinstance(node, Capture) and value is not None:
                 match.values[node.name] = value

@@ -158,3 +158,12 @@ def test_a_reader_that_leaves_is_no_error(artifact: Path) -> None:
     script = f"{program} generate '{artifact}' hello --max-new-tokens 40 | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_an_interrupt_is_quiet(commands: Commands, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphwright.api.load", interrupted)
+    outcome = commands.run("generate", artifact, "hello")
+    assert (outcome.status, outcome.output, outcome.errors) == (130, "", "")

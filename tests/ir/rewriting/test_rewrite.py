@@ -245,14 +245,23 @@ def test_a_misspelt_pattern_is_found_when_it_is_traced() -> None:
 
 
 def test_what_a_refusing_rule_built_is_gone() -> None:
-    @rule(lambda x: ops.exp(x))
+    @rule(lambda x: ops.exp(ops.neg(x)))
     def hesitant(match: Match, build: Builder) -> Value | Refusal:
         build(ops.sin, build(ops.cos, match["x"]))
         return Refusal("thought better of it")
 
-    after, outcome = rewritten("%out = exp(%x) : f32[S, 4]", hesitant)
-    assert after == ["%0 = exp(%x) : f32[S, 4]", "return out=%0"]
+    after, outcome = rewritten("%0 = neg(%x) : f32[S, 4] %out = exp(%0) : f32[S, 4]", hesitant)
+    assert after == ["%0 = neg(%x) : f32[S, 4]", "%1 = exp(%0) : f32[S, 4]", "return out=%1"]
     assert [str(miss) for miss in outcome.near_misses] == ["hesitant: thought better of it"]
+
+
+def test_a_rule_that_saw_only_its_root_was_not_near() -> None:
+    @rule(lambda x: ops.exp(x))
+    def never(match: Match, build: Builder) -> Value | Refusal:
+        return Refusal("never")
+
+    _, outcome = rewritten("%out = exp(%x) : f32[S, 4]", never)
+    assert not outcome.near_misses
 
 
 def test_an_output_may_be_replaced_by_an_input() -> None:
