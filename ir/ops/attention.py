@@ -235,6 +235,7 @@ def kv_append(cache: StateType, new: TensorType, past_length: TensorType) -> Sta
     """
     if cache.layout != "contiguous":
         raise IRTypeError(f"cannot append to a {cache.layout} cache")
+    require_rank("cache", cache.tensor, 4)
     require_rank("new", new, 4)
     same_dtype(cache.tensor, new)
     for axis in (0, 1, 3):
