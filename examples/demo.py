@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,9 +39,9 @@ def main(
         raise typer.Exit(2) from None
     out.print(f"\n{tokens} tokens in {seconds:.2f} s: {tokens / seconds:.0f} a second on {available_cores()} cores\n")
     out.print("Try next, after `. .venv/bin/activate`:")
-    out.print(f"  graphwright generate {output} 'One day, a' --temperature 0.8", markup=False)
+    out.print(f"  graphwright generate {output} 'Once upon a time there was' --seed 2", markup=False)
     out.print(f"  graphwright inspect {output}", markup=False)
-    out.print(f"  graphwright trace {model} -o out/model.gw", markup=False)
+    out.print(f"  graphwright trace {os.path.relpath(model)} -o out/model.gw", markup=False)
     out.print("  graphwright opt out/model.gw --pipeline default --print-changed -o out/optimized.gw")
 
 

@@ -192,7 +192,8 @@ _NOISE = {
         Option(2, '"So that was the {sound.plain}!" laughed the {nature.plain} {species.plain}.', "supper"),
         Option(
             1,
-            '"Mind my {treasure.plain}," said the {nature.plain} {species.plain}, feeling [feeling]{feeling.adjective}.',
+            '"Mind my {treasure.plain}," said the {nature.plain} {species.plain}, feeling '
+            "[feeling]{feeling.adjective}.",
             "ending",
         ),
     ),
@@ -304,7 +305,8 @@ _WISH = {
     "wish_thanks": (
         Option(
             2,
-            "But the {nature.plain} {species.plain} put the {junk.plain} on the shelf and was very [feeling]{feeling.adjective}.",
+            "But the {nature.plain} {species.plain} put the {junk.plain} on the shelf and was very "
+            "[feeling]{feeling.adjective}.",
             "ending",
         ),
         Option(2, '"Perhaps {junk.a} is better than {treasure.a}," said {hero.name}.', "supper"),
