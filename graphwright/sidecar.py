@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile
-from graphwright.ir import weights as ir_weights
-from graphwright.ir.weights import sources
+from graphwright.ir.weights import forget_files, sources
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +54,7 @@ class Sidecar:
 
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in self._tensors.items()}
         write_atomically(self.path, lambda temporary: save_file(tensors, temporary, _MARK))
-        # Both remember files by their path alone.
-        ir_weights.safetensors_index.cache_clear()
-        ir_weights._open.cache_clear()
+        forget_files()
 
     def _add(self, name: str, leaf: StoredArray) -> None:
         if id(leaf) in self._keys:

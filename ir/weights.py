@@ -233,6 +233,12 @@ def _open(path: str) -> Any:
         raise WeightError(f"{path}: cannot be read ({problem})") from None
 
 
+def forget_files() -> None:
+    """Closes the files that weights were read from. For a writer that puts another file in place of one of them."""
+    safetensors_index.cache_clear()
+    _open.cache_clear()
+
+
 def expression_text(expression: WeightExpression) -> str:
     """The expression as the text format writes it. An array in memory is spelt out: only small ones should be left."""
     if isinstance(expression, StoredFile):

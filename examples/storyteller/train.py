@@ -49,7 +49,7 @@ def new_model(tokenizer: Tokenizer) -> LlamaForCausalLM:
         rms_norm_eps=1e-5,
         initializer_range=0.08,
         # At this length, and under autocast, eager attention takes six tenths of the fused one's time.
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue] - taken by all, declared by none
         tie_word_embeddings=True,
         bos_token_id=tokenizer.token_to_id(BOS),
         eos_token_id=tokenizer.token_to_id(EOS),
@@ -59,7 +59,9 @@ def new_model(tokenizer: Tokenizer) -> LlamaForCausalLM:
     # Tied embeddings that start small soon differ only by part of speech, and copying a name from context is learned
     # late: measured, the loss left its plateau at 0.65 after 450 steps; with all weights started at 0.02 and one
     # learning rate for all it was still there after 550.
-    torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.3)
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Embedding)
+    torch.nn.init.normal_(embeddings.weight, std=0.3)
     return model
 
 
