@@ -1,5 +1,6 @@
 """The storyteller's tokenizer: byte-level BPE, trained on the stories themselves."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -39,3 +40,9 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
     cast(Any, PreTrainedTokenizerFast)(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=EOS, model_max_length=context
     ).save_pretrained(folder)
+    # transformers 5 writes its own class's name, which version 4 does not know; both know this one.
+    path = folder / "tokenizer_config.json"
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("backend", None)
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
