@@ -79,7 +79,8 @@ class MemoryWatch:
         return PeakMemory(resident=status_bytes(self._root, "VmHWM"), anonymous=self._anonymous)
 
     def _sample(self) -> None:
-        while True:
+        ended = False
+        while not ended:
+            # The last sample comes after the end was called, so that what was just loaded counts whole.
+            ended = self._ended.wait(self._INTERVAL_SECONDS)
             self._anonymous = max(self._anonymous, status_bytes(self._root, "RssAnon"))
-            if self._ended.wait(self._INTERVAL_SECONDS):
-                return
