@@ -93,10 +93,6 @@ def has_prefill(program: Program) -> str | None:
     return f"program '{program.name}' has no graph 'prefill': run insert-kv-cache first"
 
 
-def forward_graph(program: Program) -> Graph:
-    return program.graphs["forward"]
-
-
 __all__ = [
     "REGISTRY",
     "Contract",
@@ -104,7 +100,6 @@ __all__ = [
     "Pass",
     "PassError",
     "RulePass",
-    "forward_graph",
     "has_forward",
     "has_prefill",
     "register",

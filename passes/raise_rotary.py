@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphwright.ir import Builder, DType, Graph, Interpreter, Op, Program, StoredArray, Value, ops
+from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, positional_values, structure
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values, structure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,15 @@ LINEAR = frozenset(
         ops.split_heads,
     }
 )
+SWITCHES = frozenset(
+    {
+        *(ops.where, ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne, ops.minimum, ops.maximum),
+        *(ops.floor, ops.remainder, ops.abs, ops.logical_and, ops.logical_or, ops.logical_not),
+    }
+)
+"""Ops by which a path can behave otherwise from some position on."""
+LONGEST = 1 << 13
+"""The longest sequence at which a path is evaluated; one that needs more is left as it is."""
 POSITIONS = 131
 """How many positions are compared: an odd number past the usual small constants."""
 EXACT = 1e-9
@@ -49,6 +59,8 @@ class Rotation:
     interleaved: bool
     scale: float
     frequencies: tuple[float, ...]
+    rounding: float
+    """How far a frequency was from the float32 number that stands for it."""
 
 
 @register
@@ -80,7 +92,7 @@ def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
             done.add(rotated)
             key = structure(rotated, (source,), positional)
             if key not in answers:
-                answers[key] = _probe(rotated, source)
+                answers[key] = _probe(program, rotated, source)
             answer = answers[key]
             if isinstance(answer, str):
                 outcome.near_misses.append(NearMiss("raise-rotary", op.location, 2, f"{name}: {answer}"))
@@ -115,8 +127,8 @@ def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op,
         frontier = {v for v in frontier if v.owner is not op} | set(data)
 
 
-def _probe(rotated: Value, source: Value) -> Rotation | str:
-    """Evaluates the path from source to rotated on every unit vector at every position."""
+def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
+    """Evaluates the path from source to rotated on every unit vector at the first positions, then on one far beyond."""
     out, into = rotated.type, source.type
     size = out.shape[3].constant if out.rank == 4 else None
     if size is None or into.rank != 4 or into.shape[3] is not out.shape[3]:
@@ -130,7 +142,49 @@ def _probe(rotated: Value, source: Value) -> Rotation | str:
     result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: size, SEQUENCE: POSITIONS})[0]
     if not torch.equal(result, result[:, :1].expand_as(result)):
         return "heads are rotated differently"
-    return classify(result[:, 0].permute(1, 2, 0))
+    found = classify(result[:, 0].permute(1, 2, 0))
+    if isinstance(found, str):
+        return found
+    return _contradiction(program, rotated, source, found, token_axis, heads, size) or found
+
+
+def _contradiction(
+    program: Program, rotated: Value, source: Value, found: Rotation, token_axis: int, heads: int, size: int
+) -> str | None:
+    """What speaks against a rotation at positions past every switch and to the end of every table on the path."""
+    length = _far(program, rotated, source)
+    if length > LONGEST:
+        return f"it needs {length} positions to show its behaviour, more than {LONGEST}"
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((1, heads, length, size), generator=generator, dtype=torch.float64)
+    given = x.transpose(1, 2) if token_axis == 1 else x
+    result = Interpreter("float64").run_cone({source: given}, [rotated], {BATCH: 1, SEQUENCE: length})[0]
+    frequencies = torch.tensor(found.frequencies, dtype=torch.float64)
+    attributes = {"interleaved": found.interleaved, "scale": found.scale}
+    expected = ops.rope.evaluate([x, torch.arange(length)[None], frequencies], attributes)
+    error = float((result - expected).abs().max())
+    if error > EXACT + 2 * length * found.rounding * abs(found.scale):
+        return f"it turns otherwise at some of {length} positions (off by {error:.2g})"
+    return None
+
+
+def _far(program: Program, rotated: Value, source: Value) -> int:
+    """A length past every integer that may switch something, and as long as every table; within the context."""
+    path = cone([rotated], {source: None})
+    switches = any(op.definition in SWITCHES for op in path)
+    numbers = [n + 13 for op in path for n in integers(op)] if switches else []
+    tables = [
+        d.constant or 0
+        for op in path
+        if op.definition in (ops.slice, ops.gather, ops.embedding)
+        for v in op.inputs
+        if v.weight is not None
+        for d in v.type.shape
+    ]
+    context = program.metadata.get("context_length")
+    shortest_table = [t for t in tables if t > POSITIONS]
+    limits = [*shortest_table, *([context] if isinstance(context, int) else [])]
+    return min([max([POSITIONS, *numbers, *tables]), *limits])
 
 
 def classify(matrices: Tensor) -> Rotation | str:
@@ -155,7 +209,8 @@ def classify(matrices: Tensor) -> Rotation | str:
         error = float((matrices - expected).abs().max())
         if error > _bound(frequencies, turns, count):
             return f"positions do not turn by their frequencies (off by {error:.2g})"
-        return Rotation(interleaved, scale, tuple(float(f) for f in frequencies))
+        rounding = float((frequencies.double() - turns).abs().max())
+        return Rotation(interleaved, scale, tuple(float(f) for f in frequencies), rounding)
     return "elements are paired neither by halves nor with their neighbours"
 
 

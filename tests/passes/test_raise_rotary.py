@@ -71,6 +71,25 @@ def test_without_the_minus_it_is_no_rotation() -> None:
     assert any("do not turn by their frequencies" in m.reason for m in misses), misses
 
 
+def test_a_rotation_that_changes_far_out_is_refused() -> None:
+    """The first 200 positions turn by their frequency, later ones twice as fast."""
+    switched = (
+        HALF.format(size=4).replace(
+            "  %angle = mul(%p1, @f) : f32[S, 2]",
+            """  %far = constant() {value=200.0, dtype=f32} : f32[]
+  %late = gt(%p1, %far) : bool[S, 1]
+  %doubled = add(%p1, %p1) : f32[S, 1]
+  %place = where(%late, %doubled, %p1) : f32[S, 1]
+  %angle = mul(%place, @f) : f32[S, 2]""",
+        )
+        + rotate("q", "x")
+        + turned("q", "x", "q")
+    )
+    after, misses = applied(program(switched + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary())
+    assert "rope" not in after
+    assert any("turns otherwise at some of 213 positions" in m.reason for m in misses), misses
+
+
 def matrices(turn: torch.Tensor, pairs: list[tuple[int, int]], size: int, count: int = 131) -> torch.Tensor:
     result = torch.eye(size, dtype=torch.float64).repeat(count, 1, 1)
     for p in range(count):
