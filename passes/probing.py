@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphwright.ir import Graph, Op, Value
+from graphwright.ir import Graph, Op, Value, ops
 from graphwright.ir.attributes import Attribute, attribute_text
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
@@ -48,6 +48,21 @@ def integers(op: Op) -> list[int]:
     for attribute in op.attributes.values():
         visit(attribute)
     return found
+
+
+def tables(path: list[Op]) -> list[int]:
+    """Lengths of the tables that a path cuts to the sequence or looks positions up in: no sequence is longer."""
+    lengths: list[int] = []
+    for op in path:
+        axis = 0 if op.definition is ops.embedding else op.attributes.get("axis")
+        if op.definition not in (ops.slice, ops.gather, ops.embedding) or not isinstance(axis, int):
+            continue
+        length = op.inputs[0].type.shape[axis].constant
+        cut = op.definition is ops.slice and SEQUENCE in op.result.type.shape[axis].symbols
+        looked_up = op.definition is not ops.slice and has_symbol(op.inputs[1], SEQUENCE)
+        if length is not None and (cut or looked_up):
+            lengths.append(length)
+    return lengths
 
 
 def structure(wanted: Value, leaves: tuple[Value, ...], shared: Callable[[Value], bool]) -> tuple[object, ...]:

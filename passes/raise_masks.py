@@ -11,7 +11,7 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, has_symbol, integers, positional_values
+from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, has_symbol, integers, positional_values, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ def _identify(program: Program, bias: Value, is_positional: bool) -> tuple[Mask,
     """The mask that a bias stands for, or why it is none."""
     if not is_positional:
         return "the mask depends on data, not on positions alone"
-    if bias.type.rank < 2 or any(not has_symbol(bias, s) for s in (SEQUENCE,)):
+    if bias.type.rank < 2 or not has_symbol(bias, SEQUENCE):
         return f"the mask {bias.type} does not cover queries and keys"
     length = _length(program, bias)
     if length > LONGEST:
@@ -82,10 +82,8 @@ def _length(program: Program, bias: Value) -> int:
     """A length past every integer in the mask's computation, and within the model's context."""
     ops_of_mask = cone([bias])
     largest = max((n for op in ops_of_mask for n in integers(op)), default=0)
-    buffers = [d.constant for op in ops_of_mask for v in op.inputs if v.weight is not None for d in v.type.shape]
     context = program.metadata.get("context_length")
-    limits = [b for b in (*buffers, context) if isinstance(b, int) and b > 1]
-    return min([largest + 13, *limits])
+    return min([largest + 13, *tables(ops_of_mask), *([context] if isinstance(context, int) else [])])
 
 
 def _evaluate(bias: Value, length: int) -> tuple[Tensor | None, str]:

@@ -16,7 +16,7 @@ from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values, structure
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values, structure, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,9 +137,10 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
     heads = into.shape[3 - token_axis].constant if token_axis in (1, 2) else None
     if heads is None or into.shape[0] is not out.shape[0] or SEQUENCE not in out.shape[2].symbols:
         return f"the path leads from {into} to {out}, whose axes are not understood"
-    shape = [size, POSITIONS, heads, size] if token_axis == 1 else [size, heads, POSITIONS, size]
+    count = min(POSITIONS, _far(program, rotated, source))
+    shape = [size, count, heads, size] if token_axis == 1 else [size, heads, count, size]
     basis = torch.eye(size, dtype=torch.float64).reshape(size, 1, 1, size).expand(shape)
-    result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: size, SEQUENCE: POSITIONS})[0]
+    result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: size, SEQUENCE: count})[0]
     if not torch.equal(result, result[:, :1].expand_as(result)):
         return "heads are rotated differently"
     found = classify(result[:, 0].permute(1, 2, 0))
@@ -173,18 +174,10 @@ def _far(program: Program, rotated: Value, source: Value) -> int:
     path = cone([rotated], {source: None})
     switches = any(op.definition in SWITCHES for op in path)
     numbers = [n + 13 for op in path for n in integers(op)] if switches else []
-    tables = [
-        d.constant or 0
-        for op in path
-        if op.definition in (ops.slice, ops.gather, ops.embedding)
-        for v in op.inputs
-        if v.weight is not None
-        for d in v.type.shape
-    ]
+    lengths = tables(path)
     context = program.metadata.get("context_length")
-    shortest_table = [t for t in tables if t > POSITIONS]
-    limits = [*shortest_table, *([context] if isinstance(context, int) else [])]
-    return min([max([POSITIONS, *numbers, *tables]), *limits])
+    limits = [*lengths, *([context] if isinstance(context, int) else [])]
+    return min([max([POSITIONS, *numbers, *lengths]), *limits])
 
 
 def classify(matrices: Tensor) -> Rotation | str:

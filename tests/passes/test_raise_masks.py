@@ -75,6 +75,20 @@ def test_a_mask_that_differs_between_heads_stays() -> None:
     assert any("differs between rows or heads" in m.reason for m in misses)
 
 
+def test_a_small_weight_in_the_mask_does_not_shorten_the_probe() -> None:
+    """A weight of three elements bounds no sequence: the window of 5 must still be seen."""
+    window = MASKS['mask="sliding", window=5}'].replace("%mask = reshape(%both)", "%wide = reshape(%both)")
+    mask = (
+        window
+        + """
+  %small = any(@small) {axes=[0]} : bool[]
+  %mask = logical_and(%wide, %small) : bool[1, 1, S, S]"""
+    )
+    weights = "weight @small : bool[3] = data([true, true, true]) : bool[3]\n"
+    after, _ = applied(program(HEAD + "  " + mask + TAIL, weights), RaiseMasks())
+    assert 'mask="sliding", window=5}' in after
+
+
 def test_a_window_longer_than_the_probe_is_left_alone() -> None:
     mask = MASKS['mask="sliding", window=5}'].replace("bool", "bool")
     text = (HEAD + "  " + mask + TAIL).replace("value=5,", "value=100000,")

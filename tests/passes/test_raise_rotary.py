@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from graphwright.passes import run_passes
 from graphwright.passes.raise_rotary import RaiseRotary, Rotation, classify
 from tests.passes.graphs import applied, program
 
@@ -88,6 +89,22 @@ def test_a_rotation_that_changes_far_out_is_refused() -> None:
     after, misses = applied(program(switched + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary())
     assert "rope" not in after
     assert any("turns otherwise at some of 213 positions" in m.reason for m in misses), misses
+
+
+def test_rounded_tables_stay_tables() -> None:
+    """Cosines stored in float32 are not the cosines of a frequency; the probe ends where the tables end, at 40."""
+    angles = torch.outer(torch.arange(40.0), torch.tensor([1.0, 0.009999999776482582])).repeat(1, 2)
+    weights = ""
+    for name, values in (("cos", angles.cos()), ("sin", angles.sin())):
+        listed = ", ".join(str(v) for v in values.flatten().tolist())
+        weights += f"weight @{name} : f32[40, 4] = data([{listed}]) : f32[40, 4]\n"
+    head = HALF.format(size=4).splitlines()[:3]
+    tables = [f"  %{n} = slice(@{n}) {{axis=0, stop=S}} : f32[S, 4]" for n in ("cos", "sin")]
+    text = "\n".join([*head, *tables]) + "\n" + rotate("q", "x") + turned("q", "x", "q")
+    before = program(text + TAIL.format(q="x", k="k", size=4), weights)
+    (record,) = run_passes(before, [RaiseRotary()]).records
+    assert not record.changed
+    assert "positions do not turn by their frequencies" in record.near_misses[0].reason
 
 
 def matrices(turn: torch.Tensor, pairs: list[tuple[int, int]], size: int, count: int = 131) -> torch.Tensor:
