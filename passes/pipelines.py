@@ -15,11 +15,14 @@ from graphwright.passes.raise_masks import RaiseMasks
 from graphwright.passes.raise_rotary import RaiseRotary
 from graphwright.passes.select_logits import SelectLogits
 from graphwright.passes.specialize import Specialize
+from graphwright.passes.unfold_heads import UnfoldHeads
 
 RAISE: tuple[Pass, ...] = (
     Canonicalize(),
     FuseActivations(),  # before attention: scores may be soft-capped
     FuseNorms(),
+    UnfoldHeads(),
+    Canonicalize(),
     RaiseAttention(),
     Canonicalize(),  # keys lose the transpose of the product; norms go behind the transposes of heads
     RaiseHeads(),

@@ -1,6 +1,6 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
-from graphwright.ir.ops.attention import attention, kv_append, rope
+from graphwright.ir.ops.attention import attention, kv_append, kv_read, rope
 from graphwright.ir.ops.elementwise import (
     abs,
     add,
@@ -82,6 +82,7 @@ __all__ = [
     "gt",
     "iota",
     "kv_append",
+    "kv_read",
     "layer_norm",
     "le",
     "linear",

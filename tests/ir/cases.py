@@ -167,5 +167,6 @@ CASES = [
     ),
     Case(ops.rope, (HEADS, "i64[B, S]", "f32[4]"), {"interleaved": False}),
     Case(ops.rope, (HEADS, "i64[1, S]", "f32[3]"), {"interleaved": True, "scale": 1.5}),
+    Case(ops.kv_read, (CACHE,)),
     Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
 ]
