@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.passes.absorb_projections import AbsorbProjections
 from graphwright.passes.base import Pass
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -34,6 +35,8 @@ RAISE: tuple[Pass, ...] = (
 )
 
 CACHE: tuple[Pass, ...] = (
+    AbsorbProjections(),
+    Canonicalize(),
     InsertKVCache(),
     SelectLogits(),
     PackProjections(),  # late: every pass before sees projections one by one

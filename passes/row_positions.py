@@ -158,6 +158,10 @@ class RowPositions:
         if definition is ops.transpose:
             moved = (0, *(p + 1 for p in as_ints(owner.attributes["permutation"])))
             return self.build(definition, operands[0], permutation=moved)
+        if definition is ops.split_heads:
+            _, heads, sequence, size = self._shape(op, value.type.shape, keys)
+            parts = self.build(ops.reshape, operands[0], shape=(rows, ONE, sequence, heads, size))
+            return self.build(ops.transpose, parts, permutation=(0, 1, 3, 2, 4))
         if definition in (ops.slice, ops.concat):
             axis = owner.attributes["axis"]
             assert isinstance(axis, int)
