@@ -18,9 +18,10 @@ Axes = Mapping[int, str]
 _LENGTH = {"B": "batch", "S": "sequence"}
 _SIZE = re.compile(r"L\['inputs'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
 _SIMPLE_GUARD = re.compile(
-    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|.* != .*|{_SIZE.pattern} == {_SIZE.pattern}"
+    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|{_SIZE.pattern} == {_SIZE.pattern}"
 )
-"""Bounds, which `bounds` tells as well; inequalities, which only set single sizes apart; axes that share a symbol."""
+_POLYNOMIALS = re.compile(rf"(?:{_SIZE.pattern}|[\d\s()+*-])+ != (?:{_SIZE.pattern}|[\d\s()+*-])+")
+"""Bounds, which `bounds` tells as well; axes that share a symbol; and polynomials that differ but for single sizes."""
 
 
 def free_sizes(exported: ExportedProgram, axes: Sequence[Axes]) -> tuple[Dimensions, int | None]:
@@ -49,9 +50,35 @@ def free_sizes(exported: ExportedProgram, axes: Sequence[Axes]) -> tuple[Dimensi
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")
             longest = most if symbol == "S" and most is not None else longest
     for guard in guards(exported):
-        if not _SIMPLE_GUARD.fullmatch(guard):
+        if not _SIMPLE_GUARD.fullmatch(guard) and not _POLYNOMIALS.fullmatch(guard):
+            most = _bound_on_sequence(guard, axes)
+            if most is not None:
+                longest = most if longest is None else min(longest, most)
+                continue
             raise UnsupportedError(f"the module's code branches on a size: the trace holds only where {plain(guard)}")
     return Dimensions(names), longest
+
+
+LONGEST_TRIED = 1 << 15
+"""Up to this many tokens a condition on the length is tried one by one."""
+
+
+def _bound_on_sequence(guard: str, axes: Sequence[Axes]) -> int | None:
+    """The longest sequence up to which a condition on nothing but the sequence holds; None if it is no such bound.
+
+    It must hold for every length from one on and for none past the bound: that is tried, not read.
+    """
+    places = {(int(i), int(axis)) for i, axis in _SIZE.findall(guard)}
+    if not places or any(axes[i].get(axis) != "S" for i, axis in places):
+        return None
+    try:
+        code = compile(_SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
+        names = {"__builtins__": {}, "max": max, "min": min}
+        holds = [bool(eval(code, names, {"S": length})) for length in range(1, LONGEST_TRIED)]
+    except Exception:  # an expression of another kind than sizes and numbers
+        return None
+    bound = next((i for i, held in enumerate(holds) if not held), len(holds))
+    return bound if bound and not any(holds[bound:]) else None
 
 
 def plain(guard: str) -> str:

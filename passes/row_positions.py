@@ -147,9 +147,11 @@ class RowPositions:
         if definition is ops.embedding:
             indices = self._at(op, owner.required("indices"), inner[1])
             return self.build(definition, self.constant(owner.required("weight")), indices)
-        if definition is ops.gather and owner.attributes["axis"] == 0 and not has_symbol(owner.inputs[0], SEQUENCE):
-            indices = self._at(op, owner.required("indices"), inner[1])
-            return self.build(definition, self.constant(owner.required("x")), indices, axis=0)
+        if definition is ops.gather and not has_symbol(owner.inputs[0], SEQUENCE):
+            axis = owner.attributes["axis"]
+            assert isinstance(axis, int)
+            table = self.constant(owner.required("x"))
+            return self._looked_up(table, self._at(op, owner.required("indices"), inner[1]), axis % table.type.rank)
         operands = [self._at(op, v, axis) for v, axis in zip(owner.inputs, inner, strict=True)]
         rows = operands[0].type.shape[0]
         if definition in (ops.reshape, ops.expand):
@@ -195,11 +197,13 @@ class RowPositions:
         if table.type.shape[0] is not ONE:
             raise refuse(op, f"it uses {owner.result.type}, which relates tokens to each other outside a known mask")
         table = self.build(ops.reshape, table, shape=table.type.shape[1:])
-        found = self.build(ops.gather, table, self._lookup, axis=axis)
-        if not axis:
-            return found
+        return self._looked_up(table, self._lookup, axis)
+
+    def _looked_up(self, table: Value, indices: Value, axis: int) -> Value:
+        """[rows, …]: of a table the slices at the indices [rows, …] of one axis."""
+        found = self.build(ops.gather, table, indices, axis=axis)
         order = (axis, *(i for i in range(found.type.rank) if i != axis))
-        return self.build(ops.transpose, found, permutation=order)
+        return found if not axis else self.build(ops.transpose, found, permutation=order)
 
     # -- shapes
 
