@@ -95,7 +95,7 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(REAL, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid),
     *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
     *_rows(REAL, ops.softcap),
-    *_rows(FLOAT, ops.erf, ops.activation, ops.glu),
+    *_rows(FLOAT, ops.erf, ops.activation, ops.glu, ops.convolution),
     # Norms state their epsilon in float32, too coarse for float64.
     *_rows(FLOAT | {F16}, ops.rms_norm, ops.layer_norm),
     # Operators of this backend.

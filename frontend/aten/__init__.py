@@ -2,6 +2,7 @@
 
 from graphwright.frontend.aten import (
     attention,
+    convolution,
     elementwise,
     factory,
     indexing,
@@ -19,6 +20,7 @@ __all__ = [
     "Imported",
     "Site",
     "attention",
+    "convolution",
     "elementwise",
     "factory",
     "indexing",

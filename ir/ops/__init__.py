@@ -1,6 +1,7 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
 from graphwright.ir.ops.attention import attention, kv_append, rope
+from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
     abs,
     add,
@@ -65,6 +66,7 @@ __all__ = [
     "cast",
     "concat",
     "constant",
+    "convolution",
     "cos",
     "cumsum",
     "dim_value",

@@ -109,6 +109,17 @@ CASES = [
     Case(ops.matmul, ("f32[B, 2, S, 4]", "f32[B, 2, 4, P]")),
     Case(ops.matmul, ("f32[B, 1, S, 4]", "f32[2, 4, P]")),
     Case(ops.matmul, ("f32[S, 4]", "f32[B, 4, P]")),
+    Case(
+        ops.convolution,
+        ("f32[B, 4, S]", "f32[6, 2, 3]", "f32[6]"),
+        {"stride": (1,), "padding": (2, 0), "dilation": (1,), "groups": 2},
+    ),
+    Case(ops.convolution, ("f32[B, 4, S]", "f32[6, 4, 1]"), {"stride": (1,), "padding": (0, 0), "dilation": (1,)}),
+    Case(
+        ops.convolution,
+        ("f32[B, 3, 3*S+2, 8]", "f32[6, 3, 2, 3]"),
+        {"stride": (3, 2), "padding": (0, 1, 0, 2), "dilation": (1, 2)},
+    ),
     Case(ops.rms_norm, (X, "f32[4]"), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X,), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X, "f32[4]", "f32[4]"), {"epsilon": 1e-5}),
