@@ -1,6 +1,7 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
 from graphwright.ir.ops.attention import attention, kv_append, rope
+from graphwright.ir.ops.causal import causal_conv, running_sum
 from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
     abs,
@@ -39,6 +40,7 @@ from graphwright.ir.ops.elementwise import (
 from graphwright.ir.ops.indexing import embedding, gather, gather_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
+from graphwright.ir.ops.recurrence import linear_recurrence, weighted_mean
 from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
 from graphwright.ir.ops.shape import (
     concat,
@@ -64,6 +66,7 @@ __all__ = [
     "any",
     "attention",
     "cast",
+    "causal_conv",
     "concat",
     "constant",
     "convolution",
@@ -87,6 +90,7 @@ __all__ = [
     "layer_norm",
     "le",
     "linear",
+    "linear_recurrence",
     "log",
     "logical_and",
     "logical_not",
@@ -107,6 +111,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "rsqrt",
+    "running_sum",
     "sigmoid",
     "sin",
     "slice",
@@ -121,5 +126,6 @@ __all__ = [
     "tanh",
     "transpose",
     "var",
+    "weighted_mean",
     "where",
 ]

@@ -82,6 +82,8 @@ UNARY = [
 ]  # fmt: skip
 REDUCTIONS = [ops.sum, ops.mean, ops.amax, ops.amin, ops.var]
 
+RECURRENT_STATE = "state<recurrent f32[B, 4, 3, 2]>"
+
 CASES = [
     *(Case(each, (X, X)) for each in [*BINARY, *COMPARISONS]),
     *(Case(each, (X, "f32[S, 1]")) for each in [*BINARY, *COMPARISONS]),
@@ -178,5 +180,79 @@ CASES = [
     ),
     Case(ops.rope, (HEADS, "i64[B, S]", "f32[4]"), {"interleaved": False}),
     Case(ops.rope, (HEADS, "i64[1, S]", "f32[3]"), {"interleaved": True, "scale": 1.5}),
+    Case(ops.causal_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"groups": 4}),
+    Case(
+        ops.causal_conv,
+        ("f32[B, 4, S]", "f32[4, 1, 3]", "f32[4]", "state<recurrent f32[B, 4, 2]>", "i64[B]"),
+        {"groups": 4},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        ops.causal_conv,
+        ("f32[B, 4, S]", "f32[6, 2, 3]", "f32[6]", "state<recurrent f32[B, 4, 4]>"),
+        {"groups": 2, "dilation": 2},
+    ),
+    Case(ops.running_sum, (X,), {"axis": 1}),
+    Case(
+        ops.running_sum,
+        ("f32[B, 4, S]", "state<recurrent f32[B, 4]>", "i64[B]"),
+        {"axis": -1},
+        {"new_length": "S+1"},
+    ),
+    Case(ops.running_sum, ("i64[B, S]", None, "i64[B]"), {"axis": 1}, {"new_length": "S+1"}),
+    Case(ops.linear_recurrence, ("f32[B, 4, S, 3]", "f32[B, 4, S, 3]", "f32[B, 4, S, 2]")),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 2, S, 3]",
+            "f32[B, 2, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 1]",
+            "f32[4, 3]",
+            None,
+            RECURRENT_STATE,
+            "i64[B]",
+        ),
+        {},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 4, S, 3]",
+            "f32[B, 4, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 3]",
+            None,
+            "f32[B, 4, S]",
+            RECURRENT_STATE,
+        ),
+    ),
+    Case(
+        ops.linear_recurrence,
+        ("f32[B, 1, S, 3]", "f32[B, 1, S, 3]", "f32[B, 4, S, 1]", "f32[B, 4, S, 1]", "f32[4, 3]"),
+    ),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 2, S, 3]",
+            "f32[B, 2, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 1]",
+            None,
+            "f32[B, 4, S]",
+            None,
+            "i64[B]",
+        ),
+        {},
+        {"new_length": "S+1"},
+    ),
+    Case(ops.weighted_mean, (X, X, "f32[4]", "f32[4]")),
+    Case(
+        ops.weighted_mean,
+        (X, X, "f32[4]", "f32[4]", "state<recurrent f32[B, 3, 4]>", "i64[B]"),
+        {},
+        {"new_length": "S+1"},
+    ),
     Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
 ]
