@@ -92,7 +92,9 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(NUMBER | {BOOL}, ops.add, ops.mul, ops.maximum, ops.minimum, ops.eq, ops.ne),
     *_rows(NUMBER | {BOOL}, ops.sum, ops.cumsum, ops.amax, ops.amin),
     *_rows(NUMBER, ops.pow, ops.lt, ops.le, ops.gt, ops.ge),
-    *_rows(REAL, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid),
+    *_rows(
+        REAL, ops.exp, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid
+    ),
     *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
     *_rows(REAL, ops.softcap),
     *_rows(FLOAT, ops.erf, ops.activation, ops.glu, ops.convolution),

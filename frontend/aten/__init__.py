@@ -8,6 +8,7 @@ from graphwright.frontend.aten import (
     indexing,
     neural,
     products,
+    recurrence,
     reduction,
     shape,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "indexing",
     "neural",
     "products",
+    "recurrence",
     "reduction",
     "shape",
 ]

@@ -33,6 +33,7 @@ ARITHMETIC: dict[str, Function] = {
     "square": lambda m, x, i: x.square(),
     "neg abs": lambda m, x, i: -x.abs(),
     "exp log": lambda m, x, i: (x.exp() + 1).log(),
+    "log1p softplus": lambda m, x, i: x.exp().log1p() + F.softplus(9 * x - 8) + F.softplus(x, beta=0.5, threshold=1),
     "sqrt rsqrt reciprocal": lambda m, x, i: (x * x + 1).sqrt() * (x * x + 2).rsqrt() * (x * x + 3).reciprocal(),
     "sin cos": lambda m, x, i: x.sin() + x.cos(),
     "tanh sigmoid erf": lambda m, x, i: x.tanh() + x.sigmoid() + x.erf(),

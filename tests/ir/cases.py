@@ -77,8 +77,8 @@ CACHE = "state<contiguous f32[B, 2, 9, 8]>"
 BINARY = [ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum]
 COMPARISONS = [ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne]
 UNARY = [
-    ops.neg, ops.abs, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
-    ops.erf, ops.floor,
+    ops.neg, ops.abs, ops.exp, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh,
+    ops.sigmoid, ops.erf, ops.floor,
 ]  # fmt: skip
 REDUCTIONS = [ops.sum, ops.mean, ops.amax, ops.amin, ops.var]
 
