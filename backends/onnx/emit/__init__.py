@@ -1,6 +1,15 @@
 """Emission: how each op is written as ONNX nodes."""
 
-from graphwright.backends.onnx.emit import attention, convolution, elementwise, indexing, neural, reduction, shape
+from graphwright.backends.onnx.emit import (
+    attention,
+    convolution,
+    elementwise,
+    indexing,
+    neural,
+    recurrence,
+    reduction,
+    shape,
+)
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import EMISSIONS
 
@@ -12,6 +21,7 @@ __all__ = [
     "elementwise",
     "indexing",
     "neural",
+    "recurrence",
     "reduction",
     "shape",
 ]
