@@ -11,6 +11,7 @@ from graphwright.passes.base import Pass, register
 from graphwright.passes.cse import eliminate_common_subexpressions
 from graphwright.passes.folding import fold_numbers, fold_weights
 from graphwright.passes.identities import IDENTITIES
+from graphwright.passes.identities_of_parts import PARTS
 
 
 @register
@@ -24,7 +25,7 @@ class Canonicalize(Pass):
         total = Outcome()
         for graph in program.graphs.values():
             while True:
-                outcome = rewrite(program, graph, IDENTITIES)
+                outcome = rewrite(program, graph, (*IDENTITIES, *PARTS))
                 outcome.near_misses = []  # an identity that does not apply is no news
                 outcome.hits["fold-numbers"] += fold_numbers(graph)
                 outcome.hits["fold-weights"] += fold_weights(program, graph)

@@ -1,12 +1,13 @@
 """KV-cache insertion: from a graph over whole sequences to one that continues them.
 
-Every axis that holds the sequence symbol has a role. In the new graph it holds the *query* tokens, the new ones. The
-one place that needs the *key* role, all tokens so far, is attention's k and v: there a cache is inserted. Everything
-else on the way from tokens to logits must treat each token by itself; an op that mixes the token axis in another way is
-refused, which together with attention masks that never look ahead is the proof that the model is causal.
+Every axis over the sequence has a role. In the new graph it counts the *query* tokens, the new ones; attention's keys
+and values are needed for all tokens so far, the *key* role. `cache_placement` chooses what is cached for them, and what
+follows behind a cache is computed for all its places. Recurrences carry a state of fixed size instead. Everything else
+on the way from tokens to logits must treat each token by itself (`token_axes`), which together with masks that never
+look ahead is the proof that the model is causal.
 
-Values that depend on positions alone (learned position embeddings, say) are rebuilt at each row's own positions, so the
-rows of a batch may stand at different lengths.
+Values that depend on positions alone (learned position embeddings, biases on scores) are rebuilt at each row's own
+positions (`row_positions`), so the rows of a batch may stand at different lengths.
 """
 
 from __future__ import annotations
@@ -16,25 +17,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from networkx import NetworkXUnbounded
+
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, TensorType, Value, ops
+from graphwright.ir.attributes import substitute
+from graphwright.ir.dims import product
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, has_forward, has_prefill, register
+from graphwright.passes.cache_placement import place_caches
 from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, positional_values
-from graphwright.passes.row_positions import RowPositions, refuse
+from graphwright.passes.row_positions import C, RowPositions, over_keys
+from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
 
 CAUSAL_MASKS = ("causal", "sliding", "chunked")
 TOKENS = "input_ids"
-CAPACITY = Dim.of("C")
+STATE, NEW_LENGTH = "state", "new_length"
+"""The operands of an op that carries a state from token to token."""
 
 
 @register
 @dataclass(frozen=True)
 class InsertKVCache(Pass):
-    """Turns `forward` into `prefill`: new tokens in, logits for them out, keys and values kept in contiguous caches.
+    """Turns `forward` into `prefill`: new tokens in, logits for them out, what later tokens need of them kept.
 
     New inputs: past_length and new_length, i64 [B] (tokens in each row's cache, and real tokens among the S new ones,
-    which are padded on the right), and for each attention the caches `past.N.key` and `past.N.value`, returned as
-    `present.N.key` and `present.N.value`.
+    which are padded on the right), and the caches `past.N.…`, returned as `present.N.…`, N counting the attentions and
+    recurrences: `key` and `value` [B, heads, C, size], or `latent` where both are made from it; a recurrence's `state`.
     """
 
     name: ClassVar[str] = "insert-kv-cache"
@@ -61,19 +69,43 @@ class _Rebuild:
         self.build = Builder(self.graph)
         self.is_positional: Callable[[Value], bool] = positional_values(forward)
         self.values: dict[Value, Value] = {}
-        self.caches: list[tuple[str, Value]] = []
+        """Values of the forward graph for the new tokens."""
+        self.over_keys: dict[Value, Value] = {}
+        """Values of the forward graph for all places of the caches."""
+        self.presents: dict[str, Value] = {}
+        self.layers = 0
         self.hits: Counter[str] = Counter()
         tokens = [v for v in forward.inputs if v.name == TOKENS]
         if len(forward.inputs) != 1 or not tokens or tokens[0].type != TensorType(DType.I64, _dims(BATCH, SEQUENCE)):
             listed = ", ".join(f"{v.name}: {v.type}" for v in forward.inputs)
             raise refuse(None, f"the graph must have the one input {TOKENS}: i64[B, S]; it has {listed}")
+        self.axes = TokenAxes(tokens, self.is_positional)
         self.values[tokens[0]] = self.graph.add_input(TOKENS, tokens[0].type)
         self.past = self.graph.add_input("past_length", TensorType(DType.I64, _dims(BATCH)))
-        self.new = self.graph.add_input("new_length", TensorType(DType.I64, _dims(BATCH)))
+        self.new = self.graph.add_input(NEW_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.key_length = self.build(ops.add, self.past, self.new)
         self.rows = RowPositions(self.build, self.is_positional, self.past, self.key_length)
 
     def run(self) -> Graph:
+        logits = self._logits()
+        over_tokens = [op for op in self.forward if not all(self.is_positional(v) for v in op.results)]
+        for op in over_tokens:
+            self._check(op)
+        self.cached = self._placed(over_tokens)
+        for op in over_tokens:
+            self.build.location = op.location
+            if op.definition is ops.attention:
+                self.attention(op)
+            elif _carries_state(op):
+                self.recurrence(op)
+            else:
+                self.token_wise(op)
+        self.graph.outputs["logits"] = self.values[logits]
+        self.graph.outputs |= self.presents
+        self.graph.erase_dead()
+        return self.graph
+
+    def _logits(self) -> Value:
         logits = self.forward.outputs.get("logits")
         if logits is None or len(self.forward.outputs) != 1:
             raise refuse(None, f"the graph must return logits alone; it returns {', '.join(self.forward.outputs)}")
@@ -85,88 +117,188 @@ class _Rebuild:
                 raise refuse(
                     op, f"its mask is '{mask}': tokens see later ones, so there is no causal model to continue"
                 )
-        for op in self.forward:
-            if all(self.is_positional(v) for v in op.results):
-                continue
-            self.build.location = op.location
-            if op.definition is ops.attention:
-                self.attention(op)
-            else:
-                self.token_wise(op)
-        self.graph.outputs["logits"] = self.values[logits]
-        for name, value in self.caches:
-            self.graph.outputs[f"present.{name}"] = value
-        self.graph.erase_dead()
-        return self.graph
+        return logits
 
-    # -- data
+    # -- proof
 
-    def attention(self, op: Op) -> None:
-        if op.operand("bias") is not None:
-            raise refuse(op, "it has a bias that is no known mask; a bias over past keys cannot be rebuilt yet")
+    def _check(self, op: Op) -> None:
+        """Follows the tokens through an op. Raises `PassError` where it lets a token depend on later ones."""
+        if op.definition is ops.attention:
+            self._check_attention(op)
+            self.axes.place(op.result, TokenAxis(2))
+        elif _carries_state(op):
+            over = [i for i, d in enumerate(op.results[0].type.shape) if SEQUENCE in d.symbols]
+            if len(over) != 1 or op.results[0].type.shape[over[0]] is not Dim.of(SEQUENCE):
+                raise refuse(op, f"its result {op.results[0].type} does not hold one token a place")
+            for value in op.results:
+                self.axes.place(value, TokenAxis(over[0]))
+        else:
+            self.axes.follow(op)
+
+    def _check_attention(self, op: Op) -> None:
+        bias = op.operand("bias")
+        if bias is not None and not self.is_positional(bias):
+            raise refuse(op, "its bias depends on the tokens; only one that depends on positions can be continued")
         if op.operand("key_length") is not None:
             raise refuse(op, "it limits its keys already: the graph seems to have a cache")
         if not self.rows.are_own_positions(op.required("positions")):
             raise refuse(op, "its queries do not stand at the positions 0, 1, 2, …")
-        cached: list[Value] = []
-        for name in ("k", "v"):
+        for name in ("q", "k", "v"):
             operand = op.required(name)
-            if self.is_positional(operand) or operand.type.shape[2] is not Dim.of(SEQUENCE):
+            if self.is_positional(operand) or self.axes[operand] != TokenAxis(2):
                 raise refuse(op, f"its {name} {operand.type} is not made of the sequence's tokens")
-            cached.append(self.append(name, self.values[operand]))
-        number = len(self.caches) // 2
-        self.caches += [(f"{number}.key", cached[0]), (f"{number}.value", cached[1])]
-        sinks = op.operand("sinks")
+
+    def _placed(self, over_tokens: list[Op]) -> dict[Value, str]:
+        """The values to cache, with the names of their caches."""
+        demands: dict[Value, tuple[int, str]] = {}
+        layers = 0
+        for op in over_tokens:
+            if op.definition is ops.attention:
+                for name, role in (("k", "key"), ("v", "value")):
+                    demands.setdefault(op.required(name), (layers, role))
+            layers += op.definition is ops.attention or _carries_state(op)
+        try:
+            cut = place_caches(demands, self.axes, self.is_positional)
+        except NetworkXUnbounded:
+            raise refuse(
+                None, "keys and values cannot be cached: no value on their way holds one token a place"
+            ) from None
+        users: dict[Value, set[tuple[int, str]]] = {}
+        for demand, user in demands.items():
+            for value in _cut_behind(demand, cut):
+                users.setdefault(value, set()).add(user)
+        names: dict[Value, str] = {}
+        for value, found in users.items():
+            layer, role = min(found)
+            role = role if len({r for _, r in found}) == 1 else "latent"
+            name, count = f"{layer}.{role}", 1
+            while name in names.values():
+                name, count = f"{layer}.{role}{count}", count + 1
+            names[value] = name
+        return names
+
+    # -- data
+
+    def attention(self, op: Op) -> None:
+        bias, sinks = op.operand("bias"), op.operand("sinks")
         self.values[op.result] = self.build(
             ops.attention,
             self.values[op.required("q")],
-            *cached,
+            self.at_keys(op.required("k"), whole=True),
+            self.at_keys(op.required("v"), whole=True),
             self.rows.positions,
             self.key_length,
-            None,
+            None if bias is None else self.rows.bias(op, bias),
             None if sinks is None else self.rows.constant(sinks),
             **op.attributes,
         )
+        self.layers += 1
         self.hits["cache"] += 1
 
-    def append(self, operand: str, new: Value) -> Value:
-        batch, heads, _, size = new.type.shape
-        type = StateType("contiguous", TensorType(new.tensor.dtype, (batch, heads, CAPACITY, size)))
-        number = len(self.caches) // 2
-        past = self.graph.add_input(f"past.{number}.{'key' if operand == 'k' else 'value'}", type)
-        return self.build(ops.kv_append, past, new, self.past)
+    def recurrence(self, op: Op) -> None:
+        name = f"{self.layers}.{STATE}"
+        past = self.graph.add_input(f"past.{name}", op.results[-1].type)
+        operands: list[Value | None] = []
+        for operand, value in zip(op.definition.operands, op.operands, strict=True):
+            if operand.name in (STATE, NEW_LENGTH):
+                if value is not None:
+                    raise refuse(op, f"it has a {operand.name} already: the graph seems to have been continued before")
+                operands.append(past if operand.name == STATE else self.new)
+            else:
+                operands.append(None if value is None else self._operand(op, value))
+        new = self.graph.insert(op.definition, operands, op.attributes, location=op.location)
+        self.values.update(zip(op.results, new.results, strict=True))
+        self.presents[f"present.{name}"] = new.results[-1]
+        self.layers += 1
+        self.hits["state"] += 1
 
     def token_wise(self, op: Op) -> None:
-        """Copies an op over the tokens' data, once each token is known to go its own way."""
-        self._check_tokens_apart(op)
-        result = op.results[0].type
-        operands: list[Value | None] = []
-        for value in op.operands:
-            if value is None or not self.is_positional(value):
-                operands.append(None if value is None else self.values[value])
-            elif not has_symbol(value, SEQUENCE):
-                operands.append(self.rows.constant(value))
-            else:
-                operands.append(self.rows.operand(op, value, result))
+        """Copies an op over the tokens' data for the new tokens."""
+        operands = [None if v is None else self._operand(op, v) for v in op.operands]
         new = self.graph.insert(op.definition, operands, op.attributes, location=op.location)
         for old, value in zip(op.results, new.results, strict=True):
             if value.type != old.type:
                 raise refuse(op, f"it gives {value.type} at each row's own positions, {old.type} before")
             self.values[old] = value
 
-    def _check_tokens_apart(self, op: Op) -> None:
-        flow = op.definition.axis_flow(op)
-        for value, axes in zip(op.inputs, flow, strict=True):
-            for axis, (dim, target) in enumerate(zip(value.type.shape, axes, strict=True)):
-                if SEQUENCE not in dim.symbols or self.is_positional(value):
-                    continue
-                if target is None:
-                    raise refuse(
-                        op,
-                        f"it mixes tokens along axis {axis} of {value.type}; only attention may, under a causal mask",
-                    )
-                if op.results[0].type.shape[target] is not dim or dim is not Dim.of(SEQUENCE):
-                    raise refuse(op, f"axis {axis} of {value.type} does not hold one token a place")
+    def _operand(self, op: Op, value: Value) -> Value:
+        if not self.is_positional(value):
+            return self.values[value]
+        if not has_symbol(value, SEQUENCE):
+            return self.rows.constant(value)
+        return self.rows.operand(op, value, op.results[0].type)
+
+    # -- keys
+
+    def at_keys(self, value: Value, whole: bool = False) -> Value:
+        """A value for all places of the caches; the cache itself, if it is cached and `whole` allows it."""
+        if value in self.cached:
+            cache = self._appended(value)
+            if whole and cache.type.shape == over_keys(value.type.shape):
+                return cache
+        if value not in self.over_keys:
+            self.over_keys[value] = self._from_cache(value) if value in self.cached else self._again(value)
+        return self.over_keys[value]
+
+    def _appended(self, value: Value) -> Value:
+        """The cache of a value with the new tokens in it."""
+        name = self.cached[value]
+        if (present := self.presents.get(f"present.{name}")) is not None:
+            return present
+        batch, *rest = value.type.shape
+        axis = self.axes[value].axis - 1
+        heads, sequence, size = product(rest[:axis]), rest[axis], product(rest[axis + 1 :])
+        type = StateType("contiguous", TensorType(value.tensor.dtype, (batch, heads, C, size)))
+        past = self.graph.add_input(f"past.{name}", type)
+        new = self.values[value]
+        if new.type.shape != (batch, heads, sequence, size):
+            new = self.build(ops.reshape, new, shape=(batch, heads, sequence, size))
+        present = self.build(ops.kv_append, past, new, self.past)
+        self.presents[f"present.{name}"] = present
+        return present
+
+    def _from_cache(self, value: Value) -> Value:
+        read = self.build(ops.kv_read, self._appended(value))
+        shape = over_keys(value.type.shape)
+        return read if read.type.shape == shape else self.build(ops.reshape, read, shape=shape)
+
+    def _again(self, value: Value) -> Value:
+        """A value computed for all places of the caches by the op that computes it for the new tokens."""
+        op = value.owner
+        assert op is not None, "only cheap ops stand behind a cut"
+        operands: list[Value | None] = []
+        for operand in op.operands:
+            if operand is None:
+                operands.append(None)
+            elif not self.is_positional(operand):
+                operands.append(self.at_keys(operand))
+            elif has_symbol(operand, SEQUENCE):
+                operands.append(self.rows.operand_over_keys(op, operand))
+            else:
+                operands.append(self.rows.constant(operand))
+        attributes = {k: substitute(v, {SEQUENCE: C}) for k, v in op.attributes.items()}
+        new = self.graph.insert(op.definition, operands, attributes, location=op.location)
+        self.over_keys.update(zip(op.results, new.results, strict=True))
+        return self.over_keys[value]
+
+
+def _carries_state(op: Op) -> bool:
+    return any(operand.name == STATE for operand in op.definition.operands)
+
+
+def _cut_behind(demand: Value, cut: set[Value]) -> list[Value]:
+    """The values of the cut that a demanded one is made from."""
+    found: list[Value] = []
+    pending, seen = [demand], {demand}
+    while pending:
+        value = pending.pop()
+        if value in cut:
+            found.append(value)
+        elif value.owner is not None:
+            fresh = [v for v in value.owner.inputs if v not in seen]
+            pending.extend(fresh)
+            seen.update(fresh)
+    return found
 
 
 def _dims(*dims: str | int) -> tuple[Dim, ...]:

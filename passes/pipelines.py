@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.passes.absorb_projections import AbsorbProjections
 from graphwright.passes.base import Pass
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -16,11 +17,14 @@ from graphwright.passes.raise_recurrence import RaiseRecurrence
 from graphwright.passes.raise_rotary import RaiseRotary
 from graphwright.passes.select_logits import SelectLogits
 from graphwright.passes.specialize import Specialize
+from graphwright.passes.unfold_heads import UnfoldHeads
 
 RAISE: tuple[Pass, ...] = (
     Canonicalize(),
     FuseActivations(),  # before attention: scores may be soft-capped
     FuseNorms(),
+    UnfoldHeads(),
+    Canonicalize(),
     RaiseAttention(),
     Canonicalize(),  # keys lose the transpose of the product; norms go behind the transposes of heads
     RaiseHeads(),
@@ -33,6 +37,8 @@ RAISE: tuple[Pass, ...] = (
 )
 
 CACHE: tuple[Pass, ...] = (
+    AbsorbProjections(),
+    Canonicalize(),
     InsertKVCache(),
     SelectLogits(),
     PackProjections(),  # late: every pass before sees projections one by one

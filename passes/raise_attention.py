@@ -18,6 +18,7 @@ def _spelled(
     factor: Pattern | None = None,
     divisor: Pattern | None = None,
     bias: Pattern | None = None,
+    mask: Pattern | None = None,
     keep: Pattern | None = None,
     drop: Pattern | None = None,
     low: Pattern | None = None,
@@ -25,10 +26,12 @@ def _spelled(
     assert factor is not None
     assert divisor is not None
     assert bias is not None
+    assert mask is not None
     product = ops.matmul(q, keys)
     scaled = either(product * factor, product / divisor, product)
     capped = either(ops.softcap(scaled, cap=attribute("cap")), scaled)
-    masked = either(capped + bias, ops.where(keep, capped, low), ops.where(drop, low, capped), capped)
+    biased = either(capped + bias, capped)
+    masked = either(biased + mask, ops.where(keep, biased, low), ops.where(drop, low, biased), biased)
     weights = cast_or_not(ops.softmax(cast_or_not(masked), axis=LAST))
     return ops.matmul(weights, v)
 
@@ -45,13 +48,9 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
             if number is None:
                 return Refusal(f"the scores' {name} is no constant")
             scale = number**power
-    bias = match.get("bias")
-    if match.get("low") is not None:
-        low = match.number("low")
-        if low is None or low > HIDDEN:
-            return Refusal(f"masked scores become {low}, which does not hide them")
-        keep, drop = match.get("keep"), match.get("drop")
-        bias = keep if keep is not None else build(ops.logical_not, drop)
+    bias = _bias(match, build)
+    if isinstance(bias, Refusal):
+        return bias
     if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
         bias = build(ops.cast, bias, dtype=q.tensor.dtype)
     # the keys come transposed for the product; canonicalization merges this transpose with the one that made them
@@ -68,6 +67,21 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     cap = match.attributes.get("cap", 0.0)
     result = build(ops.attention, q, k, v, positions, None, bias, scale=scale, mask="full", softcap=cap)
     return result if folded is None else build(ops.reshape, result, shape=match.root.result.tensor.shape)
+
+
+def _bias(match: Match, build: Builder) -> Value | Refusal | None:
+    """What the scores' additions and masks come to, as one bias."""
+    bias, mask = match.get("bias"), match.get("mask")
+    if match.get("low") is not None:
+        low = match.number("low")
+        if low is None or low > HIDDEN:
+            return Refusal(f"masked scores become {low}, which does not hide them")
+        keep, drop = match.get("keep"), match.get("drop")
+        if bias is None:
+            return keep if drop is None else build(ops.logical_not, drop)
+        hidden = build.constant(low, bias.tensor.dtype)
+        return build(ops.where, keep, bias, hidden) if drop is None else build(ops.where, drop, hidden, bias)
+    return build(ops.add, bias, mask) if bias is not None and mask is not None else bias if mask is None else mask
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,22 @@ def _grouped(q: Pattern, k: Pattern, v: Pattern) -> Pattern:
     return ops.attention(q, _repeated(k), _repeated(v), *REST)
 
 
+def _one_for_all(q: Pattern, k: Pattern, v: Pattern) -> Pattern:
+    return ops.attention(q, ops.expand(k), ops.expand(v), *REST)
+
+
+@rule(_one_for_all)
+def ungroup_one_head(match: Match, build: Builder) -> Value | Refusal:
+    """One head of keys and values given to all queries (multi-query attention, Shazeer 2019)."""
+    q, k, v = match["q"], match["k"], match["v"]
+    for source, name in ((k, "k"), (v, "v")):
+        shape, wide = source.type.shape, match.root.required(name).type.shape
+        if len(shape) != 4 or shape[1].constant != 1 or (shape[0], *shape[2:]) != (wide[0], *wide[2:]):
+            return Refusal(f"{name} is repeated from {source.type}, which is not one head")
+    rest = [match.get(capture.name) for capture in REST]
+    return build(ops.attention, q, k, v, *rest, **match.root.attributes)
+
+
 @rule(_grouped)
 def ungroup_queries(match: Match, build: Builder) -> Value | Refusal:
     """Keys and values repeated for their group of queries are given once (Ainslie et al. 2023)."""
@@ -164,4 +194,4 @@ class UngroupQueries(RulePass):
     """Repeated keys and values of grouped-query attention are given once."""
 
     name: ClassVar[str] = "ungroup-queries"
-    rules: ClassVar[tuple[Rule, ...]] = (ungroup_queries,)
+    rules: ClassVar[tuple[Rule, ...]] = (ungroup_queries, ungroup_one_head)

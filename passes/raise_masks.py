@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,7 +24,10 @@ LONGEST = 1 << 13
 @register
 @dataclass(frozen=True)
 class RaiseMasks(GraphPass):
-    """A mask that is a function of positions becomes the attribute `causal`, `sliding`, `chunked` or `full`."""
+    """A mask that is a function of positions becomes the attribute `causal`, `sliding`, `chunked` or `full`.
+
+    What a bias adds to the scores that it does not hide stays a bias, without the terms that only hide.
+    """
 
     name: ClassVar[str] = "raise-masks"
 
@@ -31,36 +35,73 @@ class RaiseMasks(GraphPass):
         return _raise_in_graph(program, graph)
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """What a bias does: which keys it hides, and whether it adds to the others' scores."""
+
+    mask: Mask
+    window: int
+    adds: bool
+
+
 def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
     outcome = Outcome()
     positional = positional_values(graph)
-    answers: dict[Value, tuple[Mask, int] | str] = {}
+    answers: dict[Value, _Meaning | str] = {}
+
+    def meaning(bias: Value) -> _Meaning | str:
+        if bias not in answers:
+            answers[bias] = _identify(program, bias, positional(bias))
+        return answers[bias]
+
     for op in graph:
         if op.definition is not ops.attention or op.attributes["mask"] != "full":
             continue
         bias = op.operand("bias")
         if bias is None:
             continue
-        if bias not in answers:
-            answers[bias] = _identify(program, bias, positional(bias))
-        answer = answers[bias]
+        answer = meaning(bias)
         if isinstance(answer, str):
             outcome.near_misses.append(NearMiss("raise-masks", op.location, 2, answer))
             continue
-        mask, window = answer
+        if answer.mask == "full" and answer.adds:
+            continue
         operands = [op.operand(n) for n in ("q", "k", "v", "positions", "key_length")]
-        attributes = {**op.attributes, "mask": mask, "window": window}
+        rest = _without_mask(bias, answer, meaning) if answer.adds else None
+        attributes = {**op.attributes, "mask": answer.mask, "window": answer.window}
         new = graph.insert(
-            ops.attention, [*operands, None, op.operand("sinks")], attributes, before=op, location=op.location
+            ops.attention, [*operands, rest, op.operand("sinks")], attributes, before=op, location=op.location
         )
         graph.replace(op.result, new.result)
         graph.erase(op)
-        outcome.hits[f"mask-{mask}"] += 1
+        outcome.hits[f"mask-{answer.mask}"] += 1
     return outcome
 
 
-def _identify(program: Program, bias: Value, is_positional: bool) -> tuple[Mask, int] | str:
-    """The mask that a bias stands for, or why it is none."""
+def _without_mask(bias: Value, whole: _Meaning, meaning: Callable[[Value], _Meaning | str]) -> Value:
+    """The bias without terms that hide keys and do nothing else, if what is left is as good under the same mask."""
+    owner = bias.owner
+    if owner is None or owner.definition not in (ops.add, ops.where):
+        return bias
+    if owner.definition is ops.add:
+        pairs = [(owner.inputs[0], owner.inputs[1]), (owner.inputs[1], owner.inputs[0])]
+    else:
+        pairs = [(owner.inputs[0], owner.inputs[1])]
+    for hiding, adding in pairs:
+        if adding.type.rank < 2 or not has_symbol(adding, SEQUENCE):
+            continue
+        hides, adds = meaning(hiding), meaning(adding)
+        if isinstance(hides, str) or isinstance(adds, str) or hides.adds or hides.mask == "full":
+            continue
+        if (hides.mask, hides.window) == (whole.mask, whole.window) and (
+            adds.mask == "full" or adds.mask == whole.mask
+        ):
+            return _without_mask(adding, whole, meaning)
+    return bias
+
+
+def _identify(program: Program, bias: Value, is_positional: bool) -> _Meaning | str:
+    """What a bias stands for, or why that cannot be told."""
     if not is_positional:
         return "the mask depends on data, not on positions alone"
     if bias.type.rank < 2 or not has_symbol(bias, SEQUENCE):
@@ -68,13 +109,13 @@ def _identify(program: Program, bias: Value, is_positional: bool) -> tuple[Mask,
     length = _length(program, bias)
     if length > LONGEST:
         return f"the mask needs {length} tokens to show its shape, more than {LONGEST}"
-    allowed, problem = _evaluate(bias, length)
+    allowed, adds = _evaluate(bias, length)
     if allowed is None:
-        return problem
+        return "the mask differs between rows or heads"
     positions = torch.arange(length)[None]
     for mask, window in _candidates(allowed):
         if torch.equal(visible(positions, length, mask, window)[0, 0], allowed):
-            return mask, window
+            return _Meaning(mask, window, adds)
     return f"the mask is none of full, causal, sliding, chunked or prefix at length {length}"
 
 
@@ -86,20 +127,14 @@ def _length(program: Program, bias: Value) -> int:
     return min([largest + 13, *tables(ops_of_mask), *([context] if isinstance(context, int) else [])])
 
 
-def _evaluate(bias: Value, length: int) -> tuple[Tensor | None, str]:
-    """Which keys each query sees, bool [length, length], the same for every row and head."""
+def _evaluate(bias: Value, length: int) -> tuple[Tensor | None, bool]:
+    """Which keys each query sees, bool [length, length], None if not the same for all; whether scores are changed."""
     value = Interpreter("float64").run_cone({}, [bias], {SEQUENCE: length, BATCH: 2})[0]
-    if value.dtype is torch.bool:
-        allowed = value
-    else:
-        allowed = value > HIDDEN
-        if bool((value[allowed] != 0).any()):
-            return None, "the mask adds to scores that it does not hide"
+    allowed = value if value.dtype is torch.bool else value > HIDDEN
+    adds = value.dtype is not torch.bool and bool((value[allowed] != 0).any())
     allowed = allowed.expand(*(1,) * (4 - allowed.dim()), *allowed.shape[:-2], length, length)
     first = allowed[0, 0]
-    if not bool((allowed == first).all()):
-        return None, "the mask differs between rows or heads"
-    return first, ""
+    return (first if bool((allowed == first).all()) else None), adds
 
 
 def _candidates(allowed: Tensor) -> list[tuple[Mask, int]]:

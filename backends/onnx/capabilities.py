@@ -81,7 +81,7 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(STORED - {BF16}, ops.constant, ops.expand),
     *_rows(STORED, ops.reshape, ops.transpose, ops.slice, ops.concat, ops.split),
     *_rows(STORED, ops.split_heads, ops.merge_heads, ops.gather, ops.gather_elements, ops.embedding, ops.take_tokens),
-    *_rows(STORED, ops.kv_append, dialect.read_cache, dialect.as_cache),
+    *_rows(STORED, ops.kv_append, ops.kv_read, dialect.as_cache),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),

@@ -67,17 +67,6 @@ def _(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 6)
 
 
-@op("onnx.read_cache", view=True)
-def read_cache(cache: StateType) -> TensorType:
-    """The whole of a cache as a plain tensor."""
-    return cache.tensor
-
-
-@read_cache.reference
-def _(cache: Tensor) -> Tensor:
-    return cache
-
-
 @op("onnx.as_cache", view=True)
 def as_cache(x: TensorType) -> StateType:
     """A plain tensor [batch, heads, capacity, size] used as a cache for one run."""

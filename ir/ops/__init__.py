@@ -1,6 +1,6 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
-from graphwright.ir.ops.attention import attention, kv_append, rope
+from graphwright.ir.ops.attention import attention, kv_append, kv_read, rope
 from graphwright.ir.ops.causal import causal_conv, running_sum
 from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
@@ -88,6 +88,7 @@ __all__ = [
     "gt",
     "iota",
     "kv_append",
+    "kv_read",
     "layer_norm",
     "le",
     "linear",

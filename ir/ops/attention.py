@@ -263,3 +263,19 @@ def _(op: Op) -> AxisFlow:
 def _(op: Op) -> Cost:
     moved = op.required("new").type.bits
     return Cost(Dim.of(0), moved + bits([op.required("past_length").type]), moved, Dim.of(1))
+
+
+@op("kv_read", view=True)
+def kv_read(cache: StateType) -> TensorType:
+    """What a cache holds, as a tensor: all its places, those included that nothing was written to."""
+    return cache.tensor
+
+
+@kv_read.reference
+def _(cache: Tensor) -> Tensor:
+    return cache
+
+
+@kv_read.axes
+def _(op: Op) -> AxisFlow:
+    return (tuple(range(op.results[0].type.rank)),)

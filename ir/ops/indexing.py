@@ -58,7 +58,7 @@ def gather(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
 def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
     axis %= x.dim()
     picked = x.index_select(axis, indices.flatten())
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 @gather.axes

@@ -24,7 +24,6 @@ DIALECT_CASES = [
         {"heads": 3, "interleaved": True},
         {"positions": "12"},
     ),
-    Case(dialect.read_cache, (CACHE,)),
     Case(dialect.as_cache, ("f32[B, 2, S, 8]",)),
     Case(dialect.masked_attention, ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 6]"), {"scale": 0.3}),
     Case(

@@ -96,7 +96,7 @@ def _run(op: Op, operands: list[torch.Tensor | None]) -> list[np.ndarray[Any, An
     for i, result in enumerate(graph.insert(op.definition, values, op.attributes).results):
         narrow = result.tensor.dtype is DType.BF16
         if narrow and isinstance(result.type, StateType):
-            result = build(dialect.read_cache, result)
+            result = build(ops.kv_read, result)
         graph.outputs[f"y{i}"] = build(ops.cast, result, dtype=DType.F32) if narrow else result
     session = start(lower(graph, "probe", contrib=True).model.SerializeToString())
     return session.run(None, feeds)

@@ -99,7 +99,7 @@ def _program(case: Case, operands: list[torch.Tensor | None]) -> tuple[Program, 
             feeds[f"x{i}"] = data.numpy()
     for i, result in enumerate(graph.insert(op.definition, values, op.attributes).results):
         if result.tensor.dtype is DType.BF16:
-            plain = build(dialect.read_cache, result) if isinstance(result.type, StateType) else result
+            plain = build(ops.kv_read, result) if isinstance(result.type, StateType) else result
             graph.outputs[f"y{i}"] = build(ops.cast, plain, dtype=DType.F32)
         else:
             graph.outputs[f"y{i}"] = result

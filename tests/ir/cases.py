@@ -254,5 +254,6 @@ CASES = [
         {},
         {"new_length": "S+1"},
     ),
+    Case(ops.kv_read, (CACHE,)),
     Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
 ]

@@ -105,13 +105,31 @@ def test_continuing_equals_starting_anew(places: str, mask: str) -> None:
     before = model(PLACES[places], mask)
     forward = before.graphs["forward"]
     run_passes(before, [InsertKVCache()])
+    assert_continues(forward, before.graphs["prefill"])
+
+
+def assert_continues(forward: Graph, prefill: Graph) -> None:
+    """Ragged rows in chunks give the logits that the whole sequences give."""
     rows = [[1, 5, 3, 2, 9, 11, 4, 8, 0, 6, 2, 1], [3, 3, 14, 15, 2], [9, 2, 6, 5, 3, 5, 8]]
     expected = [Interpreter().run(forward, {"input_ids": torch.tensor([row])})["logits"][0] for row in rows]
-    found = continued(before.graphs["prefill"], rows, [4, 1, 2, 1, 1, 3])
+    found = continued(prefill, rows, [4, 1, 2, 1, 1, 3])
     for one, other in zip(expected, found, strict=True):
         assert other.shape[0] == min(12, one.shape[0])
         # sums of at most 16 products of size about 10 in float32, in another order
         torch.testing.assert_close(other, one, rtol=0, atol=16 * 10 * 2**-23 * 8)
+
+
+FOLDED = """%flat = reshape(%m) {shape=[B*S, 8]} : f32[B*S, 8]
+  %parts = reshape(%flat) {shape=[B*S, 2, 4]} : f32[B*S, 2, 4]
+  %soft = softmax(%parts) {axis=1} : f32[B*S, 2, 4]
+  %n = reshape(%soft) {shape=[B, S, 8]} : f32[B, S, 8]"""
+
+
+def test_tokens_may_be_folded_into_the_batch() -> None:
+    before = model(mix=FOLDED)
+    forward = before.graphs["forward"]
+    run_passes(before, [InsertKVCache()])
+    assert_continues(forward, before.graphs["prefill"])
 
 
 def test_decode_is_prefill_of_one_token() -> None:
@@ -158,8 +176,13 @@ REFUSED = {
   %n = matmul(%m, %g) : f32[B, S, 8]"""
     },
     "reshape at model.mix: it mixes tokens": {
-        "mix": """%flat = reshape(%m) {shape=[B*S, 8]} : f32[B*S, 8]  at model.mix
-  %n = reshape(%flat) {shape=[B, S, 8]} : f32[B, S, 8]"""
+        "mix": """%flat = reshape(%m) {shape=[B, 8, S]} : f32[B, 8, S]  at model.mix
+  %n = transpose(%flat) {permutation=[0, 2, 1]} : f32[B, S, 8]"""
+    },
+    "reshape at model.unfold: it mixes tokens along axis 0 of f32[B*S, 8]": {
+        "mix": """%t = transpose(%m) {permutation=[1, 0, 2]} : f32[S, B, 8]
+  %flat = reshape(%t) {shape=[B*S, 8]} : f32[B*S, 8]
+  %n = reshape(%flat) {shape=[B, S, 8]} : f32[B, S, 8]  at model.unfold"""
     },
 }
 

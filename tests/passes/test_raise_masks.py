@@ -48,15 +48,15 @@ def test_an_additive_mask() -> None:
     assert 'mask="causal"}' in after
 
 
-def test_a_mask_that_also_adds_stays() -> None:
+def test_a_mask_that_also_adds_becomes_mask_and_bias() -> None:
     """A linear bias (ALiBi) inside a causal mask hides the same keys but changes the other scores."""
     mask = """  %d = sub(%i, %row) : i64[S, S]
   %slope = cast(%d) {dtype=f32} : f32[S, S]
   %low = constant() {value=-inf, dtype=f32} : f32[]
   %mask = where(%causal, %slope, %low) : f32[S, S]"""
-    after, misses = applied(program(HEAD + mask + TAIL), RaiseMasks())
-    assert "bias=" in after
-    assert any("adds to scores" in m.reason for m in misses)
+    after, _ = applied(program(HEAD + mask + TAIL), RaiseMasks())
+    assert "where" not in after
+    assert 'bias=%4) {scale=0.5, mask="causal"}' in after
 
 
 def test_a_mask_from_data_stays() -> None:
@@ -98,3 +98,10 @@ def test_a_window_longer_than_the_probe_is_left_alone() -> None:
     assert any("needs 100013 tokens" in m.reason for m in misses), misses
     before.metadata["context_length"] = 512
     assert 'mask="causal"}' in applied(before, RaiseMasks())[0]
+
+
+def test_a_bias_that_hides_nothing_stays() -> None:
+    mask = """  %d = sub(%i, %row) : i64[S, S]
+  %mask = cast(%d) {dtype=f32} : f32[S, S]"""
+    after, _ = applied(program(HEAD + mask + TAIL), RaiseMasks())
+    assert 'bias=%4) {scale=0.5, mask="full"}' in after

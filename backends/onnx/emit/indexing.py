@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import as_cache, read_cache
+from graphwright.backends.onnx.dialect import as_cache
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import emits, emits_node
 from graphwright.ir import ops
 from graphwright.ir.graph import Op
 
-emits_node({ops.embedding: "Gather", read_cache: "Identity", as_cache: "Identity"})
+emits_node({ops.embedding: "Gather", ops.kv_read: "Identity", as_cache: "Identity"})
 
 
 @emits(ops.gather)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import read_cache
 from graphwright.backends.onnx.legalize.masked_attention import Masks, combine_bias
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
@@ -21,7 +20,7 @@ def spell_attention(build: Builder, op: Op, masks: Masks) -> Value:
 
     def repeated(x: Value) -> Value:
         if isinstance(x.type, StateType):
-            x = build(read_cache, x)
+            x = build(ops.kv_read, x)
         if group is ONE:
             return x
         size = x.type.shape[3]

@@ -1,0 +1,87 @@
+"""Where caches go: a minimum cut, by bytes per token, between the tokens and what attention needs of all of them.
+
+Attention reads keys and values of every token so far. Each is made from earlier values by ops; some of these are cheap
+enough to be done again for all tokens at every step (moving elements, elementwise arithmetic, norms, rotations), the
+others (products, attention) are not. Among the values behind which only cheap ops follow, the cut that weighs least is
+cached: the heads before they are repeated for their group, one latent instead of keys and values made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import networkx as nx
+
+from graphwright.ir import Dim, Op, Value, ops
+from graphwright.ir.dims import product
+from graphwright.ir.ops.rules import is_elementwise
+from graphwright.passes.probing import BATCH, SEQUENCE
+from graphwright.passes.token_axes import TokenAxes
+
+B, S = Dim.of(BATCH), Dim.of(SEQUENCE)
+
+CHEAP = frozenset(
+    {
+        ops.reshape,
+        ops.transpose,
+        ops.expand,
+        ops.slice,
+        ops.concat,
+        ops.split,
+        ops.split_heads,
+        ops.merge_heads,
+        ops.rope,
+        ops.rms_norm,
+        ops.layer_norm,
+        ops.glu,
+    }
+)
+"""Ops, beside the elementwise ones, that may be done again for every token at every step."""
+
+
+def is_cheap(op: Op) -> bool:
+    """Whether an op may be done again for every token at every step."""
+    return op.definition in CHEAP or is_elementwise(op.definition)
+
+
+def bits_per_token(value: Value, axes: TokenAxes) -> int | None:
+    """Bits that a cache of this value takes for a token of a row, None if it cannot be cached."""
+    shape, tokens = value.type.shape, axes[value]
+    if not tokens.alone or not shape or shape[0] is not B or not tokens.axis:
+        return None
+    others = product(d for i, d in enumerate(shape) if i not in (0, tokens.axis)).constant
+    return None if others is None else others * value.tensor.dtype.bits
+
+
+def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[Value], bool]) -> set[Value]:
+    """The values to cache so that every demanded one can be had for all tokens by cheap ops alone.
+
+    `is_free` says which values depend on no token. Of equally small cuts the one nearest to the demand is taken, which
+    leaves least to do again. Raises `networkx.NetworkXUnbounded` if there is none.
+    """
+    graph: Any = nx.DiGraph()
+    demanded = set(demanded)
+    if not demanded:
+        return set()
+    for value in demanded:
+        graph.add_edge(("after", value), "demand")
+    pending, seen = list(demanded), set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        bits = bits_per_token(value, axes)
+        limit = {} if bits is None else {"capacity": bits}
+        graph.add_edge(("before", value), ("after", value), **limit)
+        if value.owner is None or not is_cheap(value.owner):
+            graph.add_edge("tokens", ("before", value))
+            continue
+        for operand in value.owner.inputs:
+            if not is_free(operand):
+                graph.add_edge(("after", operand), ("before", value))
+                pending.append(operand)
+    # networkx gives, of the smallest cuts, the one nearest to the sink
+    _, (far, _) = cast("tuple[int, tuple[set[Any], set[Any]]]", nx.minimum_cut(graph, "tokens", "demand"))
+    return {value for value in seen if ("before", value) in far and ("after", value) not in far}
