@@ -61,7 +61,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **HYBRID,
             "num_hidden_layers": 4,
-            "layer_types": ["mamba", "hybrid", "mamba", "hybrid"],
+            "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
             "mamba_d_state": 16,
             "mamba_headdim": 16,
             "mamba_ngroups": 2,
