@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from graphwright.frontend.export import PREFIX, Trace, trace
+from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
 from graphwright.frontend.skeleton import canonical_names
 from graphwright.frontend.specialization import Axes
@@ -27,7 +28,8 @@ def build_program(
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
     examples = [example for example, _ in inputs.values()]
-    traced = trace(model, call, examples, [axes for _, axes in inputs.values()])
+    with recurrences_as_operators(model):
+        traced = trace(model, call, examples, [axes for _, axes in inputs.values()])
     program = Program(name)
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     bound = _Weights(program, traced, canonical_names(model), weights, dtypes)

@@ -3,6 +3,7 @@
 f32[B, S, 64]                      a tensor
 q4<g128, asym>[4096, 4096]         a quantized weight: 4 bits, groups of 128 along the last axis, with zero points
 state<contiguous f32[B, 4, C, 64]> a KV cache: a buffer that outlives one run and is updated in place
+state<recurrent f32[B, 4, 16, 64]> what a recurrence remembers of a row: of fixed size, at first zeros
 """
 
 from __future__ import annotations
@@ -141,13 +142,14 @@ class QuantizedType:
         return f"q{self.bits_per_element}<{', '.join(parts)}>{_shape_text(self.shape)}"
 
 
-Layout = Literal["contiguous", "ring", "paged"]
-LAYOUTS: tuple[Layout, ...] = ("contiguous", "ring", "paged")
+Layout = Literal["contiguous", "ring", "paged", "recurrent"]
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "ring", "paged", "recurrent")
 
 
 @dataclass(frozen=True, slots=True)
 class StateType:
-    """A buffer that outlives a run: a KV cache of `tensor`'s shape, laid out as named."""
+    """A buffer that outlives a run, of `tensor`'s shape: a KV cache laid out as named, or, if recurrent, what a
+    recurrence remembers of a row's tokens. That has no token axis, and zeros stand for no token seen."""
 
     layout: Layout
     tensor: TensorType

@@ -13,6 +13,7 @@ from graphwright.passes.pack_projections import PackProjections
 from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
 from graphwright.passes.raise_heads import RaiseHeads
 from graphwright.passes.raise_masks import RaiseMasks
+from graphwright.passes.raise_recurrence import RaiseRecurrence
 from graphwright.passes.raise_rotary import RaiseRotary
 from graphwright.passes.select_logits import SelectLogits
 from graphwright.passes.specialize import Specialize
@@ -28,6 +29,7 @@ RAISE: tuple[Pass, ...] = (
     Canonicalize(),  # keys lose the transpose of the product; norms go behind the transposes of heads
     RaiseHeads(),
     UngroupQueries(),
+    RaiseRecurrence(),
     RaiseMasks(),
     RaiseRotary(),
     FuseGLU(),

@@ -92,7 +92,18 @@ def _regrouped(op: Op, axis: TokenAxis) -> TokenAxis | None:
     factors = (*before[: axis.axis], *axis.factors, *before[axis.axis + 1 :])
     groups = regroup(factors, op.results[0].type.shape)
     holders = [i for i, group in enumerate(groups or ()) if S in group]
-    return TokenAxis(holders[0], groups[holders[0]]) if groups is not None and len(holders) == 1 else None
+    return TokenAxis(holders[0], _joined(groups[holders[0]])) if groups is not None and len(holders) == 1 else None
+
+
+def _joined(factors: Factors) -> Factors:
+    """The factors with constants that follow each other made one: [S, 2, 2] folds as [S, 4] does."""
+    joined: list[Dim] = []
+    for factor in factors:
+        if joined and joined[-1].constant is not None and factor.constant is not None:
+            joined[-1] = joined[-1] * factor
+        else:
+            joined.append(factor)
+    return tuple(joined)
 
 
 def regroup(factors: Sequence[Dim], shape: Sequence[Dim]) -> list[Factors] | None:

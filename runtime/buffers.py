@@ -1,5 +1,6 @@
 """Memory that a program reads and writes in place."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,26 @@ class Buffer:
             self._host[:, :, :used] = other._host[:, :, :used]
         else:
             self.value.update_inplace(other.value)
+
+    def copy_rows(self, other: "Buffer", rows: Sequence[int]) -> None:
+        """Take over whole rows (axis 0) of a buffer of the same shape, type and device."""
+        chosen = list(rows)
+        if self._on_host:
+            self._host[chosen] = other._host[chosen]
+            return
+        changed = self.value.numpy().copy()
+        changed[chosen] = other.value.numpy()[chosen]
+        self.value.update_inplace(changed)
+
+    def clear_rows(self, rows: Sequence[int]) -> None:
+        """Make whole rows (axis 0) zero."""
+        chosen = list(rows)
+        if self._on_host:
+            self._host[chosen] = 0
+            return
+        changed = self.value.numpy().copy()
+        changed[chosen] = 0
+        self.value.update_inplace(changed)
 
 
 def _aligned_zeros(shape: tuple[int, ...], storage: np.dtype[np.generic]) -> np.ndarray[Any, Any]:

@@ -1,12 +1,13 @@
-"""The KV cache of a batch: its memory and how far each row has got."""
+"""What a program keeps of a batch: KV caches, recurrent states, and how far each row has got."""
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import Manifest
+from graphwright.runtime.artifact import Manifest, StateSpec
 from graphwright.runtime.buffers import Buffer
 from graphwright.runtime.element_types import ELEMENT_TYPES
 from graphwright.runtime.errors import ContextError
@@ -19,7 +20,9 @@ class KVCache:
     """Buffers [batch, heads, capacity, head_size] for every cache of a program, zeroed, updated in place.
 
     `lengths` (int64 [batch]) counts the tokens that each row holds; what lies beyond is garbage that the program
-    masks and later overwrites. Raises ContextError when the memory, `bytes_for(…)` of it, cannot be had.
+    masks and later overwrites. A recurrent state has two buffers: a step reads one and writes the other, and `advance`
+    makes that one current, for the rows whose tokens are kept. Raises ContextError when the memory, `bytes_for(…)` of
+    it, cannot be had.
     """
 
     def __init__(self, session: Session, batch: int, capacity: int) -> None:
@@ -27,9 +30,15 @@ class KVCache:
         self.batch = batch
         self.capacity = capacity
         self.lengths: Lengths = np.zeros(batch, dtype=np.int64)
-        specs = session.program.cache
+        self.states: tuple[list[Buffer], list[Buffer]]
+        """The current state of each recurrence is in the list at `turn`; the next goes to the other list."""
+        self.turn = 0
+        self._stepped: Lengths | None = None
+        program = session.program
         try:
-            self.buffers = [Buffer(session, (batch, s.shape[1], capacity, s.shape[3]), s.dtype) for s in specs]
+            self.buffers = [Buffer(session, (batch, s.shape[1], capacity, s.shape[3]), s.dtype) for s in program.cache]
+            current, following = ([Buffer(session, _rows(s, batch), s.dtype) for s in program.states] for _ in range(2))
+            self.states = current, following
         except MemoryError:
             size = self.bytes_for(session.manifest, batch, capacity) / 2**30
             raise ContextError(
@@ -39,10 +48,16 @@ class KVCache:
 
     @staticmethod
     def bytes_for(manifest: Manifest, batch: int, capacity: int) -> int:
-        """Bytes that the cache of `batch` rows of `capacity` tokens takes when full."""
-        caches = manifest.program.cache
-        per_token = sum(c.shape[1] * c.shape[3] * ELEMENT_TYPES[c.dtype].storage.itemsize for c in caches)
-        return per_token * batch * capacity
+        """Bytes that caches and states of `batch` rows of `capacity` tokens take when full."""
+        program = manifest.program
+        per_token = sum(c.shape[1] * c.shape[3] * ELEMENT_TYPES[c.dtype].storage.itemsize for c in program.cache)
+        state = sum(math.prod(_rows(s, 1)) * ELEMENT_TYPES[s.dtype].storage.itemsize for s in program.states)
+        return (per_token * capacity + 2 * state) * batch
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether rows have states, which cannot be taken back token by token."""
+        return bool(self.states[0])
 
     def check_room(self, new_tokens: int) -> None:
         """Raise ContextError unless every row can take `new_tokens` positions, padding included."""
@@ -53,15 +68,49 @@ class KVCache:
                 "use a larger max_context or a shorter prompt"
             )
 
-    def advance(self, new_tokens: npt.NDArray[np.int64]) -> None:
-        """Count the `new_tokens` (int64 [batch]) that a step has just written to each row."""
+    def stepped(self, new_tokens: Lengths) -> None:
+        """Note that a step has written `new_tokens` (int64 [batch]) to each row, none of which count yet."""
+        self._stepped = new_tokens.copy()
+
+    def advance(self, new_tokens: Lengths) -> None:
+        """Count the `new_tokens` (int64 [batch]) that a step has just written to each row.
+
+        Where rows have states, a row keeps all tokens of its step or none. Raises ContextError.
+        """
+        if self.is_recurrent:
+            stepped = np.zeros_like(self.lengths) if self._stepped is None else self._stepped
+            if not ((new_tokens == stepped) | (new_tokens == 0)).all():
+                raise ContextError(
+                    f"rows took {stepped.tolist()} new tokens and cannot keep {new_tokens.tolist()} of them: "
+                    "a recurrent state holds all tokens of a step or none"
+                )
+            left = np.flatnonzero(new_tokens == 0).tolist()
+            if len(left) < self.batch:
+                for old, new in zip(self.states[self.turn], self.states[1 - self.turn], strict=True):
+                    if left:
+                        new.copy_rows(old, left)
+                self.turn = 1 - self.turn
+            self._stepped = None
         self.lengths += new_tokens
+
+    def can_rewind(self, tokens: int) -> bool:
+        """Whether every row can forget its last `tokens`: with a recurrent state only none, or all."""
+        return not self.is_recurrent or not tokens or bool((self.lengths == tokens).all())
 
     def rewind(self, tokens: int | Sequence[int]) -> None:
         """Forget the last `tokens` of every row, or of each row its own number. Raises ContextError."""
         counts = np.broadcast_to(np.asarray(tokens, dtype=np.int64), self.lengths.shape)
         if (counts < 0).any() or (counts > self.lengths).any():
             raise ContextError(f"cannot rewind {counts.tolist()} tokens of rows that hold {self.lengths.tolist()}")
+        if self.is_recurrent:
+            emptied = counts == self.lengths
+            if not (emptied | (counts == 0)).all():
+                raise ContextError(
+                    f"cannot rewind {counts.tolist()} of {self.lengths.tolist()} tokens: the model has a recurrent "
+                    "state, which can only be emptied; rewind to the start and feed the tokens again"
+                )
+            for state in self.states[self.turn]:
+                state.clear_rows(np.flatnonzero(emptied).tolist())
         self.lengths -= counts
 
     def fork(self) -> Self:
@@ -70,5 +119,11 @@ class KVCache:
         used = int(self.lengths.max())
         for copy, original in zip(twin.buffers, self.buffers, strict=True):
             copy.copy_from(original, used)
+        for copy, original in zip(twin.states[twin.turn], self.states[self.turn], strict=True):
+            copy.copy_rows(original, range(self.batch))
         twin.lengths[:] = self.lengths
         return twin
+
+
+def _rows(spec: StateSpec, batch: int) -> tuple[int, ...]:
+    return tuple(batch if size == "batch" else size for size in spec.shape)

@@ -180,7 +180,9 @@ class Conversation:
                 break
             common += 1
         cached = int(self._cache.lengths[0])
-        self._cache.rewind(cached - min(cached, common, max(len(tokens) - 1, 0)))
+        forgotten = cached - min(cached, common, max(len(tokens) - 1, 0))
+        # What cannot be taken back is computed again from the start.
+        self._cache.rewind(forgotten if self._cache.can_rewind(forgotten) else cached)
         self._tokens = list(tokens)
 
     @contextmanager

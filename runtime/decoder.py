@@ -12,19 +12,25 @@ Ids = npt.NDArray[np.int64]
 class Decoder:
     """A decoder program bound to one cache; not for use by two threads at once.
 
-    The cache is bound once. Inputs and logits live in arrays that are bound again only when their shape changes, so
+    The cache is bound once, and recurrent states in both directions between their two buffers, each of which is a
+    binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes, so
     that a decode step costs four small copies and one call.
     """
 
     def __init__(self, cache: KVCache) -> None:
         self.cache = cache
         self._session = cache.session
-        self._binding = self._session.inference.io_binding()
+        self._bindings = [self._session.inference.io_binding() for _ in range(2 if cache.is_recurrent else 1)]
         self._inputs: dict[str, npt.NDArray[np.int64]] = {}
         self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
-        for spec, buffer in zip(self._session.program.cache, cache.buffers, strict=True):
-            self._binding.bind_ortvalue_input(spec.input, buffer.value)
-            self._binding.bind_ortvalue_output(spec.output, buffer.value)
+        for turn, binding in enumerate(self._bindings):
+            for spec, buffer in zip(self._session.program.cache, cache.buffers, strict=True):
+                binding.bind_ortvalue_input(spec.input, buffer.value)
+                binding.bind_ortvalue_output(spec.output, buffer.value)
+            following = cache.states[1 - turn]
+            for spec, old, new in zip(self._session.program.states, cache.states[turn], following, strict=True):
+                binding.bind_ortvalue_input(spec.input, old.value)
+                binding.bind_ortvalue_output(spec.output, new.value)
 
     def step(self, input_ids: Ids, new_length: Ids, logit_positions: Ids) -> npt.NDArray[np.float32]:
         """Write the keys and values of `input_ids` to the cache and return logits, float32 [B, N, V].
@@ -41,9 +47,10 @@ class Decoder:
         self._feed("logit_positions", logit_positions)
         logits = self._result((*logit_positions.shape, self._session.vocabulary_size))
         try:
-            self._session.inference.run_with_iobinding(self._binding)
+            self._session.inference.run_with_iobinding(self._bindings[self.cache.turn])
         except Exception as error:  # the library's exception types have no public common base
             raise SessionError(f"{self._session.program.file}: the program failed: {error}") from None
+        self.cache.stepped(new_length)
         return logits
 
     def _feed(self, name: str, values: Ids) -> None:
@@ -53,10 +60,14 @@ class Decoder:
             return
         # Elsewhere than on the CPU, binding is what copies the array to the device.
         self._inputs[name] = np.array(values, dtype=np.int64, order="C")
-        self._binding.bind_ortvalue_input(name, self._session.view(self._inputs[name], "int64"))
+        value = self._session.view(self._inputs[name], "int64")
+        for binding in self._bindings:
+            binding.bind_ortvalue_input(name, value)
 
     def _result(self, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
         if self._logits.shape != shape:
             self._logits = np.empty(shape, dtype=np.float32)
-            self._binding.bind_ortvalue_output("logits", self._session.view(self._logits, "float32"))
+            value = self._session.view(self._logits, "float32")
+            for binding in self._bindings:
+                binding.bind_ortvalue_output("logits", value)
         return self._logits

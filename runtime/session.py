@@ -103,9 +103,9 @@ def _providers(onnxruntime: OnnxRuntime, device: str) -> tuple[str, ...]:
 def _check_signature(session: InferenceSession, program: Program) -> None:
     """The manifest must describe the very inputs and outputs of the program."""
     inputs: dict[str, ElementTypeName] = {name: spec.dtype for name, spec in program.inputs.items()}
-    inputs |= {cache.input: cache.dtype for cache in program.cache}
+    inputs |= {kept.input: kept.dtype for kept in program.kept}
     outputs: dict[str, ElementTypeName] = {name: spec.dtype for name, spec in program.outputs.items()}
-    outputs |= {cache.output: cache.dtype for cache in program.cache}
+    outputs |= {kept.output: kept.dtype for kept in program.kept}
     for kind, stated, actual in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
         _compare(kind, {name: ELEMENT_TYPES[dtype].onnxruntime_name for name, dtype in stated.items()}, actual, program)
 

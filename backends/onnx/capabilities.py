@@ -6,7 +6,7 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 
 from __future__ import annotations
 
-from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx import dialect, dialect_recurrence
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import Dim
@@ -92,12 +92,17 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(NUMBER | {BOOL}, ops.add, ops.mul, ops.maximum, ops.minimum, ops.eq, ops.ne),
     *_rows(NUMBER | {BOOL}, ops.sum, ops.cumsum, ops.amax, ops.amin),
     *_rows(NUMBER, ops.pow, ops.lt, ops.le, ops.gt, ops.ge),
-    *_rows(REAL, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid),
+    *_rows(
+        REAL, ops.exp, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid
+    ),
     *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
     *_rows(REAL, ops.softcap),
-    *_rows(FLOAT, ops.erf, ops.activation, ops.glu),
+    *_rows(FLOAT, ops.erf, ops.activation, ops.glu, ops.convolution),
     # Norms state their epsilon in float32, too coarse for float64.
     *_rows(FLOAT | {F16}, ops.rms_norm, ops.layer_norm),
+    # Recurrences.
+    *_rows(FLOAT, ops.causal_conv, ops.linear_recurrence, ops.weighted_mean),
+    *_rows(NUMBER, ops.running_sum),
     # Operators of this backend.
     *_rows(FLOAT | {F16}, dialect.rotary_embedding),
     *_rows(FLOAT | {F16}, dialect.masked_attention, condition=masked_scores),
@@ -107,6 +112,7 @@ CONTRIB: tuple[Capability, ...] = (
     *_rows(REAL, dialect.fused_matmul),
     *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
     *_rows(FLOAT | {F16}, dialect.group_query_attention, condition=grouped_heads),
+    *_rows(FLOAT, dialect_recurrence.stateful_conv, dialect_recurrence.linear_attention),
 )
 
 PORTABLE = Target("portable", STANDARD)

@@ -20,13 +20,15 @@ from graphwright.ir.graph import Graph, Value
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.text import print_program
-from graphwright.ir.types import TensorType
+from graphwright.ir.types import StateType, TensorType
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression
-from graphwright.runtime.artifact import ArtifactWriter, CacheSpec, Manifest, ModelInfo, TensorSpec
+from graphwright.runtime.artifact import ArtifactWriter, CacheSpec, Manifest, ModelInfo, StateSpec, TensorSpec
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 WEIGHTS_FILE = "weights.safetensors"
 GRAPH_FILE = "graph.gw"
+UNBOUNDED_CONTEXT = 1 << 20
+"""Tokens: what a model is said to take that is recurrent throughout and states no limit."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def build_artifact(
     graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
     program.graphs = {graph.name: graph}
     # Before legalization adds weights of its own.
-    model = _model_info(program)
+    model = _model_info(program, graph)
     outcome = legalize(program, graph, target)
     with ArtifactWriter(folder) as writer:
         weights = write_model(graph, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
@@ -97,7 +99,7 @@ def _stored(weight: Weight) -> StoredFile:
     return StoredFile(WEIGHTS_FILE, weight.name, weight.type)
 
 
-def _model_info(program: Program) -> ModelInfo:
+def _model_info(program: Program, graph: Graph) -> ModelInfo:
     facts = program.metadata
     counted = sum(d.constant or 0 for d in (w.type.elements for w in program.weights.values()))
     parameters = facts.get("parameters", counted)
@@ -107,11 +109,17 @@ def _model_info(program: Program) -> ModelInfo:
         architecture=str(facts.get("architecture", "")),
         parameters=parameters,
         vocabulary_size=_optional_int(facts.get("vocabulary_size")),
-        context_length=_optional_int(facts.get("context_length")),
+        context_length=_optional_int(facts.get("context_length", _unbounded(graph))),
         bos_token_ids=_ids(facts.get("bos_token_ids")),
         eos_token_ids=_ids(facts.get("eos_token_ids")),
         pad_token_id=_optional_int(facts.get("pad_token_id")),
     )
+
+
+def _unbounded(graph: Graph) -> int | None:
+    """The context of a decoder that keeps nothing of each token: as long as anyone may want."""
+    kept = [v for v in graph.inputs if isinstance(v.type, StateType)]
+    return UNBOUNDED_CONTEXT if kept and all(map(_is_recurrent, kept)) else None
 
 
 def _optional_int(value: Attribute) -> int | None:
@@ -123,15 +131,17 @@ def _ids(value: Attribute) -> tuple[int, ...]:
 
 
 def _program_info(graph: Graph, dialect: str) -> ProgramInfo:
-    caches = cache_names(graph)
+    kept = cache_names(graph)
+    pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
     return ProgramInfo(
         kind="decoder" if LOGITS in graph.outputs and graph.name != FUNCTION else "function",
         backend="onnx",
         dialect=dialect,
         file=MODEL_FILE,
-        inputs={str(v.name): _spec(str(v.name), v) for v in graph.inputs if v.name not in caches},
-        outputs={name: _spec(name, v) for name, v in graph.outputs.items() if name not in caches.values()},
-        cache=tuple(_cache(name, output, graph.input(name)) for name, output in caches.items()),
+        inputs={str(v.name): _spec(str(v.name), v) for v in graph.inputs if v.name not in kept},
+        outputs={name: _spec(name, v) for name, v in graph.outputs.items() if name not in kept.values()},
+        cache=tuple(_cache(*pair) for pair in pairs if not _is_recurrent(pair[2])),
+        states=tuple(_state(*pair) for pair in pairs if _is_recurrent(pair[2])),
     )
 
 
@@ -148,3 +158,15 @@ def _cache(name: str, output: str, value: Value) -> CacheSpec:
     if spec.shape[::2] != ("batch", "capacity") or not isinstance(heads, int) or not isinstance(size, int):
         raise UnsupportedError(f"'{name}' is {value.type}; a cache must be [B, heads, C, size]")
     return CacheSpec(input=name, output=output, dtype=spec.dtype, shape=("batch", heads, "capacity", size))
+
+
+def _is_recurrent(value: Value) -> bool:
+    return isinstance(value.type, StateType) and value.type.layout == "recurrent"
+
+
+def _state(name: str, output: str, value: Value) -> StateSpec:
+    spec = _spec(name, value)
+    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+    if spec.shape[0] != "batch" or len(sizes) != len(spec.shape) - 1:
+        raise UnsupportedError(f"'{name}' is {value.type}; a recurrent state must be [B, …] of fixed size")
+    return StateSpec(input=name, output=output, dtype=spec.dtype, shape=("batch", *sizes))

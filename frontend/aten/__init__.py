@@ -2,11 +2,13 @@
 
 from graphwright.frontend.aten import (
     attention,
+    convolution,
     elementwise,
     factory,
     indexing,
     neural,
     products,
+    recurrence,
     reduction,
     shape,
 )
@@ -19,11 +21,13 @@ __all__ = [
     "Imported",
     "Site",
     "attention",
+    "convolution",
     "elementwise",
     "factory",
     "indexing",
     "neural",
     "products",
+    "recurrence",
     "reduction",
     "shape",
 ]

@@ -18,6 +18,7 @@ COMPARISONS = {"eq": ops.eq, "ne": ops.ne, "lt": ops.lt, "le": ops.le, "gt": ops
 UNARY = {
     "exp": ops.exp,
     "log": ops.log,
+    "log1p": ops.log1p,
     "sqrt": ops.sqrt,
     "rsqrt": ops.rsqrt,
     "reciprocal": ops.reciprocal,

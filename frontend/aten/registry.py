@@ -22,10 +22,14 @@ Function = TypeVar("Function", bound=Importer)
 
 def aten(*overloads: str) -> Callable[[Function], Function]:
     """Registers an importer for overloads of the aten namespace; a bare name means the overload `default`."""
+    return imports(*(f"aten.{o}" if "." in o else f"aten.{o}.default" for o in overloads))
+
+
+def imports(*operators: str) -> Callable[[Function], Function]:
+    """Registers an importer for operators of any namespace by their full names."""
 
     def register(function: Function) -> Function:
-        for overload in overloads:
-            name = f"aten.{overload}" if "." in overload else f"aten.{overload}.default"
+        for name in operators:
             assert name not in IMPORTERS, f"{name} is imported twice"
             IMPORTERS[name] = function
         return function

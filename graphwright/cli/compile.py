@@ -48,8 +48,8 @@ def _print_summary(report: "CompilationReport") -> None:
     out.print(f"model    {architecture}, {count_text(manifest.model.parameters)} parameters, {size_text(size)} on disk")
     if manifest.program.kind == "decoder":
         context = manifest.model.context_length or 0
-        token, full = (KVCache.bytes_for(manifest, 1, tokens) for tokens in (1, context))
-        out.print(f"cache    {size_text(token)} a token, {size_text(full)} for the context of {context} tokens")
+        empty, token, full = (KVCache.bytes_for(manifest, 1, tokens) for tokens in (0, 1, context))
+        out.print(f"cache    {size_text(token - empty)} a token, {size_text(full)} for the context of {context} tokens")
         out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
     else:
         out.print(f"next     graphwright inspect {report.folder}", markup=False)

@@ -53,9 +53,9 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
         f"program    {program.kind} for {program.backend} ({program.dialect}), {program.file}",
     ]
     if program.kind == "decoder":
-        token, full = (KVCache.bytes_for(manifest, 1, n) for n in (1, model.context_length or 0))
+        empty, token, full = (KVCache.bytes_for(manifest, 1, n) for n in (0, 1, model.context_length or 0))
         lines.append(f"context    {model.context_length} tokens, vocabulary {model.vocabulary_size}")
-        lines.append(f"cache      {size_text(token)} a token, {size_text(full)} for the whole context")
+        lines.append(f"cache      {size_text(token - empty)} a token, {size_text(full)} for the whole context")
     lines.append(f"files      {size_text(size)}")
     lines += [f"           {name}, {size_text(entry.size)}" for name, entry in manifest.files.items()]
     return lines

@@ -1,6 +1,8 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
 from graphwright.ir.ops.attention import attention, kv_append, kv_read, rope
+from graphwright.ir.ops.causal import causal_conv, running_sum
+from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
     abs,
     add,
@@ -15,6 +17,7 @@ from graphwright.ir.ops.elementwise import (
     gt,
     le,
     log,
+    log1p,
     logical_and,
     logical_not,
     logical_or,
@@ -38,6 +41,7 @@ from graphwright.ir.ops.elementwise import (
 from graphwright.ir.ops.indexing import embedding, gather, gather_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
+from graphwright.ir.ops.recurrence import linear_recurrence, weighted_mean
 from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
 from graphwright.ir.ops.shape import (
     concat,
@@ -63,8 +67,10 @@ __all__ = [
     "any",
     "attention",
     "cast",
+    "causal_conv",
     "concat",
     "constant",
+    "convolution",
     "cos",
     "cumsum",
     "dim_value",
@@ -86,7 +92,9 @@ __all__ = [
     "layer_norm",
     "le",
     "linear",
+    "linear_recurrence",
     "log",
+    "log1p",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -106,6 +114,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "rsqrt",
+    "running_sum",
     "sigmoid",
     "sin",
     "slice",
@@ -120,5 +129,6 @@ __all__ = [
     "tanh",
     "transpose",
     "var",
+    "weighted_mean",
     "where",
 ]

@@ -94,6 +94,7 @@ abs = _unary("abs", "The absolute value.", lambda x: x.abs(), require=require_nu
 logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, require=require_bool)
 exp = _unary("exp", "e to the x.", lambda x: x.exp())
 log = _unary("log", "The natural logarithm.", lambda x: x.log())
+log1p = _unary("log1p", "The natural logarithm of 1 + x, exact also where x is small.", lambda x: x.log1p())
 sqrt = _unary("sqrt", "The square root.", lambda x: x.sqrt())
 rsqrt = _unary("rsqrt", "1 / sqrt(x).", lambda x: x.rsqrt())
 reciprocal = _unary("reciprocal", "1 / x.", lambda x: x.reciprocal())

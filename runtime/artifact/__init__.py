@@ -9,6 +9,7 @@ from graphwright.runtime.artifact.manifest import (
     Manifest,
     ModelInfo,
     Program,
+    StateSpec,
     TensorSpec,
 )
 from graphwright.runtime.artifact.reader import Artifact, artifact_while_checked, is_artifact, open_artifact
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "ModelInfo",
     "Program",
+    "StateSpec",
     "TensorSpec",
     "artifact_while_checked",
     "is_artifact",

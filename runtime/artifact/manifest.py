@@ -42,11 +42,31 @@ class CacheSpec(_Strict):
     shape: tuple[Literal["batch"], Positive, Literal["capacity"], Positive]
 
 
+class StateSpec(_Strict):
+    """One recurrent state, of shape ["batch", sizes…]: read from `input`, and written to `output`, another buffer.
+
+    Zeros are the state of a row without tokens.
+    """
+
+    input: str
+    output: str
+    dtype: ElementTypeName
+    shape: tuple[Literal["batch"] | Positive, ...]
+
+    @field_validator("shape")
+    @classmethod
+    def _rows_first(cls, shape: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if shape[:1] != ("batch",) or "batch" in shape[1:]:
+            raise ValueError("the shape of a state is 'batch' and then numbers")
+        return shape
+
+
 class Program(_Strict):
     """The executable part.
 
-    A `decoder` has the inputs of `DECODER_INPUT_RANKS`, the output `logits` (float32 [B, N, V]) and its caches; a
-    `function` is a plain callable without caches. `inputs` and `outputs` list everything but the caches.
+    A `decoder` has the inputs of `DECODER_INPUT_RANKS`, the output `logits` (float32 [B, N, V]) and what it keeps of
+    the tokens, caches and recurrent states; a `function` is a plain callable that keeps nothing. `inputs` and `outputs`
+    list everything but caches and states.
     `cpu_features` are names as in /proc/cpuinfo.
     """
 
@@ -58,12 +78,18 @@ class Program(_Strict):
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     cache: tuple[CacheSpec, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+
+    @property
+    def kept(self) -> tuple[CacheSpec | StateSpec, ...]:
+        """All that the program keeps from step to step."""
+        return (*self.cache, *self.states)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind == "function":
-            if self.cache:
-                raise ValueError("a function has no cache")
+            if self.kept:
+                raise ValueError("a function has no cache and no state")
             return self
         ranks = {name: len(spec.shape) for name, spec in self.inputs.items()}
         if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in self.inputs.values()):
@@ -72,7 +98,7 @@ class Program(_Strict):
         logits = self.outputs.get("logits")
         if len(self.outputs) != 1 or logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
             raise ValueError("the only output of a decoder beside its caches is logits, float32 of rank 3")
-        for names in ([*self.inputs, *(c.input for c in self.cache)], [*self.outputs, *(c.output for c in self.cache)]):
+        for names in ([*self.inputs, *(k.input for k in self.kept)], [*self.outputs, *(k.output for k in self.kept)]):
             if len(set(names)) != len(names):
                 raise ValueError("two inputs or two outputs have the same name")
         return self

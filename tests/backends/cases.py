@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.ir import DType, ops
 from tests.ir.cases import Case
 
@@ -53,6 +54,43 @@ DIALECT_CASES = [
         dialect.group_query_attention,
         ("f32[B, S, 64]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), *LENGTHS),
         {"heads": 4, "scale": 0.3},
+    ),
+    Case(stateful_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"dilation": 2}),
+    Case(
+        stateful_conv,
+        ("f32[B, 4, S]", "f32[4, 1, 4]", "f32[4]", "state<recurrent f32[B, 4, 3]>", "i64[B]"),
+        below={"new_length": "S+1"},
+    ),
+    Case(linear_attention, ("f32[B, S, 12]", "f32[B, S, 12]", "f32[B, S, 8]"), {"groups": 4, "heads": 4}),
+    Case(
+        linear_attention,
+        (
+            "f32[B, S, 6]",
+            "f32[B, S, 6]",
+            "f32[B, S, 8]",
+            "f32[B, S, 4]",
+            None,
+            "state<recurrent f32[B, 4, 3, 2]>",
+            "i64[B]",
+        ),
+        {"groups": 2, "heads": 4},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        linear_attention,
+        ("f32[B, S, 6]", "f32[B, S, 6]", "f32[B, S, 8]", "f32[B, S, 4]", "f32[B, S, 4]", None, "i64[B]"),
+        {"groups": 2, "heads": 4},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        linear_attention,
+        ("f32[B, S, 12]", "f32[B, S, 12]", "f32[B, S, 8]", "f32[B, S, 12]", "f32[B, S, 4]"),
+        {"groups": 4, "heads": 4},
+    ),
+    Case(
+        linear_attention,
+        ("f32[B, S, 12]", "f32[B, S, 12]", "f32[B, S, 8]", None, "f32[B, S, 4]"),
+        {"groups": 4, "heads": 4},
     ),
 ]
 

@@ -33,6 +33,7 @@ ARITHMETIC: dict[str, Function] = {
     "square": lambda m, x, i: x.square(),
     "neg abs": lambda m, x, i: -x.abs(),
     "exp log": lambda m, x, i: (x.exp() + 1).log(),
+    "log1p softplus": lambda m, x, i: x.exp().log1p() + F.softplus(9 * x - 8) + F.softplus(x, beta=0.5, threshold=1),
     "sqrt rsqrt reciprocal": lambda m, x, i: (x * x + 1).sqrt() * (x * x + 2).rsqrt() * (x * x + 3).reciprocal(),
     "sin cos": lambda m, x, i: x.sin() + x.cos(),
     "tanh sigmoid erf": lambda m, x, i: x.tanh() + x.sigmoid() + x.erf(),
@@ -161,6 +162,20 @@ NEURAL: dict[str, Function] = {
     "embedding": lambda m, x, i: F.embedding(i % 8, m.weight, padding_idx=0),
     "one hot product": lambda m, x, i: (i[..., None] == torch.arange(256)).float() @ m.embed.weight,
 }
+CONVOLUTIONS: dict[str, Function] = {
+    "pad": lambda m, x, i: F.pad(x, (1, 2, 3, 0)) + F.pad(x, (2, 1, 2, 1), value=0.5),
+    "pad that cuts": lambda m, x, i: F.pad(x, (-1, 2)) + F.pad(x, (3, -2)) + F.pad(x, (0, 1, 0, 0, 0, 0)),
+    "convolution over tokens": lambda m, x, i: F.conv1d(x.mT, m.weight.view(8, 2, 4), m.bias, padding=3, groups=4),
+    "depthwise": lambda m, x, i: F.conv1d(F.pad(x.mT, (3, 0)), m.weight[:, None, :4], groups=8),
+    "dilated, the same length": lambda m, x, i: F.conv1d(x.mT, m.weight[..., None][:4].expand(4, 8, 4), padding="same"),
+    "without a batch": lambda m, x, i: F.conv1d(x.flatten(0, 1).t(), m.weight[:, :, None], padding="valid"),
+    "images": lambda m, x, i: F.conv2d(
+        x.unflatten(-1, (2, 4))[:, :, None].flatten(0, 1), m.weight.view(16, 1, 2, 2), stride=(1, 2), dilation=(1, 3)
+    ),
+    "convolution": lambda m, x, i: torch.convolution(
+        x.mT, m.weight[:, :, None], m.bias, (1,), (1,), (1,), False, (0,), 1
+    ),
+}
 INDEXING: dict[str, Function] = {
     "rows": lambda m, x, i: m.weight[i % 8],
     "negative rows": lambda m, x, i: m.weight[i % 8 - 8],
@@ -175,7 +190,7 @@ INDEXING: dict[str, Function] = {
         torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])[None] + 32, 5
     ],
 }
-ALL = {**ARITHMETIC, **SHAPES, **FACTORIES, **REDUCTIONS, **PRODUCTS, **NEURAL, **INDEXING}
+ALL = {**ARITHMETIC, **SHAPES, **FACTORIES, **REDUCTIONS, **PRODUCTS, **NEURAL, **CONVOLUTIONS, **INDEXING}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -235,6 +250,11 @@ REFUSED: dict[str, tuple[Function, str]] = {
         lambda m, x, i: torch.view_as_complex(x.unflatten(-1, (4, 2))).real,
         "view_as_complex.*no importer",
     ),
+    "transposed convolution": (
+        lambda m, x, i: F.conv_transpose1d(x.mT, m.weight[..., None]),
+        "conv_transpose1d.*no importer|transposed convolution",
+    ),
+    "padding by reflection": (lambda m, x, i: F.pad(x, (1, 1), mode="reflect"), "reflect"),
     "rounding towards zero": (lambda m, x, i: torch.div(x, 2, rounding_mode="trunc"), "rounding mode 'trunc'"),
     "uncommon norm": (lambda m, x, i: torch.linalg.vector_norm(x, ord=3, dim=-1), "norm of order 3"),
     "halved sequence": (lambda m, x, i: x[:, : x.shape[1] // 2], "holds only where .axis 1 of input 0 // 2"),

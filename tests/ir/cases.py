@@ -77,10 +77,12 @@ CACHE = "state<contiguous f32[B, 2, 9, 8]>"
 BINARY = [ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum]
 COMPARISONS = [ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne]
 UNARY = [
-    ops.neg, ops.abs, ops.exp, ops.log, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
-    ops.erf, ops.floor,
+    ops.neg, ops.abs, ops.exp, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.sin, ops.cos, ops.tanh,
+    ops.sigmoid, ops.erf, ops.floor,
 ]  # fmt: skip
 REDUCTIONS = [ops.sum, ops.mean, ops.amax, ops.amin, ops.var]
+
+RECURRENT_STATE = "state<recurrent f32[B, 4, 3, 2]>"
 
 CASES = [
     *(Case(each, (X, X)) for each in [*BINARY, *COMPARISONS]),
@@ -109,6 +111,17 @@ CASES = [
     Case(ops.matmul, ("f32[B, 2, S, 4]", "f32[B, 2, 4, P]")),
     Case(ops.matmul, ("f32[B, 1, S, 4]", "f32[2, 4, P]")),
     Case(ops.matmul, ("f32[S, 4]", "f32[B, 4, P]")),
+    Case(
+        ops.convolution,
+        ("f32[B, 4, S]", "f32[6, 2, 3]", "f32[6]"),
+        {"stride": (1,), "padding": (2, 0), "dilation": (1,), "groups": 2},
+    ),
+    Case(ops.convolution, ("f32[B, 4, S]", "f32[6, 4, 1]"), {"stride": (1,), "padding": (0, 0), "dilation": (1,)}),
+    Case(
+        ops.convolution,
+        ("f32[B, 3, 3*S+2, 8]", "f32[6, 3, 2, 3]"),
+        {"stride": (3, 2), "padding": (0, 1, 0, 2), "dilation": (1, 2)},
+    ),
     Case(ops.rms_norm, (X, "f32[4]"), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X,), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X, "f32[4]", "f32[4]"), {"epsilon": 1e-5}),
@@ -167,6 +180,80 @@ CASES = [
     ),
     Case(ops.rope, (HEADS, "i64[B, S]", "f32[4]"), {"interleaved": False}),
     Case(ops.rope, (HEADS, "i64[1, S]", "f32[3]"), {"interleaved": True, "scale": 1.5}),
+    Case(ops.causal_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"groups": 4}),
+    Case(
+        ops.causal_conv,
+        ("f32[B, 4, S]", "f32[4, 1, 3]", "f32[4]", "state<recurrent f32[B, 4, 2]>", "i64[B]"),
+        {"groups": 4},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        ops.causal_conv,
+        ("f32[B, 4, S]", "f32[6, 2, 3]", "f32[6]", "state<recurrent f32[B, 4, 4]>"),
+        {"groups": 2, "dilation": 2},
+    ),
+    Case(ops.running_sum, (X,), {"axis": 1}),
+    Case(
+        ops.running_sum,
+        ("f32[B, 4, S]", "state<recurrent f32[B, 4]>", "i64[B]"),
+        {"axis": -1},
+        {"new_length": "S+1"},
+    ),
+    Case(ops.running_sum, ("i64[B, S]", None, "i64[B]"), {"axis": 1}, {"new_length": "S+1"}),
+    Case(ops.linear_recurrence, ("f32[B, 4, S, 3]", "f32[B, 4, S, 3]", "f32[B, 4, S, 2]")),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 2, S, 3]",
+            "f32[B, 2, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 1]",
+            "f32[4, 3]",
+            None,
+            RECURRENT_STATE,
+            "i64[B]",
+        ),
+        {},
+        {"new_length": "S+1"},
+    ),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 4, S, 3]",
+            "f32[B, 4, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 3]",
+            None,
+            "f32[B, 4, S]",
+            RECURRENT_STATE,
+        ),
+    ),
+    Case(
+        ops.linear_recurrence,
+        ("f32[B, 1, S, 3]", "f32[B, 1, S, 3]", "f32[B, 4, S, 1]", "f32[B, 4, S, 1]", "f32[4, 3]"),
+    ),
+    Case(
+        ops.linear_recurrence,
+        (
+            "f32[B, 2, S, 3]",
+            "f32[B, 2, S, 3]",
+            "f32[B, 4, S, 2]",
+            "f32[B, 4, S, 1]",
+            None,
+            "f32[B, 4, S]",
+            None,
+            "i64[B]",
+        ),
+        {},
+        {"new_length": "S+1"},
+    ),
+    Case(ops.weighted_mean, (X, X, "f32[4]", "f32[4]")),
+    Case(
+        ops.weighted_mean,
+        (X, X, "f32[4]", "f32[4]", "state<recurrent f32[B, 3, 4]>", "i64[B]"),
+        {},
+        {"new_length": "S+1"},
+    ),
     Case(ops.kv_read, (CACHE,)),
     Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
 ]

@@ -22,6 +22,7 @@ def test_text_is_exact(type: Type) -> None:
         "q4<g128, asym>[4096, 4096]",
         "q8<channel, sym, scale=f16, axis=0>[32, 64]",
         "state<ring bf16[B, 8, C, 128]>",
+        "state<recurrent f32[B, 8, 16, 64]>",
     ],
 )
 def test_printing_by_example(text: str) -> None:
@@ -35,7 +36,7 @@ def test_printing_by_example(text: str) -> None:
         ("f32", r"<text>:1:4: expected '\['"),
         ("f32[2", r"<text>:1:6: expected ','"),
         ("f32[2]]", "<text>:1:7: expected the end"),
-        ("state<flat f32[2]>", "<text>:1:7: 'flat' is no layout: write contiguous, ring, paged"),
+        ("state<flat f32[2]>", "<text>:1:7: 'flat' is no layout: write contiguous, ring, paged, recurrent"),
         ("q4<128, sym>[8]", "<text>:1:4: expected g and a group size, or channel"),
         ("q4<g0, sym>[8]", "<text>:1:4: 'g0' is no group"),
         ("q4<g8, odd>[8]", "<text>:1:8: expected sym or asym, found 'odd'"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from graphwright.ir import Graph, Interpreter, Program
+from graphwright.ir import Graph, Interpreter, Program, StateType
 
 Step = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -20,10 +20,14 @@ def interpreter_step(program: Program) -> Step:
 
 
 def empty_caches(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
-    """Caches filled with a number that shows if it is ever read."""
+    """Caches filled with a number that shows if it is ever read; recurrent states start as zeros."""
     sizes = {"B": batch, "C": capacity}
-    names = [v for v in graph.inputs if v.name is not None and v.name.startswith("past.")]
-    return {str(v.name): torch.full([d.evaluate(sizes) for d in v.type.shape], 1e4) for v in names}
+    caches: dict[str, Tensor] = {}
+    for value in graph.inputs:
+        if isinstance(value.type, StateType):
+            garbage = 0.0 if value.type.layout == "recurrent" else 1e4
+            caches[str(value.name)] = torch.full([d.evaluate(sizes) for d in value.type.shape], garbage)
+    return caches
 
 
 def continued_logits(

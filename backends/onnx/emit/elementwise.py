@@ -59,6 +59,19 @@ def _(e: Emitter, op: Op) -> None:
     e.results(op, "Not", e.node("Equal", *e.operands(op)))
 
 
+@emits(ops.log1p)
+def _(e: Emitter, op: Op) -> None:
+    # What 1 + x rounds off makes the logarithm of small x wrong; the sum's own distance from 1 shows by how much
+    # (Kahan; Goldberg 1991, theorem 4). The two ends, where that distance is 0 or no longer apart, stand alone.
+    (x,), one = e.operands(op), e.filled(1.0, _dtype(op))
+    total = e.node("Add", x, one)
+    distance = e.node("Sub", total, one)
+    logarithm = e.node("Log", total)
+    corrected = e.node("Mul", logarithm, e.node("Div", x, distance))
+    large = e.node("Where", e.node("Equal", total, distance), logarithm, corrected)
+    e.results(op, "Where", e.node("Equal", distance, e.filled(0.0, _dtype(op))), x, large)
+
+
 @emits(ops.rsqrt)
 def _(e: Emitter, op: Op) -> None:
     e.results(op, "Reciprocal", e.node("Sqrt", *e.operands(op)))

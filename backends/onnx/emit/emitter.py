@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.weights_file import raw_bytes, weight_bytes
@@ -80,6 +80,34 @@ class Emitter:
         name = self._fresh(f"{kind}.node")
         self.nodes.append(helper.make_node(kind, inputs[: last + 1], outputs, name=name, domain=domain, **attributes))
 
+    def scan(
+        self,
+        body: Callable[[Sequence[str], Sequence[str]], tuple[str, str]],
+        states: Sequence[str],
+        sequences: Mapping[str, int],
+        dtype: DType,
+        axis: int,
+    ) -> tuple[str, str]:
+        """A Scan with one state: its last value, and the results of the steps stacked along the axis.
+
+        `sequences` gives of each the axis that steps go along. `body` takes the names of state and of the sequences at
+        one step, and gives those of the next state and of the step's result. It sees all values made before; shapes
+        that it needs must be among them.
+        """
+        outer, self.nodes = self.nodes, []
+        given = [self._fresh("Scan.state") for _ in states], [self._fresh("Scan.element") for _ in sequences]
+        results = body(*given)
+        inner, self.nodes = self.nodes, outer
+
+        def info(names: Iterable[str]) -> list[ValueInfoProto]:
+            return [helper.make_tensor_value_info(name, ONNX_TYPES[dtype], None) for name in names]
+
+        graph = helper.make_graph(inner, self._fresh("Scan.body"), info((*given[0], *given[1])), info(results))
+        outputs = self._fresh("Scan.last"), self._fresh("Scan.stack")
+        attributes = {"num_scan_inputs": len(sequences), "scan_input_axes": list(sequences.values())}
+        self._add("Scan", [*states, *sequences], outputs, "", {**attributes, "scan_output_axes": [axis], "body": graph})
+        return outputs
+
     # -- names
 
     def name(self, value: Value) -> str:
@@ -95,6 +123,10 @@ class Emitter:
     def operands(self, op: Op) -> list[str]:
         """The names of an op's operands, empty for those that are absent."""
         return [self.name(v) if v is not None else "" for v in op.operands]
+
+    def unused(self, stem: str) -> str:
+        """A name for an output that nobody reads but the operator must have."""
+        return self._fresh(f"{stem}.unused")
 
     def _fresh(self, stem: str) -> str:
         base = f"{self._location}/{stem}" if self._location else stem

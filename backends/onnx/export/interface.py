@@ -16,6 +16,7 @@ from graphwright.ir import ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.builder import Builder
 from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.types import DType, StateType, TensorType, tensor
 
@@ -64,6 +65,8 @@ def hugging_face_interface(decoder: Graph, *, position_ids: bool, every_logit: b
 
 
 def _cache(build: Builder, name: str, type: StateType, growing: bool) -> Value:
+    if type.layout == "recurrent":
+        raise UnsupportedError(f"'{name}' is {type}: these tools' models keep keys and values only, no recurrent state")
     past = name.replace("past.", "past_key_values.", 1)
     if not growing:
         return build.graph.add_input(past, type)

@@ -7,6 +7,7 @@ from graphwright.backends.onnx.legalize.group_query_attention import fuse_group_
 from graphwright.backends.onnx.legalize.linear import linear_to_matmul
 from graphwright.backends.onnx.legalize.masked_attention import attention_to_masked
 from graphwright.backends.onnx.legalize.padding import keep_padding_finite
+from graphwright.backends.onnx.legalize.recurrence import recurrences_to_kernels
 from graphwright.backends.onnx.legalize.rotary import rope_to_rotary_embedding
 from graphwright.backends.onnx.legalize.skip_norm import fuse_skip_norms
 from graphwright.backends.onnx.legalize.step import Context, Step
@@ -19,6 +20,7 @@ from graphwright.ir.verifier import verify_graph
 
 STEPS: tuple[Step, ...] = (
     linear_to_matmul,
+    recurrences_to_kernels,
     fuse_group_query_attention,
     rope_to_rotary_embedding,
     attention_to_masked,

@@ -72,6 +72,7 @@ def test_unary(op: OpDef, function: Callable[[float], float]) -> None:
     ("op", "function"),
     [
         (ops.log, math.log),
+        (ops.log1p, math.log1p),
         (ops.sqrt, math.sqrt),
         (ops.rsqrt, lambda x: 1 / math.sqrt(x)),
         (ops.reciprocal, lambda x: 1 / x),

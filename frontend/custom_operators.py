@@ -1,0 +1,48 @@
+"""Torch operators of our own: a recurrence over tokens as one node of a trace, whatever the length."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphwright.ir import ops
+
+NAMESPACE = "graphwright"
+
+
+@torch.library.custom_op(f"{NAMESPACE}::linear_recurrence", mutates_args=())
+def linear_recurrence(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    decay: Tensor | None = None,
+    rates: Tensor | None = None,
+    beta: Tensor | None = None,
+) -> Tensor:
+    """The result of the IR's op of that name, from the first token on."""
+    y, _ = ops.linear_recurrence.evaluate([q, k, v, decay, rates, beta, None, None], {})
+    return y
+
+
+@torch.library.custom_op(f"{NAMESPACE}::weighted_mean", mutates_args=())
+def weighted_mean(key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
+    """The result of the IR's op of that name, from the first token on."""
+    y, _ = ops.weighted_mean.evaluate([key, value, decay, bonus, None, None], {})
+    return y
+
+
+@linear_recurrence.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    decay: Tensor | None = None,
+    rates: Tensor | None = None,
+    beta: Tensor | None = None,
+) -> Tensor:
+    return torch.empty_like(v, memory_format=torch.contiguous_format)
+
+
+@weighted_mean.register_fake
+def _(key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
+    return torch.empty_like(key, memory_format=torch.contiguous_format)

@@ -1,0 +1,126 @@
+"""Models with recurrent layers against the original modules: prefill, chunks, decode, ragged rows, in both dialects."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from graphwright.backends.onnx import build_artifact
+from graphwright.frontend import capture
+from graphwright.ir import parse_program, print_program, verify
+from graphwright.passes import PIPELINES, run_passes
+from graphwright.runtime import Model, load
+from tests.models.continuation import continued_logits, interpreter_step
+from tests.models.recurrent_zoo import CONFIGURATIONS, make
+from tests.models.test_architectures import CHUNKS, LENGTHS, worst
+from tests.models.test_onnx import continued
+
+NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
+"""One of each kind of recurrence; the others come along by mechanism."""
+
+NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS]
+
+
+class Case:
+    """A compiled tiny model with the eager logits of some rows."""
+
+    def __init__(self, name: str) -> None:
+        model = make(name)
+        self.program = capture(model)
+        run_passes(self.program, PIPELINES["cpu"])
+        generator = torch.Generator().manual_seed(3)
+        self.rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
+        with torch.no_grad():
+            eager = [model(row[None]).logits[0] for row in self.rows]
+            double = model.double()
+            self.exact = [double(row[None]).logits[0] for row in self.rows]
+        # Four times eager float32's own distance from float64: sums as long, in another order. The library's scans run
+        # in float32 in both, so that this is what is around them.
+        self.bound = 4 * worst(eager, self.exact)
+
+
+@lru_cache(maxsize=2)
+def case(name: str) -> Case:
+    return Case(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_continuation_equals_eager(name: str) -> None:
+    it = case(name)
+    found = continued_logits(it.program, interpreter_step(it.program), it.rows, CHUNKS, 40)
+    assert [len(f) for f in found] == list(LENGTHS)
+    assert worst(found, it.exact) < it.bound
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+@pytest.mark.parametrize("name", NAMES)
+def test_artifact_equals_eager(name: str, dialect: str, tmp_path: Path) -> None:
+    it = case(name)
+    build_artifact(it.program, tmp_path / "artifact", dialect=dialect)
+    found = continued(load(tmp_path / "artifact", threads=1), it.rows)
+    assert worst(found, it.exact) < it.bound
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_text_round_trip(name: str) -> None:
+    text = print_program(case(name).program)
+    again = parse_program(text)
+    verify(again)
+    assert print_program(again) == text
+
+
+def test_a_wrong_state_is_seen() -> None:
+    """The bound of the comparisons rejects a state that is off by a part in a thousand."""
+    it = case("mamba2")
+    step = interpreter_step(it.program)
+
+    def disturbed(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        outputs = step(inputs)
+        return {n: v * 1.001 if n.endswith(".state") else v for n, v in outputs.items()}
+
+    assert worst(continued_logits(it.program, disturbed, it.rows, CHUNKS, 40), it.exact) > it.bound
+
+
+@pytest.fixture(scope="module")
+def mamba(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("mamba") / "artifact"
+    build_artifact(case("mamba").program, folder)
+    return load(folder, threads=1)
+
+
+def greedy(model: Model, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(model.logits(tokens)[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+def test_a_conversation_continues_rewinds_and_forks(mamba: Model) -> None:
+    conversation = mamba.conversation()
+    conversation.append([5, 6, 7])
+    first = conversation.complete(max_new_tokens=4, stop_tokens=[]).token_ids
+    assert first == greedy(mamba, [5, 6, 7], 4)
+    twin = conversation.fork()
+    conversation.append([9])
+    assert conversation.complete(max_new_tokens=3).token_ids == greedy(mamba, [5, 6, 7, *first, 9], 3)
+    assert twin.complete(max_new_tokens=3).token_ids == greedy(mamba, [5, 6, 7, *first], 3)
+    twin.rewind(5)
+    kept = list(twin.tokens)
+    assert twin.complete(max_new_tokens=3).token_ids == greedy(mamba, kept, 3)
+
+
+def test_rows_of_different_lengths_generate_as_if_alone(mamba: Model) -> None:
+    prompts = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
+    together = mamba.generate(prompts, max_new_tokens=5)
+    assert together == [greedy(mamba, prompt, 5)[: len(found)] for prompt, found in zip(prompts, together, strict=True)]
+
+
+def test_states_take_the_same_room_whatever_the_context(mamba: Model) -> None:
+    # two layers, each with a convolution [128, 3] and a scan [128, 8], of float32, in two buffers
+    assert mamba.cache_bytes(max_context=10) == mamba.cache_bytes(max_context=1000) == 2 * 2 * 128 * (3 + 8) * 4
+    assert mamba.loaded.session.context_length == 1 << 20
+    assert np.isfinite(mamba.logits([1, 2, 3])).all()
