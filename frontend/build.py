@@ -26,8 +26,7 @@ def build_program(
     metadata: Mapping[str, Attribute],
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
-    examples = [example for example, _ in inputs.values()]
-    traced = trace(model, call, examples, [axes for _, axes in inputs.values()])
+    traced = trace(model, call, inputs)
     program = Program(name)
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     bound = _Weights(program, traced, canonical_names(model), weights, dtypes)

@@ -13,7 +13,7 @@ from graphwright.frontend import hugging_face
 from graphwright.frontend.build import build_program
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
-from graphwright.frontend.module import example_tokens
+from graphwright.frontend.inputs import example_tokens
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
 from graphwright.ir import Program, StoredFile, UnsupportedError, WeightError
