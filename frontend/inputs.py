@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -29,7 +29,7 @@ def named_examples(module: torch.nn.Module, examples: Examples | None) -> dict[s
         named = {str(name): example for name, example in examples.items()}
         _check_names(module, named)
     else:
-        given = list(examples or ())
+        given = list(examples or ()) if isinstance(examples, Sequence | None) else [cast(Any, examples)]
         _check_tensors({str(i): example for i, example in enumerate(given)})
         named = dict(zip(_positional_names(module, len(given)), given, strict=True))
     _check_tensors(named)

@@ -28,7 +28,7 @@ def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: to
 
     model = skeleton(module, wanted)
     named = named_examples(module, examples)
-    facts = _metadata(module)
+    facts = facts_of(module)
     if is_token_ids(named):
         inputs, call = example_tokens(named), _plain_call
         if pretrained:
@@ -57,5 +57,6 @@ def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:
     return {name: StoredArray.of(tensor.detach().cpu()) for name, tensor in tensors}
 
 
-def _metadata(module: torch.nn.Module) -> dict[str, Attribute]:
+def facts_of(module: torch.nn.Module) -> dict[str, Attribute]:
+    """What is known of any module."""
     return {"architecture": type(module).__name__, "parameters": sum(p.numel() for p in module.parameters())}
