@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from graphwright.frontend.dimensions import element_type
 from graphwright.frontend.export import PREFIX, Trace, trace
 from graphwright.frontend.importer import Importer
 from graphwright.frontend.skeleton import canonical_names
@@ -14,7 +15,7 @@ from graphwright.frontend.specialization import Axes
 from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Applied, WeightExpression, dtype_of
+from graphwright.ir.weights import Applied, WeightExpression
 
 
 def build_program(
@@ -73,7 +74,7 @@ class _Weights:
         return self._made[name]
 
     def _cast(self, expression: WeightExpression, wanted: torch.dtype) -> WeightExpression:
-        dtype = dtype_of(torch.empty(0, dtype=wanted))
+        dtype = element_type(torch.empty(0, dtype=wanted))
         if isinstance(expression.type, TensorType) and expression.type.dtype is not dtype:
             return Applied.of(ops.cast, (expression,), {"dtype": dtype})
         return expression
@@ -83,4 +84,10 @@ class _Weights:
         value: Any = self._constants.get(target)
         if type(value) is not torch.Tensor or value.is_meta:
             raise UnsupportedError(f"the value of constant '{target.removeprefix(PREFIX)}' is not known after tracing")
-        return StoredArray.of(value.detach())
+        return stored_array(value)
+
+
+def stored_array(tensor: torch.Tensor) -> StoredArray:
+    """A tensor in memory as a weight; a complex one with its real and imaginary part along a last axis."""
+    tensor = tensor.detach().cpu()
+    return StoredArray.of(torch.view_as_real(tensor.resolve_conj()).contiguous() if tensor.is_complex() else tensor)

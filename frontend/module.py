@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from graphwright.frontend import hugging_face
-from graphwright.frontend.build import build_program
+from graphwright.frontend.build import build_program, stored_array
 from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, is_token_ids, named_examples
 from graphwright.frontend.skeleton import skeleton
-from graphwright.ir import Program, StoredArray
+from graphwright.ir import Program
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.weights import WeightExpression
 
@@ -54,7 +54,7 @@ def call_with(names: Sequence[str]) -> Callable[..., Any]:
 
 def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    return {name: StoredArray.of(tensor.detach().cpu()) for name, tensor in tensors}
+    return {name: stored_array(tensor) for name, tensor in tensors}
 
 
 def facts_of(module: torch.nn.Module) -> dict[str, Attribute]:

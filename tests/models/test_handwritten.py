@@ -20,7 +20,6 @@ from tests.models.test_onnx import continued
 
 REFUSED = {
     "Alibi": "relates tokens to each other outside a known mask",
-    "Complex": "torch.complex64 values are not supported",
     "Convolution": "aten.constant_pad_nd.default at blocks.0",
     "RunningMean": "cumsum at blocks.0: it mixes tokens along axis 1",
 }
