@@ -50,5 +50,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (*RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), *RAISE, *CACHE),
+    "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize()),
 }
-"""raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32."""
+"""raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
+function: a plain call without a cache, computed in float32."""
