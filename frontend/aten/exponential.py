@@ -14,17 +14,6 @@ def _(site: Site, x: Value) -> Imported:
     return _exponential_less_one(site, site.cast(x, site.type.dtype))
 
 
-@aten("log1p")
-def _(site: Site, x: Value) -> Imported:
-    """Without cancellation: log(u) x / (u - 1) at the rounded u = 1 + x (Goldberg 1991, theorem 4)."""
-    x = site.cast(x, site.type.dtype)
-    u = site.build(ops.add, x, 1.0)
-    ratio = site.build(ops.div, x, site.build(ops.sub, u, 1.0))
-    exact = site.build(ops.mul, site.build(ops.log, u), ratio)
-    result = site.build(ops.where, site.build(ops.eq, u, 1.0), x, exact)
-    return site.build(ops.where, site.build(ops.eq, u, math.inf), u, result)
-
-
 @aten("elu")
 def _(site: Site, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Imported:
     dtype = x.tensor.dtype
