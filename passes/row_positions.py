@@ -25,6 +25,14 @@ def over_keys(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return tuple(d.substitute({SEQUENCE: C}) for d in dims)
 
 
+def are_own_positions(value: Value) -> bool:
+    """Whether a value of the forward graph is 0, 1, 2, … along the sequence, in some shape."""
+    owner = value.owner
+    while owner is not None and owner.definition in (ops.reshape, ops.expand):
+        owner = owner.inputs[0].owner
+    return owner is not None and owner.definition is ops.iota and owner.attributes["size"] is S
+
+
 class RowPositions:
     """Rebuilds positional values of a forward graph in the graph that `build` builds.
 
@@ -46,13 +54,6 @@ class RowPositions:
         self._constants: dict[Value, Value] = {}
         self._rebuilt_values: dict[tuple[Value, int | None], Value] = {}
 
-    def are_own_positions(self, value: Value) -> bool:
-        """Whether a value of the forward graph is 0, 1, 2, … along the sequence, in some shape."""
-        owner = value.owner
-        while owner is not None and owner.definition in (ops.reshape, ops.expand):
-            owner = owner.inputs[0].owner
-        return owner is not None and owner.definition is ops.iota and owner.attributes["size"] is S
-
     def constant(self, value: Value) -> Value:
         """A weight, or a value that depends on neither tokens nor positions."""
         if value.weight is not None:
@@ -70,7 +71,7 @@ class RowPositions:
     def operand(self, op: Op, value: Value, result: Type) -> Value:
         """A positional operand of an op over new tokens with that result, shaped to broadcast as it did."""
         if op.definition is ops.rope:
-            own = self.are_own_positions(value)
+            own = are_own_positions(value)
             return self.positions if own else self.build(ops.reshape, self._at(op, value, None), shape=(B, S))
         assert isinstance(result, TensorType)
         rows = self._at(op, value, None)
