@@ -88,7 +88,9 @@ def test_a_wrong_state_is_seen() -> None:
 @pytest.fixture(scope="module")
 def mamba(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("mamba") / "artifact"
-    build_artifact(case("mamba").program, folder)
+    program = case("mamba").program.clone()
+    program.metadata["eos_token_ids"] = ()
+    build_artifact(program, folder)
     return load(folder, threads=1)
 
 
@@ -102,7 +104,7 @@ def greedy(model: Model, prompt: list[int], count: int) -> list[int]:
 def test_a_conversation_continues_rewinds_and_forks(mamba: Model) -> None:
     conversation = mamba.conversation()
     conversation.append([5, 6, 7])
-    first = conversation.complete(max_new_tokens=4, stop_tokens=[]).token_ids
+    first = conversation.complete(max_new_tokens=4).token_ids
     assert first == greedy(mamba, [5, 6, 7], 4)
     twin = conversation.fork()
     conversation.append([9])
@@ -116,7 +118,7 @@ def test_a_conversation_continues_rewinds_and_forks(mamba: Model) -> None:
 def test_rows_of_different_lengths_generate_as_if_alone(mamba: Model) -> None:
     prompts = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
     together = mamba.generate(prompts, max_new_tokens=5)
-    assert together == [greedy(mamba, prompt, 5)[: len(found)] for prompt, found in zip(prompts, together, strict=True)]
+    assert together == [greedy(mamba, prompt, 5) for prompt in prompts]
 
 
 def test_states_take_the_same_room_whatever_the_context(mamba: Model) -> None:
