@@ -20,8 +20,6 @@ from tests.models.test_onnx import continued
 
 REFUSED = {
     "Complex": "torch.complex64 values are not supported",
-    "Convolution": "aten.constant_pad_nd.default at blocks.0",
-    "RunningMean": "cumsum at blocks.0: it mixes tokens along axis 1",
 }
 
 
