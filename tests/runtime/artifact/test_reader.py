@@ -110,8 +110,11 @@ def state(*shape: str | int) -> dict[str, Any]:
         (lambda m: m["program"]["cache"][0].update(input="past_length"), "program: two inputs or two outputs"),
         (lambda m: m["program"]["cache"][0].update(shape=["batch", 2, "capacity"]), "program.cache.0.shape"),
         (lambda m: m["program"]["cache"][0].update(dtype="complex64"), "program.cache.0.dtype"),
-        (lambda m: m["program"].update(states=[state("batch", "batch")]), "the shape of a state is 'batch' and then"),
-        (lambda m: m["program"].update(states=[state(2, 3)]), "the shape of a state is 'batch' and then numbers"),
+        (
+            lambda m: m["program"].update(states=[state("batch", "batch")]),
+            "program.states.0.shape: the shape of a state is",
+        ),
+        (lambda m: m["program"].update(states=[state(2, 3)]), "program.states.0.shape: the shape of a state is"),
         (lambda m: m["program"].update(states=[state("batch", "capacity")]), "program.states.0.shape"),
         (lambda m: m["program"].update(states=[state("batch", 3)] * 2), "program: two inputs or two outputs"),
         (lambda m: m["files"]["model.onnx"].update(sha256="abc"), "files.model.onnx.sha256: String should match"),
