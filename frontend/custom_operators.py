@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,8 +33,7 @@ def weighted_mean(key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor) -> T
     return y
 
 
-@linear_recurrence.register_fake
-def _(
+def _like_values(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -43,6 +44,11 @@ def _(
     return torch.empty_like(v, memory_format=torch.contiguous_format)
 
 
-@weighted_mean.register_fake
-def _(key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
+def _like_key(key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
     return torch.empty_like(key, memory_format=torch.contiguous_format)
+
+
+_operators: tuple[Any, ...] = (linear_recurrence, weighted_mean)
+for _operator, _shape in zip(_operators, (_like_values, _like_key), strict=True):
+    # What tracing needs to know of an operator: the shape of its result.
+    _operator.register_fake(_shape)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -174,12 +175,12 @@ IMMATERIAL = frozenset({"chunk_size", "use_mambapy", "use_associative_scan"})
 
 
 @contextmanager
-def recurrences_as_operators(model: torch.nn.Module) -> Iterator[None]:
+def recurrences_as_operators(model: torch.nn.Module) -> Generator[None]:
     """While open, the library's recurrences that the model's classes see are operators of ours.
 
     Raises `UnsupportedError` where the library's function does not compute what its name says.
     """
-    replaced: list[tuple[Any, str, Any]] = []
+    replaced: list[tuple[ModuleType, str, Any]] = []
     try:
         for module in _modules(model):
             for name, function in list(vars(module).items()):
@@ -194,7 +195,7 @@ def recurrences_as_operators(model: torch.nn.Module) -> Iterator[None]:
             setattr(module, name, function)
 
 
-def _modules(model: torch.nn.Module) -> list[Any]:
+def _modules(model: torch.nn.Module) -> list[ModuleType]:
     """The library's Python modules whose names the methods of the model's classes see."""
     names = {cls.__module__ for part in model.modules() for cls in type(part).__mro__}
     return [sys.modules[name] for name in sorted(names) if name.startswith("transformers.models.")]
@@ -264,7 +265,7 @@ def _difference(library: Callable[..., Any], role: str) -> str | None:
 
 
 def _first(result: Any) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result
+    return cast("tuple[Any, ...]", result)[0] if isinstance(result, tuple) else result
 
 
 def _close(found: Tensor, wanted: Tensor, bound: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from graphwright.ir.attributes import Attribute
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
 from graphwright.ir.dims import Dim
@@ -33,7 +34,10 @@ def stateful_conv(
     groups = x.shape[1].constant
     if groups is None or weight.rank != 3 or weight.shape[:2] != (x.shape[1], Dim.of(1)):
         raise IRTypeError(f"weight {weight} is not one window for each channel of {x}")
-    y, final = causal_conv.rule(x, weight, bias, state, new_length, groups=groups, dilation=dilation)
+    attributes: dict[str, Attribute] = {"groups": groups, "dilation": dilation}
+    y, final = causal_conv.infer((x, weight, bias, state, new_length), attributes)
+    assert isinstance(y, TensorType)
+    assert isinstance(final, StateType)
     return y, final
 
 
@@ -77,7 +81,8 @@ def linear_attention(
     if gate is not None:
         gate = gate.with_shape(*gate.shape[:3])
     whole = (split(q, groups), split(k, groups), split(v, heads), split(decay, heads))
-    _, final = linear_recurrence.rule(*whole, None, gate, state, new_length)
+    _, final = linear_recurrence.infer((*whole, None, gate, state, new_length), {})
+    assert isinstance(final, StateType)
     return v, final
 
 
@@ -95,7 +100,7 @@ def _(
     heads: int,
 ) -> tuple[Tensor, Tensor]:
     def split(x: Tensor | None, count: int) -> Tensor | None:
-        return None if x is None else x.unflatten(2, (count, -1)).transpose(1, 2)
+        return None if x is None else x.reshape(*x.shape[:2], count, -1).transpose(1, 2)
 
     gate = None if beta is None else beta.transpose(1, 2)
     operands = [split(q, groups), split(k, groups), split(v, heads), split(decay, heads), None, gate, state, new_length]

@@ -330,7 +330,7 @@ class Convolution(Decoder):
 
 
 class RunningMeanBlock(nn.Module):
-    """Each token sees the mean of those up to it: causal, but in a way that no cache of keys continues."""
+    """Each token sees the mean of those up to it: what a running sum continues, not a cache of keys."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from graphwright.backends.onnx import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.passes import PIPELINES, run_passes
-from graphwright.runtime import Model, load
+from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
 from tests.models.continuation import continued_logits, interpreter_step
 from tests.models.recurrent_zoo import CONFIGURATIONS, make
 from tests.models.test_architectures import CHUNKS, LENGTHS, worst
@@ -88,7 +89,9 @@ def test_a_wrong_state_is_seen() -> None:
 @pytest.fixture(scope="module")
 def mamba(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("mamba") / "artifact"
-    build_artifact(case("mamba").program, folder)
+    program = case("mamba").program.clone()
+    program.metadata["eos_token_ids"] = ()
+    build_artifact(program, folder)
     return load(folder, threads=1)
 
 
@@ -102,7 +105,7 @@ def greedy(model: Model, prompt: list[int], count: int) -> list[int]:
 def test_a_conversation_continues_rewinds_and_forks(mamba: Model) -> None:
     conversation = mamba.conversation()
     conversation.append([5, 6, 7])
-    first = conversation.complete(max_new_tokens=4, stop_tokens=[]).token_ids
+    first = conversation.complete(max_new_tokens=4).token_ids
     assert first == greedy(mamba, [5, 6, 7], 4)
     twin = conversation.fork()
     conversation.append([9])
@@ -116,7 +119,7 @@ def test_a_conversation_continues_rewinds_and_forks(mamba: Model) -> None:
 def test_rows_of_different_lengths_generate_as_if_alone(mamba: Model) -> None:
     prompts = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
     together = mamba.generate(prompts, max_new_tokens=5)
-    assert together == [greedy(mamba, prompt, 5)[: len(found)] for prompt, found in zip(prompts, together, strict=True)]
+    assert together == [greedy(mamba, prompt, 5) for prompt in prompts]
 
 
 def test_states_take_the_same_room_whatever_the_context(mamba: Model) -> None:
@@ -124,3 +127,43 @@ def test_states_take_the_same_room_whatever_the_context(mamba: Model) -> None:
     assert mamba.cache_bytes(max_context=10) == mamba.cache_bytes(max_context=1000) == 2 * 2 * 128 * (3 + 8) * 4
     assert mamba.loaded.session.context_length == 1 << 20
     assert np.isfinite(mamba.logits([1, 2, 3])).all()
+
+
+def _step(decoder: Decoder, rows: list[list[int]], kept: list[int] | None = None) -> np.ndarray[Any, Any]:
+    """Feeds rows padded on the right; keeps the tokens of all, or of each row as many as said."""
+    lengths = np.array([len(row) for row in rows])
+    ids = np.array([row + [0] * (max(lengths) - len(row)) for row in rows])
+    logits = decoder.step(ids, lengths, lengths[:, None] - 1)[:, 0].copy()
+    decoder.cache.advance(lengths if kept is None else np.array(kept))
+    return logits
+
+
+def test_a_row_whose_tokens_are_not_kept_stays_where_it_was(mamba: Model) -> None:
+    decoder = Decoder(KVCache(mamba.loaded.session, 2, 64))
+    _step(decoder, [[5, 6, 7], [8, 9]])
+    _step(decoder, [[10], [11]], [1, 0])
+    _step(decoder, [[12, 13], [14]], [0, 0])
+    found = _step(decoder, [[15], [16]])
+    for row, tokens in zip(found, ([5, 6, 7, 10, 15], [8, 9, 16]), strict=True):
+        np.testing.assert_allclose(row, mamba.logits(tokens)[0, -1], atol=case("mamba").bound)
+
+
+def test_a_state_holds_all_tokens_of_a_step_or_none(mamba: Model) -> None:
+    decoder = Decoder(KVCache(mamba.loaded.session, 2, 64))
+    message = r"rows took \[3, 2\] new tokens and cannot keep \[2, 2\] of them: a recurrent state holds all"
+    with pytest.raises(ContextError, match=message):
+        _step(decoder, [[5, 6, 7], [8, 9]], [2, 2])
+    with pytest.raises(ContextError, match=r"rows took \[0, 0\] new tokens"):
+        KVCache(mamba.loaded.session, 2, 64).advance(np.array([1, 1]))
+
+
+def test_a_state_is_rewound_to_its_start_or_not_at_all(mamba: Model) -> None:
+    decoder = Decoder(KVCache(mamba.loaded.session, 2, 64))
+    _step(decoder, [[5, 6, 7], [8, 9]])
+    with pytest.raises(ContextError, match="the model has a recurrent state, which can only be emptied"):
+        decoder.cache.rewind(1)
+    assert decoder.cache.lengths.tolist() == [3, 2]
+    decoder.cache.rewind([3, 0])
+    found = _step(decoder, [[12, 13], [14]])
+    for row, tokens in zip(found, ([12, 13], [8, 9, 14]), strict=True):
+        np.testing.assert_allclose(row, mamba.logits(tokens)[0, -1], atol=case("mamba").bound)

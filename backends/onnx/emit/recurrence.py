@@ -6,6 +6,7 @@ Padding is kept out of the state by making its tokens do nothing: a key of zero 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.backends.onnx.element_types import ONNX_TYPES
@@ -57,7 +58,7 @@ def _(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)[:3]
     y, _ = op.results
     dilation = op.attributes["dilation"]
-    options = {"group": op.attributes["groups"], "dilations": [dilation]}
+    options: dict[str, Any] = {"group": op.attributes["groups"], "dilations": [dilation]}
     if op.operand("state") is None and not _is_used(op, e, 1):
         past = op.results[1].tensor.shape[2].evaluate({})
         e.outputs("Conv", [x, weight, bias], [e.name(y)], pads=[past, 0], **options)

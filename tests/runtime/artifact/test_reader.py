@@ -85,6 +85,10 @@ def test_an_unknown_format_version(folder: Path, version: object) -> None:
     assert f"has format version {version!r}; this Graphwright reads version 1" in refusal(folder)
 
 
+def state(*shape: str | int) -> dict[str, Any]:
+    return {"input": "past.1.state", "output": "present.1.state", "dtype": "float32", "shape": list(shape)}
+
+
 @pytest.mark.parametrize(
     ("change", "finding"),
     [
@@ -106,6 +110,13 @@ def test_an_unknown_format_version(folder: Path, version: object) -> None:
         (lambda m: m["program"]["cache"][0].update(input="past_length"), "program: two inputs or two outputs"),
         (lambda m: m["program"]["cache"][0].update(shape=["batch", 2, "capacity"]), "program.cache.0.shape"),
         (lambda m: m["program"]["cache"][0].update(dtype="complex64"), "program.cache.0.dtype"),
+        (
+            lambda m: m["program"].update(states=[state("batch", "batch")]),
+            "program.states.0.shape: the shape of a state is",
+        ),
+        (lambda m: m["program"].update(states=[state(2, 3)]), "program.states.0.shape: the shape of a state is"),
+        (lambda m: m["program"].update(states=[state("batch", "capacity")]), "program.states.0.shape"),
+        (lambda m: m["program"].update(states=[state("batch", 3)] * 2), "program: two inputs or two outputs"),
         (lambda m: m["files"]["model.onnx"].update(sha256="abc"), "files.model.onnx.sha256: String should match"),
     ],
 )
