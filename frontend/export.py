@@ -97,7 +97,7 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
         raise
     except Exception as problem:
         raise _failure(traced.model, problem) from None
-    _require_pure(exported)
+    require_pure(exported)
     dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
     return Trace(exported, dimensions, output_names(exported), longest)
 
@@ -125,7 +125,8 @@ def _importable(node: Node) -> bool:
     return name in IMPORTERS or not gives_tensors(node)
 
 
-def _require_pure(exported: ExportedProgram) -> None:
+def require_pure(exported: ExportedProgram) -> None:
+    """Raises `UnsupportedError` for a trace that changes its buffers or inputs."""
     signature = exported.graph_signature
     for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
         plain_name = name.removeprefix(PREFIX)
