@@ -66,7 +66,7 @@ def _load(path: Path) -> ExportedProgram:
 
     if version != ARCHIVE_VERSION_VALUE:
         raise CheckpointError(
-            f"{path}: archive version {version}, torch {torch.__version__} reads {ARCHIVE_VERSION_VALUE}; export it again"
+            f"{path}: archive version {version}, this torch reads {ARCHIVE_VERSION_VALUE}; export it with this torch"
         )
     try:
         with _careful():

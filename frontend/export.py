@@ -145,6 +145,10 @@ def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
     paths: dict[int, str] = {id(module): path for path, module in cast("Any", model).named_modules()}
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     location = next((path for f in reversed(frames) if (path := paths.get(id(f.f_locals.get("self"))))), "")
+    where = f" at {location}" if location else ""
+    if "data-dependent" in str(problem).lower():
+        advice = "its code branches on the values of a tensor; write the choice with torch.where"
+        return UnsupportedError(f"{name} cannot be traced{where}: {advice}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return UnsupportedError(f"{name} cannot be traced{' at ' + location if location else ''}: {reason[:400]}")
+    return UnsupportedError(f"{name} cannot be traced{where}: {reason[:400]}")
