@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +49,7 @@ class Traced(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         for other in self._batched[1:]:
             # one batch for all: else a size that mixes two of them could not be told to be whole
-            torch._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
+            cast("Any", torch)._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
         return name_outputs(self._call(self.model, *inputs))
 
 
@@ -90,7 +92,8 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     try:
-        with torch.no_grad():
+        # When a trace fails, torch prints the part that it has got to standard error.
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
             exported = normalize(exported)
     except UnsupportedError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._guards import tracing
 
 from graphwright.api import compile_function
 from graphwright.compiled import CompiledFunction
@@ -66,7 +67,7 @@ class _Compiled:
         self._weights = state
         if key not in self._variants:
             # Dynamo's own trace may be under way; the capture traces anew, by itself.
-            with torch._guards.tracing(None), torch.no_grad():
+            with tracing(None), torch.no_grad():
                 program = capture_graph_module(self._graph, self._inputs, inputs, self._kept)
             dtypes = [torch_dtype(value.tensor.dtype) for value in program.graphs["forward"].outputs.values()]
             self._variants[key] = compile_function(program, **self._options), dtypes
@@ -76,7 +77,7 @@ class _Compiled:
         function, dtypes = self.variant(inputs)
         found = function(**{f"input.{i}": _array(inputs[i]) for i in self._inputs.tensors})
         # The function computes in float32 and exchanges it, whatever the graph's own element types are.
-        made = [torch.from_numpy(array).to(dtype) for array, dtype in zip(found.values(), dtypes, strict=True)]
+        made = [torch.as_tensor(array).to(dtype) for array, dtype in zip(found.values(), dtypes, strict=True)]
         tensors = dict(zip(self._kept, made, strict=True))
         values = {size: inputs[i] for i, size in self._sizes.items()}
         return tuple(tensors[i] if i in tensors else _number(result, values) for i, result in enumerate(self._results))
