@@ -30,11 +30,27 @@ def build_program(
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
     with recurrences_as_operators(model):
         traced = trace(model, call, inputs)
-    program = Program(name)
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
-    bound = _Weights(program, traced, canonical_names(model), weights, dtypes)
-    outputs = _output_names(list(inputs), traced.outputs)
-    Importer(program, traced.exported, traced.dimensions, bound, PREFIX).run(inputs, outputs)
+    canonical = canonical_names(model)
+    return import_trace(name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX)
+
+
+def import_trace(
+    name: str,
+    traced: Trace,
+    inputs: Sequence[str],
+    weights: Mapping[str, WeightExpression],
+    dtypes: Mapping[str, torch.dtype],
+    metadata: Mapping[str, Attribute],
+    *,
+    canonical: Mapping[str, str] | None = None,
+    prefix: str = "",
+) -> Program:
+    """The program of a trace. `canonical` gives the first of a tied weight's names; `prefix` leads all names."""
+    program = Program(name)
+    bound = _Weights(program, traced, canonical or {}, weights, dtypes, prefix)
+    outputs = _output_names(inputs, traced.outputs)
+    Importer(program, traced.exported, traced.dimensions, bound, prefix).run(inputs, outputs)
     program.metadata = dict(metadata)
     if traced.longest is not None:
         known = metadata.get("context_length")
@@ -58,8 +74,10 @@ class _Weights:
         canonical: Mapping[str, str],
         expressions: Mapping[str, WeightExpression],
         dtypes: Mapping[str, torch.dtype],
+        prefix: str,
     ) -> None:
         self._program = program
+        self._prefix = prefix
         self._constants = traced.exported.constants
         self._canonical = canonical
         self._expressions = expressions
@@ -67,7 +85,7 @@ class _Weights:
         self._made: dict[str, Weight] = {}
 
     def __call__(self, target: str) -> Weight:
-        plain = target.removeprefix(PREFIX)
+        plain = target.removeprefix(self._prefix)
         name = self._canonical.get(plain, plain)
         if name not in self._made:
             expression = self._expressions.get(name)
@@ -85,7 +103,9 @@ class _Weights:
         """A tensor that the module's code made itself, such as `torch.tensor(2.0)`."""
         value: Any = self._constants.get(target)
         if type(value) is not torch.Tensor or value.is_meta:
-            raise UnsupportedError(f"the value of constant '{target.removeprefix(PREFIX)}' is not known after tracing")
+            raise UnsupportedError(
+                f"the value of constant '{target.removeprefix(self._prefix)}' is not known after tracing"
+            )
         return stored_array(value)
 
 

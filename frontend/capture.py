@@ -1,4 +1,4 @@
-"""Capture: an nn.Module or a Hugging Face checkpoint directory becomes a program with one graph, `forward`."""
+"""Capture: a module, a Hugging Face checkpoint directory or a torch.export archive as a program, graph `forward`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from graphwright.frontend.module import capture_module
 from graphwright.ir import DType, Program, UserError
 from graphwright.ir.weights import torch_dtype
 
+ARCHIVE_SUFFIX = ".pt2"
 COMPUTE = (DType.BF16, DType.F16, DType.F32, DType.F64)
 
 
@@ -23,8 +24,9 @@ def capture(
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
-    `model` is an nn.Module, or the path of a directory with `config.json` and safetensors files, whose weights are
-    named, not read. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
+    `model` is an nn.Module; the path of a directory with `config.json` and safetensors files, whose weights are named,
+    not read; or that of a `.pt2` archive that torch.export saved, which was traced then and has the sizes of that
+    trace. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
     `logits` [B, S, vocabulary]; it needs no example. Any other module needs example inputs (tensors, in the order of
     its forward method or by name), which give names, dtypes and shapes. Axis 0 of each is `B`. The length of token ids
     (i64 of two axes) is `S`, in every input that is as long; token ids of another length, a decoder's say, have `T`. An
@@ -39,6 +41,11 @@ def capture(
     wanted = None if dtype is None else _compute_dtype(dtype)
     if isinstance(model, torch.nn.Module):
         return capture_module(model, example_inputs, wanted)
+    if Path(model).suffix == ARCHIVE_SUFFIX:
+        from graphwright.frontend.archive import capture_archive, refuse_arguments
+
+        refuse_arguments(example_inputs, dtype)
+        return capture_archive(Path(model))
     from graphwright.frontend.checkpoint import capture_checkpoint
 
     return capture_checkpoint(Path(model), example_inputs, wanted)

@@ -80,6 +80,10 @@ def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[
                 raise WeightError(
                     f"{source.path}: tensor '{source.key}' is {source.type}, config.json asks for {list(tensor.shape)}"
                 )
+            if source.type.dtype.is_float != tensor.is_floating_point():
+                raise WeightError(
+                    f"{source.path}: tensor '{source.key}' is {source.type}, {type(model).__name__} has {tensor.dtype}"
+                )
             weights[tied[0]] = source
             if tied[0] in parameters:
                 _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +49,7 @@ class Traced(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         for other in self._batched[1:]:
             # one batch for all: else a size that mixes two of them could not be told to be whole
-            torch._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
+            cast("Any", torch)._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
         return name_outputs(self._call(self.model, *inputs))
 
 
@@ -90,14 +92,15 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     try:
-        with torch.no_grad():
+        # When a trace fails, torch prints the part that it has got to standard error.
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
             exported = normalize(exported)
     except UnsupportedError:
         raise
     except Exception as problem:
         raise _failure(traced.model, problem) from None
-    _require_pure(exported)
+    require_pure(exported)
     dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
     return Trace(exported, dimensions, output_names(exported), longest)
 
@@ -125,7 +128,8 @@ def _importable(node: Node) -> bool:
     return name in IMPORTERS or not gives_tensors(node)
 
 
-def _require_pure(exported: ExportedProgram) -> None:
+def require_pure(exported: ExportedProgram) -> None:
+    """Raises `UnsupportedError` for a trace that changes its buffers or inputs."""
     signature = exported.graph_signature
     for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
         plain_name = name.removeprefix(PREFIX)
@@ -144,6 +148,10 @@ def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
     paths: dict[int, str] = {id(module): path for path, module in cast("Any", model).named_modules()}
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     location = next((path for f in reversed(frames) if (path := paths.get(id(f.f_locals.get("self"))))), "")
+    where = f" at {location}" if location else ""
+    if "data-dependent" in str(problem).lower():
+        advice = "its code branches on the values of a tensor; write the choice with torch.where"
+        return UnsupportedError(f"{name} cannot be traced{where}: {advice}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return UnsupportedError(f"{name} cannot be traced{' at ' + location if location else ''}: {reason[:400]}")
+    return UnsupportedError(f"{name} cannot be traced{where}: {reason[:400]}")

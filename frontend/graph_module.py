@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from graphwright.frontend.build import build_program, stored_array
+from graphwright.frontend.module import plain_call
 from graphwright.frontend.specialization import Axes
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import Program, UnsupportedError
@@ -16,81 +18,111 @@ SYMBOLS = ("B", "S", "T", "U", "V", "W", "X", "Y", "Z")
 """For the sizes that stayed free, in the order of their inputs."""
 
 
-class _Call(torch.nn.Module):
-    """The graph as a module of tensors alone: its sizes are read off them, its frozen inputs are buffers.
+@dataclass(frozen=True)
+class GraphInputs:
+    """What each input of a traced graph is, by its index.
 
-    `plan` tells for each input of the graph its source: "tensor" and which one, "size" and the tensor and axis, or
-    "frozen" and the buffer's name.
+    `tensors` are inputs of the program; `frozen` ones become weights of these names; `sizes` are read off tensors, by
+    index and axis; `numbers` stand in the graph as the constants that they are at the time of the capture.
     """
 
-    def __init__(self, graph: torch.fx.GraphModule, plan: Sequence[tuple[str, Any]], kept: Sequence[int]) -> None:
-        super().__init__()
-        self.graph = graph
-        self.plan = list(plan)
-        self.kept = list(kept)
+    tensors: tuple[int, ...]
+    frozen: Mapping[int, str]
+    sizes: Mapping[int, tuple[int, int]]
+    numbers: tuple[int, ...]
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        given: list[Any] = []
-        for kind, what in self.plan:
-            if kind == "frozen":
-                given.append(getattr(self, what))
-            elif kind == "size":
-                tensor, axis = what
-                given.append(inputs[tensor].shape[axis])
-            else:
-                given.append(inputs[what])
-        results = self.graph(*given)
-        return tuple(results[i] for i in self.kept)
+
+def sort_inputs(graph: torch.fx.GraphModule, *, freeze: bool) -> GraphInputs:
+    """The inputs of a graph by their kinds; `freeze` says whether parameters and buffers become weights."""
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    places: dict[Any, tuple[int, int]] = {}
+    tensors: list[int] = []
+    frozen: dict[int, str] = {}
+    for i, node in enumerate(placeholders):
+        fake, origin = node.meta.get("example_value"), node.meta.get("grapharg")
+        # torch.compile passes numbers whose value it has not fixed as tensors without axes.
+        if not isinstance(fake, torch.Tensor) or getattr(origin, "pass_arg_as_tensor", False):
+            continue
+        source = getattr(origin, "source", None)
+        if freeze and source is not None and source.guard_source.is_unspecialized_nn_module():
+            frozen[i] = node.name
+            continue
+        tensors.append(i)
+        for axis, size in enumerate(fake.shape):
+            if isinstance(size, torch.SymInt):
+                places.setdefault(expression(size), (i, axis))
+    sizes: dict[int, tuple[int, int]] = {}
+    numbers: list[int] = []
+    for i, node in enumerate(placeholders):
+        fake = node.meta.get("example_value")
+        if isinstance(fake, torch.SymInt) and expression(fake) in places:
+            sizes[i] = places[expression(fake)]
+        elif i not in frozen and i not in tensors:
+            numbers.append(i)
+    return GraphInputs(tuple(tensors), frozen, sizes, tuple(numbers))
 
 
 def capture_graph_module(
-    graph: torch.fx.GraphModule,
-    fakes: Sequence[Any],
-    examples: Sequence[Any],
-    frozen: Mapping[int, str],
-    kept: Sequence[int],
+    graph: torch.fx.GraphModule, inputs: GraphInputs, examples: Sequence[Any], kept: Sequence[int]
 ) -> Program:
-    """The program of a traced graph whose inputs are tensors and sizes.
+    """The program of a traced graph at these example inputs, with its dynamic sizes as symbols.
 
-    `fakes` are the inputs with symbolic sizes, `examples` real ones. Inputs in `frozen` become weights of these names.
-    Of the results those at the indices `kept` are given, as `output.0`, `output.1` and so on. The inputs of the
-    program are `input.0` and so on: the tensors that are not frozen, in order.
+    Its inputs are the tensors, `input.I` for index I; its outputs the results at the indices `kept`, `output.0` and on.
     """
-    tensors = [i for i, e in enumerate(examples) if isinstance(e, torch.Tensor) and i not in frozen]
-    sizes = {
-        str(expression(size)): (place, axis)
-        for place, i in reversed(list(enumerate(tensors)))
-        for axis, size in enumerate(fakes[i].shape)
-        if isinstance(size, torch.SymInt)
-    }
-    plan: list[tuple[str, Any]] = []
-    for i, example in enumerate(examples):
-        if i in frozen:
-            plan.append(("frozen", frozen[i]))
-        elif isinstance(example, torch.Tensor):
-            plan.append(("tensor", tensors.index(i)))
-        elif isinstance(fakes[i], torch.SymInt) and str(expression(fakes[i])) in sizes:
-            plan.append(("size", sizes[str(expression(fakes[i]))]))
-        else:
-            raise UnsupportedError(f"input {i} of the graph is the number {example}, which is no tensor's size")
-    module = _Call(graph, plan, kept).eval()
-    for i in frozen:
-        module.register_buffer(frozen[i], examples[i].detach())
-    names: dict[str, str] = {}
-    inputs: dict[str, tuple[torch.Tensor, Axes]] = {}
-    for place, i in enumerate(tensors):
-        axes = {
-            axis: _symbol(str(expression(size)), names)
+    module = _Call(graph, inputs, examples, kept).eval()
+    fakes = [node.meta.get("example_value") for node in graph.graph.nodes if node.op == "placeholder"]
+    names: dict[Any, str] = {}
+    traced: dict[str, tuple[torch.Tensor, Axes]] = {}
+    for i in inputs.tensors:
+        free = {
+            axis: expression(size)
             for axis, size in enumerate(fakes[i].shape)
             if isinstance(size, torch.SymInt) and expression(size).is_Symbol
         }
-        inputs[f"input.{place}"] = (examples[i].detach(), axes)
+        traced[f"input.{i}"] = (examples[i].detach(), {axis: _symbol(size, names) for axis, size in free.items()})
     weights = {name: stored_array(buffer) for name, buffer in module.named_buffers()}
     facts = {"architecture": "torch.compile", "parameters": sum(b.numel() for b in module.buffers())}
-    return build_program("graph", module, lambda model, *given: model(*given), inputs, weights, facts)
+    return build_program("graph", module, plain_call, traced, weights, facts)
 
 
-def _symbol(size: str, names: dict[str, str]) -> str:
+class _Call(torch.nn.Module):
+    """The graph as a module of tensors alone."""
+
+    def __init__(
+        self, graph: torch.fx.GraphModule, inputs: GraphInputs, examples: Sequence[Any], kept: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self._inputs = inputs
+        self._kept = list(kept)
+        self._numbers = {i: _Number.of(examples[i]) for i in inputs.numbers}
+        for i, name in inputs.frozen.items():
+            self.register_buffer(name, examples[i].detach())
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given: dict[int, Any] = dict(zip(self._inputs.tensors, tensors, strict=True))
+        given |= {i: given[tensor].shape[axis] for i, (tensor, axis) in self._inputs.sizes.items()}
+        given |= {i: getattr(self, name) for i, name in self._inputs.frozen.items()}
+        given |= self._numbers
+        results = self.graph(*(given[i] for i in sorted(given)))
+        return tuple(results[i] for i in self._kept)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """Stands for a tensor without axes of which the graph takes the item."""
+
+    value: float
+
+    @classmethod
+    def of(cls, example: Any) -> Any:
+        return cls(example.item()) if isinstance(example, torch.Tensor) else example
+
+    def item(self) -> float:
+        return self.value
+
+
+def _symbol(size: Any, names: dict[Any, str]) -> str:
     if size not in names and len(names) == len(SYMBOLS):
         raise UnsupportedError(f"the graph has more than {len(SYMBOLS)} dynamic sizes")
     return names.setdefault(size, SYMBOLS[min(len(names), len(SYMBOLS) - 1)])

@@ -137,7 +137,11 @@ def call_with(model: Any, names: Sequence[str]) -> Callable[..., Any]:
     """The call with the inputs of these names, without a cache."""
     model.config.use_cache = False
     options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-    return lambda model, *inputs: model(**dict(zip(names, inputs, strict=True)), **options)
+
+    def call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
+        return model(**dict(zip(names, inputs, strict=True)), **options)
+
+    return call
 
 
 # -- facts

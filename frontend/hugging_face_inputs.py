@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,7 +25,7 @@ def model_class(config: Any, settings: Mapping[str, Any], directory: Path) -> An
     """
     transformers = hugging_face.library()
     names: Any = settings.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
+    name: Any = cast("list[Any]", names)[0] if isinstance(names, list) and names else None
     named = getattr(transformers, name, None) if isinstance(name, str) else None
     if named is not None and inspect.isclass(named) and issubclass(named, transformers.PreTrainedModel):
         return named
@@ -55,9 +55,10 @@ def example_inputs(model: Any, directory: Path) -> dict[str, torch.Tensor]:
                 examples["attention_mask"] = torch.ones(BATCH, SEQUENCE, dtype=torch.int64)
         case "pixel_values":
             vision = getattr(config, "vision_config", config)
-            channels, size = getattr(vision, "num_channels", None), getattr(vision, "image_size", None)
-            height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
-            examples[main] = _floats(model, directory, main, channels, height, width)
+            channels: Any = getattr(vision, "num_channels", None)
+            size: Any = getattr(vision, "image_size", None)
+            sides = cast("list[Any]", size) if isinstance(size, list | tuple) else [size, size]
+            examples[main] = _floats(model, directory, main, channels, *sides)
         case "input_features":
             frames = 2 * getattr(config, "max_source_positions", 0)
             examples[main] = _floats(model, directory, main, getattr(config, "num_mel_bins", None), frames)

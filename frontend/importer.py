@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -104,18 +103,11 @@ class Importer:
         arguments = [self._operand(node, a) for a in node.args]
         named = {k: self._operand(node, v) for k, v in node.kwargs.items() if k not in IGNORED_ARGUMENTS}
         gives_complex = any(v.is_complex() for v in results)
-        if gives_complex or _any_complex([arguments, list(named.values())]):
-            importer, arguments, named = partial(import_complex, gives_complex=gives_complex), [arguments, named], {}
-        else:
-            importer = IMPORTERS.get(name)
-        if importer is None:
-            raise unsupported(name, location, "there is no importer for this operator; write it with others")
         try:
-            inspect.signature(importer).bind(site, *arguments, **named)
-        except TypeError as problem:
-            raise site.unsupported(f"arguments of this call are not supported: {problem}") from None
-        try:
-            result = importer(site, *arguments, **named)
+            if gives_complex or _any_complex([arguments, list(named.values())]):
+                result = import_complex(site, arguments, named, gives_complex=gives_complex)
+            else:
+                result = _import(site, arguments, named)
         except IRTypeError as problem:
             raise site.unsupported(f"does not fit the IR: {problem}") from None
         self._check(site, result)
@@ -161,6 +153,17 @@ class Importer:
             return self._dimensions.type(fake)
         except UnsupportedError as problem:
             raise unsupported(operator_name(node), self._location(node), str(problem)) from None
+
+
+def _import(site: Site, arguments: list[Any], named: dict[str, Any]) -> Imported:
+    importer = IMPORTERS.get(site.operator)
+    if importer is None:
+        raise site.unsupported("there is no importer for this operator; write it with others")
+    try:
+        inspect.signature(importer).bind(site, *arguments, **named)
+    except TypeError as problem:
+        raise site.unsupported(f"arguments of this call are not supported: {problem}") from None
+    return importer(site, *arguments, **named)
 
 
 def unsupported(operator: str, location: str, problem: str) -> UnsupportedError:

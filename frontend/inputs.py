@@ -29,7 +29,8 @@ def named_examples(module: torch.nn.Module, examples: Examples | None) -> dict[s
         named = {str(name): example for name, example in examples.items()}
         _check_names(module, named)
     else:
-        given = list(examples or ()) if isinstance(examples, Sequence | None) else [cast(Any, examples)]
+        user: Any = examples  # may be anything: it is checked below
+        given: list[Any] = list(cast("Sequence[Any]", user or ())) if isinstance(user, Sequence | None) else [user]
         _check_tensors({str(i): example for i, example in enumerate(given)})
         named = dict(zip(_positional_names(module, len(given)), given, strict=True))
     _check_tensors(named)

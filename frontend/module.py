@@ -30,7 +30,7 @@ def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: to
     named = named_examples(module, examples)
     facts = facts_of(module)
     if is_token_ids(named):
-        inputs, call = example_tokens(named), _plain_call
+        inputs, call = example_tokens(named), plain_call
         if pretrained:
             hugging_face.prepare(model)
             call, facts = hugging_face.calling_convention(model), hugging_face.metadata(model)
@@ -41,15 +41,18 @@ def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: to
     return build_program(type(module).__name__, model, call, inputs, _weights(module), facts)
 
 
-def _plain_call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
+def plain_call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
+    """The call of a module with its inputs in order."""
     return model(*inputs)
 
 
 def call_with(names: Sequence[str]) -> Callable[..., Any]:
     """The call of a module with its inputs by these names, or in order if there are none."""
-    if not names:
-        return _plain_call
-    return lambda model, *inputs: model(**dict(zip(names, inputs, strict=True)))
+
+    def call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
+        return model(**dict(zip(names, inputs, strict=True)))
+
+    return call if names else plain_call
 
 
 def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:

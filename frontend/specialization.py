@@ -19,7 +19,7 @@ MAIN_INPUT = "input_ids"
 """The input whose length must stay free. Elsewhere a length that the module's code fixes is a number in the type."""
 
 _LENGTH = {"B": "batch", "S": "sequence"}
-_SIZE = re.compile(r"L\['inputs'\]\[(\d+)\]\.size\(\)\[(\d+)\]")
+_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
 _SIMPLE_GUARD = re.compile(
     rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|{_SIZE.pattern} == {_SIZE.pattern}"
 )
@@ -100,4 +100,4 @@ def _length(symbol: str) -> str:
 
 def plain(guard: str) -> str:
     """Torch's name for the size of an input in words."""
-    return _SIZE.sub(r"axis \2 of input \1", guard)
+    return _SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)

@@ -82,6 +82,12 @@ def output_names(exported: ExportedProgram) -> list[str]:
     return list(specification.context)
 
 
+def result_structure(exported: ExportedProgram, leaves: list[Any]) -> Any:
+    """What the traced module returned, with these objects in place of its tensors."""
+    untyped: Any = exported
+    return untyped.call_spec.out_spec.unflatten(leaves)
+
+
 def expression(size: torch.SymInt) -> Any:
     """The sympy expression behind a symbolic size."""
     node: Any = size.node

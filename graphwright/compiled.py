@@ -34,9 +34,13 @@ class Compiled:
     `report` says what the compilation did; it is None for what was loaded.
     """
 
-    manifest: Manifest
     folder: Path
     report: CompilationReport | None
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the artifact; the runtime's class has it."""
+        raise NotImplementedError
 
     @cached_property
     def graph(self) -> Program:

@@ -86,6 +86,7 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Pro
 def _is_function(program: Program, options: Options) -> bool:
     """Whether to compile a plain function. Raises UsageError where the program is not what the options ask for."""
     if options.kind == "language model" and not is_language_model(program):
+        _require_free_length(program)
         raise UsageError(
             f"'{program.name}' does not generate: it is not a language model (token ids to logits); compile it as a "
             "plain function: graphwright.compile_function, or `graphwright compile`"
@@ -93,6 +94,20 @@ def _is_function(program: Program, options: Options) -> bool:
     if options.kind == "function" and "prefill" in program.graphs:
         raise UsageError(f"'{program.name}' has a cache already; a plain function is compiled from the traced program")
     return options.kind == "function" or not is_language_model(program)
+
+
+def _require_free_length(program: Program) -> None:
+    """Raises UsageError for token ids of a fixed number, as an archive may have."""
+    inputs = program.graphs["forward"].inputs
+    if len(inputs) != 1 or str(inputs[0].tensor.dtype) != "i64" or inputs[0].tensor.rank != 2:
+        return
+    for axis, what in enumerate(("batch", "sequence")):
+        size = inputs[0].tensor.shape[axis].constant
+        if size is not None:
+            raise UsageError(
+                f"'{program.name}' was exported for a {what} of {size}, and a language model needs any: "
+                "export it with dynamic_shapes"
+            )
 
 
 def _optimize(program: Program, passes: Sequence[Pass]) -> Report:

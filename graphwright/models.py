@@ -1,4 +1,4 @@
-"""What a MODEL is: a checkpoint directory, a `.gw` file, `file.py:factory`, or a module or program in memory."""
+"""What a MODEL is: a checkpoint directory, a `.gw` or `.pt2` file, `file.py:factory`, a module or program in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from graphwright.ir import Program
 
-FORMS = "a model is a checkpoint directory, a .gw file, or file.py:factory"
+FORMS = "a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory"
 CONFIG_FILE = "config.json"
 
 
@@ -61,6 +61,8 @@ def _resolve_path(text: str) -> Source:
         from graphwright.ir import read_program
 
         return Source(path.stem, read_program(path))
+    if path.suffix == ".pt2" and path.is_file():
+        return Source(path.stem, path)
     if not path.is_dir():
         raise UsageError(f"{text} is a file of another kind; {FORMS}")
     if is_artifact(path):

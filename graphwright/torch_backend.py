@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._guards import tracing
 
 from graphwright.api import compile_function
 from graphwright.compiled import CompiledFunction
 from graphwright.errors import UsageError
-from graphwright.frontend.graph_module import capture_graph_module
+from graphwright.frontend.graph_module import capture_graph_module, sort_inputs
 from graphwright.frontend.traced_graph import expression
-from graphwright.ir import Program
 from graphwright.ir.weights import torch_dtype
 
 OPTIONS = ("dialect", "freeze", "threads")
@@ -34,59 +34,53 @@ def graphwright(
     for name in chosen:
         if name not in OPTIONS:
             raise UsageError(f"the backend graphwright has no option '{name}'; it has {', '.join(OPTIONS)}")
-    _check_inputs(example_inputs)
-    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    fakes = [
-        node.meta.get("example_value", example) for node, example in zip(placeholders, example_inputs, strict=True)
-    ]
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     results = list(output.args[0])
-    kept = [i for i, result in enumerate(results) if _is_tensor(result)]
-    if not kept:
+    if not any(map(_is_tensor, results)):
         return graph.forward
-    frozen = _weights(placeholders) if chosen.pop("freeze", False) else {}
-    # Dynamo's own trace is under way; the capture traces anew, by itself.
-    with torch._guards.tracing(None), torch.no_grad():
-        program = capture_graph_module(graph, fakes, example_inputs, frozen, kept)
-    function = compile_function(program, **chosen)
-    return _Callable(program, function, {i: _state(example_inputs[i]) for i in frozen}, kept, results, fakes)
+    compiled = _Compiled(graph, results, chosen)
+    compiled.variant(example_inputs)
+    return compiled
 
 
-class _Callable:
-    """A compiled graph with tensors in and out. Safe to use from several threads."""
+class _Compiled:
+    """A traced graph, compiled once for each set of values of the numbers among its inputs."""
 
-    def __init__(
-        self,
-        program: Program,
-        function: CompiledFunction,
-        frozen: Mapping[int, object],
-        kept: Sequence[int],
-        results: Sequence[Any],
-        fakes: Sequence[Any],
-    ) -> None:
-        self._function = function
-        self._frozen = dict(frozen)
+    def __init__(self, graph: torch.fx.GraphModule, results: Sequence[Any], options: dict[str, Any]) -> None:
+        self._inputs = sort_inputs(graph, freeze=options.pop("freeze", False))
+        self._options = options
+        self._graph = graph
         self._results = list(results)
+        self._kept = [i for i, result in enumerate(results) if _is_tensor(result)]
+        fakes = [node.meta.get("example_value") for node in graph.graph.nodes if node.op == "placeholder"]
         self._sizes = {i: expression(fake) for i, fake in enumerate(fakes) if isinstance(fake, torch.SymInt)}
-        # The function computes in float32 and exchanges it: these are the element types of the graph itself.
-        outputs = program.graphs["forward"].outputs
-        dtypes = [torch_dtype(value.tensor.dtype) for value in outputs.values()]
-        self._tensors = {i: (name, dtype) for i, name, dtype in zip(kept, outputs, dtypes, strict=True)}
+        self._variants: dict[tuple[float, ...], tuple[CompiledFunction, list[torch.dtype]]] = {}
+        self._weights: dict[int, tuple[int, int]] = {}
+
+    def variant(self, inputs: Sequence[Any]) -> tuple[CompiledFunction, list[torch.dtype]]:
+        """The function for the numbers among these inputs, and the element types of its results in the graph."""
+        _check_inputs(inputs)
+        key = tuple(float(inputs[i]) for i in self._inputs.numbers)
+        state = {i: _state(inputs[i]) for i in self._inputs.frozen}
+        if self._weights and state != self._weights:
+            raise UsageError("a frozen weight has changed: call torch.compiler.reset(), or leave out freeze")
+        self._weights = state
+        if key not in self._variants:
+            # Dynamo's own trace may be under way; the capture traces anew, by itself.
+            with tracing(None), torch.no_grad():
+                program = capture_graph_module(self._graph, self._inputs, inputs, self._kept)
+            dtypes = [torch_dtype(value.tensor.dtype) for value in program.graphs["forward"].outputs.values()]
+            self._variants[key] = compile_function(program, **self._options), dtypes
+        return self._variants[key]
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
-        _check_inputs(inputs)
-        for i, state in self._frozen.items():
-            if _state(inputs[i]) != state:
-                raise UsageError("a frozen weight has changed: call torch.compiler.reset(), or leave out freeze")
-        tensors = [x for i, x in enumerate(inputs) if isinstance(x, torch.Tensor) and i not in self._frozen]
-        found = self._function(**{f"input.{i}": _array(x) for i, x in enumerate(tensors)})
+        function, dtypes = self.variant(inputs)
+        found = function(**{f"input.{i}": _array(inputs[i]) for i in self._inputs.tensors})
+        # The function computes in float32 and exchanges it, whatever the graph's own element types are.
+        made = [torch.as_tensor(array).to(dtype) for array, dtype in zip(found.values(), dtypes, strict=True)]
+        tensors = dict(zip(self._kept, made, strict=True))
         values = {size: inputs[i] for i, size in self._sizes.items()}
-        return tuple(
-            torch.from_numpy(found[self._tensors[i][0]]).to(self._tensors[i][1])
-            if i in self._tensors
-            else _number(result, values)
-            for i, result in enumerate(self._results)
-        )
+        return tuple(tensors[i] if i in tensors else _number(result, values) for i, result in enumerate(self._results))
 
 
 def _check_inputs(inputs: Sequence[Any]) -> None:
@@ -99,16 +93,6 @@ def _check_inputs(inputs: Sequence[Any]) -> None:
             )
         if x.device.type != "cpu":
             raise UsageError(f"the backend graphwright runs on the CPU; a tensor is on {x.device}: move the module")
-
-
-def _weights(placeholders: Sequence[torch.fx.Node]) -> dict[int, str]:
-    """The inputs that are parameters or buffers of the module, by index."""
-    found: dict[int, str] = {}
-    for i, node in enumerate(placeholders):
-        source = getattr(node.meta.get("grapharg"), "source", None)
-        if source is not None and source.guard_source.is_unspecialized_nn_module():
-            found[i] = node.name
-    return found
 
 
 def _is_tensor(result: Any) -> bool:

@@ -21,8 +21,12 @@ class Function:
     """A function artifact, callable with one keyword argument an input. Safe to use from several threads."""
 
     def __init__(self, manifest: Manifest, session: Session) -> None:
-        self.manifest = manifest
+        self._manifest = manifest
         self.session = session
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
 
     def __call__(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name. Arrays must have exactly the element types of the manifest and shapes that fit it.

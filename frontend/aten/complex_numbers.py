@@ -48,12 +48,12 @@ def import_complex(site: Site, arguments: Sequence[Any], named: dict[str, Any], 
     if site.operator not in PART_BY_PART or not gives_complex:
         raise site.unsupported("this operator is not known for complex numbers; write it with real and imaginary part")
     plain = IMPORTERS[site.operator]
-    parts = [
+    both: list[Any] = [
         plain(site, *_part(site, arguments, which), **{k: _part(site, v, which) for k, v in named.items()})
         for which in ("real", "imaginary")
     ]
-    real, imaginary = parts
-    if isinstance(real, Value) and isinstance(imaginary, Value):
+    real, imaginary = both
+    if isinstance(real, Value):
         return Complex(real, imaginary)
     return tuple(Complex(r, i) for r, i in zip(real, imaginary, strict=True))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A checkpoint directory, a .gw file, or file.py:factory.")
+    str, typer.Argument(metavar="MODEL", help="A checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory.")
 ]
 PipelineOption = Annotated[
     str | None, typer.Option("--pipeline", help="A named pipeline instead of the target's; see `graphwright passes`.")

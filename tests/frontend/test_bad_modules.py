@@ -70,7 +70,8 @@ def test_an_operator_is_named_with_its_module() -> None:
 
 
 def test_a_failed_trace_is_told_with_its_module() -> None:
-    _refused(Inside(Branching()), r"Inside cannot be traced at layers\.1: GuardOnDataDependentSymNode: ")
+    message = r"Inside cannot be traced at layers\.1: its code branches on the values of a tensor; .* torch\.where"
+    _refused(Inside(Branching()), message)
 
 
 def test_experts_are_refused_by_name() -> None:
@@ -126,3 +127,41 @@ def test_too_many_examples() -> None:
 def test_examples_that_are_not_tensors() -> None:
     with pytest.raises(UserError, match="example input 0 is a int: pass tensors"):
         capture(Sorting(), [3])
+
+
+def test_examples_by_a_name_that_forward_lacks() -> None:
+    with pytest.raises(UserError, match="forward of Sorting takes no 'y'; it takes x"):
+        capture(Sorting(), {"y": torch.ones(2, 2)})
+
+
+def test_complex_inputs() -> None:
+    with pytest.raises(UserError, match="example input x is complex: pass real and imaginary part"):
+        capture(Sorting(), {"x": torch.ones(2, 2, dtype=torch.complex64)})
+
+
+def test_complex_outputs() -> None:
+    class Turning(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.polar(x, x)
+
+    _refused(Turning(), "output 'output' is complex; return torch.view_as_real of it", torch.ones(2, 3))
+
+
+def test_complex_operators_that_are_not_known() -> None:
+    class Product(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = torch.polar(x, x)
+            return (z @ z).real
+
+    module = Inside(Product())
+    module.forward = lambda x: module.layers[1](x)  # type: ignore[method-assign]  # one module down is enough
+    _refused(module, r"aten\.matmul\.default at layers\.1: .* write it with real and imaginary part", torch.ones(3, 3))
+
+
+def test_too_many_lengths() -> None:
+    class Six(torch.nn.Module):
+        def forward(self, *ids: torch.Tensor) -> torch.Tensor:
+            return sum(i.sum() for i in ids)  # type: ignore[return-value]  # there is at least one
+
+    with pytest.raises(UserError, match="the example inputs have 6 different lengths; at most 5"):
+        capture(Six(), [torch.ones(2, 3 + i, dtype=torch.int64) for i in range(6)])

@@ -311,7 +311,10 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "chunks of the sequence": (lambda m, x, i: x.view(x.shape[0], -1, 11, 8).sum(2), "fixes|holds only where"),
     "fixed length": (lambda m, x, i: x + torch.zeros(11, 1), "fixes axis 1 of input 0 to 11"),
     "batch and sequence alike": (lambda m, x, i: x + x.transpose(0, 1), "must match the size"),
-    "branch on the data": (lambda m, x, i: x if x.sum() > 0 else -x, "cannot be traced: .*[Dd]ata-dependent|guard"),
+    "branch on the data": (
+        lambda m, x, i: x if x.sum() > 0 else -x,
+        "cannot be traced: its code branches on the values of a tensor",
+    ),
     "shape set by the data": (lambda m, x, i: x[i > 3], r"aten\.index\.Tensor: size u\d+ depends on the data"),
     "a long sequence only": (lambda m, x, i: x[:, 6] if x.shape[1] > 6 else x[:, 0], "takes 7 or more"),
     "output that is a number": (lambda m, x, i: 3, "output 'output' is a int"),

@@ -39,6 +39,21 @@ class Unsupported(Own):
         return self.block(super().forward(ids))
 
 
+class Backwards(Own):
+    """Each token is added to the one at the same place from the end."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        return self.head(x + x.flip(1))
+
+
+class Choosing(Own):
+    """Takes another path when the tokens are large."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids) if ids.sum() > 10 else self.head(self.embed(ids))
+
+
 class TwoWay(Own):
     """Attention without a mask: tokens see later ones."""
 
@@ -59,6 +74,26 @@ def unsupported() -> nn.Module:
 
 def two_way() -> nn.Module:
     return TwoWay()
+
+
+def backwards() -> nn.Module:
+    return Backwards()
+
+
+def choosing() -> nn.Module:
+    return Choosing()
+
+
+def by_name() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    return nn.Bilinear(3, 4, 5), {"input2": torch.zeros(2, 4), "input1": torch.zeros(2, 3)}
+
+
+def turning() -> tuple[nn.Module, torch.Tensor]:
+    class Turning(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.polar(x, x)
+
+    return Turning(), torch.zeros(2, 3)
 
 
 def not_a_number() -> nn.Module:

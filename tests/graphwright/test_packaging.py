@@ -1,5 +1,6 @@
 """The project's own files agree with each other."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -36,3 +37,10 @@ def test_the_readme_links_to_what_exists() -> None:
 def test_hooks_are_local() -> None:
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert re.findall(r"- repo: (\S+)", text) == ["local"]
+
+
+def test_the_backend_of_torch_compile_is_where_its_entry_point_says() -> None:
+    ((name, place),) = PROJECT["project"]["entry-points"]["torch_dynamo_backends"].items()
+    module, _, function = place.partition(":")
+    assert name == "graphwright"
+    assert callable(getattr(importlib.import_module(module), function))

@@ -1,9 +1,12 @@
 """Bad input through the command line: one clear line, exit status 2, nothing half-written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
@@ -45,6 +48,49 @@ def test_a_truncated_checkpoint(commands: Commands, checkpoint_copy: Path, out: 
     assert "cut short" in message
 
 
+def edit_weights(checkpoint: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    file = str(checkpoint / "model.safetensors")
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("replacement", "message"),
+    [
+        (None, "weight 'model.norm.weight' of LlamaForCausalLM is missing from the files"),
+        (torch.ones(31), "'model.norm.weight' is f32[31], config.json asks for [32]"),
+        (torch.ones(32, dtype=torch.int8), "'model.norm.weight' is i8[32], LlamaForCausalLM has torch.float32"),
+    ],
+)
+def test_weights_that_do_not_fit(
+    commands: Commands, checkpoint_copy: Path, out: Path, replacement: torch.Tensor | None, message: str
+) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.pop("model.norm.weight")
+        if replacement is not None:
+            tensors["model.norm.weight"] = replacement
+
+    edit_weights(checkpoint_copy, change)
+    assert message in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+def test_archives(commands: Commands, out: Path, tmp_path: Path) -> None:
+    fixed = torch.export.export(models.Own().eval(), (torch.zeros(2, 9, dtype=torch.int64),))
+    torch.export.save(fixed, tmp_path / "fixed.pt2")
+    (tmp_path / "text.pt2").write_text("text")
+    message = commands.fail("generate", tmp_path / "fixed.pt2", "hello")
+    assert "'fixed' was exported for a batch of 2, and a language model needs any" in message
+    assert "text.pt2: not an archive of torch.export" in commands.fail("compile", tmp_path / "text.pt2", "-o", out)
+    assert "dtype comes too late" in commands.fail("trace", tmp_path / "fixed.pt2", "--dtype", "bf16")
+    assert written(out.parent) == []
+
+
+def test_complex_outputs(commands: Commands, out: Path) -> None:
+    message = commands.fail("compile", f"{FACTORIES}:turning", "-o", out)
+    assert "output 'output' is complex; return torch.view_as_real of it" in message
+
+
 def test_an_absent_shard(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
     (checkpoint_copy / "model.safetensors").unlink()
     index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": "model-00001-of-00002.safetensors"}}
@@ -63,6 +109,8 @@ def test_a_configuration_that_is_no_json(commands: Commands, checkpoint_copy: Pa
         ("unsupported", ("sort", "at block.0")),
         ("not_a_number", ("qkv.weight", "not finite")),
         ("two_way", ("insert-kv-cache", "tokens see later ones")),
+        ("backwards", ("insert-kv-cache", "gather", "compile_function, or --function")),
+        ("choosing", ("Choosing cannot be traced", "branches on the values of a tensor", "torch.where")),
         ("failing", ("models.py:", "ValueError: no weights today")),
         ("absent", ("has no 'absent'",)),
     ],

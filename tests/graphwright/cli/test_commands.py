@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import graphwright
 from graphwright.cli.app import app
@@ -167,3 +168,23 @@ def test_an_interrupt_is_quiet(commands: Commands, artifact: Path, monkeypatch: 
     monkeypatch.setattr("graphwright.api.load", interrupted)
     outcome = commands.run("generate", artifact, "hello")
     assert (outcome.status, outcome.output, outcome.errors) == (130, "", "")
+
+
+def test_an_archive_of_torch_export(commands: Commands, tmp_path: Path) -> None:
+    free = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=32)},)
+    exported = torch.export.export(models.Own().eval(), (torch.zeros(2, 9, dtype=torch.int64),), dynamic_shapes=free)
+    file = tmp_path / "own.pt2"
+    torch.export.save(exported, file)
+    commands.succeed("trace", file, "-o", tmp_path / "own.gw")
+    assert "compiled own" in commands.succeed("compile", file, "-o", tmp_path / "own")
+    model = graphwright.load(tmp_path / "own", threads=1)
+    assert model.manifest.model.context_length == 32
+    wanted = models.Own()(torch.tensor([[5, 6, 7]])).detach()
+    torch.testing.assert_close(torch.from_numpy(model.logits([[5, 6, 7]])), wanted, rtol=1e-5, atol=1e-5)
+    commands.succeed("export", file, "-o", tmp_path / "onnx")
+    assert (tmp_path / "onnx" / "model.onnx").is_file()
+
+
+def test_a_factory_with_inputs_by_name(commands: Commands, tmp_path: Path) -> None:
+    program = commands.succeed("trace", f"{models.__file__}:by_name")
+    assert "forward(%input2: f32[B, 4], %input1: f32[B, 3])" in program
