@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from graphwright.frontend.errors import CheckpointError
+from graphwright.frontend.hugging_face_experts import prepare_experts
 from graphwright.ir import StoredFile, UnsupportedError, UserError
 from graphwright.ir.attributes import Attribute
 
@@ -112,9 +113,10 @@ def is_pretrained(module: torch.nn.Module) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Sets a model up for tracing: no cache, and attention as one operator where the model can have it."""
+    """Sets a model up for tracing: no cache, and attention and experts as one operator where the model can have it."""
     model.config.use_cache = False
     model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    prepare_experts(model)
 
 
 def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:

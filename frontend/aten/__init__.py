@@ -3,12 +3,14 @@
 from graphwright.frontend.aten import (
     attention,
     elementwise,
+    experts,
     factory,
     indexing,
     neural,
     products,
     reduction,
     shape,
+    sorting,
 )
 from graphwright.frontend.aten.registry import IGNORED_ARGUMENTS, IMPORTERS, Imported
 from graphwright.frontend.aten.site import Site
@@ -20,10 +22,12 @@ __all__ = [
     "Site",
     "attention",
     "elementwise",
+    "experts",
     "factory",
     "indexing",
     "neural",
     "products",
     "reduction",
     "shape",
+    "sorting",
 ]

@@ -93,6 +93,14 @@ def _(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
     return site.binary(ops.sub, x, _scaled(site, y, alpha), site.type.dtype)
 
 
+@aten("expm1")
+def _(site: Site, x: Value) -> Imported:
+    # exp(x) - 1 cancels near zero; tanh(x / 2) * (exp(x) + 1) is the same and does not.
+    x = site.cast(x, site.type.dtype)
+    half = site.build(ops.tanh, site.build(ops.mul, x, 0.5))
+    return site.build(ops.mul, half, site.build(ops.add, site.build(ops.exp, x), 1.0))
+
+
 @aten("rsub.Tensor", "rsub.Scalar")
 def _(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
     return site.binary(ops.sub, y, _scaled(site, x, alpha), site.type.dtype)

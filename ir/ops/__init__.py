@@ -35,7 +35,8 @@ from graphwright.ir.ops.elementwise import (
     tanh,
     where,
 )
-from graphwright.ir.ops.indexing import embedding, gather, gather_elements, take_tokens
+from graphwright.ir.ops.experts import moe_experts
+from graphwright.ir.ops.indexing import embedding, gather, gather_elements, scatter_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
 from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
@@ -52,6 +53,7 @@ from graphwright.ir.ops.shape import (
     split_heads,
     transpose,
 )
+from graphwright.ir.ops.sorting import topk
 
 __all__ = [
     "abs",
@@ -95,6 +97,7 @@ __all__ = [
     "mean",
     "merge_heads",
     "minimum",
+    "moe_experts",
     "mul",
     "ne",
     "neg",
@@ -105,6 +108,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "rsqrt",
+    "scatter_elements",
     "sigmoid",
     "sin",
     "slice",
@@ -117,6 +121,7 @@ __all__ = [
     "sum",
     "take_tokens",
     "tanh",
+    "topk",
     "transpose",
     "var",
     "where",

@@ -23,9 +23,9 @@ class Counter(torch.nn.Module):
         return ids * self.calls
 
 
-class Sorting(torch.nn.Module):
+class Counting(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.sort(-1).values
+        return x.mode(-1).values
 
 
 class Branching(torch.nn.Module):
@@ -66,21 +66,11 @@ def test_an_input_that_is_changed() -> None:
 
 
 def test_an_operator_is_named_with_its_module() -> None:
-    _refused(Inside(Sorting()), r"aten\.sort\.default at layers\.1: there is no importer")
+    _refused(Inside(Counting()), r"aten\.mode\.default at layers\.1: there is no importer")
 
 
 def test_a_failed_trace_is_told_with_its_module() -> None:
     _refused(Inside(Branching()), r"Inside cannot be traced at layers\.1: GuardOnDataDependentSymNode: ")
-
-
-def test_experts_are_refused_by_name() -> None:
-    import transformers
-
-    config = transformers.MixtralConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2
-    )
-    config.vocab_size = 16
-    _refused(transformers.MixtralForCausalLM(config), r"aten\.topk\.default at model\.layers\.0\.mlp\.gate")
 
 
 def test_recurrent_models_are_refused() -> None:
@@ -119,10 +109,10 @@ def test_dtypes_that_nothing_computes_in(dtype: str) -> None:
 
 
 def test_too_many_examples() -> None:
-    with pytest.raises(UserError, match="2 example inputs for Sorting, whose forward takes 1"):
-        capture(Sorting(), (torch.ones(2, 2), torch.ones(2, 2)))
+    with pytest.raises(UserError, match="2 example inputs for Counting, whose forward takes 1"):
+        capture(Counting(), (torch.ones(2, 2), torch.ones(2, 2)))
 
 
 def test_examples_that_are_not_tensors() -> None:
     with pytest.raises(UserError, match="example input 0 is a int: pass tensors"):
-        capture(Sorting(), [3])
+        capture(Counting(), [3])
