@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto, TensorProto, helper
@@ -79,6 +80,23 @@ class Emitter:
         last = max((i for i, name in enumerate(inputs) if name), default=-1)
         name = self._fresh(f"{kind}.node")
         self.nodes.append(helper.make_node(kind, inputs[: last + 1], outputs, name=name, domain=domain, **attributes))
+
+    # -- subgraphs
+
+    @contextmanager
+    def body(self) -> Generator[list[NodeProto]]:
+        """While this lasts, nodes go to the list that it gives: the body of a loop, which sees every name outside."""
+        outer, dims = self.nodes, dict(self._dims)
+        self.nodes = []
+        try:
+            yield self.nodes
+        finally:
+            # What was computed inside is not to be had outside.
+            self.nodes, self._dims = outer, dims
+
+    def fresh(self, stem: str) -> str:
+        """A name that nothing has yet."""
+        return self._fresh(stem)
 
     # -- names
 
