@@ -13,6 +13,7 @@ from graphwright.frontend import hugging_face
 from graphwright.frontend.build import build_program
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
+from graphwright.frontend.hugging_face_weights import origin, rename_weights
 from graphwright.frontend.module import example_tokens
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
@@ -32,7 +33,7 @@ def capture_checkpoint(directory: Path, dtype: torch.dtype | None) -> Program:
     stored = stored_weights(directory)
     config = hugging_face.read_config(directory, settings)
     model = empty_model(config, directory, dtype or _own_dtype(config, stored))
-    weights = bind(model, hugging_face.rename_weights(model, stored), directory)
+    weights = bind(model, rename_weights(model, stored), directory)
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     facts = hugging_face.metadata(model, generation)
@@ -47,7 +48,7 @@ def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:
     return next((torch_dtype(w.type.dtype) for w in stored.values() if w.type.dtype.is_float), torch.float32)
 
 
-def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[str, WeightExpression]:
+def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) -> dict[str, WeightExpression]:
     """Gives every parameter and stored buffer its tensor in the files, and every parameter a placeholder.
 
     Names that the model ties are one weight, unless the files hold unequal tensors for them.
@@ -70,18 +71,20 @@ def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[
             tensor = parameters.get(tied[0], buffers.get(tied[0]))
             assert tensor is not None
             if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
-                raise WeightError(
-                    f"{source.path}: tensor '{source.key}' is {source.type}, config.json asks for {list(tensor.shape)}"
+                file = origin(source)
+                what = (
+                    f"tensor '{file.key}' is" if source is file else f"weight '{tied[0]}' of '{file.key}' and others is"
                 )
+                raise WeightError(f"{file.path}: {what} {source.type}, config.json asks for {list(tensor.shape)}")
             weights[tied[0]] = source
             if tied[0] in parameters:
                 _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))
     known = {*parameters, *buffers}
-    _refuse_strangers(model, [w for name, w in stored.items() if name not in known])
+    _refuse_strangers(model, [origin(w) for name, w in stored.items() if name not in known])
     return weights
 
 
-def _split_untied(names: list[str], stored: Mapping[str, StoredFile]) -> Iterable[list[str]]:
+def _split_untied(names: list[str], stored: Mapping[str, WeightExpression]) -> Iterable[list[str]]:
     """The names in groups of one weight each: a name that the files give another value stands alone."""
     first = next((name for name in names if name in stored), None)
     if first is None:
@@ -90,7 +93,7 @@ def _split_untied(names: list[str], stored: Mapping[str, StoredFile]) -> Iterabl
     return [[name for name in names if name not in apart], *([name] for name in apart)]
 
 
-def _equal(a: StoredFile, b: StoredFile) -> bool:
+def _equal(a: WeightExpression, b: WeightExpression) -> bool:
     return a.type == b.type and torch.equal(a.evaluate(), b.evaluate())
 
 

@@ -15,7 +15,9 @@ from graphwright.ir.ops.neural import Activation
 Units = Callable[[torch.Tensor], torch.Tensor]
 """From rows of pre-activations (gate and up, twice as long as the result, or up alone) to rows of activations."""
 
-KINDS: tuple[Activation, ...] = get_args(Activation)
+KINDS: tuple[Activation, ...] = tuple(kind for kind in get_args(Activation) if kind != "quick_gelu")
+"""quick_gelu is silu with an alpha of 1.702, and said so."""
+
 TOLERANCE = 1e-6
 """Relative to the operands. Some gates round to float32 inside; different ones are far further apart."""
 
@@ -42,8 +44,9 @@ class Gate:
 
 def identify(units: Units, *, gated: bool) -> Gate | None:
     """The gate that `units` computes at thousands of points in float64, or None if it is none that the IR has."""
+    alone = (*(Gate(kind, False) for kind in KINDS), Gate("silu", False, alpha=1.702))
     for interleaved in (False, True) if gated else (False,):
-        for candidate in _candidates(units, interleaved) if gated else (Gate(k, False) for k in KINDS):
+        for candidate in _candidates(units, interleaved) if gated else alone:
             if _agrees(units, candidate):
                 return candidate
     return None

@@ -13,7 +13,7 @@ import torch
 
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_experts import prepare_experts
-from graphwright.ir import StoredFile, UnsupportedError, UserError
+from graphwright.ir import UnsupportedError, UserError
 from graphwright.ir.attributes import Attribute
 
 
@@ -58,27 +58,6 @@ def causal_model_class(config: Any, directory: Path) -> Any:
 
 
 # -- weights
-
-
-def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
-    """The stored tensors by their names in the model: transformers renames those of older checkpoints."""
-    loading: Any = import_module("transformers.core_model_loading")
-    mapping: Any = import_module("transformers.conversion_mapping").get_model_conversion_mapping(model)
-    renamings = [entry for entry in mapping if isinstance(entry, loading.WeightRenaming)]
-    converters = [entry for entry in mapping if isinstance(entry, loading.WeightConverter)]
-    expected = model.state_dict()
-    renamed: dict[str, StoredFile] = {}
-    for key, weight in stored.items():
-        prefix = model.base_model_prefix
-        name, converted = loading.rename_source_key(key, renamings, converters, prefix, expected)
-        if name not in expected and key in expected:
-            name, converted = key, None
-        if converted is not None:
-            raise UnsupportedError(
-                f"{weight.path}: tensor '{key}' is stored in a layout that transformers would convert"
-            )
-        renamed[name] = weight
-    return renamed
 
 
 def float32_weights(model: Any, names: Iterable[str]) -> set[str]:
