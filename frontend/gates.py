@@ -18,8 +18,9 @@ Units = Callable[[torch.Tensor], torch.Tensor]
 KINDS: tuple[Activation, ...] = tuple(kind for kind in get_args(Activation) if kind != "quick_gelu")
 """quick_gelu is silu with an alpha of 1.702, and said so."""
 
-TOLERANCE = 1e-6
-"""Relative to the operands. Some gates round to float32 inside; different ones are far further apart."""
+PRECISIONS = ((12, 1e-11), (5, 1e-6))
+"""Digits of constants, and how far off a value may be relative to its operands: of gates that compute as they are asked
+to, and of those that round to float32 inside. There the shortest constants that fit are meant."""
 
 SMALL, HUGE = 0.125, 1e30
 """A pre-activation below every clamp, and one above."""
@@ -45,21 +46,22 @@ class Gate:
 def identify(units: Units, *, gated: bool) -> Gate | None:
     """The gate that `units` computes at thousands of points in float64, or None if it is none that the IR has."""
     alone = (*(Gate(kind, False) for kind in KINDS), Gate("silu", False, alpha=1.702))
-    for interleaved in (False, True) if gated else (False,):
-        for candidate in _candidates(units, interleaved) if gated else alone:
-            if _agrees(units, candidate):
-                return candidate
+    for digits, tolerance in PRECISIONS:
+        for interleaved in (False, True) if gated else (False,):
+            for candidate in _candidates(units, interleaved, digits) if gated else alone:
+                if _agrees(units, candidate, tolerance):
+                    return candidate
     return None
 
 
-def _candidates(units: Units, interleaved: bool) -> Iterator[Gate]:
+def _candidates(units: Units, interleaved: bool, digits: int) -> Iterator[Gate]:
     """Gates with the constants that can be read off few values: up enters linearly between its clamps."""
     at_zero, at_small, at_huge = (_value(units, interleaved, SMALL, up) for up in (0.0, SMALL, HUGE))
     slope = (at_small - at_zero) / SMALL
     if not math.isfinite(slope) or slope == 0:
         return
-    offset = _short(at_zero / slope)
-    limit = _short(at_huge / slope - offset)
+    offset = _short(at_zero / slope, digits)
+    limit = _short(at_huge / slope - offset, digits)
     plain = Gate("silu", True, limit=math.inf if limit > HUGE / 2 else limit, up_offset=offset, interleaved=interleaved)
     if not plain.limit > 0:
         return
@@ -67,15 +69,12 @@ def _candidates(units: Units, interleaved: bool) -> Iterator[Gate]:
         yield replace(plain, kind=kind)
     share = slope / SMALL
     if 0 < share < 1:
-        alpha = math.log(share / (1 - share)) / SMALL
-        # Rounding inside the unit blurs the constant that its author wrote: the shortest that fits is meant.
-        for digits in (3, 5, 7, 10):
-            yield replace(plain, alpha=round(alpha, digits))
+        yield replace(plain, alpha=_short(math.log(share / (1 - share)) / SMALL, digits))
 
 
-def _short(value: float) -> float:
+def _short(value: float, digits: int) -> float:
     """Without the last digits, which rounding spoils."""
-    return float(f"{value:.9g}")
+    return float(f"{value:.{digits}g}")
 
 
 def _value(units: Units, interleaved: bool, gate: float, up: float) -> float:
@@ -87,7 +86,7 @@ def _laid_out(gate: torch.Tensor, up: torch.Tensor, interleaved: bool) -> torch.
     return torch.stack([gate, up], -1).flatten(-2) if interleaved else torch.cat([gate, up], -1)
 
 
-def _agrees(units: Units, candidate: Gate) -> bool:
+def _agrees(units: Units, candidate: Gate, tolerance: float) -> bool:
     generator = torch.Generator().manual_seed(0)
     reach = torch.tensor([[0.1], [1.0], [10.0], [100.0]], dtype=torch.float64)
     edge = candidate.limit if math.isfinite(candidate.limit) else 1.0
@@ -103,4 +102,4 @@ def _agrees(units: Units, candidate: Gate) -> bool:
     if found.shape != wanted.shape:
         return False
     scale = (gate.abs() + 1) * (up.abs() + 1 + abs(candidate.up_offset) if candidate.gated else 1)
-    return bool(((found - wanted).abs() <= TOLERANCE * scale).all())
+    return bool(((found - wanted).abs() <= tolerance * scale).all())
