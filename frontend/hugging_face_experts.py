@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -19,7 +19,7 @@ GATE = "_graphwright_gate"
 """Where a prepared module keeps what its gate was found to be."""
 
 
-def prepare_experts(model: torch.nn.Module) -> None:
+def prepare_experts(model: Any) -> None:
     """Has each module of experts traced as one operator. Raises `UnsupportedError`, naming the module, for one that
     does more than the operator can say.
     """
@@ -27,9 +27,8 @@ def prepare_experts(model: torch.nn.Module) -> None:
         if all(hasattr(module, flag) for flag in (*FLAGS, "_apply_gate")):
             registry: Any = import_module("transformers.integrations.moe").ALL_EXPERTS_FUNCTIONS
             registry.register(IMPLEMENTATION, traced_experts)
-            untyped = cast("Any", module)
-            setattr(untyped, GATE, _gate(path, untyped))
-            untyped.config._experts_implementation = IMPLEMENTATION
+            setattr(module, GATE, _gate(path, module))
+            module.config._experts_implementation = IMPLEMENTATION
 
 
 def traced_experts(

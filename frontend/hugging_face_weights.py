@@ -123,11 +123,12 @@ def _chunk(operation: Any, current: Collected, targets: Sequence[str]) -> Collec
     whole = _single(current)
     if operation.num_shards_attribute is not None:
         raise _Misfit("the number of parts is a setting")
-    part = _shape(whole)[operation.dim].exact_div(len(targets))
+    axis: int = operation.dim
+    part = _shape(whole)[axis].exact_div(len(targets))
     if part is None:
         raise _Misfit(f"{whole.type} does not divide into {len(targets)} parts")
     return {
-        target: [_apply(ops.slice, whole, axis=operation.dim, start=part * i, stop=part * (i + 1))]
+        target: [_apply(ops.slice, whole, axis=axis, start=part * i, stop=part * (i + 1))]
         for i, target in enumerate(targets)
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -21,6 +23,8 @@ _SIMPLE_GUARD = re.compile(
     rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|.* != .*|{_SIZE.pattern} == {_SIZE.pattern}"
 )
 """Bounds, which `bounds` tells as well; inequalities, which only set single sizes apart; axes that share a symbol."""
+
+_EQUATION = re.compile(r"(?:[\d*+() ,]|min\()+ == (?:[\d*+() ,]|min\()+")
 
 
 def free_sizes(exported: ExportedProgram, axes: Sequence[Axes]) -> tuple[Dimensions, int | None]:
@@ -49,9 +53,30 @@ def free_sizes(exported: ExportedProgram, axes: Sequence[Axes]) -> tuple[Dimensi
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")
             longest = most if symbol == "S" and most is not None else longest
     for guard in guards(exported):
-        if not _SIMPLE_GUARD.fullmatch(guard):
+        if not _SIMPLE_GUARD.fullmatch(guard) and not _always_holds(guard):
             raise UnsupportedError(f"the module's code branches on a size: the trace holds only where {plain(guard)}")
     return Dimensions(names), longest
+
+
+def _always_holds(guard: str) -> bool:
+    """Whether an equation of products and minima of sizes holds for all sizes from one on."""
+    left, equal, right = guard.partition(" == ")
+    if not equal or not _EQUATION.fullmatch(_SIZE.sub("1", guard)):
+        return False
+    sympy: Any = import_module("sympy")
+    more: dict[str, Any] = {}
+
+    def one_and_more(size: re.Match[str]) -> str:
+        name = f"more_{size[1]}_{size[2]}"
+        more[name] = sympy.Symbol(name, integer=True, nonnegative=True)
+        return f"(1 + {name})"
+
+    def least(*values: Any) -> Any:
+        return sympy.Min(*map(sympy.expand, values))
+
+    sides = [_SIZE.sub(one_and_more, side) for side in (left, right)]
+    a, b = (sympy.sympify(side, locals={**more, "min": least}) for side in sides)
+    return sympy.expand(a - b) == 0
 
 
 def plain(guard: str) -> str:

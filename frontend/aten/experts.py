@@ -37,7 +37,7 @@ def moe_experts(
     raise NotImplementedError("it exists to be traced")
 
 
-@moe_experts.register_fake
+@moe_experts.register_fake  # pyright: ignore[reportUnknownMemberType] - torch leaves the function's type open
 def _(
     x: Tensor,
     indices: Tensor,

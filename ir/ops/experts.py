@@ -104,10 +104,12 @@ def _(
     linear = torch.nn.functional.linear
     tokens, chosen, share = (t.reshape(-1, t.shape[-1]) for t in (x, indices, weights.to(x.dtype)))
     result = x.new_zeros(tokens.shape[0], down.shape[1])
-    for expert in chosen.unique().tolist():
-        if not 0 <= expert < len(down):
-            raise UserError(f"there is no expert {expert} among {len(down)}")
-        token, place = (chosen == expert).nonzero(as_tuple=True)
+    if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(down):
+        raise UserError(f"experts {int(chosen.min())} to {int(chosen.max())} are chosen, there are {len(down)}")
+    for expert in range(len(down)):
+        token, place = torch.where(chosen == expert)
+        if not len(token):
+            continue
         h = linear(tokens[token], gate_up[expert], None if gate_up_bias is None else gate_up_bias[expert])
         inner = gate_units(h, kind, gated, alpha, limit, up_offset)
         y = linear(inner, down[expert], None if down_bias is None else down_bias[expert])
@@ -124,7 +126,7 @@ def _(op: Op) -> AxisFlow:
 @moe_experts.cost
 def _(op: Op) -> Cost:
     """Every expert is counted as read unless the tokens are known to choose fewer."""
-    gate_up, down = (op.required(n).type for n in ("gate_up", "down"))
+    gate_up, down = (op.required(n).tensor for n in ("gate_up", "down"))
     pairs, experts = product(op.required("indices").type.shape), gate_up.shape[0]
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]
     spare = (experts - pairs).constant

@@ -213,12 +213,19 @@ def batched(self: Any, x: Tensor, share: Tensor, chosen: Tensor) -> Tensor:
     return (every * full.T[..., None]).sum(0).reshape(x.shape)
 
 
+def repeated(self: Any, x: Tensor, share: Tensor, chosen: Tensor) -> Tensor:
+    flat = x.reshape(-1, 16)
+    full = torch.zeros(flat.shape[0], 4).scatter_(1, chosen.reshape(-1, 2), share.reshape(-1, 2))
+    every = (flat.repeat(4, 1) * full.transpose(0, 1).reshape(-1, 1)).view(4, -1, 16)
+    return (F.silu(every @ self.up) @ self.down).reshape(4, -1, 16).sum(0).reshape(x.shape)
+
+
 def gathered(self: Any, x: Tensor, share: Tensor, chosen: Tensor) -> Tensor:
-    h = F.silu(torch.einsum("bskhi,bsh->bski", self.up[chosen], x))
-    return (torch.einsum("bski,bskih->bskh", h, self.down[chosen]) * share[..., None]).sum(2)
+    h = F.silu(x[:, :, None, None, :] @ self.up[chosen])
+    return ((h @ self.down[chosen])[..., 0, :] * share[..., None]).sum(2)
 
 
-@pytest.mark.parametrize("mix", [scattered, masked, batched], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mix", [scattered, masked, batched, repeated, gathered], ids=lambda f: f.__name__)
 def test_dense_mixtures_need_no_op_of_their_own(mix: Callable[..., Tensor]) -> None:
     model = Dense(mix).eval()
     program = capture(model)
