@@ -215,7 +215,7 @@ def batched(self: Any, x: Tensor, share: Tensor, chosen: Tensor) -> Tensor:
 
 def repeated(self: Any, x: Tensor, share: Tensor, chosen: Tensor) -> Tensor:
     flat = x.reshape(-1, 16)
-    full = torch.zeros(flat.shape[0], 4).scatter_(1, chosen.reshape(-1, 2), share.reshape(-1, 2))
+    full = torch.zeros(flat.shape[0], 4, dtype=x.dtype).scatter_(1, chosen.reshape(-1, 2), share.reshape(-1, 2))
     every = (flat.repeat(4, 1) * full.transpose(0, 1).reshape(-1, 1)).view(4, -1, 16)
     return (F.silu(every @ self.up) @ self.down).reshape(4, -1, 16).sum(0).reshape(x.shape)
 
