@@ -7,6 +7,7 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 from __future__ import annotations
 
 from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import Dim
@@ -121,7 +122,7 @@ CONTRIB: tuple[Capability, ...] = (
     *_rows(REAL, dialect.fused_matmul),
     *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
     *_rows(FLOAT | {F16}, dialect.group_query_attention, condition=grouped_heads),
-    *_rows(FLOAT, dialect.chosen_experts, condition=known_units),
+    *_rows(FLOAT, chosen_experts, condition=known_units),
 )
 
 PORTABLE = Target("portable", STANDARD)

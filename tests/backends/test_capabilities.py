@@ -10,6 +10,7 @@ import torch
 
 from graphwright.backends.onnx import capabilities, dialect
 from graphwright.backends.onnx.emit import EMISSIONS
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import Builder, DType, Graph, Op, StateType, UserError, Value, ops, tensor
 from graphwright.ir.declare import REGISTRY
@@ -170,7 +171,7 @@ def test_rotary_pairs_of_group_query_attention(pairs: int) -> None:
 def _experts(size: int, inner: int, out: int, kind: str, gated: bool, **attributes: float) -> Case:
     weights = (f"f32[5, {inner * (2 if gated else 1)}, {size}]", f"f32[5, {out}, {inner}]")
     operands = (f"f32[B, {size}]", "f32[B, 5]", *weights)
-    return Case(dialect.chosen_experts, operands, {"kind": kind, "gated": gated, **attributes})
+    return Case(chosen_experts, operands, {"kind": kind, "gated": gated, **attributes})
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 3, 7), (8, 5, 6), (64, 96, 64), (6, 5, 8)])

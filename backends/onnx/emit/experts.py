@@ -6,11 +6,11 @@ import math
 
 from onnx import GraphProto, TensorProto, helper
 
-from graphwright.backends.onnx.dialect import chosen_experts
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.neural import activate
 from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType

@@ -7,7 +7,7 @@ left outside. The products are the same: the operator groups rows by expert.
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import chosen_experts
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
