@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ def test_a_missing_last_expert(tmp_path: Path) -> None:
     moe(tmp_path)
     edit_weights(tmp_path, lambda t: t.pop(EXPERT.format(3, 3)))
     refused(tmp_path, WeightError, r"do not make '.*gate_up_proj': concat: ")
-    edit_weights(tmp_path, lambda t: t.pop(EXPERT.format(3, 1)))
+
+
+def test_one_expert_too_few(tmp_path: Path) -> None:
+    moe(tmp_path)
+    edit_weights(tmp_path, lambda t: [t.pop(EXPERT.format(3, w)) for w in (1, 3)])
     refused(tmp_path, WeightError, r"weight '.*gate_up_proj' of '.*' and others is f32\[3, .*asks for \[4, ")
 
 
@@ -77,15 +82,15 @@ def test_an_expert_of_another_shape(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import transformers.core_model_loading as loading
+    loading: Any = import_module("transformers.core_model_loading")
 
     class Reversed(loading.MergeModulelist):
         """Has the name of no operation of the library."""
 
     moe(tmp_path)
-    converters = "transformers.conversion_mapping.get_model_conversion_mapping"
     source, target = ".experts.*.w2.weight", ".experts.down_proj"
     rename = loading.WeightRenaming(".block_sparse_moe.", ".mlp.")
     mapping = [rename, loading.WeightConverter(source, target, operations=[Reversed(dim=0)])]
-    monkeypatch.setattr(converters, lambda model: mapping)
+    library = import_module("transformers.conversion_mapping")
+    monkeypatch.setattr(library, "get_model_conversion_mapping", lambda model: mapping)
     refused(tmp_path, UnsupportedError, "w2.*is stored in a layout that transformers would convert by Reversed")
