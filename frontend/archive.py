@@ -13,10 +13,11 @@ import torch
 from torch.export import ExportedProgram
 
 from graphwright.frontend.build import import_trace, stored_array
+from graphwright.frontend.conditions import Axes
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.export import Trace, name_outputs, normalize, require_pure
 from graphwright.frontend.inputs import LENGTHS
-from graphwright.frontend.specialization import MAIN_INPUT, Axes, free_sizes
+from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
 from graphwright.frontend.traced_graph import expression, result_structure, traced_value
 from graphwright.ir import Program, UnsupportedError, UserError
 

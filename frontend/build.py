@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import element_type
 from graphwright.frontend.export import PREFIX, Trace, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
 from graphwright.frontend.skeleton import canonical_names
-from graphwright.frontend.specialization import Axes
 from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.types import TensorType

@@ -13,6 +13,7 @@ from graphwright.frontend import hugging_face, hugging_face_inputs
 from graphwright.frontend.build import build_program
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
+from graphwright.frontend.hugging_face_weights import origin, rename_weights
 from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, named_examples
 from graphwright.frontend.module import facts_of
 from graphwright.frontend.skeleton import placeholder
@@ -34,7 +35,7 @@ def capture_checkpoint(directory: Path, examples: Examples | None, dtype: torch.
     config = hugging_face.read_config(directory, settings)
     build = hugging_face_inputs.model_class(config, settings, directory)
     model = empty_model(build, config, directory, dtype or _own_dtype(config, stored))
-    weights = bind(model, hugging_face.rename_weights(model, stored), directory)
+    weights = bind(model, rename_weights(model, stored), directory)
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     if examples is None and hugging_face_inputs.is_causal(model):
@@ -54,7 +55,7 @@ def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:
     return next((torch_dtype(w.type.dtype) for w in stored.values() if w.type.dtype.is_float), torch.float32)
 
 
-def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[str, WeightExpression]:
+def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) -> dict[str, WeightExpression]:
     """Gives every parameter and stored buffer its tensor in the files, and every parameter a placeholder.
 
     Names that the model ties are one weight, unless the files hold unequal tensors for them.
@@ -76,23 +77,21 @@ def bind(model: Any, stored: Mapping[str, StoredFile], directory: Path) -> dict[
                 )
             tensor = parameters.get(tied[0], buffers.get(tied[0]))
             assert tensor is not None
+            file = origin(source)
+            what = f"tensor '{file.key}' is" if source is file else f"weight '{tied[0]}' of '{file.key}' and others is"
             if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
-                raise WeightError(
-                    f"{source.path}: tensor '{source.key}' is {source.type}, config.json asks for {list(tensor.shape)}"
-                )
+                raise WeightError(f"{file.path}: {what} {source.type}, config.json asks for {list(tensor.shape)}")
             if source.type.dtype.is_float != tensor.is_floating_point():
-                raise WeightError(
-                    f"{source.path}: tensor '{source.key}' is {source.type}, {type(model).__name__} has {tensor.dtype}"
-                )
+                raise WeightError(f"{file.path}: {what} {source.type}, {type(model).__name__} has {tensor.dtype}")
             weights[tied[0]] = source
             if tied[0] in parameters:
                 _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))
     known = {*parameters, *buffers}
-    _refuse_strangers(model, [w for name, w in stored.items() if name not in known])
+    _refuse_strangers(model, [origin(w) for name, w in stored.items() if name not in known])
     return weights
 
 
-def _split_untied(names: list[str], stored: Mapping[str, StoredFile]) -> Iterable[list[str]]:
+def _split_untied(names: list[str], stored: Mapping[str, WeightExpression]) -> Iterable[list[str]]:
     """The names in groups of one weight each: a name that the files give another value stands alone."""
     first = next((name for name in names if name in stored), None)
     if first is None:
@@ -101,7 +100,7 @@ def _split_untied(names: list[str], stored: Mapping[str, StoredFile]) -> Iterabl
     return [[name for name in names if name not in apart], *([name] for name in apart)]
 
 
-def _equal(a: StoredFile, b: StoredFile) -> bool:
+def _equal(a: WeightExpression, b: WeightExpression) -> bool:
     return a.type == b.type and torch.equal(a.evaluate(), b.evaluate())
 
 

@@ -15,8 +15,9 @@ from torch.export import ExportedProgram
 
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
+from graphwright.frontend.conditions import Axes, plain
 from graphwright.frontend.dimensions import Dimensions
-from graphwright.frontend.specialization import Axes, free_sizes, must_stay_free, plain
+from graphwright.frontend.specialization import free_sizes, must_stay_free
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from graphwright.frontend.build import build_program, stored_array
+from graphwright.frontend.conditions import Axes
 from graphwright.frontend.module import plain_call
-from graphwright.frontend.specialization import Axes
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import Program, UnsupportedError
 

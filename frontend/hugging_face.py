@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 
 from graphwright.frontend.errors import CheckpointError
-from graphwright.ir import StoredFile, UnsupportedError, UserError
+from graphwright.frontend.hugging_face_experts import prepare_experts
+from graphwright.ir import UnsupportedError, UserError
 from graphwright.ir.attributes import Attribute
 
 
@@ -59,27 +60,6 @@ def causal_model_class(config: Any, directory: Path) -> Any:
 # -- weights
 
 
-def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
-    """The stored tensors by their names in the model: transformers renames those of older checkpoints."""
-    loading: Any = import_module("transformers.core_model_loading")
-    mapping: Any = import_module("transformers.conversion_mapping").get_model_conversion_mapping(model)
-    renamings = [entry for entry in mapping if isinstance(entry, loading.WeightRenaming)]
-    converters = [entry for entry in mapping if isinstance(entry, loading.WeightConverter)]
-    expected = model.state_dict()
-    renamed: dict[str, StoredFile] = {}
-    for key, weight in stored.items():
-        prefix = model.base_model_prefix
-        name, converted = loading.rename_source_key(key, renamings, converters, prefix, expected)
-        if name not in expected and key in expected:
-            name, converted = key, None
-        if converted is not None:
-            raise UnsupportedError(
-                f"{weight.path}: tensor '{key}' is stored in a layout that transformers would convert"
-            )
-        renamed[name] = weight
-    return renamed
-
-
 def float32_weights(model: Any, names: Iterable[str]) -> set[str]:
     """The parameters that the model keeps in float32 when it is loaded in fewer bits."""
     plan = model._get_dtype_plan(model.dtype)
@@ -112,9 +92,10 @@ def is_pretrained(module: torch.nn.Module) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Sets a model up for tracing: no cache, and attention as one operator where the model can have it."""
+    """Sets a model up for tracing: no cache, and attention and experts as one operator where the model can have it."""
     model.config.use_cache = False
     model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    prepare_experts(model)
 
 
 def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:

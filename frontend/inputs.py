@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from graphwright.frontend.specialization import Axes
+from graphwright.frontend.conditions import Axes
 from graphwright.ir import UserError
 
 BATCH, SEQUENCE = 2, 11

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch.export import ExportedProgram
 
+from graphwright.frontend.conditions import Axes, bound_on_sequence, plain, restricts_nothing
 from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.traced_graph import bounds, expression, guards, traced_value
 from graphwright.ir import UnsupportedError
-
-Axes = Mapping[int, str]
-"""The dynamic axes of an input and the symbols that stand for them: {0: "B", 1: "S"}."""
 
 MAIN_INPUT = "input_ids"
 """The input whose length must stay free. Elsewhere a length that the module's code fixes is a number in the type."""
 
 _LENGTH = {"B": "batch", "S": "sequence"}
-_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
-_SIMPLE_GUARD = re.compile(
-    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|{_SIZE.pattern} == {_SIZE.pattern}"
-)
-_POLYNOMIALS = re.compile(rf"(?:{_SIZE.pattern}|[\d\s()+*-])+ != (?:{_SIZE.pattern}|[\d\s()+*-])+")
-"""Bounds, which `bounds` tells as well; axes that share a symbol; and polynomials that differ but for single sizes."""
 
 
 def must_stay_free(input: str, symbol: str) -> bool:
@@ -62,8 +53,8 @@ def free_sizes(exported: ExportedProgram, axes: Mapping[str, Axes]) -> tuple[Dim
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")
             longest = most if symbol == "S" and most is not None else longest
     for guard in guards(exported):
-        if not _SIMPLE_GUARD.fullmatch(guard) and not _POLYNOMIALS.fullmatch(guard):
-            most = _bound_on_sequence(guard, axes)
+        if not restricts_nothing(guard):
+            most = bound_on_sequence(guard, axes)
             if most is not None:
                 longest = most if longest is None else min(longest, most)
                 continue
@@ -71,33 +62,5 @@ def free_sizes(exported: ExportedProgram, axes: Mapping[str, Axes]) -> tuple[Dim
     return Dimensions(names), longest
 
 
-LONGEST_TRIED = 1 << 15
-"""Up to this many tokens a condition on the length is tried one by one."""
-
-
-def _bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
-    """The longest sequence up to which a condition on nothing but the sequence holds; None if it is no such bound.
-
-    It must hold for every length from one on and for none past the bound: that is tried, not read.
-    """
-    places = {(int(i), int(axis)) for i, axis in _SIZE.findall(guard)}
-    each = list(axes.values())
-    if not places or any(each[i].get(axis) != "S" for i, axis in places):
-        return None
-    try:
-        code = compile(_SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
-        names = {"__builtins__": {}, "max": max, "min": min}
-        holds = [bool(eval(code, names, {"S": length})) for length in range(1, LONGEST_TRIED)]
-    except Exception:  # an expression of another kind than sizes and numbers
-        return None
-    bound = next((i for i, held in enumerate(holds) if not held), len(holds))
-    return bound if bound and not any(holds[bound:]) else None
-
-
 def _length(symbol: str) -> str:
     return f"{_LENGTH[symbol]} length" if symbol in _LENGTH else f"length {symbol}"
-
-
-def plain(guard: str) -> str:
-    """Torch's name for the size of an input in words."""
-    return _SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)

@@ -7,6 +7,7 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 from __future__ import annotations
 
 from graphwright.backends.onnx import dialect, dialect_recurrence
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import Dim
@@ -76,11 +77,25 @@ def known_target(op: Op) -> str | None:
     return None if dtype in STORED else f"no cast to {dtype}"
 
 
+def known_units(op: Op) -> str | None:
+    """MoE's CPU kernel: SwiGLU with rows of gate and up in turn, or an activation alone; it keeps the size of x."""
+    kind, size, out = op.attributes["kind"], _size(op, "x", 1), _size(op, "down", 1)
+    if size is not out:
+        return f"experts from size {size} to {out}"
+    if op.attributes["gated"]:
+        return None if kind == "silu" else f"a gate of {kind}"
+    if op.attributes["alpha"] != 1.0:
+        return "silu with an alpha and without a gate"
+    return None if kind in ("silu", "relu", "gelu_tanh") else f"experts with {kind}"
+
+
 STANDARD: tuple[Capability, ...] = (
     # Moving elements.
     *_rows(STORED - {BF16}, ops.constant, ops.expand),
     *_rows(STORED, ops.reshape, ops.transpose, ops.slice, ops.concat, ops.split),
     *_rows(STORED, ops.split_heads, ops.merge_heads, ops.gather, ops.gather_elements, ops.embedding, ops.take_tokens),
+    *_rows(FLOAT | {F64, I64}, ops.scatter_elements),
+    *_rows(NUMBER, ops.topk),
     *_rows(STORED, ops.kv_append, ops.kv_read, dialect.as_cache),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
@@ -97,7 +112,7 @@ STANDARD: tuple[Capability, ...] = (
     ),
     *_rows(REAL, ops.floor, ops.mean, ops.var, ops.softmax, ops.matmul, ops.linear),
     *_rows(REAL, ops.softcap),
-    *_rows(FLOAT, ops.erf, ops.activation, ops.glu, ops.convolution),
+    *_rows(FLOAT, ops.erf, ops.activation, ops.glu, ops.convolution, ops.moe_experts),
     # Norms state their epsilon in float32, too coarse for float64.
     *_rows(FLOAT | {F16}, ops.rms_norm, ops.layer_norm),
     # Recurrences.
@@ -113,6 +128,7 @@ CONTRIB: tuple[Capability, ...] = (
     *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
     *_rows(FLOAT | {F16}, dialect.group_query_attention, condition=grouped_heads),
     *_rows(FLOAT, dialect_recurrence.stateful_conv, dialect_recurrence.linear_attention),
+    *_rows(FLOAT, chosen_experts, condition=known_units),
 )
 
 PORTABLE = Target("portable", STANDARD)

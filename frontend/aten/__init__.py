@@ -4,6 +4,7 @@ from graphwright.frontend.aten import (
     attention,
     convolution,
     elementwise,
+    experts,
     exponential,
     extremes,
     factory,
@@ -16,6 +17,7 @@ from graphwright.frontend.aten import (
     reduction,
     rounding,
     shape,
+    sorting,
 )
 from graphwright.frontend.aten.registry import IGNORED_ARGUMENTS, IMPORTERS, Imported
 from graphwright.frontend.aten.site import Site
@@ -28,6 +30,7 @@ __all__ = [
     "attention",
     "convolution",
     "elementwise",
+    "experts",
     "exponential",
     "extremes",
     "factory",
@@ -40,4 +43,5 @@ __all__ = [
     "reduction",
     "rounding",
     "shape",
+    "sorting",
 ]

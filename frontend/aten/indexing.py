@@ -41,6 +41,11 @@ def _(site: Site, x: Value, dim: int, index: Value, *, sparse_grad: bool = False
     return site.build(ops.gather_elements, x, site.cast(index, DType.I64), axis=site.axis(x, dim))
 
 
+@aten("nonzero", "nonzero_numpy", "masked_select")
+def _(site: Site, x: Value, *_: Value) -> Imported:
+    raise site.unsupported("how many elements it gives depends on the data; use all of them and torch.where")
+
+
 def _from_front(site: Site, index: Value, length: Dim) -> Value:
     """The index counted from the front: torch takes negative ones from the end."""
     index = site.cast(index, DType.I64)

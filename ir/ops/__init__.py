@@ -38,7 +38,8 @@ from graphwright.ir.ops.elementwise import (
     tanh,
     where,
 )
-from graphwright.ir.ops.indexing import embedding, gather, gather_elements, take_tokens
+from graphwright.ir.ops.experts import moe_experts
+from graphwright.ir.ops.indexing import embedding, gather, gather_elements, scatter_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
 from graphwright.ir.ops.recurrence import linear_recurrence, weighted_mean
@@ -56,6 +57,7 @@ from graphwright.ir.ops.shape import (
     split_heads,
     transpose,
 )
+from graphwright.ir.ops.sorting import topk
 
 __all__ = [
     "abs",
@@ -104,6 +106,7 @@ __all__ = [
     "mean",
     "merge_heads",
     "minimum",
+    "moe_experts",
     "mul",
     "ne",
     "neg",
@@ -115,6 +118,7 @@ __all__ = [
     "rope",
     "rsqrt",
     "running_sum",
+    "scatter_elements",
     "sigmoid",
     "sin",
     "slice",
@@ -127,6 +131,7 @@ __all__ = [
     "sum",
     "take_tokens",
     "tanh",
+    "topk",
     "transpose",
     "var",
     "weighted_mean",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.cost import Cost, bits
 from graphwright.ir.declare import AxisFlow, op
@@ -10,7 +10,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.rules import normal_axis, require_equal, require_indices, require_rank
+from graphwright.ir.ops.rules import normal_axis, require_equal, require_indices, require_number, require_rank
 from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -82,11 +82,15 @@ def gather_elements(x: TensorType, indices: TensorType, *, axis: int) -> TensorT
     """
     axis = normal_axis(axis, x.rank)
     require_indices("indices", indices, x.rank)
+    _require_reach(x, indices, axis)
+    return TensorType(x.dtype, indices.shape)
+
+
+def _require_reach(x: TensorType, indices: TensorType, axis: int) -> None:
     for i, (reach, length) in enumerate(zip(indices.shape, x.shape, strict=True)):
         spare = (length - reach).constant
         if i != axis and spare is not None and spare < 0:
             raise IRTypeError(f"indices reach {reach} on axis {i}, x ends at {length}")
-    return TensorType(x.dtype, indices.shape)
 
 
 @gather_elements.reference
@@ -127,3 +131,36 @@ def _(op: Op) -> AxisFlow:
 
 
 take_tokens.cost(_picked)
+
+
+@op("scatter_elements")
+def scatter_elements(
+    x: TensorType, indices: TensorType, updates: TensorType, *, axis: int, reduction: Literal["none", "add"] = "none"
+) -> TensorType:
+    """x with updates[i, j, …] written at (or added to) index indices[i, j, …] (i64) of one axis, for each i, j, …
+
+    On the other axes indices reaches at most as far as x. Where an index comes twice, "none" keeps either update.
+    """
+    axis = normal_axis(axis, x.rank)
+    require_indices("indices", indices, x.rank)
+    _require_reach(x, indices, axis)
+    if updates != TensorType(x.dtype, indices.shape):
+        raise IRTypeError(f"updates {updates} are not one {x.dtype} for each of {indices}")
+    if reduction == "add":
+        require_number("x", x)
+    return x
+
+
+@scatter_elements.reference
+def _(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int, reduction: str) -> Tensor:
+    return x.scatter_add(axis, indices, updates) if reduction == "add" else x.scatter(axis, indices, updates)
+
+
+@scatter_elements.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    x, indices = op.inputs[0].type, op.inputs[1].type
+    axis %= x.rank
+    written = tuple(i if i != axis and d is x.shape[i] else None for i, d in enumerate(indices.shape))
+    return (tuple(None if i == axis else i for i in range(x.rank)), written, written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphwright.backends.onnx import dialect
 from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import DType, ops
 from tests.ir.cases import Case
 
@@ -39,6 +40,24 @@ DIALECT_CASES = [
     Case(dialect.skip_rms_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
     Case(dialect.skip_layer_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
     Case(dialect.skip_layer_norm, ("f32[B, 16]", "f32[B, 16]", "f32[16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(
+        chosen_experts,
+        ("f32[B, 16]", "f32[B, 5]", "f32[5, 24, 16]", "f32[5, 16, 12]"),
+        {"kind": "silu", "gated": True},
+    ),
+    Case(
+        chosen_experts,
+        ("f32[B, 16]", "f32[B, 5]", "f32[5, 24, 16]", "f32[5, 16, 12]", "f32[5, 24]", "f32[5, 16]"),
+        {"kind": "silu", "gated": True, "alpha": 1.702, "limit": 3.0, "up_offset": 1.0},
+    ),
+    *(
+        Case(
+            chosen_experts,
+            ("f32[B, 16]", "f32[B, 5]", "f32[5, 12, 16]", "f32[5, 16, 12]", "f32[5, 12]"),
+            {"kind": kind, "gated": False},
+        )
+        for kind in ("silu", "relu", "gelu_tanh")
+    ),
     Case(dialect.fused_matmul, ("f32[B, S, 16]", "f32[5, 16]")),
     Case(
         dialect.group_query_attention,

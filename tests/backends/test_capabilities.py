@@ -10,6 +10,7 @@ import torch
 
 from graphwright.backends.onnx import capabilities, dialect
 from graphwright.backends.onnx.emit import EMISSIONS
+from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import Builder, DType, Graph, Op, StateType, UserError, Value, ops, tensor
 from graphwright.ir.declare import REGISTRY
@@ -165,6 +166,28 @@ def test_head_sizes_of_group_query_attention(size: int, rotary: bool) -> None:
 def test_rotary_pairs_of_group_query_attention(pairs: int) -> None:
     case = _grouped(64, pairs)
     assert (capabilities.ORT.refusal(case.build()) is None) == (_attempt(case) is None)
+
+
+def _experts(size: int, inner: int, out: int, kind: str, gated: bool, **attributes: float) -> Case:
+    weights = (f"f32[5, {inner * (2 if gated else 1)}, {size}]", f"f32[5, {out}, {inner}]")
+    operands = (f"f32[B, {size}]", "f32[B, 5]", *weights)
+    return Case(chosen_experts, operands, {"kind": kind, "gated": gated, **attributes})
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 3, 7), (8, 5, 6), (64, 96, 64), (6, 5, 8)])
+def test_sizes_of_experts(sizes: tuple[int, int, int]) -> None:
+    case = _experts(*sizes, kind="silu", gated=True)
+    assert (capabilities.ORT.refusal(case.build()) is None) == (_attempt(case) is None)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [("relu", True, {}), ("gelu_tanh", True, {}), ("gelu", False, {}), ("silu", False, {"alpha": 1.7})],
+    ids=str,
+)
+def test_activations_of_experts_that_are_refused(units: tuple[str, bool, dict[str, float]]) -> None:
+    kind, gated, attributes = units
+    assert capabilities.ORT.refusal(_experts(8, 4, 8, kind, gated, **attributes).build()) is not None
 
 
 def test_a_float_type_beyond_the_table_does_not_run() -> None:

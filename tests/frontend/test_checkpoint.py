@@ -322,15 +322,6 @@ def test_weight_of_another_shape(tmp_path: Path) -> None:
     _refused(tmp_path, WeightError, r"tensor 'model\.norm\.weight' is f32\[32\], config\.json asks for \[64\]")
 
 
-def test_experts_in_another_layout(tmp_path: Path) -> None:
-    config = transformers.MixtralConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2
-    )
-    config.vocab_size = 16
-    transformers.MixtralForCausalLM(config).save_pretrained(tmp_path)
-    _refused(tmp_path, UnsupportedError, "experts.*is stored in a layout that transformers would convert")
-
-
 def test_examples_give_another_call(tmp_path: Path) -> None:
     """With a mask the model is a plain function of ids and mask."""
     model = loaded(saved(tmp_path))

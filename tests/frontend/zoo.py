@@ -62,9 +62,61 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "starcoder2": ("Starcoder2", _GROUPED),
 }
 
+_EXPERTS = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+_MANY_EXPERTS = {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "head_dim": 16}
+_GROUPED_EXPERTS = {
+    **_HEADS_16,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "n_group": 4,
+    "topk_group": 2,
+    "moe_intermediate_size": 48,
+    "first_k_dense_replace": 1,
+    "n_shared_experts": 1,
+}
+_LATENT = {
+    "head_dim": 8,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 32,
+    "kv_lora_rank": 32,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+}
+
+MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("Mixtral", _EXPERTS),
+    "qwen2_moe": ("Qwen2Moe", {**_MANY_EXPERTS, "shared_expert_intermediate_size": 48}),
+    "qwen3_moe": ("Qwen3Moe", _MANY_EXPERTS),
+    "olmoe": ("Olmoe", {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
+    "deepseek_v3": ("DeepseekV3", {**_GROUPED_EXPERTS, **_LATENT}),
+    "gpt_oss": ("GptOss", {**_EXPERTS, "head_dim": 16, "sliding_window": WINDOW}),
+}
+"""Mixtures of experts whose routing the project names."""
+
+OTHER_MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "afmoe": ("Afmoe", {**_MANY_EXPERTS, "num_dense_layers": 1}),
+    "cohere2_moe": ("Cohere2Moe", _MANY_EXPERTS),
+    "dots1": ("Dots1", _GROUPED_EXPERTS),
+    "ernie4_5_moe": (
+        "Ernie4_5_Moe",
+        {**_GROUPED, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 48, "moe_num_shared_experts": 1},
+    ),
+    "exaone_moe": ("ExaoneMoe", {**_MANY_EXPERTS, "first_k_dense_replace": 1}),
+    "flex_olmo": ("FlexOlmo", {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
+    "glm4_moe": ("Glm4Moe", _GROUPED_EXPERTS),
+    "glm4_moe_lite": ("Glm4MoeLite", {**_GROUPED_EXPERTS, **_LATENT}),
+    "granitemoe": ("GraniteMoe", _EXPERTS),
+    "granitemoeshared": ("GraniteMoeShared", {**_EXPERTS, "shared_intermediate_size": 48}),
+    "hunyuan_v1_moe": ("HunYuanMoEV1", {**_HEADS_16, "num_experts": 4, "moe_topk": 2}),
+    "minimax_m2": ("MiniMaxM2", {**_EXPERTS, "head_dim": 16}),
+    "mimo_v2_flash": ("MiMoV2Flash", {**_GROUPED_EXPERTS, "num_experts_per_tok": 2}),
+    "solar_open": ("SolarOpen", {**_GROUPED_EXPERTS, "n_group": 1, "topk_group": 1}),
+}
+
 
 def configuration(name: str, **overrides: Any) -> Any:
-    family, options = {**NAMED, **OTHERS}[name]
+    family, options = {**NAMED, **OTHERS, **MIXTURES, **OTHER_MIXTURES}[name]
     configs = [getattr(transformers, f"{family}{suffix}", None) for suffix in ("TextConfig", "Config")]
     return next(c for c in configs if c is not None)(**{**options, **overrides})
 
@@ -74,6 +126,9 @@ def tiny(name: str, **overrides: Any) -> Any:
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(configuration(name, **overrides))
     shake(model)
+    if name in MIXTURES or name in OTHER_MIXTURES:
+        # The library's own default does not run in float64.
+        model.set_experts_implementation("eager")
     return model.eval()
 
 

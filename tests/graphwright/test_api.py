@@ -174,7 +174,7 @@ def test_bad_choices(options: dict[str, str], message: str, checkpoint: Path, tm
 
 
 def test_models_that_cannot_be_compiled_say_where() -> None:
-    with pytest.raises(UnsupportedError, match=r"sort.*block\.0"):
+    with pytest.raises(UnsupportedError, match=r"mode.*block\.0"):
         graphwright.compile(models.Unsupported(), max_context=8)
     with pytest.raises(WeightError, match=r"weight 'qkv\.weight' is not finite: element \[3, 2\] is nan"):
         graphwright.compile(models.not_a_number(), max_context=8)

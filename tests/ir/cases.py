@@ -74,6 +74,9 @@ VALUES = "f32[B, 2, P, 6]"
 ATTENTION: dict[str, Any] = {"scale": 0.3, "mask": "causal"}
 CACHE = "state<contiguous f32[B, 2, 9, 8]>"
 
+CHOICE, SHARES, GATED_EXPERTS = "i64[B, S, 2]", "f32[B, S, 2]", ("f32[5, 6, 4]", "f32[5, 4, 3]")
+CHOSEN = {"indices": "5"}
+
 BINARY = [ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.pow, ops.maximum, ops.minimum]
 COMPARISONS = [ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne]
 UNARY = [
@@ -137,7 +140,26 @@ CASES = [
     Case(ops.gather, (X, "i64[]"), {"axis": -1}, below={"indices": "4"}),
     Case(ops.gather_elements, (X, "i64[B, P, 4]"), {"axis": 1}, below={"indices": "S"}),
     Case(ops.gather_elements, (X, "i64[B, S, 2]"), {"axis": -1}, below={"indices": "4"}),
+    Case(ops.scatter_elements, (X, "i64[B, P, 4]", "f32[B, P, 4]"), {"axis": 1, "reduction": "add"}, {"indices": "S"}),
+    Case(ops.scatter_elements, (X, "i64[B, S, 1]", "f32[B, S, 1]"), {"axis": -1}, {"indices": "4"}),
+    Case(ops.topk, (X,), {"k": 2, "axis": -1}),
+    Case(ops.topk, ("i64[B, 5, S]",), {"k": 3, "axis": 1, "largest": False}),
     Case(ops.take_tokens, (X, "i64[B, P]"), below={"positions": "S"}),
+    Case(ops.moe_experts, (X, CHOICE, SHARES, *GATED_EXPERTS), {"kind": "silu", "gated": True}, CHOSEN),
+    Case(
+        ops.moe_experts,
+        ("f32[S, 4]", "i64[S, 2]", "f32[S, 2]", *GATED_EXPERTS, "f32[5, 6]", "f32[5, 4]"),
+        {"kind": "silu", "gated": True, "alpha": 1.7, "limit": 2.5, "up_offset": 1.0},
+        CHOSEN,
+    ),
+    Case(ops.moe_experts, (X, CHOICE, SHARES, *GATED_EXPERTS), {"kind": "gelu_tanh", "gated": True}, CHOSEN),
+    Case(ops.moe_experts, (X, CHOICE, SHARES, *GATED_EXPERTS), {"kind": "silu", "gated": True, "limit": 2.5}, CHOSEN),
+    Case(
+        ops.moe_experts,
+        (X, CHOICE, SHARES, "f32[5, 3, 4]", "f32[5, 2, 3]", "f32[5, 3]", "f32[5, 2]"),
+        {"kind": "relu", "gated": False},
+        CHOSEN,
+    ),
     Case(ops.constant, (), {"value": 2.5, "dtype": DType.F32, "shape": (B, 3)}),
     Case(ops.constant, (), {"value": True, "dtype": DType.BOOL}),
     Case(ops.iota, (), {"size": P + S, "dtype": DType.I64}),

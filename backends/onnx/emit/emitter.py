@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
@@ -107,6 +108,23 @@ class Emitter:
         attributes = {"num_scan_inputs": len(sequences), "scan_input_axes": list(sequences.values())}
         self._add("Scan", [*states, *sequences], outputs, "", {**attributes, "scan_output_axes": [axis], "body": graph})
         return outputs
+
+    # -- subgraphs
+
+    @contextmanager
+    def body(self) -> Generator[list[NodeProto]]:
+        """While this lasts, nodes go to the list that it gives: the body of a loop, which sees every name outside."""
+        outer, dims = self.nodes, dict(self._dims)
+        self.nodes = []
+        try:
+            yield self.nodes
+        finally:
+            # What was computed inside is not to be had outside.
+            self.nodes, self._dims = outer, dims
+
+    def fresh(self, stem: str) -> str:
+        """A name that nothing has yet."""
+        return self._fresh(stem)
 
     # -- names
 

@@ -21,6 +21,20 @@ def _(e: Emitter, op: Op) -> None:
     e.results(op, "GatherElements", *e.operands(op), axis=op.attributes["axis"])
 
 
+@emits(ops.scatter_elements)
+def _(e: Emitter, op: Op) -> None:
+    axis, reduction = op.attributes["axis"], op.attributes["reduction"]
+    e.results(op, "ScatterElements", *e.operands(op), axis=axis, reduction=reduction)
+
+
+@emits(ops.topk)
+def _(e: Emitter, op: Op) -> None:
+    (x,), a = e.operands(op), op.attributes
+    k = a["k"]
+    assert isinstance(k, int)
+    e.results(op, "TopK", x, e.integers(k), axis=a["axis"], largest=int(bool(a["largest"])), sorted=1)
+
+
 @emits(ops.take_tokens)
 def _(e: Emitter, op: Op) -> None:
     x, positions = e.operands(op)

@@ -66,7 +66,7 @@ def _(e: Emitter, op: Op) -> None:
     )
 
 
-def _activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, list[str], dict[str, str]]:
+def activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, list[str], dict[str, str]]:
     """The last node of an activation: its kind, inputs and attributes."""
     match kind:
         case "silu":
@@ -88,14 +88,14 @@ def _activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, l
 
 @emits(ops.activation)
 def _(e: Emitter, op: Op) -> None:
-    node, inputs, attributes = _activate(e, e.operands(op)[0], op.attributes["kind"], op.inputs[0].tensor.dtype)
+    node, inputs, attributes = activate(e, e.operands(op)[0], op.attributes["kind"], op.inputs[0].tensor.dtype)
     e.results(op, node, *inputs, domain="", **attributes)
 
 
 @emits(ops.glu)
 def _(e: Emitter, op: Op) -> None:
     gate, up = e.operands(op)
-    node, inputs, attributes = _activate(e, gate, op.attributes["kind"], op.inputs[0].tensor.dtype)
+    node, inputs, attributes = activate(e, gate, op.attributes["kind"], op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node(node, *inputs, domain="", **attributes), up)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx.legalize.decompose import decompose
+from graphwright.backends.onnx.legalize.experts import experts_to_operator
 from graphwright.backends.onnx.legalize.group_query_attention import fuse_group_query_attention
 from graphwright.backends.onnx.legalize.linear import linear_to_matmul
 from graphwright.backends.onnx.legalize.masked_attention import attention_to_masked
@@ -27,6 +28,8 @@ STEPS: tuple[Step, ...] = (
     fuse_skip_norms,
     keep_padding_finite,
     decompose,
+    # After narrow floats have been widened.
+    experts_to_operator,
 )
 
 

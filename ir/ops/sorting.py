@@ -1,0 +1,49 @@
+"""The largest elements and where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.declare import AxisFlow, op
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
+from graphwright.ir.ops.rules import keep_but, normal_axis, require_number
+from graphwright.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@op("topk")
+def topk(x: TensorType, *, k: int, axis: int, largest: bool = True) -> tuple[TensorType, TensorType]:
+    """The k largest (or smallest) elements along an axis, in order, and their indices (i64).
+
+    Of equal elements the one with the lower index comes first.
+    """
+    require_number("x", x)
+    axis = normal_axis(axis, x.rank)
+    spare = (x.shape[axis] - k).constant
+    if k < 0 or (spare is not None and spare < 0):
+        raise IRTypeError(f"the first {k} of {x.shape[axis]}")
+    shape = (*x.shape[:axis], Dim.of(k), *x.shape[axis + 1 :])
+    return TensorType(x.dtype, shape), TensorType(DType.I64, shape)
+
+
+@topk.reference
+def _(x: Tensor, *, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+    values, indices = x.sort(dim=axis, descending=largest, stable=True)
+    return values.narrow(axis, 0, k), indices.narrow(axis, 0, k)
+
+
+@topk.axes
+def _(op: Op) -> AxisFlow:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return keep_but(op, axis)
+
+
+@topk.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.inputs[0].type.elements)
