@@ -31,9 +31,14 @@ def isolated(architecture: str, dialect: str, seconds: float) -> Row:
             # Two processes share the machine: threads of their own would only get in each other's way.
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment)
-        except subprocess.TimeoutExpired:
-            return Row(architecture, reason=f"not finished after {seconds:.0f} s", seconds=seconds)
+        except subprocess.TimeoutExpired as late:
+            output = (late.stdout or b"").decode()
+            return Row(architecture, stage=_last(output), reason=f"not finished after {seconds:.0f} s", seconds=seconds)
         if not file.is_file():
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            return Row(architecture, reason=f"its process ended with status {done.returncode}: {last[0]}")
+            reason = f"its process ended with status {done.returncode}: {_last(done.stderr)}"
+            return Row(architecture, stage=_last(done.stdout), reason=reason)
         return Row(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def _last(text: str) -> str:
+    return next(reversed(text.strip().splitlines()), "nothing")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +37,7 @@ def measure(architecture: str, dialect: str) -> Row:
     torch.set_num_threads(1)
     try:
         (_measure_causal if is_causal(architecture) else _measure_function)(row, dialect)
-        row.stage = "done"
+        row.enter("done")
         row.status = "right" if _is_right(row) else "wrong"
     except Exception as problem:
         refused = is_user_error(problem) and row.stage in ("capture", "passes", "build")
@@ -65,9 +64,9 @@ def _reason(problem: Exception, refused: bool) -> str:
 
 def _measure_causal(row: Row, dialect: str) -> None:
     for seed in SEEDS:
-        row.stage = "model"
+        row.enter("model")
         made = causal_model(row.architecture, seed)
-        row.stage = "reference"
+        row.enter("reference")
         expected = reference(made.module)
         if not expected.flips:
             break
@@ -75,7 +74,7 @@ def _measure_causal(row: Row, dialect: str) -> None:
     else:
         raise ModelError("eager float32 routes tokens to other experts than float64 with every seed")
     row.gain, row.spread, row.bound = made.gain, made.spread, expected.bound
-    row.stage = "capture"
+    row.enter("capture")
     program = capture(made.module)
     program.metadata.setdefault("context_length", LONGEST)
     _compile(row, program, "cpu")
@@ -85,11 +84,11 @@ def _measure_causal(row: Row, dialect: str) -> None:
     row.greedy[INTERPRETER], note = causal.greedy_agreement(engine, expected)
     row.notes += [note] if note else []
     with TemporaryDirectory() as folder:
-        row.stage = "build"
+        row.enter("build")
         build_artifact(program, Path(folder) / "artifact", dialect=dialect)
-        row.stage = "load"
+        row.enter("load")
         engine = loaded(load(Path(folder) / "artifact", threads=1))
-        row.stage = "checks"
+        row.enter("checks")
         row.errors[dialect] = causal.errors(engine, expected)
         row.greedy[dialect], note = causal.greedy_agreement(engine, expected)
         row.notes += [note] if note else []
@@ -98,19 +97,19 @@ def _measure_causal(row: Row, dialect: str) -> None:
 
 
 def _compile(row: Row, program: Program, pipeline: str) -> None:
-    row.stage = "passes"
+    row.enter("passes")
     run_passes(program, PIPELINES[pipeline])
     row.operations = statistics.operations(program)
     row.recurrent = sorted(statistics.recurrent_operations(program))
-    row.stage = "interpreter"
+    row.enter("interpreter")
 
 
 def _measure_function(row: Row, dialect: str) -> None:
     module = random_model(row.architecture, SEEDS[0], FUNCTION_GAIN)
     row.gain = FUNCTION_GAIN
-    row.stage = "capture"
+    row.enter("capture")
     program = capture(module, functions.calling(module).examples(module.config))
-    row.stage = "reference"
+    row.enter("reference")
     outputs = list(program.graphs["forward"].outputs)
     expected = functions.function_reference(module, outputs)
     row.bound = max(bound for _, _, bound in expected.cases.values())
@@ -119,11 +118,11 @@ def _measure_function(row: Row, dialect: str) -> None:
     graph = program.graphs["forward"]
     row.errors[INTERPRETER] = functions.function_errors(lambda given: interpreter.run(graph, given), expected)
     with TemporaryDirectory() as folder:
-        row.stage = "build"
+        row.enter("build")
         build_artifact(program, Path(folder) / "artifact", dialect=dialect)
-        row.stage = "load"
+        row.enter("load")
         function = load_function(Path(folder) / "artifact", threads=1)
-        row.stage = "checks"
+        row.enter("checks")
 
         def run(given: functions.Arguments) -> dict[str, Tensor]:
             results = function(**{name: np.ascontiguousarray(x.numpy()) for name, x in given.items()})

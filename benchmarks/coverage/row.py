@@ -33,6 +33,11 @@ class Row:
     bound: float = 0.0
     notes: list[str] = field(default_factory=list[str])
 
+    def enter(self, stage: str) -> None:
+        """Begins a stage, and says so on standard output, where whoever waits for the process finds it."""
+        self.stage = stage
+        print(stage, flush=True)
+
     @property
     def exported(self) -> bool:
         """Whether an artifact was built."""

@@ -1,4 +1,7 @@
-"""One architecture in a process of its own: `python -m benchmarks.coverage.worker CLASS DIALECT FILE` writes its row."""
+"""One architecture in a process of its own: `python -m benchmarks.coverage.worker CLASS DIALECT FILE`.
+
+Writes its row to the file, as JSON, and the stage that begins to standard output, a line each.
+"""
 
 from __future__ import annotations
 

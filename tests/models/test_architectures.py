@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
