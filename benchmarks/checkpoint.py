@@ -71,7 +71,7 @@ def write_checkpoint(shape: ModelShape, folder: Path, *, shard_bytes: int = SHAR
 
 
 def write_sparse_checkpoint(config: Mapping[str, object], tensors: Iterable[TensorShape], folder: Path) -> int:
-    """Write config and bfloat16 safetensors of zeros that take no room on the disk; returns the bytes they stand for."""
+    """Write config and bfloat16 safetensors of zeros that take no room on the disk; returns their size."""
     folder.mkdir(parents=True)
     _write_json(folder / "config.json", {**config, "torch_dtype": "bfloat16"})
     header: dict[str, object] = {}
