@@ -13,13 +13,17 @@ PADDING = 5
 
 
 def continued_logits(start: Start, rows: Sequence[Tensor], chunks: Sequence[int], capacity: int) -> list[Tensor]:
-    """Logits [length, vocabulary] of every token of each row, fed in chunks that are padded on the right."""
+    """Logits [length, vocabulary] of every token of each row, fed in chunks that are padded on the right.
+
+    Each row takes one token less of every chunk than the row before it, though at least one, until it ends: so rows go
+    on after padding, which must have left no trace in their states.
+    """
     batch = len(rows)
     engine = start(batch, capacity)
     past = [0] * batch
     found: list[list[Tensor]] = [[] for _ in rows]
     for size in chunks:
-        parts = [row[p : p + size] for row, p in zip(rows, past, strict=True)]
+        parts = [row[p : p + max(size - i, 1)] for i, (row, p) in enumerate(zip(rows, past, strict=True))]
         new = torch.tensor([len(part) for part in parts])
         ids = torch.stack([torch.nn.functional.pad(part, (0, size - len(part)), value=PADDING) for part in parts])
         logits = engine.step(ids, new, torch.arange(size).expand(batch, size).contiguous())
