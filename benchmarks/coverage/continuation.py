@@ -24,10 +24,10 @@ def continued_logits(start: Start, rows: Sequence[Tensor], chunks: Sequence[int]
     found: list[list[Tensor]] = [[] for _ in rows]
     for size in chunks:
         parts = [row[p : p + max(size - i, 1)] for i, (row, p) in enumerate(zip(rows, past, strict=True))]
-        new = torch.tensor([len(part) for part in parts])
+        counts = [len(part) for part in parts]
         ids = torch.stack([torch.nn.functional.pad(part, (0, size - len(part)), value=PADDING) for part in parts])
-        logits = engine.step(ids, new, torch.arange(size).expand(batch, size).contiguous())
-        for row, count in enumerate(new.tolist()):
+        logits = engine.step(ids, torch.tensor(counts), torch.arange(size).expand(batch, size).contiguous())
+        for row, count in enumerate(counts):
             found[row].append(logits[row, :count])
             past[row] += count
     return [torch.cat(parts) for parts in found]

@@ -43,7 +43,7 @@ class _Interpreted:
         self.program = program
         self.interpreter = Interpreter()
         self.past = torch.zeros(batch, dtype=torch.int64)
-        self.states = empty_states(program.graphs["prefill"], batch, capacity)
+        self.states: dict[str, Tensor] = empty_states(program.graphs["prefill"], batch, capacity)
 
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Tensor:
         decoding = ids.shape[1] == positions.shape[1] == 1 and bool((new == 1).all())
@@ -74,6 +74,6 @@ class _Loaded:
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Tensor:
         # The runtime has no rows at their end: these go on with a token that nobody looks at.
         lengths = new.clamp(min=1).numpy()
-        logits = torch.from_numpy(self.decoder.step(ids.numpy(), lengths, positions.numpy()).copy())
+        logits = torch.tensor(self.decoder.step(ids.numpy(), lengths, positions.numpy()))
         self.decoder.cache.advance(lengths)
         return logits

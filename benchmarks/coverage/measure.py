@@ -126,6 +126,6 @@ def _measure_function(row: Row, dialect: str) -> None:
 
         def run(given: functions.Arguments) -> dict[str, Tensor]:
             results = function(**{name: np.ascontiguousarray(x.numpy()) for name, x in given.items()})
-            return {name: torch.from_numpy(x) for name, x in results.items()}
+            return {name: torch.tensor(x) for name, x in results.items()}
 
         row.errors[dialect] = functions.function_errors(run, expected)

@@ -60,7 +60,7 @@ def random_model(architecture: str, seed: int, gain: float, attention: str | Non
     as a vector, which gets some noise.
     """
     chosen = model_class(architecture)
-    torch.manual_seed(seed)
+    cast("Any", torch).manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         configuration = small_configuration(chosen.config_class, architecture)
@@ -131,7 +131,7 @@ class _SoftmaxWatch(TorchFunctionMode):
         if func in _SOFTMAX and result.dim() > 2 and result.shape[-2] == self.tokens <= result.shape[-1]:
             weights = result[..., self.tokens // 2 :, :].double()
             visible = (weights > 0).sum(-1)
-            perplexity = torch.exp(torch.special.entr(weights).sum(-1))
+            perplexity = torch.exp(-torch.xlogy(weights, weights).sum(-1))
             spread = ((perplexity - 1) / (visible - 1))[visible > 1]
             if spread.numel():
                 self.spreads.append(float(spread.mean()))

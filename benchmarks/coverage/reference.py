@@ -72,12 +72,15 @@ def worst(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
 
 
 def _greedy(model: nn.Module, prompt: Tensor) -> tuple[list[int], list[float]]:
-    ids, gaps = prompt[None], list[float]()
+    ids = prompt[None]
+    tokens: list[int] = []
+    gaps: list[float] = []
     for _ in range(STEPS):
         best = call(model, ids)[0, -1].topk(2)
         gaps.append(float(best.values[0] - best.values[1]))
+        tokens.append(int(best.indices[0]))
         ids = torch.cat((ids, best.indices[None, :1]), 1)
-    return ids[0, len(prompt) :].tolist(), gaps
+    return tokens, gaps
 
 
 @contextmanager
@@ -99,7 +102,7 @@ class _Wide(TorchFunctionMode):
 
     NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func in (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16):
             func = torch.Tensor.double
         named = {name: self._widened(value) for name, value in (kwargs or {}).items()}
@@ -115,9 +118,9 @@ class _Choices(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.made: list[Tensor] = []
-        self.nearest = float("inf")
+        self.nearest: float = float("inf")
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func in (torch.topk, Tensor.topk):
             values = cast("Tensor", args[0] if args else (kwargs or {})["input"])
@@ -128,5 +131,6 @@ class _Choices(TorchFunctionMode):
                 gaps = ordered[..., count - 1] - ordered[..., count]
                 # Equal values are masked ones, whose order does not matter.
                 gaps = gaps[gaps > 0] / ordered.abs().max()
-                self.nearest = min([self.nearest, *gaps.flatten().tolist()])
+                if gaps.numel():
+                    self.nearest = min(self.nearest, float(gaps.min()))
         return result

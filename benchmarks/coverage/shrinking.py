@@ -149,7 +149,7 @@ def _kept_layers(default: Any) -> list[int]:
 
 
 def _exposed_lists(default: Any) -> list[Sequence[Any]]:
-    properties = [name for name, _ in inspect.getmembers(type(default), lambda m: isinstance(m, property))]
+    properties = [name for name, _ in inspect.getmembers(cast("Any", type(default)), lambda m: isinstance(m, property))]
     found: list[Sequence[Any]] = []
     for name in dict.fromkeys((*_fields(default), *properties)):
         try:
