@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def checkpoint(shape: ModelShape, cache: Path) -> Path:
 def write_checkpoint(shape: ModelShape, folder: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
     """Write config, tokenizer and float32 safetensors (one file, or shards of at most `shard_bytes`) into `folder`."""
     folder.mkdir(parents=True)
-    _write_json(folder / "config.json", _config(shape))
+    _write_json(folder / "config.json", configuration(shape))
     _write_json(
         folder / "generation_config.json", {"bos_token_id": shape.bos_token_id, "eos_token_id": shape.eos_token_id}
     )
@@ -68,6 +68,23 @@ def write_checkpoint(shape: ModelShape, folder: Path, *, shard_bytes: int = SHAR
     if len(shards) > 1:
         index = {"metadata": {"total_size": shape.parameters * BYTES_PER_SCALAR}, "weight_map": files}
         _write_json(folder / "model.safetensors.index.json", index)
+
+
+def write_sparse_checkpoint(config: Mapping[str, object], tensors: Iterable[TensorShape], folder: Path) -> int:
+    """Write config and bfloat16 safetensors of zeros that take no room on the disk; returns their size."""
+    folder.mkdir(parents=True)
+    _write_json(folder / "config.json", {**config, "torch_dtype": "bfloat16"})
+    header: dict[str, object] = {}
+    size = 0
+    for tensor in tensors:
+        end = size + 2 * tensor.elements
+        header[tensor.name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [size, end]}
+        size = end
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)
+    return size
 
 
 def _shards(shape: ModelShape, shard_bytes: int) -> Iterator[list[TensorShape]]:
@@ -92,7 +109,8 @@ def _random_tensor(tensor: TensorShape, seed: int) -> NDArray[np.float32]:
     return values
 
 
-def _config(shape: ModelShape) -> dict[str, object]:
+def configuration(shape: ModelShape) -> dict[str, object]:
+    """The config.json of a shape, in float32."""
     config: dict[str, object] = {
         "architectures": [shape.architecture],
         "model_type": shape.model_type,

@@ -74,13 +74,27 @@ def test_a_failed_trace_is_told_with_its_module() -> None:
     _refused(Inside(Branching()), message)
 
 
-def test_recurrent_models_are_refused() -> None:
-    import transformers
+def test_a_loop_over_tokens_is_refused() -> None:
+    class Loop(torch.nn.Module):
+        """A recurrence spelt as a loop: traced, it is as long as its example."""
 
-    config = transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=16, state_size=4)
-    _refused(
-        transformers.MambaForCausalLM(config), "MambaForCausalLM cannot be traced: its code fixes axis 1 of input 0"
-    )
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            state = torch.zeros_like(x[:, 0])
+            steps = []
+            for i in range(x.shape[1]):
+                state = torch.tanh(state + x[:, i])
+                steps.append(state)
+            return torch.stack(steps, 1)
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.loop = torch.nn.Embedding(16, 8), Loop()
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.loop(self.embed(ids))
+
+    _refused(Model(), "Model cannot be traced: its code fixes axis 1 of input 0")
 
 
 def test_weights_without_values() -> None:

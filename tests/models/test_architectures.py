@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import interpreted
+from benchmarks.coverage.reference import error, worst
 from graphwright.frontend import capture
 from graphwright.ir import Program, parse_program, print_program, verify
 from graphwright.passes import PIPELINES, run_passes
-from tests.models.continuation import continued_logits, interpreter_step
 from tests.models.zoo import CONFIGURATIONS, NAMED, make
 
 CHUNKS = (7, 1, 1, 3, 5, 1, 1, 9)
@@ -43,18 +45,10 @@ def case(name: str) -> Case:
     return Case(name)
 
 
-def error(found: Tensor, exact: Tensor) -> float:
-    return float((found.double() - exact.double()).abs().max())
-
-
-def worst(found: list[Tensor], exact: list[Tensor]) -> float:
-    return max(error(f, e[: len(f)]) for f, e in zip(found, exact, strict=True))
-
-
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_continuation_equals_eager(name: str) -> None:
     it = case(name)
-    found = continued_logits(it.program, interpreter_step(it.program), it.rows, CHUNKS, 40)
+    found = continued_logits(interpreted(it.program), it.rows, CHUNKS, 40)
     assert [len(f) for f in found] == list(LENGTHS)
     assert worst(found, it.exact) < it.bound
 
@@ -79,7 +73,7 @@ def test_the_bound_rejects_one_rounding_to_ten_bits(name: str) -> None:
     original = weight.expression
     try:
         weight.expression = Rounded()  # type: ignore[assignment]  # a stand-in for the stored weight
-        found = continued_logits(program, interpreter_step(program), it.rows, CHUNKS, 40)
+        found = continued_logits(interpreted(program), it.rows, CHUNKS, 40)
     finally:
         weight.expression = original
     assert worst(found, it.exact) > it.bound

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.coverage.engines import empty_states
+from benchmarks.coverage.reference import worst
 from graphwright.frontend import capture
 from graphwright.ir import Graph, Interpreter, PassError, Program
 from graphwright.passes import PIPELINES, run_passes
-from tests.models.continuation import empty_caches
-from tests.models.test_architectures import worst
 from tests.models.zoo import scaled
 
 CHUNKS = (3, 1, 1, 4, 2)
@@ -107,7 +107,7 @@ def encoded(program: Program, source: str, given: list[Tensor]) -> dict[str, Ten
 
 def continued(program: Program, context: dict[str, Tensor], rows: list[Tensor]) -> list[Tensor]:
     graph: Graph = program.graphs["prefill"]
-    caches = empty_caches(graph, len(rows), 24)
+    caches = empty_states(graph, len(rows), 24)
     past = torch.zeros(len(rows), dtype=torch.int64)
     found: list[list[Tensor]] = [[] for _ in rows]
     for size in CHUNKS:

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import interpreted, loaded
+from benchmarks.coverage.reference import worst
 from graphwright.backends.onnx import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import PassError, UnsupportedError
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
-from tests.models.continuation import continued_logits, interpreter_step
 from tests.models.handwritten import MODELS
 from tests.models.refused import REFUSED
-from tests.models.test_architectures import CHUNKS, LENGTHS, worst
-from tests.models.test_onnx import continued
+from tests.models.test_architectures import CHUNKS, LENGTHS
 
 
 def made(name: str) -> nn.Module:
@@ -42,9 +43,10 @@ def test_exact(name: str, tmp_path: Path) -> None:
         exact = [double(row[None])[0] for row in rows]
     # four times eager float32's own distance from float64: sums as long, in another order
     bound = 4 * worst(eager, exact)
-    assert worst(continued_logits(program, interpreter_step(program), rows, CHUNKS, 40), exact) < bound
+    assert worst(continued_logits(interpreted(program), rows, CHUNKS, 40), exact) < bound
     build_artifact(program, tmp_path / "artifact")
-    assert worst(continued(load(tmp_path / "artifact", threads=1), rows), exact) < bound
+    model = load(tmp_path / "artifact", threads=1)
+    assert worst(continued_logits(loaded(model), rows, CHUNKS, 64), exact) < bound
 
 
 @pytest.mark.parametrize("name", REFUSED)

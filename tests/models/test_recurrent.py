@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import Engine, interpreted, loaded
+from benchmarks.coverage.reference import worst
 from graphwright.backends.onnx import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
-from tests.models.continuation import continued_logits, interpreter_step
 from tests.models.recurrent_zoo import CONFIGURATIONS, make
-from tests.models.test_architectures import CHUNKS, LENGTHS, worst
-from tests.models.test_onnx import continued
+from tests.models.test_architectures import CHUNKS, LENGTHS
 
 NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
 """One of each kind of recurrence; the others come along by mechanism."""
@@ -52,7 +53,7 @@ def case(name: str) -> Case:
 @pytest.mark.parametrize("name", NAMES)
 def test_continuation_equals_eager(name: str) -> None:
     it = case(name)
-    found = continued_logits(it.program, interpreter_step(it.program), it.rows, CHUNKS, 40)
+    found = continued_logits(interpreted(it.program), it.rows, CHUNKS, 40)
     assert [len(f) for f in found] == list(LENGTHS)
     assert worst(found, it.exact) < it.bound
 
@@ -62,7 +63,7 @@ def test_continuation_equals_eager(name: str) -> None:
 def test_artifact_equals_eager(name: str, dialect: str, tmp_path: Path) -> None:
     it = case(name)
     build_artifact(it.program, tmp_path / "artifact", dialect=dialect)
-    found = continued(load(tmp_path / "artifact", threads=1), it.rows)
+    found = continued_logits(loaded(load(tmp_path / "artifact", threads=1)), it.rows, CHUNKS, 64)
     assert worst(found, it.exact) < it.bound
 
 
@@ -77,13 +78,20 @@ def test_text_round_trip(name: str) -> None:
 def test_a_wrong_state_is_seen() -> None:
     """The bound of the comparisons rejects a state that is off by a part in a thousand."""
     it = case("mamba2")
-    step = interpreter_step(it.program)
 
-    def disturbed(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        outputs = step(inputs)
-        return {n: v * 1.001 if n.endswith(".state") else v for n, v in outputs.items()}
+    class Disturbed:
+        def __init__(self, batch: int, capacity: int) -> None:
+            self.engine: Any = interpreted(it.program)(batch, capacity)
 
-    assert worst(continued_logits(it.program, disturbed, it.rows, CHUNKS, 40), it.exact) > it.bound
+        def step(self, ids: torch.Tensor, new: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+            logits = self.engine.step(ids, new, positions)
+            self.engine.states = {n: v * 1.001 for n, v in self.engine.states.items()}
+            return logits
+
+    def start(batch: int, capacity: int) -> Engine:
+        return Disturbed(batch, capacity)
+
+    assert worst(continued_logits(start, it.rows, CHUNKS, 40), it.exact) > it.bound
 
 
 @pytest.fixture(scope="module")
