@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from graphwright.frontend.dimensions import element_type
 from graphwright.frontend.export import PREFIX, Trace, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
@@ -15,7 +16,7 @@ from graphwright.frontend.specialization import Axes
 from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Applied, WeightExpression, dtype_of
+from graphwright.ir.weights import Applied, WeightExpression
 
 
 def build_program(
@@ -27,9 +28,8 @@ def build_program(
     metadata: Mapping[str, Attribute],
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
-    examples = [example for example, _ in inputs.values()]
     with recurrences_as_operators(model):
-        traced = trace(model, call, examples, [axes for _, axes in inputs.values()])
+        traced = trace(model, call, inputs)
     program = Program(name)
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     bound = _Weights(program, traced, canonical_names(model), weights, dtypes)
@@ -76,7 +76,7 @@ class _Weights:
         return self._made[name]
 
     def _cast(self, expression: WeightExpression, wanted: torch.dtype) -> WeightExpression:
-        dtype = dtype_of(torch.empty(0, dtype=wanted))
+        dtype = element_type(torch.empty(0, dtype=wanted))
         if isinstance(expression.type, TensorType) and expression.type.dtype is not dtype:
             return Applied.of(ops.cast, (expression,), {"dtype": dtype})
         return expression
@@ -86,4 +86,10 @@ class _Weights:
         value: Any = self._constants.get(target)
         if type(value) is not torch.Tensor or value.is_meta:
             raise UnsupportedError(f"the value of constant '{target.removeprefix(PREFIX)}' is not known after tracing")
-        return StoredArray.of(value.detach())
+        return stored_array(value)
+
+
+def stored_array(tensor: torch.Tensor) -> StoredArray:
+    """A tensor in memory as a weight; a complex one with its real and imaginary part along a last axis."""
+    tensor = tensor.detach().cpu()
+    return StoredArray.of(torch.view_as_real(tensor.resolve_conj()).contiguous() if tensor.is_complex() else tensor)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from graphwright.frontend.inputs import Examples
 from graphwright.frontend.module import capture_module
 from graphwright.ir import DType, Program, UserError
 from graphwright.ir.weights import torch_dtype
 
-Inputs = torch.Tensor | Sequence[torch.Tensor]
 COMPUTE = (DType.BF16, DType.F16, DType.F32, DType.F64)
 
 
 def capture(
     model: torch.nn.Module | str | os.PathLike[str],
-    example_inputs: Inputs | None = None,
+    example_inputs: Examples | None = None,
     *,
     dtype: DType | torch.dtype | str | None = None,
 ) -> Program:
@@ -27,7 +26,9 @@ def capture(
     `model` is an nn.Module, or the path of a directory with `config.json` and safetensors files, whose weights are
     named, not read. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
     `logits` [B, S, vocabulary]; it needs no example. Any other module needs example inputs (tensors, in the order of
-    its forward method), which give names, dtypes and shapes; axis 0 of each is `B`.
+    its forward method or by name), which give names, dtypes and shapes. Axis 0 of each is `B`. The length of token ids
+    (i64 of two axes) is `S`, in every input that is as long; token ids of another length, a decoder's say, have `T`. An
+    axis other than these, or whose size the module's code fixes, is as long as in the example.
 
     The model is captured as it evaluates (dropout off) and is not changed. `dtype` (`"bf16"`, `torch.float32`, …)
     captures it as if converted to that element type; left out, each weight keeps the model's own.
@@ -37,13 +38,10 @@ def capture(
     """
     wanted = None if dtype is None else _compute_dtype(dtype)
     if isinstance(model, torch.nn.Module):
-        given = [example_inputs] if isinstance(example_inputs, torch.Tensor) else list(example_inputs or ())
-        return capture_module(model, given, wanted)
-    if example_inputs is not None:
-        raise UserError("a checkpoint directory is captured without example inputs: leave them out")
+        return capture_module(model, example_inputs, wanted)
     from graphwright.frontend.checkpoint import capture_checkpoint
 
-    return capture_checkpoint(Path(model), wanted)
+    return capture_checkpoint(Path(model), example_inputs, wanted)
 
 
 def _compute_dtype(dtype: DType | torch.dtype | str) -> torch.dtype:

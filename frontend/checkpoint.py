@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 
-from graphwright.frontend import hugging_face
+from graphwright.frontend import hugging_face, hugging_face_inputs
 from graphwright.frontend.build import build_program
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
-from graphwright.frontend.module import example_tokens
+from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, named_examples
+from graphwright.frontend.module import facts_of
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
 from graphwright.ir import Program, StoredFile, UnsupportedError, WeightError
 from graphwright.ir.weights import WeightExpression, torch_dtype
 
 
-def capture_checkpoint(directory: Path, dtype: torch.dtype | None) -> Program:
+def capture_checkpoint(directory: Path, examples: Examples | None, dtype: torch.dtype | None) -> Program:
     """See `capture`."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: not a directory")
@@ -31,13 +32,19 @@ def capture_checkpoint(directory: Path, dtype: torch.dtype | None) -> Program:
         )
     stored = stored_weights(directory)
     config = hugging_face.read_config(directory, settings)
-    model = empty_model(config, directory, dtype or _own_dtype(config, stored))
+    build = hugging_face_inputs.model_class(config, settings, directory)
+    model = empty_model(build, config, directory, dtype or _own_dtype(config, stored))
     weights = bind(model, hugging_face.rename_weights(model, stored), directory)
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
-    facts = hugging_face.metadata(model, generation)
-    call = hugging_face.calling_convention(model)
-    return build_program(type(model).__name__, model, call, example_tokens(), weights, facts)
+    if examples is None and hugging_face_inputs.is_causal(model):
+        facts = hugging_face.metadata(model, generation)
+        call = hugging_face.calling_convention(model)
+        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts)
+    given = hugging_face_inputs.example_inputs(model, directory) if examples is None else examples
+    named = named_examples(model, given)
+    call = hugging_face.call_with(model, list(named))
+    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts_of(model))
 
 
 def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:

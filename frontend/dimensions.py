@@ -26,7 +26,7 @@ class Dimensions:
         return Dim.of(size) if isinstance(size, int) else self._polynomial(expression(size))
 
     def type(self, fake: torch.Tensor) -> TensorType:
-        """The type of a traced tensor. Raises `UnsupportedError` on an element type that the IR lacks (complex)."""
+        """The type of a traced tensor, or of the parts of a complex one; `UnsupportedError` if it has none."""
         return TensorType(element_type(fake), tuple(self.dim(size) for size in fake.shape))
 
     def _polynomial(self, part: Any) -> Dim:
@@ -57,8 +57,8 @@ class Dimensions:
 
 
 def element_type(tensor: torch.Tensor) -> DType:
-    """The IR's element type of a torch tensor. Raises `UnsupportedError` on one that the IR lacks."""
+    """The IR's element type of a torch tensor, or of the parts of a complex one; `UnsupportedError` if it lacks one."""
     try:
-        return dtype_of(tensor)
+        return dtype_of(torch.empty(0, dtype=tensor.dtype.to_real()) if tensor.is_complex() else tensor)
     except KeyError:
         raise UnsupportedError(f"element type {tensor.dtype} has no counterpart in the IR") from None

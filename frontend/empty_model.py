@@ -13,9 +13,8 @@ from graphwright.frontend import hugging_face
 from graphwright.frontend.errors import CheckpointError
 
 
-def empty_model(config: Any, directory: Path, dtype: torch.dtype) -> Any:
-    """The causal language model of a configuration, in evaluation mode; `CheckpointError` if it cannot be built."""
-    build = hugging_face.causal_model_class(config, directory)
+def empty_model(build: Any, config: Any, directory: Path, dtype: torch.dtype) -> Any:
+    """The model of class `build` of a configuration, in evaluation mode; `CheckpointError` if it cannot be built."""
     try:
         with parameters_on_meta():
             model = build._from_config(config, dtype=dtype)

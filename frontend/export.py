@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
 from graphwright.frontend.dimensions import Dimensions
-from graphwright.frontend.specialization import Axes, free_sizes, plain
+from graphwright.frontend.specialization import Axes, free_sizes, must_stay_free, plain
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,
@@ -33,14 +33,21 @@ PREFIX = "model."
 
 
 class Traced(torch.nn.Module):
-    """What is traced: the model behind one calling convention, tensors in and named tensors out."""
+    """What is traced: the model behind one calling convention, tensors in and named tensors out.
 
-    def __init__(self, model: torch.nn.Module, call: Callable[..., Any]) -> None:
+    `batched` are the inputs whose first axis is the batch.
+    """
+
+    def __init__(self, model: torch.nn.Module, call: Callable[..., Any], batched: Sequence[int] = ()) -> None:
         super().__init__()
         self.model = model
         self._call = call
+        self._batched = list(batched)
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        for other in self._batched[1:]:
+            # one batch for all: else a size that mixes two of them could not be told to be whole
+            torch._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
         return name_outputs(self._call(self.model, *inputs))
 
 
@@ -77,23 +84,26 @@ class Trace:
     longest: int | None
 
 
-def trace(
-    model: torch.nn.Module, call: Callable[..., Any], examples: Sequence[torch.Tensor], axes: Sequence[Axes]
-) -> Trace:
-    """Traces `call(model, *examples)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
-    traced = Traced(model, call)
-    dynamic = tuple(dict.fromkeys(named, torch.export.Dim.DYNAMIC) for named in axes)
+def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
+    """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
+    traced = Traced(model, call, [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"])
+    examples = tuple(example for example, _ in inputs.values())
+    dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     try:
         with torch.no_grad():
-            exported = torch.export.export(traced, tuple(examples), dynamic_shapes={"inputs": dynamic}, strict=False)
+            exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
             exported = normalize(exported)
     except UnsupportedError:
         raise
     except Exception as problem:
         raise _failure(traced.model, problem) from None
     _require_pure(exported)
-    dimensions, longest = free_sizes(exported, axes)
+    dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
     return Trace(exported, dimensions, output_names(exported), longest)
+
+
+def _freedom(name: str, symbol: str) -> Any:
+    return torch.export.Dim.DYNAMIC if must_stay_free(name, symbol) else torch.export.Dim.AUTO
 
 
 def normalize(exported: ExportedProgram) -> ExportedProgram:

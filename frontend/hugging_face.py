@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -131,6 +131,13 @@ def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:
         return model(input_ids=input_ids, **mask, **options)
 
     return call
+
+
+def call_with(model: Any, names: Sequence[str]) -> Callable[..., Any]:
+    """The call with the inputs of these names, without a cache."""
+    model.config.use_cache = False
+    options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    return lambda model, *inputs: model(**dict(zip(names, inputs, strict=True)), **options)
 
 
 # -- facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from graphwright.frontend.aten import IGNORED_ARGUMENTS, IMPORTERS, Imported, Site
+from graphwright.frontend.aten.complex_numbers import Complex, import_complex
 from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.traced_graph import Node, gives_tensors, live_nodes, module_path, operator_name, traced_value
-from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value
+from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.weights import Weight
 
@@ -39,7 +41,7 @@ class Importer:
         self._weight = weight
         self._prefix = prefix
         self._graph = program.add_graph(Graph("forward"))
-        self._values: dict[Node, Imported | None] = {}
+        self._values: dict[Node, Imported | Complex | tuple[Complex, ...] | None] = {}
         specifications = exported.graph_signature.input_specs
         self._constants = {s.arg.name: s.target for s in specifications if s.kind != InputKind.USER_INPUT}
 
@@ -53,10 +55,16 @@ class Importer:
                 self._call(node)
             elif node.op == "output":
                 results: Any = node.args[0]
-                self._graph.outputs = {n: self._operand(node, v) for n, v in zip(outputs, results, strict=True)}
+                self._graph.outputs = {n: self._output(node, n, v) for n, v in zip(outputs, results, strict=True)}
         self._graph.erase_dead()
         self._program.erase_unused_weights()
         return self._graph
+
+    def _output(self, node: Node, name: str, result: Any) -> Value:
+        value = self._operand(node, result)
+        if isinstance(value, Complex):
+            raise UnsupportedError(f"output '{name}' is complex; return torch.view_as_real of it")
+        return value
 
     def _placeholder(self, node: Node, names: Iterator[str]) -> None:
         target = self._constants.get(node.name)
@@ -65,9 +73,21 @@ class Importer:
         elif node.users:
             assert target is not None
             weight = self._weight(target)
-            if weight.type != (traced := self._type(node, traced_value(node))):
+            if weight.type != (traced := self._stored_type(node)):
                 raise UnsupportedError(f"weight '{weight.name}' is {weight.type}, the traced module has {traced}")
-            self._values[node] = self._graph.weight(weight)
+            stored = self._graph.weight(weight)
+            self._values[node] = self._complex_weight(stored) if traced_value(node).is_complex() else stored
+
+    def _stored_type(self, node: Node) -> TensorType:
+        """The type of a weight: a complex one is stored with real and imaginary part along a last axis."""
+        type = self._type(node, traced_value(node))
+        return TensorType(type.dtype, (*type.shape, Dim.of(2))) if traced_value(node).is_complex() else type
+
+    def _complex_weight(self, stored: Value) -> Complex:
+        build, shape = Builder(self._graph), stored.tensor.shape
+        parts = [build(ops.slice, stored, axis=len(shape) - 1, start=Dim.of(i), stop=Dim.of(i + 1)) for i in (0, 1)]
+        real, imaginary = (build(ops.reshape, part, shape=shape[:-1]) for part in parts)
+        return Complex(real, imaginary)
 
     def _call(self, node: Node) -> None:
         name = operator_name(node)
@@ -77,15 +97,19 @@ class Importer:
             self._values[node] = parts[node.args[1]]
             return
         location = self._location(node)
-        importer = IMPORTERS.get(name)
-        if importer is None:
-            raise unsupported(name, location, "there is no importer for this operator; write it with others")
         values: Any = traced_value(node)
         results = [values] if isinstance(values, torch.Tensor) else list(values)
         types = [self._type(node, v) for v in results]
         site = Site(self._program, Builder(self._graph, location=location), name, types)
         arguments = [self._operand(node, a) for a in node.args]
         named = {k: self._operand(node, v) for k, v in node.kwargs.items() if k not in IGNORED_ARGUMENTS}
+        gives_complex = any(v.is_complex() for v in results)
+        if gives_complex or _any_complex([arguments, list(named.values())]):
+            importer, arguments, named = partial(import_complex, gives_complex=gives_complex), [arguments, named], {}
+        else:
+            importer = IMPORTERS.get(name)
+        if importer is None:
+            raise unsupported(name, location, "there is no importer for this operator; write it with others")
         try:
             inspect.signature(importer).bind(site, *arguments, **named)
         except TypeError as problem:
@@ -97,12 +121,13 @@ class Importer:
         self._check(site, result)
         self._values[node] = result
 
-    def _check(self, site: Site, result: Imported) -> None:
+    def _check(self, site: Site, result: Imported | Complex | tuple[Complex, ...]) -> None:
         """What was built has the types that torch found: a wrong import does not pass in silence."""
-        made = [result] if isinstance(result, Value) else list(result)
-        for value, promised in zip(made, site.types, strict=True):
-            if value is not None and value.type != promised:
-                raise site.unsupported(f"imported as {value.type}, torch gives {promised}")
+        made = list(result) if isinstance(result, tuple) else [result]
+        for each, promised in zip(made, site.types, strict=True):
+            for value in (each.real, each.imaginary) if isinstance(each, Complex) else (each,):
+                if value is not None and value.type != promised:
+                    raise site.unsupported(f"imported as {value.type}, torch gives {promised}")
 
     def _operand(self, node: Node, argument: Any) -> Any:
         """An argument of a node as importers take it: nodes become values or dimensions."""
@@ -140,3 +165,9 @@ class Importer:
 
 def unsupported(operator: str, location: str, problem: str) -> UnsupportedError:
     return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}")
+
+
+def _any_complex(argument: Any) -> bool:
+    if isinstance(argument, list | tuple):
+        return any(_any_complex(item) for item in argument)  # pyright: ignore[reportUnknownVariableType] - fx arguments
+    return isinstance(argument, Complex | complex)

@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphwright.api import compile, export, load, optimize, trace
-    from graphwright.compiled import CompiledModel
+    from graphwright.api import compile, compile_function, export, load, load_function, optimize, trace
+    from graphwright.compiled import CompiledFunction, CompiledModel
     from graphwright.errors import UsageError, is_user_error
     from graphwright.programs import read_program, write_program
     from graphwright.report import CompilationReport
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompilationReport",
+    "CompiledFunction",
     "CompiledModel",
     "UsageError",
     "__version__",
     "compile",
+    "compile_function",
     "export",
     "is_user_error",
     "load",
+    "load_function",
     "optimize",
     "read_program",
     "trace",
@@ -36,13 +39,16 @@ __all__ = [
 
 _HOMES = {
     "CompilationReport": "report",
+    "CompiledFunction": "compiled",
     "CompiledModel": "compiled",
     "UsageError": "errors",
     "__version__": "version",
     "compile": "api",
+    "compile_function": "api",
     "export": "api",
     "is_user_error": "errors",
     "load": "api",
+    "load_function": "api",
     "optimize": "api",
     "read_program": "programs",
     "trace": "api",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar
 
-from graphwright.compiled import CompiledModel
+from graphwright.compiled import CompiledFunction, CompiledModel
 from graphwright.compiler import Options, build, prepare
 from graphwright.compiler import capture as capture_source
 from graphwright.models import Source, resolve
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from graphwright.passes import Pass, Report
 
     ModelLike = nn.Module | Program | str | Path
-    ExampleInputs = Tensor | Sequence[Tensor]
+    ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
 def compile(
@@ -55,15 +56,50 @@ def compile(
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, only_language_models=True)
-    source = resolve(model)
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind="language model")
+    return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
+
+
+def compile_function(
+    model: ModelLike,
+    example_inputs: ExampleInputs | None = None,
+    *,
+    output: str | Path | None = None,
+    pipeline: str | Sequence[Pass] | None = None,
+    dialect: str = "ort",
+    dtype: DType | str | None = None,
+    threads: int | None = None,
+    on_stage: Callable[[str], object] | None = None,
+) -> CompiledFunction:
+    """Compile a model that does not generate (an encoder, a vision model, any forward pass) to a plain callable.
+
+    The result takes numpy arrays by the names of the forward method's parameters and returns a dictionary of arrays.
+    `example_inputs` are tensors in the order of the forward method, or by name; `trace` says which axes are dynamic.
+    Token ids alone need no example, nor do most checkpoint directories. The other arguments are those of `compile`.
+    """
+    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function")
+    return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)
+
+
+Result = TypeVar("Result", CompiledModel, CompiledFunction)
+
+
+def _compiled(
+    kind: type[Result],
+    source: Source,
+    options: Options,
+    output: str | Path | None,
+    threads: int | None,
+    on_stage: Callable[[str], object] | None,
+) -> Result:
+    """The source compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
     if output is not None:
         report = build(source, Path(output), options, on_stage)
-        return CompiledModel(report.folder, report=report, threads=threads)
+        return kind(report.folder, report=report, threads=threads)
     temporary = mkdtemp(prefix="graphwright-")
     try:
         report = build(source, Path(temporary) / "artifact", options, on_stage)
-        compiled = CompiledModel(report.folder, report=report, threads=threads)
+        compiled = kind(report.folder, report=report, threads=threads)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -80,18 +116,22 @@ def load(path: str | Path, *, threads: int | None = None, verify: bool = True) -
     return CompiledModel(Path(path), threads=threads, verify=verify)
 
 
+def load_function(path: str | Path, *, threads: int | None = None, verify: bool = True) -> CompiledFunction:
+    """Load the plain function in the folder `path`; arguments and errors as for `load`."""
+    return CompiledFunction(Path(path), threads=threads, verify=verify)
+
+
 def trace(
     model: ModelLike, *, example_inputs: ExampleInputs | None = None, dtype: DType | str | None = None
 ) -> Program:
     """Capture a model as a program with the graph `forward`, dynamic in batch B and sequence S.
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
-    method. Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
+    method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
+    long, and T for token ids of another length, as a decoder's beside an encoder's. Raises UnsupportedError, naming
+    operator and module path, where the model cannot be captured.
     """
-    source = resolve(model)
-    if example_inputs is not None:
-        source = Source(source.name, source.model, _as_tuple(example_inputs), source.assets)
-    return capture_source(source, dtype)
+    return capture_source(_with_examples(model, example_inputs), dtype)
 
 
 def optimize(program: Program, pipeline: str | Sequence[Pass] = "default") -> tuple[Program, Report]:
@@ -138,5 +178,6 @@ def export(
         )
 
 
-def _as_tuple(inputs: ExampleInputs) -> tuple[Tensor, ...]:
-    return tuple(inputs) if isinstance(inputs, list | tuple) else (cast("Tensor", inputs),)
+def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None) -> Source:
+    source = resolve(model)
+    return source if example_inputs is None else replace(source, example_inputs=example_inputs)

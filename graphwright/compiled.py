@@ -1,4 +1,4 @@
-"""A compiled model in memory: the runtime's model, with the compiler's knowledge of it."""
+"""A compiled model or function in memory: the runtime's, with the compiler's knowledge of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
-from graphwright.runtime import Model, load
+from graphwright.runtime import Function, Manifest, Model, load, load_function
 from graphwright.runtime.artifact import MANIFEST_FILE, AtomicFolder, is_artifact
 
 if TYPE_CHECKING:
@@ -28,23 +28,15 @@ def read_lowered(path: Path) -> Program:
     return read_program(path)
 
 
-class CompiledModel(Model):
-    """What `graphwright.compile` and `graphwright.load` return: generates text, and can be saved and looked into.
+class Compiled:
+    """An artifact's folder with what the compiler knows of it.
 
-    `report` says what the compilation did; it is None for a model that was loaded.
+    `report` says what the compilation did; it is None for what was loaded.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        report: CompilationReport | None = None,
-        threads: int | None = None,
-        verify: bool = True,
-    ) -> None:
-        super().__init__(load(folder, threads=threads, verify=verify).loaded)
-        self.folder = folder
-        self.report = report
+    manifest: Manifest
+    folder: Path
+    report: CompilationReport | None
 
     @cached_property
     def graph(self) -> Program:
@@ -67,3 +59,36 @@ class CompiledModel(Model):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, copy)
             target.commit()
+
+
+class CompiledModel(Model, Compiled):
+    """What `graphwright.compile` and `graphwright.load` return: generates text, and can be saved and looked into."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        report: CompilationReport | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(load(folder, threads=threads, verify=verify).loaded)
+        self.folder = folder
+        self.report = report
+
+
+class CompiledFunction(Function, Compiled):
+    """What `graphwright.compile_function` and `graphwright.load_function` return: named arrays in, named arrays out."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        report: CompilationReport | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        loaded = load_function(folder, threads=threads, verify=verify)
+        super().__init__(loaded.manifest, loaded.session)
+        self.folder = folder
+        self.report = report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.errors import UsageError
 from graphwright.models import Source
@@ -15,6 +15,10 @@ from graphwright.targets import BACKENDS, TARGETS, check_choice, choose_passes, 
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.passes import Pass, Report
+
+
+Kind = Literal["auto", "language model", "function"]
+"""What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Options:
     dtype: Any = None
     max_context: int | None = None
     assets: str | Path | None = None
-    only_language_models: bool = False
+    kind: Kind = "auto"
 
     def check(self) -> None:
         """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
@@ -50,6 +54,8 @@ def capture(source: Source, dtype: Any = None) -> Program:
     if isinstance(source.model, Program):
         if dtype is not None:
             raise UsageError("a program has been captured already, so dtype comes too late: trace the model with it")
+        if source.example_inputs is not None:
+            raise UsageError("a program has been captured already, so it takes no example inputs")
         return source.model
     from graphwright import frontend
 
@@ -61,22 +67,45 @@ def capture(source: Source, dtype: Any = None) -> Program:
 def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Program, Report]:
     """The program as the backend takes it, and what the passes did. The source's own program is left as it is."""
     from graphwright import frontend
-    from graphwright.passes import run_passes
 
     options.check()
     with stopwatch.stage("capture"):
         program = capture(source, options.dtype).clone()
-    if options.only_language_models and not is_language_model(program):
-        raise UsageError(
-            f"'{source.name}' is not a language model (token ids to logits): compile it with `graphwright compile`, "
-            "and call it with graphwright.runtime.load_function"
-        )
-    limit_context(program, options.max_context)
+    function = _is_function(program, options)
+    if not function:
+        limit_context(program, options.max_context)
+    elif options.max_context is not None:
+        raise UsageError(f"'{program.name}' is compiled as a plain function, so it has no context to limit")
     with stopwatch.stage("check weights"):
         frontend.check_finite(program)
     with stopwatch.stage("optimize"):
-        report = run_passes(program, choose_passes(program, options.target, options.pipeline))
+        report = _optimize(program, choose_passes(program, options.target, options.pipeline, function=function))
     return program, report
+
+
+def _is_function(program: Program, options: Options) -> bool:
+    """Whether to compile a plain function. Raises UsageError where the program is not what the options ask for."""
+    if options.kind == "language model" and not is_language_model(program):
+        raise UsageError(
+            f"'{program.name}' does not generate: it is not a language model (token ids to logits); compile it as a "
+            "plain function: graphwright.compile_function, or `graphwright compile`"
+        )
+    if options.kind == "function" and "prefill" in program.graphs:
+        raise UsageError(f"'{program.name}' has a cache already; a plain function is compiled from the traced program")
+    return options.kind == "function" or not is_language_model(program)
+
+
+def _optimize(program: Program, passes: Sequence[Pass]) -> Report:
+    from graphwright.ir import PassError
+    from graphwright.passes import run_passes
+
+    try:
+        return run_passes(program, passes)
+    except PassError as refusal:
+        if not str(refusal).startswith("insert-kv-cache"):
+            raise
+        advice = "what does not generate compiles as a plain function: graphwright.compile_function, or --function"
+        raise PassError(f"{refusal}; {advice}") from None
 
 
 def build(

@@ -29,7 +29,7 @@ class Source:
 
     name: str
     model: Path | nn.Module | Program
-    example_inputs: tuple[Any, ...] | None = None
+    example_inputs: Any = None
     assets: Path | None = None
 
 
@@ -88,12 +88,12 @@ def _from_factory(file: Path, name: str) -> Source:
     return Source(f"{file.stem}.{name}", model, inputs)
 
 
-def _split(made: Any) -> tuple[Any, tuple[Any, ...] | None]:
+def _split(made: Any) -> tuple[Any, Any]:
     """The model that a factory made, and its example inputs if it gave any."""
     if not isinstance(made, tuple) or len(pair := cast("tuple[Any, ...]", made)) != 2:
         return cast(Any, made), None
     model, given = pair
-    return model, cast("tuple[Any, ...]", given) if isinstance(given, tuple) else (given,)
+    return model, cast(Any, given) if isinstance(given, tuple | dict) else (given,)
 
 
 def _call_factory(file: Path, name: str) -> Any:

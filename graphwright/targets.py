@@ -26,11 +26,13 @@ def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     raise UsageError(f"there is no {kind} {value!r}: {hint}")
 
 
-def choose_passes(program: Program, target: str, pipeline: str | Sequence[Pass] | None) -> Sequence[Pass]:
+def choose_passes(
+    program: Program, target: str, pipeline: str | Sequence[Pass] | None, *, function: bool
+) -> Sequence[Pass]:
     """The passes to run: those asked for, or by default the target's for a program of this kind.
 
-    A program with a graph `prefill` has been optimized before and by default stays as it is; one that is no language
-    model is raised but gets no cache. Raises PassError for a pipeline that does not exist.
+    A program with a graph `prefill` has been optimized before and by default stays as it is; a plain function is raised
+    but gets no cache. Raises PassError for a pipeline that does not exist.
     """
     from graphwright.passes import named_pipeline
 
@@ -38,11 +40,7 @@ def choose_passes(program: Program, target: str, pipeline: str | Sequence[Pass] 
         return named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     if "prefill" in program.graphs:
         return ()
-    if not is_language_model(program):
-        from graphwright.passes.convert_dtype import ConvertDType
-
-        return (ConvertDType(to="f32"), *named_pipeline("raise"))
-    return named_pipeline(target)
+    return named_pipeline("function" if function else target)
 
 
 def is_language_model(program: Program) -> bool:

@@ -1,10 +1,10 @@
-"""Tidying of values that are put together from parts and cut again."""
+"""Tidying of values that are put together from parts, cut, repeated or picked from."""
 
 from __future__ import annotations
 
 from graphwright.ir import Builder, Dim, Value, ops
 from graphwright.ir.ops.shape import slice_bounds
-from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, rule
+from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, rule
 
 
 def _slice(x: Pattern) -> Pattern:
@@ -40,9 +40,42 @@ def slice_of_concat(match: Match, build: Builder) -> Value | Refusal:
     return Refusal("it reaches over several parts")
 
 
+def _reshaped_expand(x: Pattern) -> Pattern:
+    return ops.reshape(ops.expand(x))
+
+
+@rule(_reshaped_expand)
+def reshape_before_expand(match: Match, build: Builder) -> Value | Refusal:
+    """A reshape that only adds or drops axes of length 1 goes in front of a repetition."""
+    source, wide, result = match["x"].type.shape, match.root.inputs[0].type.shape, match.root.result.tensor.shape
+    if [d for d in wide if d.constant != 1] != [d for d in result if d.constant != 1]:
+        return Refusal("it folds axes")
+    source = (*[Dim.of(1)] * (len(wide) - len(source)), *source)
+    lengths = iter(before for before, after in zip(source, wide, strict=True) if after.constant != 1)
+    narrow = tuple(d if d.constant == 1 else next(lengths) for d in result)
+    return build(ops.expand, build(ops.reshape, match["x"], shape=narrow), shape=result)
+
+
+def _picked_elements(x: Pattern, indices: Pattern) -> Pattern:
+    return ops.gather_elements(x, ops.expand(indices), axis=attribute("axis"))
+
+
+@rule(_picked_elements)
+def gather_whole_slices(match: Match, build: Builder) -> Value | Refusal:
+    """Elements picked by an index that is the same along all other axes are whole slices."""
+    x, indices = match["x"], match["indices"]
+    axis = match.integer("axis") % x.type.rank
+    result = match.root.result.tensor.shape
+    if any(d.constant != 1 for i, d in enumerate(indices.type.shape) if i != axis + indices.type.rank - x.type.rank):
+        return Refusal("the index differs along another axis")
+    if any(a is not b for i, (a, b) in enumerate(zip(x.type.shape, result, strict=True)) if i != axis):
+        return Refusal("it picks from part of the other axes")
+    return build(ops.gather, x, build(ops.reshape, indices, shape=(result[axis],)), axis=axis)
+
+
 def _at_most(a: Dim, b: Dim) -> bool:
     difference = (b - a).constant
     return difference is not None and difference >= 0
 
 
-PARTS: tuple[Rule, ...] = (slice_of_concat,)
+PARTS: tuple[Rule, ...] = (slice_of_concat, reshape_before_expand, gather_whole_slices)

@@ -13,7 +13,6 @@ positions (`row_positions`), so the rows of a batch may stand at different lengt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,14 +24,14 @@ from graphwright.ir.dims import product
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, has_forward, has_prefill, register
 from graphwright.passes.cache_placement import place_caches
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, positional_values
+from graphwright.passes.causality import STATE, Causality, carries_state
+from graphwright.passes.context_lengths import CONTEXT_LENGTH, with_context_length
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol
 from graphwright.passes.row_positions import C, RowPositions, over_keys
-from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
+from graphwright.passes.split_context import SOURCE
+from graphwright.passes.token_axes import refuse
 
-CAUSAL_MASKS = ("causal", "sliding", "chunked")
-TOKENS = "input_ids"
-STATE, NEW_LENGTH = "state", "new_length"
-"""The operands of an op that carries a state from token to token."""
+NEW_LENGTH = "new_length"
 
 
 @register
@@ -43,6 +42,8 @@ class InsertKVCache(Pass):
     New inputs: past_length and new_length, i64 [B] (tokens in each row's cache, and real tokens among the S new ones,
     which are padded on the right), and the caches `past.N.…`, returned as `present.N.…`, N counting the attentions and
     recurrences: `key` and `value` [B, heads, C, size], or `latent` where both are made from it; a recurrence's `state`.
+
+    Inputs `context.N`, which `encode` gives, stay inputs; context_length, i64 [B], says how much of them is real.
     """
 
     name: ClassVar[str] = "insert-kv-cache"
@@ -50,13 +51,12 @@ class InsertKVCache(Pass):
     ensures = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
-        forward = program.graphs.pop("forward")
-        try:
-            rebuilt = _Rebuild(forward)
-            program.graphs["prefill"] = rebuilt.run()
-        except BaseException:
-            program.graphs["forward"] = forward
-            raise
+        rebuilt = _Rebuild(program.graphs["forward"])
+        prefill = rebuilt.run()
+        if "encode" in program.graphs:
+            program.graphs["encode"] = with_context_length(program.graphs["encode"])
+        del program.graphs["forward"]
+        program.graphs["prefill"] = prefill
         return Outcome(rebuilt.hits)
 
 
@@ -67,7 +67,6 @@ class _Rebuild:
         self.forward = forward
         self.graph = Graph("prefill")
         self.build = Builder(self.graph)
-        self.is_positional: Callable[[Value], bool] = positional_values(forward)
         self.values: dict[Value, Value] = {}
         """Values of the forward graph for the new tokens."""
         self.over_keys: dict[Value, Value] = {}
@@ -75,12 +74,13 @@ class _Rebuild:
         self.presents: dict[str, Value] = {}
         self.layers = 0
         self.hits: Counter[str] = Counter()
-        tokens = [v for v in forward.inputs if v.name == TOKENS]
-        if len(forward.inputs) != 1 or not tokens or tokens[0].type != TensorType(DType.I64, _dims(BATCH, SEQUENCE)):
-            listed = ", ".join(f"{v.name}: {v.type}" for v in forward.inputs)
-            raise refuse(None, f"the graph must have the one input {TOKENS}: i64[B, S]; it has {listed}")
-        self.axes = TokenAxes(tokens, self.is_positional)
-        self.values[tokens[0]] = self.graph.add_input(TOKENS, tokens[0].type)
+        self.proof = proof = Causality(forward)
+        self.is_positional, self.is_free, self.axes = proof.is_positional, proof.is_free, proof.axes
+        for value in forward.inputs:
+            self.values[value] = self.graph.add_input(str(value.name), value.type)
+        self.context_length: Value | None = None
+        if any(SOURCE in d.symbols for v in forward.inputs for d in v.type.shape):
+            self.context_length = self.graph.add_input(CONTEXT_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.past = self.graph.add_input("past_length", TensorType(DType.I64, _dims(BATCH)))
         self.new = self.graph.add_input(NEW_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.key_length = self.build(ops.add, self.past, self.new)
@@ -88,15 +88,17 @@ class _Rebuild:
 
     def run(self) -> Graph:
         logits = self._logits()
-        over_tokens = [op for op in self.forward if not all(self.is_positional(v) for v in op.results)]
-        for op in over_tokens:
-            self._check(op)
-        self.cached = self._placed(over_tokens)
-        for op in over_tokens:
+        self.proof.run()
+        over_data = [op for op in self.forward if not all(self.is_positional(v) for v in op.results)]
+        over_tokens = [op for op in over_data if not all(self.is_free(v) for v in op.results)]
+        self.cached = self._placed([op for op in over_tokens if not self.proof.is_cross(op)])
+        for op in over_data:
             self.build.location = op.location
-            if op.definition is ops.attention:
+            if self.proof.is_cross(op):
+                self.cross_attention(op)
+            elif op.definition is ops.attention:
                 self.attention(op)
-            elif _carries_state(op):
+            elif carries_state(op):
                 self.recurrence(op)
             else:
                 self.token_wise(op)
@@ -111,42 +113,9 @@ class _Rebuild:
             raise refuse(None, f"the graph must return logits alone; it returns {', '.join(self.forward.outputs)}")
         if logits.type.shape[:2] != _dims(BATCH, SEQUENCE):
             raise refuse(None, f"logits must be [B, S, vocabulary]; they are {logits.type}")
-        for op in self.forward:
-            mask = op.attributes["mask"] if op.definition is ops.attention else "causal"
-            if mask not in CAUSAL_MASKS:
-                raise refuse(
-                    op, f"its mask is '{mask}': tokens see later ones, so there is no causal model to continue"
-                )
         return logits
 
-    # -- proof
-
-    def _check(self, op: Op) -> None:
-        """Follows the tokens through an op. Raises `PassError` where it lets a token depend on later ones."""
-        if op.definition is ops.attention:
-            self._check_attention(op)
-            self.axes.place(op.result, TokenAxis(2))
-        elif _carries_state(op):
-            over = [i for i, d in enumerate(op.results[0].type.shape) if SEQUENCE in d.symbols]
-            if len(over) != 1 or op.results[0].type.shape[over[0]] is not Dim.of(SEQUENCE):
-                raise refuse(op, f"its result {op.results[0].type} does not hold one token a place")
-            for value in op.results:
-                self.axes.place(value, TokenAxis(over[0]))
-        else:
-            self.axes.follow(op)
-
-    def _check_attention(self, op: Op) -> None:
-        bias = op.operand("bias")
-        if bias is not None and not self.is_positional(bias):
-            raise refuse(op, "its bias depends on the tokens; only one that depends on positions can be continued")
-        if op.operand("key_length") is not None:
-            raise refuse(op, "it limits its keys already: the graph seems to have a cache")
-        if not self.rows.are_own_positions(op.required("positions")):
-            raise refuse(op, "its queries do not stand at the positions 0, 1, 2, …")
-        for name in ("q", "k", "v"):
-            operand = op.required(name)
-            if self.is_positional(operand) or self.axes[operand] != TokenAxis(2):
-                raise refuse(op, f"its {name} {operand.type} is not made of the sequence's tokens")
+    # -- placement
 
     def _placed(self, over_tokens: list[Op]) -> dict[Value, str]:
         """The values to cache, with the names of their caches."""
@@ -156,9 +125,9 @@ class _Rebuild:
             if op.definition is ops.attention:
                 for name, role in (("k", "key"), ("v", "value")):
                     demands.setdefault(op.required(name), (layers, role))
-            layers += op.definition is ops.attention or _carries_state(op)
+            layers += op.definition is ops.attention or carries_state(op)
         try:
-            cut = place_caches(demands, self.axes, self.is_positional)
+            cut = place_caches(demands, self.axes, self.is_free)
         except NetworkXUnbounded:
             raise refuse(
                 None, "keys and values cannot be cached: no value on their way holds one token a place"
@@ -194,6 +163,16 @@ class _Rebuild:
         )
         self.layers += 1
         self.hits["cache"] += 1
+
+    def cross_attention(self, op: Op) -> None:
+        """The context's keys and values are there already, for every step."""
+        operands = [None if v is None else self._operand(op, v) for v in op.operands]
+        keys = op.required("k").type.shape[2]
+        names = [o.name for o in op.definition.operands]
+        operands[names.index("positions")] = self.rows.positions
+        operands[names.index("key_length")] = self.context_length if SOURCE in keys.symbols else None
+        self.values[op.result] = self.build(ops.attention, *operands, **op.attributes)
+        self.hits["cross"] += 1
 
     def recurrence(self, op: Op) -> None:
         name = f"{self.layers}.{STATE}"
@@ -270,8 +249,10 @@ class _Rebuild:
         for operand in op.operands:
             if operand is None:
                 operands.append(None)
-            elif not self.is_positional(operand):
+            elif not self.is_free(operand):
                 operands.append(self.at_keys(operand))
+            elif not self.is_positional(operand):
+                operands.append(self.values[operand])
             elif has_symbol(operand, SEQUENCE):
                 operands.append(self.rows.operand_over_keys(op, operand))
             else:
@@ -280,10 +261,6 @@ class _Rebuild:
         new = self.graph.insert(op.definition, operands, attributes, location=op.location)
         self.over_keys.update(zip(op.results, new.results, strict=True))
         return self.over_keys[value]
-
-
-def _carries_state(op: Op) -> bool:
-    return any(operand.name == STATE for operand in op.definition.operands)
 
 
 def _cut_behind(demand: Value, cut: set[Value]) -> list[Value]:

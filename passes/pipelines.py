@@ -17,6 +17,7 @@ from graphwright.passes.raise_recurrence import RaiseRecurrence
 from graphwright.passes.raise_rotary import RaiseRotary
 from graphwright.passes.select_logits import SelectLogits
 from graphwright.passes.specialize import Specialize
+from graphwright.passes.split_context import SplitContext
 from graphwright.passes.unfold_heads import UnfoldHeads
 
 RAISE: tuple[Pass, ...] = (
@@ -48,7 +49,9 @@ CACHE: tuple[Pass, ...] = (
 
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
-    "default": (*RAISE, *CACHE),
-    "cpu": (ConvertDType(to="f32"), *RAISE, *CACHE),
+    "default": (SplitContext(), *RAISE, *CACHE),
+    "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
+    "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize()),
 }
-"""raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32."""
+"""raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
+function: a plain call without a cache, computed in float32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from graphwright.ir import Graph, Op, Value, ops
 from graphwright.ir.attributes import Attribute, attribute_text
@@ -16,9 +16,9 @@ SEQUENCE = "S"
 BATCH = "B"
 
 
-def positional_values(graph: Graph) -> Callable[[Value], bool]:
-    """A test for values that depend on shapes, constants and weights only, not on any input's elements."""
-    data: set[Value] = set(graph.inputs)
+def positional_values(graph: Graph, inputs: Iterable[Value] | None = None) -> Callable[[Value], bool]:
+    """A test for values that depend on shapes, constants and weights only, not on the inputs' elements (on any's)."""
+    data = set(graph.inputs if inputs is None else inputs)
     for op in graph:
         if any(v in data for v in op.inputs):
             data.update(op.results)

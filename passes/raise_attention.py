@@ -6,51 +6,25 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, DType, Value, ops
-from graphwright.ir.rewriting import LAST, Capture, Match, Pattern, Refusal, Rule, attribute, cast_or_not, either, rule
+from graphwright.ir.rewriting import LAST, Capture, Match, Pattern, Refusal, Rule, attribute, cast_or_not, rule
 from graphwright.passes.base import RulePass, register
-from graphwright.passes.probing import BATCH, HIDDEN
+from graphwright.passes.probing import BATCH
+from graphwright.passes.scores import read_scores
 
 
-def _spelled(
-    q: Pattern,
-    keys: Pattern,
-    v: Pattern,
-    factor: Pattern | None = None,
-    divisor: Pattern | None = None,
-    bias: Pattern | None = None,
-    mask: Pattern | None = None,
-    keep: Pattern | None = None,
-    drop: Pattern | None = None,
-    low: Pattern | None = None,
-) -> Pattern:
-    assert factor is not None
-    assert divisor is not None
-    assert bias is not None
-    assert mask is not None
-    product = ops.matmul(q, keys)
-    scaled = either(product * factor, product / divisor, product)
-    capped = either(ops.softcap(scaled, cap=attribute("cap")), scaled)
-    biased = either(capped + bias, capped)
-    masked = either(biased + mask, ops.where(keep, biased, low), ops.where(drop, low, biased), biased)
-    weights = cast_or_not(ops.softmax(cast_or_not(masked), axis=LAST))
-    return ops.matmul(weights, v)
+def _spelled(scores: Pattern, v: Pattern) -> Pattern:
+    return ops.matmul(cast_or_not(ops.softmax(scores, axis=LAST)), v)
 
 
 @rule(_spelled)
 def raise_attention(match: Match, build: Builder) -> Value | Refusal:
-    q, keys, v = match["q"], match["keys"], match["v"]
+    scores, v = read_scores(match["scores"], build), match["v"]
+    if isinstance(scores, Refusal):
+        return scores
+    q, keys = scores.product.owner.inputs if scores.product.owner is not None else ()
     if not (q.type.rank == keys.type.rank == v.type.rank and q.type.rank in (3, 4)):
         return Refusal(f"q, k and v must have three or four axes; they are {q.type}, {keys.type}, {v.type}")
-    scale = 1.0
-    for name, power in (("factor", 1), ("divisor", -1)):
-        if match.get(name) is not None:
-            number = match.number(name)
-            if number is None:
-                return Refusal(f"the scores' {name} is no constant")
-            scale = number**power
-    bias = _bias(match, build)
-    if isinstance(bias, Refusal):
-        return bias
+    bias = scores.bias
     if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
         bias = build(ops.cast, bias, dtype=q.tensor.dtype)
     # the keys come transposed for the product; canonicalization merges this transpose with the one that made them
@@ -64,24 +38,9 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
         return Refusal(f"the first axis of {q.type} is no multiple of the batch")
     sequence = q.type.shape[2]
     positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
-    cap = match.attributes.get("cap", 0.0)
-    result = build(ops.attention, q, k, v, positions, None, bias, scale=scale, mask="full", softcap=cap)
+    attributes = {"scale": scores.scale, "mask": "full", "softcap": scores.softcap}
+    result = build(ops.attention, q, k, v, positions, None, bias, **attributes)
     return result if folded is None else build(ops.reshape, result, shape=match.root.result.tensor.shape)
-
-
-def _bias(match: Match, build: Builder) -> Value | Refusal | None:
-    """What the scores' additions and masks come to, as one bias."""
-    bias, mask = match.get("bias"), match.get("mask")
-    if match.get("low") is not None:
-        low = match.number("low")
-        if low is None or low > HIDDEN:
-            return Refusal(f"masked scores become {low}, which does not hide them")
-        keep, drop = match.get("keep"), match.get("drop")
-        if bias is None:
-            return keep if drop is None else build(ops.logical_not, drop)
-        hidden = build.constant(low, bias.tensor.dtype)
-        return build(ops.where, keep, bias, hidden) if drop is None else build(ops.where, drop, hidden, bias)
-    return build(ops.add, bias, mask) if bias is not None and mask is not None else bias if mask is None else mask
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from graphwright.ir import Graph, Interpreter, Program, Value, ops
+from graphwright.ir import Dim, Graph, Interpreter, Program, Value, ops
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, has_symbol, integers, positional_values, tables
+from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, integers, positional_values, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LONGEST = 1 << 13
 """Longest sequence at which a mask is evaluated; a mask that needs more to show its shape is left as it is."""
+OTHER_LENGTH = 7
+"""Of sequences that the scores' queries are not made of."""
 
 
 @register
@@ -47,27 +49,29 @@ class _Meaning:
 def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
     outcome = Outcome()
     positional = positional_values(graph)
-    answers: dict[Value, _Meaning | str] = {}
-
-    def meaning(bias: Value) -> _Meaning | str:
-        if bias not in answers:
-            answers[bias] = _identify(program, bias, positional(bias))
-        return answers[bias]
-
+    answers: dict[tuple[Value, Dim, Dim], _Meaning | str] = {}
     for op in graph:
         if op.definition is not ops.attention or op.attributes["mask"] != "full":
             continue
         bias = op.operand("bias")
         if bias is None:
             continue
+        scores = op.required("q").type.shape[2], op.required("k").type.shape[2]
+
+        def meaning(bias: Value, scores: tuple[Dim, Dim] = scores) -> _Meaning | str:
+            if (bias, *scores) not in answers:
+                probe = _Probe(program, graph, *scores)
+                answers[bias, *scores] = probe.identify(bias) if positional(bias) else FROM_DATA
+            return answers[bias, *scores]
+
         answer = meaning(bias)
         if isinstance(answer, str):
             outcome.near_misses.append(NearMiss("raise-masks", op.location, 2, answer))
             continue
-        if answer.mask == "full" and answer.adds:
+        rest = _without_mask(bias, answer, meaning) if answer.adds else None
+        if answer.mask == "full" and rest is bias:
             continue
         operands = [op.operand(n) for n in ("q", "k", "v", "positions", "key_length")]
-        rest = _without_mask(bias, answer, meaning) if answer.adds else None
         attributes = {**op.attributes, "mask": answer.mask, "window": answer.window}
         new = graph.insert(
             ops.attention, [*operands, rest, op.operand("sinks")], attributes, before=op, location=op.location
@@ -88,10 +92,8 @@ def _without_mask(bias: Value, whole: _Meaning, meaning: Callable[[Value], _Mean
     else:
         pairs = [(owner.inputs[0], owner.inputs[1])]
     for hiding, adding in pairs:
-        if adding.type.rank < 2 or not has_symbol(adding, SEQUENCE):
-            continue
         hides, adds = meaning(hiding), meaning(adding)
-        if isinstance(hides, str) or isinstance(adds, str) or hides.adds or hides.mask == "full":
+        if isinstance(hides, str) or isinstance(adds, str) or hides.adds:
             continue
         if (hides.mask, hides.window) == (whole.mask, whole.window) and (
             adds.mask == "full" or adds.mask == whole.mask
@@ -100,41 +102,53 @@ def _without_mask(bias: Value, whole: _Meaning, meaning: Callable[[Value], _Mean
     return bias
 
 
-def _identify(program: Program, bias: Value, is_positional: bool) -> _Meaning | str:
-    """What a bias stands for, or why that cannot be told."""
-    if not is_positional:
-        return "the mask depends on data, not on positions alone"
-    if bias.type.rank < 2 or not has_symbol(bias, SEQUENCE):
-        return f"the mask {bias.type} does not cover queries and keys"
-    length = _length(program, bias)
-    if length > LONGEST:
-        return f"the mask needs {length} tokens to show its shape, more than {LONGEST}"
-    allowed, adds = _evaluate(bias, length)
-    if allowed is None:
-        return "the mask differs between rows or heads"
-    positions = torch.arange(length)[None]
-    for mask, window in _candidates(allowed):
-        if torch.equal(visible(positions, length, mask, window)[0, 0], allowed):
-            return _Meaning(mask, window, adds)
-    return f"the mask is none of full, causal, sliding, chunked or prefix at length {length}"
+FROM_DATA = "the mask depends on data, not on positions alone"
 
 
-def _length(program: Program, bias: Value) -> int:
-    """A length past every integer in the mask's computation, and within the model's context."""
-    ops_of_mask = cone([bias])
-    largest = max((n for op in ops_of_mask for n in integers(op)), default=0)
-    context = program.metadata.get("context_length")
-    return min([largest + 13, *tables(ops_of_mask), *([context] if isinstance(context, int) else [])])
+@dataclass(frozen=True)
+class _Probe:
+    """Evaluates biases on the scores of `queries` by `keys` tokens."""
 
+    program: Program
+    graph: Graph
+    queries: Dim
+    keys: Dim
 
-def _evaluate(bias: Value, length: int) -> tuple[Tensor | None, bool]:
-    """Which keys each query sees, bool [length, length], None if not the same for all; whether scores are changed."""
-    value = Interpreter("float64").run_cone({}, [bias], {SEQUENCE: length, BATCH: 2})[0]
-    allowed = value if value.dtype is torch.bool else value > HIDDEN
-    adds = value.dtype is not torch.bool and bool((value[allowed] != 0).any())
-    allowed = allowed.expand(*(1,) * (4 - allowed.dim()), *allowed.shape[:-2], length, length)
-    first = allowed[0, 0]
-    return (first if bool((allowed == first).all()) else None), adds
+    def identify(self, bias: Value) -> _Meaning | str:
+        """What a bias stands for, or why that cannot be told."""
+        length = self._length(bias)
+        if length > LONGEST:
+            return f"the mask needs {length} tokens to show its shape, more than {LONGEST}"
+        allowed, adds = self._evaluate(bias, length)
+        if allowed is None:
+            return "the mask differs between rows or heads"
+        queries, keys = allowed.shape
+        if self.queries is not self.keys:
+            return _Meaning("full", 0, adds) if bool(allowed.all()) else "it hides keys of another sequence"
+        positions = torch.arange(queries)[None]
+        for mask, window in _candidates(allowed):
+            if torch.equal(visible(positions, keys, mask, window)[0, 0], allowed):
+                return _Meaning(mask, window, adds)
+        return f"the mask is none of full, causal, sliding, chunked or prefix at length {queries}"
+
+    def _length(self, bias: Value) -> int:
+        """A length past every integer in the mask's computation, and within the model's context."""
+        ops_of_mask = cone([bias])
+        largest = max((n for op in ops_of_mask for n in integers(op)), default=0)
+        context = self.program.metadata.get("context_length")
+        return min([largest + 13, *tables(ops_of_mask), *([context] if isinstance(context, int) else [])])
+
+    def _evaluate(self, bias: Value, length: int) -> tuple[Tensor | None, bool]:
+        """Which keys each query sees, bool [queries, keys], None if not the same for all; whether scores change."""
+        bindings = dict.fromkeys(self.graph.symbols, OTHER_LENGTH) | {SEQUENCE: length, BATCH: 2}
+        value = Interpreter("float64").run_cone({}, [bias], bindings)[0]
+        allowed = value if value.dtype is torch.bool else value > HIDDEN
+        adds = value.dtype is not torch.bool and bool((value[allowed] != 0).any())
+        allowed = allowed.reshape(*(1,) * (4 - allowed.dim()), *allowed.shape)
+        queries, keys = (d.evaluate(bindings) for d in (self.queries, self.keys))
+        allowed = allowed.expand(*allowed.shape[:2], queries, keys)
+        first = allowed[0, 0]
+        return (first if bool((allowed == first).all()) else None), adds
 
 
 def _candidates(allowed: Tensor) -> list[tuple[Mask, int]]:

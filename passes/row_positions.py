@@ -25,6 +25,14 @@ def over_keys(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return tuple(d.substitute({SEQUENCE: C}) for d in dims)
 
 
+def are_own_positions(value: Value) -> bool:
+    """Whether a value of the forward graph is 0, 1, 2, … along the sequence, in some shape."""
+    owner = value.owner
+    while owner is not None and owner.definition in (ops.reshape, ops.expand):
+        owner = owner.inputs[0].owner
+    return owner is not None and owner.definition is ops.iota and owner.attributes["size"] is S
+
+
 class RowPositions:
     """Rebuilds positional values of a forward graph in the graph that `build` builds.
 
@@ -46,13 +54,6 @@ class RowPositions:
         self._constants: dict[Value, Value] = {}
         self._rebuilt_values: dict[tuple[Value, int | None], Value] = {}
 
-    def are_own_positions(self, value: Value) -> bool:
-        """Whether a value of the forward graph is 0, 1, 2, … along the sequence, in some shape."""
-        owner = value.owner
-        while owner is not None and owner.definition in (ops.reshape, ops.expand):
-            owner = owner.inputs[0].owner
-        return owner is not None and owner.definition is ops.iota and owner.attributes["size"] is S
-
     def constant(self, value: Value) -> Value:
         """A weight, or a value that depends on neither tokens nor positions."""
         if value.weight is not None:
@@ -70,7 +71,7 @@ class RowPositions:
     def operand(self, op: Op, value: Value, result: Type) -> Value:
         """A positional operand of an op over new tokens with that result, shaped to broadcast as it did."""
         if op.definition is ops.rope:
-            own = self.are_own_positions(value)
+            own = are_own_positions(value)
             return self.positions if own else self.build(ops.reshape, self._at(op, value, None), shape=(B, S))
         assert isinstance(result, TensorType)
         rows = self._at(op, value, None)
@@ -147,9 +148,11 @@ class RowPositions:
         if definition is ops.embedding:
             indices = self._at(op, owner.required("indices"), inner[1])
             return self.build(definition, self.constant(owner.required("weight")), indices)
-        if definition is ops.gather and owner.attributes["axis"] == 0 and not has_symbol(owner.inputs[0], SEQUENCE):
-            indices = self._at(op, owner.required("indices"), inner[1])
-            return self.build(definition, self.constant(owner.required("x")), indices, axis=0)
+        if definition is ops.gather and not has_symbol(owner.inputs[0], SEQUENCE):
+            axis = owner.attributes["axis"]
+            assert isinstance(axis, int)
+            table = self.constant(owner.required("x"))
+            return self._looked_up(table, self._at(op, owner.required("indices"), inner[1]), axis % table.type.rank)
         operands = [self._at(op, v, axis) for v, axis in zip(owner.inputs, inner, strict=True)]
         rows = operands[0].type.shape[0]
         if definition in (ops.reshape, ops.expand):
@@ -195,11 +198,13 @@ class RowPositions:
         if table.type.shape[0] is not ONE:
             raise refuse(op, f"it uses {owner.result.type}, which relates tokens to each other outside a known mask")
         table = self.build(ops.reshape, table, shape=table.type.shape[1:])
-        found = self.build(ops.gather, table, self._lookup, axis=axis)
-        if not axis:
-            return found
+        return self._looked_up(table, self._lookup, axis)
+
+    def _looked_up(self, table: Value, indices: Value, axis: int) -> Value:
+        """[rows, …]: of a table the slices at the indices [rows, …] of one axis."""
+        found = self.build(ops.gather, table, indices, axis=axis)
         order = (axis, *(i for i in range(found.type.rank) if i != axis))
-        return self.build(ops.transpose, found, permutation=order)
+        return found if not axis else self.build(ops.transpose, found, permutation=order)
 
     # -- shapes
 

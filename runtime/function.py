@@ -13,13 +13,16 @@ from graphwright.runtime.session import Device, Session
 
 Array = npt.NDArray[Any]
 
+SEQUENCE = "sequence"
+"""The dimension that the model's context length bounds."""
+
 
 class Function:
     """A function artifact, callable with one keyword argument an input. Safe to use from several threads."""
 
     def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
-        self._session = session
+        self.session = session
 
     def __call__(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name. Arrays must have exactly the element types of the manifest and shapes that fit it.
@@ -29,7 +32,7 @@ class Function:
         arrays = self._check(inputs)
         names = list(self.manifest.program.outputs)
         try:
-            values = self._session.inference.run(names, arrays)
+            values = self.session.inference.run(names, arrays)
         except Exception as error:  # the library's exception types have no public common base
             raise SessionError(f"{self.manifest.program.file}: the program failed: {error}") from None
         return dict(zip(names, values, strict=True))
@@ -39,7 +42,13 @@ class Function:
         if inputs.keys() != specs.keys():
             raise GenerationError(f"the function takes the inputs {', '.join(specs)}; given: {', '.join(inputs)}")
         sizes: dict[str, int] = {}
-        return {name: _check_input(name, np.asarray(inputs[name]), spec, sizes) for name, spec in specs.items()}
+        arrays = {name: _check_input(name, np.asarray(inputs[name]), spec, sizes) for name, spec in specs.items()}
+        longest = self.manifest.model.context_length
+        if longest is not None and sizes.get(SEQUENCE, 0) > longest:
+            raise GenerationError(
+                f"a sequence of {sizes[SEQUENCE]} exceeds the longest that the function takes: {longest}"
+            )
+        return arrays
 
 
 def _check_input(name: str, array: Array, spec: TensorSpec, sizes: dict[str, int]) -> Array:

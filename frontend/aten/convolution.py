@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphwright.frontend.aten.positions import padded_from_within
 from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Site
 from graphwright.ir import Dim, Value, ops
@@ -83,7 +84,7 @@ def _(site: Site, x: Value, pad: Sequence[int | Dim], value: float = 0) -> Impor
 @aten("pad")
 def _(site: Site, x: Value, pad: Sequence[int | Dim], mode: str = "constant", value: float | None = None) -> Imported:
     if mode != "constant":
-        raise site.unsupported(f"padding by mode '{mode}'")
+        return padded_from_within(site, x, pad, mode)
     return _padded(site, x, pad, value or 0)
 
 

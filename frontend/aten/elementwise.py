@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.frontend.aten.registry import Imported, aten, same
+from graphwright.frontend.aten.rounding import truncated_quotient
 from graphwright.frontend.aten.site import Operand, Site
 from graphwright.ir import DType, Value, ops
 from graphwright.ir.declare import OpDef
@@ -34,6 +35,7 @@ UNARY = {
 LOGIC = {
     "and": ops.logical_and,
     "or": ops.logical_or,
+    "xor": ops.ne,
 }
 OVERLOADS = ("Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar")
 
@@ -110,8 +112,8 @@ def _(site: Site, x: Operand, y: Operand) -> Imported:
 
 @aten("div.Tensor_mode", "div.Scalar_mode")
 def _(site: Site, x: Operand, y: Operand, rounding_mode: str | None = None) -> Imported:
-    if rounding_mode not in (None, "floor"):
-        raise site.unsupported(f"rounding mode '{rounding_mode}' is not in the IR")
+    if rounding_mode == "trunc":
+        return truncated_quotient(site, x, y)
     return _floored(site, x, y) if rounding_mode else site.binary(ops.div, x, y, site.type.dtype)
 
 

@@ -53,16 +53,6 @@ def _(site: Site, x: Value) -> Imported:
     return _reduce(site, ops.amin, x, None, False)
 
 
-@aten("max.dim")
-def _(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
-    return _reduce(site, ops.amax, x, dim, keepdim), None
-
-
-@aten("min.dim")
-def _(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
-    return _reduce(site, ops.amin, x, dim, keepdim), None
-
-
 @aten("any", "any.dim", "any.dims")
 def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported:
     return _reduce(site, ops.any, site.cast(x, DType.BOOL), dim, keepdim)
@@ -81,6 +71,12 @@ def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None
 @aten("std.correction")
 def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
     return site.build(ops.sqrt, _variance(site, x, dim, 1 if correction is None else correction, keepdim))
+
+
+@aten("var_mean.correction")
+def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+    variance = _variance(site, x, dim, 1 if correction is None else correction, keepdim)
+    return variance, _reduce(site, ops.mean, x, dim, keepdim)
 
 
 def _variance(site: Site, x: Value, dim: Axes, correction: float, keepdim: bool) -> Value:

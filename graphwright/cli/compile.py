@@ -24,12 +24,21 @@ def compile_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    function: Annotated[
+        bool, typer.Option("--function", help="Compile a plain function, without a cache: for what does not generate.")
+    ] = False,
 ) -> None:
-    """Compile MODEL into an artifact folder that `graphwright generate` runs."""
+    """Compile MODEL into an artifact folder.
+
+    A language model (token ids to logits) gets a cache, and `graphwright generate` runs it. Anything else, and with
+    --function a language model too, becomes a plain function, which graphwright.load_function loads in Python.
+    """
     from graphwright.compiler import Options, build
     from graphwright.models import resolve
 
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets)
+    options = Options(
+        backend, target, pipeline, dialect, dtype, max_context, assets, "function" if function else "auto"
+    )
     options.check()
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
@@ -52,4 +61,5 @@ def _print_summary(report: "CompilationReport") -> None:
         out.print(f"cache    {size_text(token - empty)} a token, {size_text(full)} for the context of {context} tokens")
         out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
     else:
-        out.print(f"next     graphwright inspect {report.folder}", markup=False)
+        inputs = ", ".join(f"{name}=…" for name in manifest.program.inputs)
+        out.print(f"next     in Python: graphwright.load_function('{report.folder}')({inputs})", markup=False)

@@ -331,10 +331,18 @@ def test_experts_in_another_layout(tmp_path: Path) -> None:
     _refused(tmp_path, UnsupportedError, "experts.*is stored in a layout that transformers would convert")
 
 
-def test_examples_are_for_modules(tmp_path: Path) -> None:
-    saved(tmp_path)
-    with pytest.raises(UserError, match="without example inputs"):
-        capture(tmp_path, torch.zeros(1, 4, dtype=torch.int64))
+def test_examples_give_another_call(tmp_path: Path) -> None:
+    """With a mask the model is a plain function of ids and mask."""
+    model = loaded(saved(tmp_path))
+    ids, mask = tokens(2, 5), torch.ones(2, 5, dtype=torch.int64)
+    graph = capture(tmp_path, {"input_ids": ids, "attention_mask": mask}).graphs["forward"]
+    assert [str(v.type) for v in graph.inputs] == ["i64[B, S]", "i64[B, S]"]
+    ids, mask = tokens(3, 9), torch.ones(3, 9, dtype=torch.int64)
+    mask[0, 6:] = 0
+    found = run(graph, {"input_ids": ids, "attention_mask": mask})["logits"]
+    with torch.no_grad():
+        wanted = model(ids, mask).logits
+    torch.testing.assert_close(found[mask.bool()], wanted[mask.bool()], rtol=1e-5, atol=1e-5)
 
 
 def test_transformers_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

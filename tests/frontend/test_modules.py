@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.nn import functional
 
 from graphwright.frontend import capture
-from graphwright.ir import run
-from tests.frontend.compare import Small, assert_round_trip, assert_same_function, operators
+from graphwright.ir import UnsupportedError, run
+from tests.frontend.compare import Small, assert_round_trip, assert_same_function, operators, tokens
 
 
 class Attention(torch.nn.Module):
@@ -219,3 +220,27 @@ def test_a_short_example_keeps_the_trace_short() -> None:
     program = capture(model, torch.zeros(1, 5, dtype=torch.int64))
     assert program.metadata["context_length"] == 6
     assert_same_function(program, model, shapes=((1, 1), (2, 5), (4, 6)))
+
+
+class Branching(torch.nn.Module):
+    """Logits out of a table, and another sign where a condition on the length holds."""
+
+    def __init__(self, condition: Callable[[int], bool]) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(256, 8)
+        self.condition = condition
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.table(ids) if self.condition(ids.shape[1]) else -self.table(ids)
+
+
+def test_a_branch_that_no_short_sequence_takes_bounds_the_length() -> None:
+    model = Branching(lambda length: max(0, length - 40) == 0)
+    program = capture(model, tokens(2, 5))
+    assert program.metadata["context_length"] == 40
+    assert_same_function(program, model, shapes=((1, 1), (3, 40)))
+
+
+def test_a_branch_that_is_no_bound_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="branches on a size"):
+        capture(Branching(lambda length: length % 2 == 0), tokens(2, 5))

@@ -190,6 +190,58 @@ INDEXING: dict[str, Function] = {
         torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])[None] + 32, 5
     ],
 }
+COMPOSED: dict[str, Function] = {
+    "ceil trunc": lambda m, x, i: (3 * x).ceil() + (3 * x).trunc() + x.frac(),
+    "round to even": lambda m, x, i: (4 * x).round() + (i[..., None] * 0.5).round() + i[..., None].round(),
+    "sign": lambda m, x, i: x.sign() + (i - 100).sign()[..., None] + torch.zeros(8).sign(),
+    "fmod": lambda m, x, i: torch.fmod(x, 0.3) + torch.fmod(i - 100, 7)[..., None],
+    "div trunc": lambda m, x, i: torch.div(x, 0.3, rounding_mode="trunc"),
+    "div trunc of integers": lambda m, x, i: torch.div(i - 100, -7, rounding_mode="trunc"),
+    "isnan isinf": lambda m, x, i: (x / (x - x)).isnan() | (1 / x.floor()).isinf() | i[..., None].isinf(),
+    "nan_to_num": lambda m, x, i: (1 / x.floor()).nan_to_num(0.5, 1, -1),
+    "xor": lambda m, x, i: (x > 0) ^ (x < 1),
+    "expm1 log1p": lambda m, x, i: torch.expm1(x * 1e-3) + torch.log1p(x.abs() * 1e-4),
+    "ends of expm1 and log1p": lambda m, x, i: torch.expm1((x - 0.1) * 1e3).log1p() + torch.log1p(x * 0 - 1),
+    "elu selu celu": lambda m, x, i: F.elu(x, 0.7) + F.selu(x) + F.celu(x, 0.3),
+    "softplus mish": lambda m, x, i: F.softplus(x) + F.mish(x) + F.logsigmoid(x),
+    "other bases": lambda m, x, i: x.exp2() + (x.abs() + 1).log2() + (x.abs() + 1).log10(),
+    "tan cosh": lambda m, x, i: (x * 0.5).tan() + x.cosh(),
+    "argmax argmin": lambda m, x, i: x.argmax(-1) + x.argmin(-1) + i.argmax(),
+    "argmax along the sequence": lambda m, x, i: (i % 3).argmax(-1, keepdim=True) + (i % 3).argmin(-1, keepdim=True),
+    "extremes and their places": lambda m, x, i: x.max(-1).indices + x.min(-1, keepdim=True).indices[..., 0],
+    "group_norm": lambda m, x, i: F.group_norm(x.mT, 2, m.bias, m.bias) + F.group_norm(x.mT, 4),
+    "batch_norm": lambda m, x, i: F.batch_norm(x.mT, m.bias * 0.5, m.bias.abs() + 1, m.bias, m.bias),
+    "instance_norm": lambda m, x, i: F.instance_norm(x.mT.repeat(1, 1, 2), weight=m.bias, bias=m.bias),
+    "native_layer_norm": lambda m, x, i: torch.native_layer_norm(x, [8], m.bias, None, 1e-5)[0],
+    "var_mean": lambda m, x, i: torch.var_mean(x, -1)[0] + torch.var_mean(x, -1)[1],
+    "pad by reflection": lambda m, x, i: F.pad(x, (2, 3), mode="reflect"),
+    "pad by replication": lambda m, x, i: F.pad(x.mT, (2, 3), mode="replicate"),
+    "pad around": lambda m, x, i: F.pad(x, (1, 2), mode="circular") + F.pad(x.mT, (1, 0), mode="circular").sum(),
+    "pad two axes": lambda m, x, i: F.pad(x[:, None], (2, 3, 1, 1), mode="replicate"),
+    "nearest": lambda m, x, i: F.interpolate(x[:, None], scale_factor=2),
+    "flip": lambda m, x, i: x.flip(-1) + x.flip((1, 2)),
+    "roll": lambda m, x, i: x.roll(3, -1) + x.roll((1, -2), (1, 2)),
+    "diagonal": lambda m, x, i: torch.diagonal(x @ x.mT, dim1=1, dim2=2),
+    "diagonal beside": lambda m, x, i: torch.diagonal(m.weight, 2) + torch.diagonal(m.weight, -2) + x[..., :6],
+}
+COMPLEX: dict[str, Function] = {
+    "rotation": lambda m, x, i: torch.view_as_real(pairs(x) * torch.polar(m.bias[:4].abs(), m.bias[4:])).flatten(2),
+    "parts": lambda m, x, i: pairs(x).real + pairs(x).imag + pairs(x).abs(),
+    "arithmetic": lambda m, x, i: torch.view_as_real((pairs(x) + 1 - pairs(x).conj()) / (pairs(x) * 2j + 3)),
+    "made of reals": lambda m, x, i: torch.view_as_real(torch.complex(x, m.bias.expand_as(x)) * x).sum(-1),
+    "exponential": lambda m, x, i: torch.view_as_real(torch.exp(1j * x)).flatten(2),
+    "views": lambda m, x, i: torch.view_as_real(
+        pairs(x)[:, :, None].expand(-1, -1, 2, -1).transpose(1, 2)[:, 0, :, 1:]
+    ),
+    "joins": lambda m, x, i: torch.view_as_real(torch.cat([pairs(x), -pairs(x)], -1).sum(1)),
+    "mean of slices": lambda m, x, i: torch.view_as_real(torch.stack(pairs(x).chunk(2, -1)).mean(0)),
+}
+
+
+def pairs(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.unflatten(-1, (4, 2)))
+
+
 ALL = {**ARITHMETIC, **SHAPES, **FACTORIES, **REDUCTIONS, **PRODUCTS, **NEURAL, **CONVOLUTIONS, **INDEXING}
 
 
@@ -244,18 +296,15 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "top k": (lambda m, x, i: x.topk(2).values, r"aten\.topk\.default: there is no importer"),
     "sort": (lambda m, x, i: x.sort(-1).values, r"aten\.sort\.default: there is no importer"),
-    "position of a maximum": (lambda m, x, i: x.max(-1).indices, "positions of extremes are not in the IR"),
     "bitwise logic of integers": (lambda m, x, i: i & 7, "bitwise logic of i64"),
-    "complex numbers": (
-        lambda m, x, i: torch.view_as_complex(x.unflatten(-1, (4, 2))).real,
-        "view_as_complex.*no importer",
+    "a complex result": (lambda m, x, i: pairs(x), "is complex; return torch.view_as_real of it"),
+    "a product of complex matrices": (
+        lambda m, x, i: (pairs(x) @ pairs(x).mT).real,
+        "aten.matmul.default: this operator is not known for complex numbers",
     ),
-    "transposed convolution": (
-        lambda m, x, i: F.conv_transpose1d(x.mT, m.weight[..., None]),
-        "conv_transpose1d.*no importer|transposed convolution",
-    ),
-    "padding by reflection": (lambda m, x, i: F.pad(x, (1, 1), mode="reflect"), "reflect"),
-    "rounding towards zero": (lambda m, x, i: torch.div(x, 2, rounding_mode="trunc"), "rounding mode 'trunc'"),
+    "batch norm over the batch": (lambda m, x, i: F.batch_norm(x.mT, None, None, training=True), "relates its rows"),
+    "roll of everything": (lambda m, x, i: x.roll(1), "a roll without axes"),
+    "stretched by a fraction": (lambda m, x, i: F.interpolate(x[:, None, :, :], size=(12, 12)), "whole multiples"),
     "uncommon norm": (lambda m, x, i: torch.linalg.vector_norm(x, ord=3, dim=-1), "norm of order 3"),
     "halved sequence": (lambda m, x, i: x[:, : x.shape[1] // 2], "holds only where .axis 1 of input 0 // 2"),
     "every second token": (lambda m, x, i: x[:, ::2], "is not made of batch and sequence|a step of 2"),

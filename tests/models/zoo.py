@@ -65,6 +65,11 @@ def make(name: str, **changes: Any) -> torch.nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, head)(config)
+    return scaled(model)
+
+
+def scaled(model: Any) -> Any:
+    """The model in eval mode with weights so large that attention is far from uniform, and no two norms alike."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

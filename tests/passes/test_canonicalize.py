@@ -147,3 +147,23 @@ def test_a_slice_within_one_part_of_a_concatenation_is_of_that_part() -> None:
 
 def test_a_slice_over_two_parts_stays() -> None:
     assert "concat" in applied(program(PARTS.format(start=3, stop=5)), Canonicalize())[0]
+
+
+def test_elements_picked_by_one_index_are_slices() -> None:
+    before = program(
+        """(%x: f32[1, 9, 4], %i: i64[S]) {
+  %0 = reshape(%i) {shape=[1, 1, S, 1]} : i64[1, 1, S, 1]
+  %1 = expand(%0) {shape=[1, 1, S, 4]} : i64[1, 1, S, 4]
+  %2 = reshape(%1) {shape=[1, S, 4]} : i64[1, S, 4]
+  %y = gather_elements(%x, %2) {axis=1} : f32[1, S, 4]
+  return y=%y
+}"""
+    )
+    assert "gather(%x, %i) {axis=1} : f32[1, S, 4]" in applied(before, Canonicalize())[0]
+
+
+def test_elements_picked_each_by_its_own_index_stay() -> None:
+    before = program(
+        "(%x: f32[4, 5], %i: i64[4, 5]) {\n  %y = gather_elements(%x, %i) {axis=1} : f32[4, 5]\n  return y=%y\n}"
+    )
+    assert "gather_elements" in applied(before, Canonicalize())[0]

@@ -35,6 +35,21 @@ MASKED = {
   %s = mul(%c, %scores) : f32[B, 2, S, S]
   %masked = add(%add, %s) : f32[B, 2, S, S]
 """,
+    "masked twice, with a bias": CAUSAL
+    + """  %s = mul(%scores, %c) : f32[B, 2, S, S]
+  %d = sub(%i, %row) : i64[S, S]
+  %slope = cast(%d) {dtype=f32} : f32[S, S]
+  %near = gt(%slope, %low) : bool[S, S]
+  %m1 = where(%keep, %s, %low) : f32[B, 2, S, S]
+  %m2 = add(%m1, %slope) : f32[B, 2, S, S]
+  %masked = where(%near, %m2, %low) : f32[B, 2, S, S]
+""",
+    "scaled after a bias": CAUSAL
+    + """  %d = sub(%i, %row) : i64[S, S]
+  %slope = cast(%d) {dtype=f32} : f32[S, S]
+  %s = add(%slope, %scores) : f32[B, 2, S, S]
+  %masked = mul(%s, %c) : f32[B, 2, S, S]
+""",
     "capped": """  %s = mul(%scores, %c) : f32[B, 2, S, S]
   %cap = constant() {value=30.0, dtype=f32} : f32[]
   %d = div(%s, %cap) : f32[B, 2, S, S]

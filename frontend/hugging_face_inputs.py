@@ -1,0 +1,80 @@
+"""Which class a Hugging Face checkpoint names beside causal language models, and what such a model is traced with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphwright.frontend import hugging_face
+from graphwright.frontend.inputs import BATCH, SEQUENCE
+from graphwright.ir import UnsupportedError
+
+DECODER_SEQUENCE = 7
+"""The decoder's length in a trace: another than the encoder's, so that each has its own symbol."""
+
+
+def model_class(config: Any, settings: Mapping[str, Any], directory: Path) -> Any:
+    """The class that the checkpoint was saved from; where transformers lacks it, the causal language model.
+
+    Raises `UnsupportedError` if there is neither.
+    """
+    transformers = hugging_face.library()
+    names: Any = settings.get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    named = getattr(transformers, name, None) if isinstance(name, str) else None
+    if named is not None and inspect.isclass(named) and issubclass(named, transformers.PreTrainedModel):
+        return named
+    return hugging_face.causal_model_class(config, directory)
+
+
+def is_causal(model: Any) -> bool:
+    """Whether the model's class is one that continues token ids."""
+    # By name: the mapping itself imports every model that it lists.
+    auto: Any = import_module("transformers.models.auto.modeling_auto")
+    return type(model).__name__ in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
+def example_inputs(model: Any, directory: Path) -> dict[str, torch.Tensor]:
+    """Inputs of the shapes that the model's configuration names.
+
+    Raises `UnsupportedError` where it names none: such a model is captured as a module, with example inputs.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    main: str = model.main_input_name
+    config = model.config
+    examples: dict[str, torch.Tensor] = {}
+    match main:
+        case "input_ids":
+            examples[main] = torch.zeros(BATCH, SEQUENCE, dtype=torch.int64)
+            if "attention_mask" in parameters:
+                examples["attention_mask"] = torch.ones(BATCH, SEQUENCE, dtype=torch.int64)
+        case "pixel_values":
+            vision = getattr(config, "vision_config", config)
+            channels, size = getattr(vision, "num_channels", None), getattr(vision, "image_size", None)
+            height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
+            examples[main] = _floats(model, directory, main, channels, height, width)
+        case "input_features":
+            frames = 2 * getattr(config, "max_source_positions", 0)
+            examples[main] = _floats(model, directory, main, getattr(config, "num_mel_bins", None), frames)
+        case _:
+            raise _unknown(model, directory, main)
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
+        examples["decoder_input_ids"] = torch.zeros(BATCH, DECODER_SEQUENCE, dtype=torch.int64)
+    return examples
+
+
+def _floats(model: Any, directory: Path, name: str, *sizes: Any) -> torch.Tensor:
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise _unknown(model, directory, name)
+    return torch.zeros(BATCH, *sizes, dtype=model.dtype)
+
+
+def _unknown(model: Any, directory: Path, name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{directory}: config.json does not tell the shape of '{name}' of {type(model).__name__}; give example inputs"
+    )

@@ -1,0 +1,142 @@
+"""Encoder-decoder models: the context is encoded once, tokens continue beside it, rows differ in both lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphwright.frontend import capture
+from graphwright.ir import Graph, Interpreter, PassError, Program
+from graphwright.passes import PIPELINES, run_passes
+from tests.models.continuation import empty_caches
+from tests.models.test_architectures import worst
+from tests.models.zoo import scaled
+
+CHUNKS = (3, 1, 1, 4, 2)
+LENGTHS = (11, 6, 8)
+CONTEXTS = (9, 13, 4)
+
+
+def t5(prefix: str = "T5") -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{prefix}Config")(
+        vocab_size=256, d_model=32, d_kv=8, d_ff=64, num_layers=4, num_heads=4, decoder_start_token_id=0, pad_token_id=0
+    )
+    return getattr(transformers, f"{prefix}ForConditionalGeneration")(config)
+
+
+def bart() -> Any:
+    import transformers
+
+    shared = {"vocab_size": 256, "d_model": 32, "max_position_embeddings": 64}
+    layers = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()}
+    return transformers.BartForConditionalGeneration(transformers.BartConfig(**shared, **layers))
+
+
+SIDE = {"layers": 4, "attention_heads": 4, "ffn_dim": 64}
+
+
+def whisper() -> Any:
+    import transformers
+
+    config = transformers.WhisperConfig(
+        vocab_size=256,
+        d_model=32,
+        num_mel_bins=8,
+        max_source_positions=20,
+        max_target_positions=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        **{f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()},
+    )
+    return transformers.WhisperForConditionalGeneration(config)
+
+
+MODELS: dict[str, Callable[[], Any]] = {"t5": t5, "mt5": lambda: t5("MT5"), "bart": bart, "whisper": whisper}
+
+
+def contexts(name: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    if name == "whisper":
+        return [torch.randn(8, 40, generator=generator) for _ in CONTEXTS]
+    return [torch.randint(3, 250, (n,), generator=generator) for n in CONTEXTS]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_continuation_beside_a_context(name: str) -> None:
+    torch.manual_seed(0)
+    model = scaled(MODELS[name]())
+    source = "input_features" if name == "whisper" else "input_ids"
+    given = contexts(name)
+    generator = torch.Generator().manual_seed(6)
+    rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
+    program = capture(model, {source: given[0][None], "decoder_input_ids": rows[1][None]})
+    run_passes(program, PIPELINES["cpu"])
+
+    def eager() -> list[Tensor]:
+        wide = [g.to(model.dtype) if g.is_floating_point() else g for g in given]
+        with torch.no_grad():
+            return [
+                model(**{source: g[None]}, decoder_input_ids=row[None]).logits[0]
+                for g, row in zip(wide, rows, strict=True)
+            ]
+
+    single = eager()
+    model.double()
+    exact = eager()
+    found = continued(program, encoded(program, source, given), rows)
+    assert worst(found, exact) < 4 * worst(single, exact)
+
+
+def encoded(program: Program, source: str, given: list[Tensor]) -> dict[str, Tensor]:
+    """The results of `encode` on rows padded on the right with whatever, and the rows' lengths."""
+    longest = max(g.shape[-1] for g in given)
+    batch = torch.stack([torch.nn.functional.pad(g, (0, longest - g.shape[-1]), value=7) for g in given])
+    encode = program.graphs["encode"]
+    lengths = {"context_length": torch.tensor([g.shape[-1] for g in given])}
+    lengths = lengths if any(v.name == "context_length" for v in encode.inputs) else {}
+    return {**Interpreter().run(encode, {source: batch, **lengths}), **lengths}
+
+
+def continued(program: Program, context: dict[str, Tensor], rows: list[Tensor]) -> list[Tensor]:
+    graph: Graph = program.graphs["prefill"]
+    caches = empty_caches(graph, len(rows), 24)
+    past = torch.zeros(len(rows), dtype=torch.int64)
+    found: list[list[Tensor]] = [[] for _ in rows]
+    for size in CHUNKS:
+        parts = [row[int(p) : int(p) + size] for row, p in zip(rows, past, strict=True)]
+        new = torch.tensor([len(part) for part in parts])
+        inputs = {
+            "input_ids": torch.stack([torch.nn.functional.pad(p, (0, size - len(p)), value=5) for p in parts]),
+            "past_length": past,
+            "new_length": new,
+            "logit_positions": torch.arange(size).expand(len(rows), size),
+        }
+        out = Interpreter().run(graph, {**inputs, **context, **caches})
+        for row, count in enumerate(new.tolist()):
+            found[row].append(out["logits"][row, :count])
+        caches = {name: out[name.replace("past", "present", 1)] for name in caches}
+        past = past + new
+    return [torch.cat(parts) for parts in found]
+
+
+def test_cross_attention_reads_what_was_encoded() -> None:
+    program = capture(t5().eval(), {"input_ids": torch.ones(1, 9).long(), "decoder_input_ids": torch.ones(1, 5).long()})
+    run_passes(program, PIPELINES["cpu"])
+    assert list(program.graphs) == ["encode", "prefill", "decode"]
+    prefill = program.graphs["prefill"]
+    assert not any("encoder" in op.location or "EncDecAttention.k" in op.location for op in prefill)
+    assert len(program.graphs["encode"].outputs) == 2 * 4, "keys and values of each layer"
+
+
+def test_lengths_that_are_the_same_in_the_examples_are_refused() -> None:
+    ids = torch.ones(1, 9).long()
+    with pytest.raises(PassError, match="must have lengths of their own"):
+        run_passes(capture(t5().eval(), {"input_ids": ids, "decoder_input_ids": ids}), PIPELINES["cpu"])
