@@ -83,12 +83,15 @@ def test_experts_are_refused_by_name() -> None:
     _refused(transformers.MixtralForCausalLM(config), r"aten\.topk\.default at model\.layers\.0\.mlp\.gate")
 
 
-def test_recurrent_models_are_refused() -> None:
+def test_a_loop_over_the_tokens_is_refused() -> None:
     import transformers
 
-    config = transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=16, state_size=4)
+    config = transformers.RecurrentGemmaConfig(
+        hidden_size=32, lru_width=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=16
+    )
     _refused(
-        transformers.MambaForCausalLM(config), "MambaForCausalLM cannot be traced: its code fixes axis 1 of input 0"
+        transformers.RecurrentGemmaForCausalLM(config),
+        "RecurrentGemmaForCausalLM cannot be traced: its code fixes axis 1 of input 0",
     )
 
 
