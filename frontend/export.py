@@ -132,7 +132,8 @@ def _importable(node: Node) -> bool:
 def require_pure(exported: ExportedProgram) -> None:
     """Raises `UnsupportedError` for a trace that changes its buffers or inputs."""
     signature = exported.graph_signature
-    for name in (*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()):
+    kinds = (signature.parameters_to_mutate, signature.buffers_to_mutate, signature.user_inputs_to_mutate)
+    for name in (name for changed in kinds for name in changed.values()):
         plain_name = name.removeprefix(PREFIX)
         raise UnsupportedError(f"'{plain_name}' is changed by forward; a captured module keeps no state between calls")
 

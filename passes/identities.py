@@ -182,13 +182,18 @@ def shape_of_constant(match: Match, build: Builder) -> Value | Refusal:
     return build.constant(filled, result.dtype, *result.shape)
 
 
+EXACT_INTEGERS, NARROWEST = 1 << 8, 16
+"""Integers up to this one are exact in float types of this many bits or more."""
+
+
 @rule(_cast)
 def cast_of_constant(match: Match, build: Builder) -> Value | Refusal:
     filled = number(match["x"])
     result = match.root.result.tensor
     if filled is None:
         return Refusal("not a constant")
-    if result.dtype.is_float and match["x"].tensor.dtype.bits <= result.dtype.bits:
+    small = isinstance(filled, int) and abs(filled) <= EXACT_INTEGERS and result.dtype.bits >= NARROWEST
+    if result.dtype.is_float and (small or match["x"].tensor.dtype.bits <= result.dtype.bits):
         return build.constant(float(filled), result.dtype, *result.shape)
     return Refusal("the cast may round")
 

@@ -159,3 +159,9 @@ def test_a_refusal_inside_a_model_names_the_layer(monkeypatch: pytest.MonkeyPatc
     message = r"cannot be traced at backbone\.layers\.0\.mixer: NotModelledError: mamba_chunk_scan_combined is given"
     with pytest.raises(UnsupportedError, match=message):
         capture(model)
+
+
+def test_a_model_that_rescales_its_weights_while_it_runs_is_refused() -> None:
+    message = r"'rwkv\.blocks\.0\.attention\.output\.weight' is changed by forward"
+    with pytest.raises(UnsupportedError, match=message):
+        capture(make("rwkv", rescale_every=1))
