@@ -12,18 +12,48 @@ from graphwright.passes.probing import BATCH
 from graphwright.passes.scores import read_scores
 
 
+def _shifted(x: Pattern) -> Pattern:
+    return ops.softmax(x - ops.amax(x), axis=LAST)
+
+
+@rule(_shifted)
+def softmax_without_shift(match: Match, build: Builder) -> Value | Refusal:
+    """A softmax subtracts the largest score itself; done before, it changes nothing."""
+    x, largest = match["x"], match.root.inputs[0].owner
+    top = largest.inputs[1].owner if largest is not None else None
+    if top is None or top.attributes["axes"] not in ((x.type.rank - 1,), (-1,)) or not top.attributes["keepdims"]:
+        return Refusal("what is subtracted is not the largest score of each query")
+    return build(ops.softmax, x, axis=x.type.rank - 1)
+
+
 def _spelled(scores: Pattern, v: Pattern) -> Pattern:
     return ops.matmul(cast_or_not(ops.softmax(scores, axis=LAST)), v)
 
 
-@rule(_spelled)
+def _with_sinks(joined: Pattern, v: Pattern) -> Pattern:
+    weights = ops.slice(cast_or_not(ops.softmax(joined, axis=LAST)), axis=LAST, start=0, step=1)
+    return ops.matmul(cast_or_not(weights), v)
+
+
+@rule(_spelled, _with_sinks)
 def raise_attention(match: Match, build: Builder) -> Value | Refusal:
-    scores, v = read_scores(match["scores"], build), match["v"]
+    sinks: Value | Refusal | None = None
+    spelled = match.get("scores")
+    if spelled is None:
+        joined = match["joined"].defined_by(ops.concat)
+        if joined is None or len(joined.inputs) != 2:
+            return Refusal("weights are cut, but scores are not joined with sinks")
+        spelled, sinks = joined.inputs[0], _sinks(joined.inputs[1], build)
+        if isinstance(sinks, Refusal) or spelled.type.shape[-1] is not match["v"].type.shape[-2]:
+            return sinks if isinstance(sinks, Refusal) else Refusal("weights are not cut at the sinks")
+    scores, v = read_scores(spelled, build), match["v"]
     if isinstance(scores, Refusal):
         return scores
     q, keys = scores.product.owner.inputs if scores.product.owner is not None else ()
     if not (q.type.rank == keys.type.rank == v.type.rank and q.type.rank in (3, 4)):
         return Refusal(f"q, k and v must have three or four axes; they are {q.type}, {keys.type}, {v.type}")
+    if sinks is not None and q.type.rank != 4:
+        return Refusal("attention with sinks must have a head axis")
     bias = scores.bias
     if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
         bias = build(ops.cast, bias, dtype=q.tensor.dtype)
@@ -39,8 +69,17 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     sequence = q.type.shape[2]
     positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
     attributes = {"scale": scores.scale, "mask": "full", "softcap": scores.softcap}
-    result = build(ops.attention, q, k, v, positions, None, bias, **attributes)
+    result = build(ops.attention, q, k, v, positions, None, bias, sinks, **attributes)
     return result if folded is None else build(ops.reshape, result, shape=match.root.result.tensor.shape)
+
+
+def _sinks(column: Value, build: Builder) -> Value | Refusal:
+    """The number of each head [heads] that stands as a column [batch, heads, queries, 1] beside the scores."""
+    expand = column.defined_by(ops.expand)
+    source = expand.inputs[0] if expand is not None else column
+    if column.type.rank != 4 or any(d.constant != 1 for i, d in enumerate(source.type.shape[::-1]) if i != 2):
+        return Refusal(f"the sinks {column.type} are not one number a head")
+    return build(ops.reshape, source, shape=(column.type.shape[1],))
 
 
 @dataclass(frozen=True)
@@ -144,7 +183,7 @@ class RaiseAttention(RulePass):
     """softmax(q kᵀ · scale + mask) v in its eager spellings becomes `attention`."""
 
     name: ClassVar[str] = "raise-attention"
-    rules: ClassVar[tuple[Rule, ...]] = (raise_attention, scale_into_attention)
+    rules: ClassVar[tuple[Rule, ...]] = (softmax_without_shift, raise_attention, scale_into_attention)
 
 
 @register

@@ -74,6 +74,8 @@ class RowPositions:
             own = are_own_positions(value)
             return self.positions if own else self.build(ops.reshape, self._at(op, value, None), shape=(B, S))
         assert isinstance(result, TensorType)
+        if value.defined_by(ops.constant) is not None:
+            return self.constant(value)  # the same number at every position
         rows = self._at(op, value, None)
         if rows.type.shape[0] is ONE:
             return self.build(ops.reshape, rows, shape=rows.type.shape[1:])

@@ -124,3 +124,44 @@ def test_a_constant_factor_on_queries_joins_the_scale() -> None:
 }}"""
     after, _ = applied(program(text), RaiseAttention(), Canonicalize())
     assert 'attention(%q, %k, %v, %1) {scale=0.25, mask="causal"}' in after
+
+
+SINKS = """({inputs}) {{
+{scores}  %column = expand(@sinks) {{shape=[B, 2, S, 1]}} : f32[B, 2, S, 1]
+  %joined = concat({joined}) {{axis=3}} : f32[B, 2, S, S+1]
+  %largest = amax(%joined) {{axes=[3], keepdims=true}} : f32[B, 2, S, 1]
+  %shifted = sub(%joined, %largest) : f32[B, 2, S, S+1]
+  %p = softmax(%shifted) {{axis=3}} : f32[B, 2, S, S+1]
+  %w = slice(%p) {{axis=3, start={start}, stop={stop}}} : f32[B, 2, S, S]
+  %y = matmul(%w, %v) : f32[B, 2, S, 4]
+  return y=%y
+}}"""
+SINK_WEIGHTS = "weight @sinks : f32[1, 2, 1, 1] = data([0.5, -0.25]) : f32[1, 2, 1, 1]\n"
+
+
+def test_sinks() -> None:
+    text = SINKS.format(inputs=INPUTS, scores=SCORES, joined="%scores, %column", start=0, stop="S")
+    after, _ = applied(program(text, SINK_WEIGHTS), RaiseAttention(), Canonicalize())
+    assert "attention(%q, %k, %v, %1, sinks=@sinks" in after
+    assert "softmax" not in after
+
+
+def test_a_sink_whose_weight_is_used_stays() -> None:
+    text = SINKS.format(inputs=INPUTS, scores=SCORES, joined="%column, %scores", start=0, stop="S")
+    assert "attention(" not in applied(program(text, SINK_WEIGHTS), RaiseAttention())[0]
+    text = SINKS.format(inputs=INPUTS, scores=SCORES, joined="%scores, %column", start=1, stop="S+1")
+    assert "attention(" not in applied(program(text, SINK_WEIGHTS), RaiseAttention())[0]
+
+
+def test_one_head_for_all_queries_is_given_once() -> None:
+    text = """(%q: f32[B, 4, S, 4], %k: f32[B, 1, S, 4], %v: f32[B, 1, S, 4]) {
+  %i = iota() {size=S, dtype=i64} : i64[S]
+  %pos = reshape(%i) {shape=[1, S]} : i64[1, S]
+  %k1 = expand(%k) {shape=[B, 4, S, 4]} : f32[B, 4, S, 4]
+  %v1 = expand(%v) {shape=[B, 4, S, 4]} : f32[B, 4, S, 4]
+  %y = attention(%q, %k1, %v1, %pos) {scale=0.5, mask="causal"} : f32[B, 4, S, 4]
+  return y=%y
+}"""
+    after, _ = applied(program(text), UngroupQueries())
+    assert "attention(%q, %k, %v," in after
+    assert "expand" not in after
