@@ -46,6 +46,8 @@ SWITCHES = frozenset(
 """Ops by which a path can behave otherwise from some position on."""
 LONGEST = 1 << 13
 """The longest sequence at which a path is evaluated; one that needs more is left as it is."""
+PROBED = 1 << 20
+"""Elements that are sent down a path at a time."""
 POSITIONS = 131
 """How many positions are compared: an odd number past the usual small constants."""
 EXACT = 1e-9
@@ -61,6 +63,8 @@ class Rotation:
     frequencies: tuple[float, ...]
     rounding: float
     """How far a frequency was from the float32 number that stands for it."""
+    order: tuple[int, ...] = ()
+    """Where the elements that are turned come from, if the path also moves them: element i is order[i] of its input."""
 
 
 @register
@@ -79,29 +83,44 @@ def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
     positional = positional_values(graph)
     order = {op: i for i, op in enumerate(graph)}
     answers: dict[object, Rotation | str] = {}
-    weights: dict[tuple[float, ...], Value] = {}
+    weights: dict[tuple[object, ...], Value] = {}
     done: set[Value] = set()
     for op in list(graph):
         if op.definition is not ops.attention:
             continue
         for name in ("q", "k"):
-            rotated = op.required(name)
-            source = None if rotated in done else _source(rotated, positional, order)
-            if source is None:
-                continue
-            done.add(rotated)
-            key = structure(rotated, (source,), positional)
-            if key not in answers:
-                answers[key] = _probe(program, rotated, source)
-            answer = answers[key]
-            if isinstance(answer, str):
-                outcome.near_misses.append(NearMiss("raise-rotary", op.location, 2, f"{name}: {answer}"))
-                continue
-            new = _build(program, graph, rotated, source, answer, weights)
-            graph.replace(rotated, new)
-            done.add(new)
-            outcome.hits["rope"] += 1
+            candidates = [op.required(name)]
+            while candidates:
+                rotated = candidates.pop()
+                source = None if rotated in done else _source(rotated, positional, order)
+                if source is None:
+                    candidates += _parts(rotated)
+                    continue
+                done.add(rotated)
+                key = structure(rotated, (source,), positional)
+                if key not in answers:
+                    answers[key] = _probe(program, rotated, source)
+                answer = answers[key]
+                if isinstance(answer, str):
+                    outcome.near_misses.append(NearMiss("raise-rotary", op.location, 2, f"{name}: {answer}"))
+                    candidates += _parts(rotated)
+                    continue
+                new = _build(program, graph, rotated, source, answer, weights)
+                graph.replace(rotated, new)
+                done.add(new)
+                outcome.hits["rope"] += 1
     return outcome
+
+
+def _parts(value: Value) -> list[Value]:
+    """What a head is put together from along its elements, before it is repeated for other heads."""
+    op = value.owner
+    if op is None or value.type.rank != 4:
+        return []
+    if op.definition is ops.expand and op.inputs[0].type.rank == 4:
+        return [op.inputs[0]]
+    joined = op.definition is ops.concat and op.attributes["axis"] in (3, -1)
+    return list(op.inputs) if joined else []
 
 
 def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op, int]) -> Value | None:
@@ -138,12 +157,17 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
     if heads is None or into.shape[0] is not out.shape[0] or SEQUENCE not in out.shape[2].symbols:
         return f"the path leads from {into} to {out}, whose axes are not understood"
     count = min(POSITIONS, _far(program, rotated, source))
-    shape = [size, count, heads, size] if token_axis == 1 else [size, heads, count, size]
-    basis = torch.eye(size, dtype=torch.float64).reshape(size, 1, 1, size).expand(shape)
-    result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: size, SEQUENCE: count})[0]
-    if not torch.equal(result, result[:, :1].expand_as(result)):
-        return "heads are rotated differently"
-    found = classify(result[:, 0].permute(1, 2, 0))
+    turned: list[Tensor] = []
+    step = max(1, PROBED // (heads * count * size))
+    for vectors in torch.eye(size, dtype=torch.float64).split(step):
+        rows = len(vectors)
+        shape = [rows, count, heads, size] if token_axis == 1 else [rows, heads, count, size]
+        basis = vectors.reshape(rows, 1, 1, size).expand(shape)
+        result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: rows, SEQUENCE: count})[0]
+        if not torch.equal(result, result[:, :1].expand_as(result)):
+            return "heads are rotated differently"
+        turned.append(result[:, 0].clone())
+    found = classify(torch.cat(turned).permute(1, 2, 0))
     if isinstance(found, str):
         return found
     return _contradiction(program, rotated, source, found, token_axis, heads, size) or found
@@ -162,7 +186,8 @@ def _contradiction(
     result = Interpreter("float64").run_cone({source: given}, [rotated], {BATCH: 1, SEQUENCE: length})[0]
     frequencies = torch.tensor(found.frequencies, dtype=torch.float64)
     attributes = {"interleaved": found.interleaved, "scale": found.scale}
-    expected = ops.rope.evaluate([x, torch.arange(length)[None], frequencies], attributes)
+    moved = x[..., list(found.order)] if found.order else x
+    expected = ops.rope.evaluate([moved, torch.arange(length)[None], frequencies], attributes)
     error = float((result - expected).abs().max())
     if error > EXACT + 2 * length * found.rounding * abs(found.scale):
         return f"it turns otherwise at some of {length} positions (off by {error:.2g})"
@@ -183,6 +208,10 @@ def _far(program: Program, rotated: Value, source: Value) -> int:
 def classify(matrices: Tensor) -> Rotation | str:
     """The rotation that matrices [positions, out, in] make at positions 0, 1, 2, …, or why they make none."""
     count, size, _ = matrices.shape
+    order = matrices[0].abs().argmax(1)
+    if not torch.equal(order.sort().values, torch.arange(size)):
+        return "at position 0 it does more than move elements"
+    matrices = matrices[:, :, order]
     live = (matrices.abs() > EXACT).any(0)
     paired = [i for i in range(size) if int(live[:, i].sum()) == 2]
     pairs = len(paired) // 2
@@ -203,7 +232,8 @@ def classify(matrices: Tensor) -> Rotation | str:
         if error > _bound(frequencies, turns, count):
             return f"positions do not turn by their frequencies (off by {error:.2g})"
         rounding = float((frequencies.double() - turns).abs().max())
-        return Rotation(interleaved, scale, tuple(float(f) for f in frequencies), rounding)
+        moved = () if torch.equal(order, torch.arange(size)) else tuple(order.tolist())
+        return Rotation(interleaved, scale, tuple(float(f) for f in frequencies), rounding, moved)
     return "elements are paired neither by halves nor with their neighbours"
 
 
@@ -228,23 +258,29 @@ def _build(
     rotated: Value,
     source: Value,
     rotation: Rotation,
-    weights: dict[tuple[float, ...], Value],
+    weights: dict[tuple[object, ...], Value],
 ) -> Value:
     assert rotated.owner is not None
     build = Builder(graph, rotated.owner, rotated.owner.location)
-    if rotation.frequencies not in weights:
-        array = torch.tensor(rotation.frequencies, dtype=torch.float32)
-        weights[rotation.frequencies] = graph.weight(program.add_weight("rope.frequencies", StoredArray.of(array)))
+
+    def stored(name: str, numbers: tuple[float, ...], array: Tensor) -> Value:
+        if (name, *numbers) not in weights:
+            weights[name, *numbers] = graph.weight(program.add_weight(name, StoredArray.of(array)))
+        return weights[name, *numbers]
+
+    frequencies = torch.tensor(rotation.frequencies, dtype=torch.float32)
     x = source
     if SEQUENCE in source.type.shape[1].symbols:
         x = build(ops.transpose, x, permutation=(0, 2, 1, 3))
+    if rotation.order:
+        x = build(ops.gather, x, stored("rope.order", rotation.order, torch.tensor(rotation.order)), axis=3)
     sequence = rotated.type.shape[2]
     positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
     return build(
         ops.rope,
         x,
         positions,
-        weights[rotation.frequencies],
+        stored("rope.frequencies", rotation.frequencies, frequencies),
         interleaved=rotation.interleaved,
         scale=rotation.scale,
     )

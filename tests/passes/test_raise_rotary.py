@@ -133,3 +133,48 @@ def test_classify_refuses_what_does_not_turn_evenly() -> None:
     assert "do not turn" in str(classify(wrong))
     assert "first ones" in str(classify(matrices(frequencies, [(2, 4), (3, 5)], 6)))
     assert "paired neither" in str(classify(matrices(frequencies, [(0, 3), (1, 2)], 4)))
+
+
+def test_neighbours_turned_and_put_into_halves() -> None:
+    """DeepSeek's spelling: pairs are neighbours before, halves after; that is another order of elements first."""
+    pairs = """  %c = slice(%cos) {axis=1, stop=2} : f32[S, 2]
+  %s = slice(%sin) {axis=1, stop=2} : f32[S, 2]
+  %a = slice(%q) {axis=3, step=2} : f32[B, 2, S, 2]
+  %b = slice(%q) {axis=3, start=1, step=2} : f32[B, 2, S, 2]
+  %ac = mul(%a, %c) : f32[B, 2, S, 2]
+  %bs = mul(%b, %s) : f32[B, 2, S, 2]
+  %bc = mul(%b, %c) : f32[B, 2, S, 2]
+  %as = mul(%a, %s) : f32[B, 2, S, 2]
+  %first = sub(%ac, %bs) : f32[B, 2, S, 2]
+  %second = add(%bc, %as) : f32[B, 2, S, 2]
+  %x = concat(%first, %second) {axis=3} : f32[B, 2, S, 4]
+"""
+    before = program(HALF.format(size=4) + pairs + TAIL.format(q="x", k="k", size=4), FREQUENCIES)
+    after, _ = applied(before, RaiseRotary())
+    assert "= gather(%q, @rope.order) {axis=3}" in after
+    assert "{interleaved=false}" in after
+    assert "cos(" not in after
+
+
+def test_a_part_of_the_head_that_is_turned_by_itself() -> None:
+    """The last elements turn, the first do not: the part is recognized where the head is put together."""
+    part = """  %q0 = slice(%q) {axis=3, start=0, stop=2} : f32[B, 2, S, 2]
+  %q1 = slice(%q) {axis=3, start=2, stop=6} : f32[B, 2, S, 4]
+"""
+    joined = "  %whole = concat(%q0, %x) {axis=3} : f32[B, 2, S, 6]\n"
+    text = HALF.format(size=6) + part + rotate("q1", "x") + turned("q1", "x", "q1") + joined
+    after, _ = applied(program(text + TAIL.format(q="whole", k="k", size=6), FREQUENCIES), RaiseRotary())
+    assert "= rope(%" in after
+    assert "cos(" not in after
+
+
+def test_a_shift_of_positions_is_no_rotation_from_the_start() -> None:
+    text = (
+        HALF.format(size=4)
+        .replace("cast(%i)", "cast(%j)")
+        .replace("  %p = ", "  %one = constant() {value=1, dtype=i64} : i64[]\n  %j = add(%i, %one) : i64[S]\n  %p = ")
+    )
+    text += rotate("q", "x") + turned("q", "x", "q")
+    after, misses = applied(program(text + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary())
+    assert "rope" not in after
+    assert misses
