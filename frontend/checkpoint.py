@@ -18,7 +18,7 @@ from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, 
 from graphwright.frontend.module import facts_of
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
-from graphwright.ir import Program, StoredFile, UnsupportedError, WeightError
+from graphwright.ir import Program, StoredFile, TensorType, UnsupportedError, WeightError
 from graphwright.ir.weights import WeightExpression, torch_dtype
 
 
@@ -81,7 +81,7 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
             what = f"tensor '{file.key}' is" if source is file else f"weight '{tied[0]}' of '{file.key}' and others is"
             if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
                 raise WeightError(f"{file.path}: {what} {source.type}, config.json asks for {list(tensor.shape)}")
-            if source.type.dtype.is_float != tensor.is_floating_point():
+            if not isinstance(source.type, TensorType) or source.type.dtype.is_float != tensor.is_floating_point():
                 raise WeightError(f"{file.path}: {what} {source.type}, {type(model).__name__} has {tensor.dtype}")
             weights[tied[0]] = source
             if tied[0] in parameters:

@@ -40,7 +40,7 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
         return None
     try:
         code = compile(_SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
-        names = {"__builtins__": {}, "max": max, "min": min}
+        names: dict[str, Any] = {"__builtins__": {}, "max": max, "min": min}
         holds = [bool(eval(code, names, {"S": length})) for length in range(1, LONGEST_TRIED)]
     except Exception:  # an expression of another kind than sizes and numbers
         return None

@@ -60,7 +60,8 @@ def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[
     `is_free` says which values depend on no token. Of equally small cuts the one nearest to the demand is taken, which
     leaves least to do again. Raises `networkx.NetworkXUnbounded` if there is none.
     """
-    graph: Any = nx.DiGraph()
+    networks = cast(Any, nx)  # the library has no types of its own
+    graph = networks.DiGraph()
     demanded = set(demanded)
     if not demanded:
         return set()
@@ -83,5 +84,5 @@ def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[
                 graph.add_edge(("after", operand), ("before", value))
                 pending.append(operand)
     # networkx gives, of the smallest cuts, the one nearest to the sink
-    _, (far, _) = cast("tuple[int, tuple[set[Any], set[Any]]]", nx.minimum_cut(graph, "tokens", "demand"))
+    far: set[Any] = networks.minimum_cut(graph, "tokens", "demand")[1][0]
     return {value for value in seen if ("before", value) in far and ("after", value) not in far}

@@ -49,7 +49,9 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     scores, v = read_scores(spelled, build), match["v"]
     if isinstance(scores, Refusal):
         return scores
-    q, keys = scores.product.owner.inputs if scores.product.owner is not None else ()
+    product = scores.product.owner
+    assert product is not None, "read_scores ends at a product"
+    q, keys = product.inputs
     if not (q.type.rank == keys.type.rank == v.type.rank and q.type.rank in (3, 4)):
         return Refusal(f"q, k and v must have three or four axes; they are {q.type}, {keys.type}, {v.type}")
     if sinks is not None and q.type.rank != 4:

@@ -159,8 +159,9 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
     count = min(POSITIONS, _far(program, rotated, source))
     turned: list[Tensor] = []
     step = max(1, PROBED // (heads * count * size))
-    for vectors in torch.eye(size, dtype=torch.float64).split(step):
-        rows = len(vectors)
+    for first in range(0, size, step):
+        vectors = torch.eye(size, dtype=torch.float64)[first : first + step]
+        rows = vectors.shape[0]
         shape = [rows, count, heads, size] if token_axis == 1 else [rows, heads, count, size]
         basis = vectors.reshape(rows, 1, 1, size).expand(shape)
         result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: rows, SEQUENCE: count})[0]
@@ -232,7 +233,8 @@ def classify(matrices: Tensor) -> Rotation | str:
         if error > _bound(frequencies, turns, count):
             return f"positions do not turn by their frequencies (off by {error:.2g})"
         rounding = float((frequencies.double() - turns).abs().max())
-        moved = () if torch.equal(order, torch.arange(size)) else tuple(order.tolist())
+        places = tuple(int(i) for i in order)
+        moved = () if places == tuple(range(size)) else places
         return Rotation(interleaved, scale, tuple(float(f) for f in frequencies), rounding, moved)
     return "elements are paired neither by halves nor with their neighbours"
 

@@ -78,6 +78,6 @@ def _fold(value: Value) -> tuple[Dim, Dim] | None:
     owner = value.owner
     if owner is None or owner.definition is not ops.reshape:
         return None
-    before, after = owner.inputs[0].type.shape, value.type.shape
+    before, after = list(owner.inputs[0].type.shape), list(value.type.shape)
     folds = len(after) > 1 and len(before) == len(after) + 1 and before[2:] == after[1:]
     return (before[0], before[1]) if folds and before[0] * before[1] is after[0] else None
