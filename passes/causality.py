@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, Value, ops, tensor
-from graphwright.passes.probing import BATCH, SEQUENCE, positional_values
+from graphwright.passes.probing import BATCH, SEQUENCE, is_set_by_length, positional_values
 from graphwright.passes.row_positions import are_own_positions
 from graphwright.passes.split_context import CONTEXT, SOURCE, TOKENS
 from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
@@ -67,7 +67,20 @@ class Causality:
             for value in op.results:
                 self.axes.place(value, TokenAxis(over[0]))
         else:
+            if is_set_by_length(op):
+                raise refuse(op, "it depends on how long the whole sequence is, which is not known while it grows")
             self.axes.follow(op)
+            self._check_positions(op)
+
+    def _check_positions(self, op: Op) -> None:
+        """Raises `PassError` unless an op's positional operands meet each token with its own position."""
+        token_axis = self.axes[op.results[0]].axis
+        for value, flow in zip(op.inputs, op.definition.axis_flow(op), strict=True):
+            if not self.is_positional(value) or value.defined_by(ops.constant) is not None:
+                continue
+            for dim, target in zip(value.type.shape, flow, strict=True):
+                if SEQUENCE in dim.symbols and target != token_axis:
+                    raise refuse(op, f"it uses positions ({value.type}) apart from the tokens that stand there")
 
     def is_cross(self, op: Op) -> bool:
         """Whether an op is attention from the tokens to the context."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, TensorType, Value, clone_graph, ops
-from graphwright.passes.probing import BATCH, SEQUENCE, positional_values
+from graphwright.passes.probing import BATCH, SEQUENCE, is_set_by_length, positional_values
 from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
 
 CONTEXT_LENGTH = "context_length"
@@ -30,6 +30,8 @@ def with_context_length(graph: Graph) -> Graph:
     is_free = positional_values(encode)
     axes = TokenAxes(sources, is_free)
     for op in encode:
+        if is_set_by_length(op):
+            raise refuse(op, "it depends on how long the context is, which differs between padded rows")
         if all(is_free(v) for v in op.results):
             continue
         if op.definition is ops.attention:

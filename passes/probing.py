@@ -30,6 +30,21 @@ def has_symbol(value: Value, symbol: str) -> bool:
     return any(symbol in dim.symbols for dim in value.type.shape)
 
 
+SHAPES = frozenset({ops.reshape, ops.expand, ops.constant, ops.iota})
+"""Ops whose attributes may hold the sequence's length because it is the length of an axis of theirs."""
+
+
+def is_set_by_length(op: Op) -> bool:
+    """Whether an op takes the sequence's length for a number: a cache would put the number of new tokens there."""
+    return op.definition not in SHAPES and any(SEQUENCE in d.symbols for a in op.attributes.values() for d in _dims(a))
+
+
+def _dims(attribute: Attribute) -> list[Dim]:
+    if isinstance(attribute, Dim):
+        return [attribute]
+    return [d for item in attribute for d in _dims(item)] if isinstance(attribute, tuple) else []
+
+
 def integers(op: Op) -> list[int]:
     """The integers in an op's attributes: what a length must exceed for the op to show its behaviour."""
     found: list[int] = []

@@ -119,6 +119,16 @@ class _Probe:
         length = self._length(bias)
         if length > LONGEST:
             return f"the mask needs {length} tokens to show its shape, more than {LONGEST}"
+        found = self._at_length(bias, length)
+        # a mask may be cut to the length by a number that grows with it: at another one it would be another mask
+        if isinstance(found, str) or length == 1:
+            return found
+        shorter = self._at_length(bias, max(1, length - 5))
+        if isinstance(shorter, _Meaning) and self._agree(found, shorter, max(1, length - 5)):
+            return found
+        return "the mask depends on the length of the sequence"
+
+    def _at_length(self, bias: Value, length: int) -> _Meaning | str:
         allowed, adds = self._evaluate(bias, length)
         if allowed is None:
             return "the mask differs between rows or heads"
@@ -130,6 +140,15 @@ class _Probe:
             if torch.equal(visible(positions, keys, mask, window)[0, 0], allowed):
                 return _Meaning(mask, window, adds)
         return f"the mask is none of full, causal, sliding, chunked or prefix at length {queries}"
+
+    @staticmethod
+    def _agree(longer: _Meaning, shorter: _Meaning, length: int) -> bool:
+        """Whether the mask found at the greater length is also what was found at the smaller one."""
+        if shorter.adds and not longer.adds:
+            return False
+        positions = torch.arange(length)[None]
+        one, other = (visible(positions, length, m.mask, m.window) for m in (longer, shorter))
+        return torch.equal(one.expand(1, 1, length, length), other.expand(1, 1, length, length))
 
     def _length(self, bias: Value) -> int:
         """A length past every integer in the mask's computation, and within the model's context."""

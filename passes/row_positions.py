@@ -13,7 +13,7 @@ from collections.abc import Callable
 from graphwright.ir import Builder, Dim, DType, Op, TensorType, Type, Value, ops
 from graphwright.ir.ops.rules import is_elementwise
 from graphwright.ir.ops.shape import as_dims, as_ints
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol
+from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, is_set_by_length
 from graphwright.passes.token_axes import refuse
 
 ONE = Dim.of(1)
@@ -31,6 +31,11 @@ def are_own_positions(value: Value) -> bool:
     while owner is not None and owner.definition in (ops.reshape, ops.expand):
         owner = owner.inputs[0].owner
     return owner is not None and owner.definition is ops.iota and owner.attributes["size"] is S
+
+
+def _refuse_length(op: Op) -> None:
+    if is_set_by_length(op):
+        raise refuse(op, "it depends on how long the whole sequence is, which is not known while it grows")
 
 
 class RowPositions:
@@ -61,6 +66,7 @@ class RowPositions:
         if value not in self._constants:
             owner = value.owner
             assert owner is not None
+            _refuse_length(owner)
             operands = [None if v is None else self.constant(v) for v in owner.operands]
             new = self.build.op(owner.definition, *operands, **owner.attributes)
             self._constants.update(zip(owner.results, new.results, strict=True))
@@ -146,6 +152,7 @@ class RowPositions:
     def _op_at(self, op: Op, owner: Op, value: Value, keys: int | None) -> Value:
         """An op over positional values, done for every row."""
         definition = owner.definition
+        _refuse_length(owner)
         inner = self._key_axes(op, owner, keys)
         if definition is ops.embedding:
             indices = self._at(op, owner.required("indices"), inner[1])

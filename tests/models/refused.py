@@ -79,6 +79,40 @@ class NormOverTokensBlock(_Block):
         return x + self.mix(x.softmax(1))
 
 
+class DividedByLengthBlock(_Block):
+    """What a token becomes depends on how many come after it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(x) / x.shape[1]
+
+
+class FromTheEndBlock(_Block):
+    """Positions that are counted from the last token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype)[:, None]
+
+
+class LongerWindowBlock(_Block):
+    """A window that grows with the sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = k = v = heads(self.mix(x))
+        place = torch.arange(x.shape[1])
+        near = place[:, None] - place < x.shape[1] - 3
+        mask = near & (place <= place[:, None])
+        return x + joined(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+
+
+class SharperWithLengthBlock(_Block):
+    """Scores multiplied by the logarithm of the length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = k = v = heads(self.mix(x))
+        q = q * torch.log(torch.full((), x.shape[1], dtype=x.dtype))
+        return x + joined(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+
 def _decoder(block: type[nn.Module]) -> type[Decoder]:
     return type(block.__name__.removesuffix("Block"), (Decoder,), {"block": lambda _: block()})
 
@@ -94,6 +128,10 @@ REFUSED: dict[str, tuple[type[Decoder], str]] = {
         (UnscaledSoftmaxBlock, "matmul at blocks.0: it mixes tokens along axis"),
         (MaskFromDataBlock, "attention at blocks.0: "),
         (LooksAheadBlock, "attention at blocks.0: its mask is 'full'"),
+        (DividedByLengthBlock, "it depends on how long the whole sequence is"),
+        (FromTheEndBlock, "it depends on how long the whole sequence is"),
+        (LongerWindowBlock, "attention at blocks.0: its mask is 'full'"),
+        (SharperWithLengthBlock, "it depends on how long the whole sequence is"),
         (NormOverTokensBlock, "softmax at blocks.0: it mixes tokens along axis 1"),
     )
 }
