@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphwright.runtime.function import Function, load_function
     from graphwright.runtime.model import Model, load
     from graphwright.runtime.options import GenerationArguments, GenerationOptions
+    from graphwright.runtime.padding import unpad
 
 __all__ = [
     "Artifact",
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "load_function",
     "open_artifact",
+    "unpad",
 ]
 
 _HOMES = {
@@ -70,6 +72,7 @@ _HOMES = {
     "load": "model",
     "load_function": "function",
     "open_artifact": "artifact",
+    "unpad": "padding",
 }
 
 
