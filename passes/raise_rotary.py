@@ -124,24 +124,31 @@ def _parts(value: Value) -> list[Value]:
 
 
 def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op, int]) -> Value | None:
-    """The nearest value from which all that is rotated comes by linear ops, products with positions among them."""
+    """The nearest heads from which all that is rotated comes by linear ops, products with positions among them.
+
+    If there are none, the nearest single value, for a near miss to name.
+    """
     frontier: set[Value] = {rotated}
     seen_product = False
+    single: Value | None = None
     while True:
         if seen_product and len(frontier) == 1:
-            return frontier.pop()
+            (value,) = frontier
+            single = single or value
+            if value.type.shape[-1] is rotated.type.shape[-1] and value.type.rank in (3, 4):
+                return value
         latest = max(frontier, key=lambda v: order.get(v.owner, -1) if v.owner else -1)
         op = latest.owner
         if op is None or op.definition not in LINEAR:
-            return None
+            return single
         data = [v for v in op.inputs if not positional(v)]
         if op.definition in (ops.mul, ops.div):
             if len(data) != 1 or (op.definition is ops.div and op.operands[0] is not data[0]):
-                return None
+                return single
             other = next(v for v in op.inputs if v is not data[0])
             seen_product |= has_symbol(other, SEQUENCE)
         elif len(data) != len(op.inputs):
-            return None
+            return single
         # every result of a split stands for its one operand
         frontier = {v for v in frontier if v.owner is not op} | set(data)
 
@@ -150,10 +157,11 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
     """Evaluates the path from source to rotated on every unit vector at the first positions, then on one far beyond."""
     out, into = rotated.type, source.type
     size = out.shape[3].constant if out.rank == 4 else None
-    if size is None or into.rank != 4 or into.shape[3] is not out.shape[3]:
+    if size is None or into.rank not in (3, 4) or into.shape[-1] is not out.shape[3]:
         return f"the path leads from {into} to {out}, not from head to head"
     token_axis = next((i for i, d in enumerate(into.shape) if SEQUENCE in d.symbols), -1)
-    heads = into.shape[3 - token_axis].constant if token_axis in (1, 2) else None
+    heads = into.shape[3 - token_axis].constant if token_axis in (1, 2) and into.rank == 4 else None
+    heads = 1 if into.rank == 3 and token_axis == 1 and out.shape[1].constant == 1 else heads
     if heads is None or into.shape[0] is not out.shape[0] or SEQUENCE not in out.shape[2].symbols:
         return f"the path leads from {into} to {out}, whose axes are not understood"
     count = min(POSITIONS, _far(program, rotated, source))
@@ -164,6 +172,7 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
         rows = vectors.shape[0]
         shape = [rows, count, heads, size] if token_axis == 1 else [rows, heads, count, size]
         basis = vectors.reshape(rows, 1, 1, size).expand(shape)
+        basis = basis[:, :, 0] if into.rank == 3 else basis
         result = Interpreter("float64").run_cone({source: basis}, [rotated], {BATCH: rows, SEQUENCE: count})[0]
         if not torch.equal(result, result[:, :1].expand_as(result)):
             return "heads are rotated differently"
@@ -186,6 +195,7 @@ def _contradiction(
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((1, heads, length, size), generator=generator, dtype=torch.float64)
     given = x.transpose(1, 2) if token_axis == 1 else x
+    given = given[:, :, 0] if source.type.rank == 3 else given
     result = Interpreter("float64").run_cone({source: given}, [rotated], {BATCH: 1, SEQUENCE: length})[0]
     frequencies = torch.tensor(found.frequencies, dtype=torch.float64)
     attributes = {"interleaved": found.interleaved, "scale": found.scale}
@@ -274,7 +284,9 @@ def _build(
 
     frequencies = torch.tensor(rotation.frequencies, dtype=torch.float32)
     x = source
-    if SEQUENCE in source.type.shape[1].symbols:
+    if source.type.rank == 3:
+        x = build(ops.split_heads, x, heads=1)
+    elif SEQUENCE in source.type.shape[1].symbols:
         x = build(ops.transpose, x, permutation=(0, 2, 1, 3))
     if rotation.order:
         x = build(ops.gather, x, stored("rope.order", rotation.order, torch.tensor(rotation.order)), axis=3)

@@ -178,3 +178,32 @@ def test_a_shift_of_positions_is_no_rotation_from_the_start() -> None:
     after, misses = applied(program(text + TAIL.format(q="x", k="k", size=4), FREQUENCIES), RaiseRotary())
     assert "rope" not in after
     assert misses
+
+
+def test_pairs_on_an_axis_of_their_own() -> None:
+    """Complex numbers as pairs: the path leads through five axes, and from a head that no one has split off."""
+    pairs = """  %c = slice(%cos) {axis=1, stop=2} : f32[S, 2]
+  %s = slice(%sin) {axis=1, stop=2} : f32[S, 2]
+  %w0 = reshape(%one) {shape=[B, 1, S, 2, 2]} : f32[B, 1, S, 2, 2]
+  %w1 = slice(%w0) {axis=4, stop=1} : f32[B, 1, S, 2, 1]
+  %a = reshape(%w1) {shape=[B, 1, S, 2]} : f32[B, 1, S, 2]
+  %w2 = slice(%w0) {axis=4, start=1, stop=2} : f32[B, 1, S, 2, 1]
+  %b = reshape(%w2) {shape=[B, 1, S, 2]} : f32[B, 1, S, 2]
+  %ac = mul(%a, %c) : f32[B, 1, S, 2]
+  %bs = mul(%b, %s) : f32[B, 1, S, 2]
+  %bc = mul(%b, %c) : f32[B, 1, S, 2]
+  %as = mul(%a, %s) : f32[B, 1, S, 2]
+  %real = sub(%ac, %bs) : f32[B, 1, S, 2]
+  %imaginary = add(%bc, %as) : f32[B, 1, S, 2]
+  %w4 = reshape(%real) {shape=[B, 1, S, 2, 1]} : f32[B, 1, S, 2, 1]
+  %w3 = reshape(%imaginary) {shape=[B, 1, S, 2, 1]} : f32[B, 1, S, 2, 1]
+  %both2 = concat(%w4, %w3) {axis=4} : f32[B, 1, S, 2, 2]
+  %x = reshape(%both2) {shape=[B, 1, S, 4]} : f32[B, 1, S, 4]
+  %y = attention(%q, %x, %x, %pos) {scale=0.5, mask="causal"} : f32[B, 2, S, 4]
+  return y=%y
+}"""
+    text = HALF.format(size=4).replace("(%q:", "(%one: f32[B, S, 4], %q:") + pairs
+    after, _ = applied(program(text, FREQUENCIES), RaiseRotary())
+    assert "= split_heads(%one) {heads=1}" in after
+    assert "{interleaved=true}" in after
+    assert "cos(" not in after
