@@ -44,9 +44,21 @@ def read_config(directory: Path, settings: Mapping[str, Any]) -> Any:
             )
         raise UnsupportedError(f"{file}: {problem}")
     try:
-        return transformers.CONFIG_MAPPING[kind].from_dict(dict(settings))
+        return transformers.CONFIG_MAPPING[kind].from_dict(_with_special_floats(dict(settings)))
     except Exception as problem:
         raise CheckpointError(f"{file}: not a configuration of '{kind}': {' '.join(str(problem).split())}") from None
+
+
+def _with_special_floats(value: Any) -> Any:
+    """Settings with the numbers that JSON lacks, which transformers writes as {"__float__": "Infinity"}."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value)
+        if list(items) == ["__float__"]:
+            return float(items["__float__"])
+        return {key: _with_special_floats(item) for key, item in items.items()}
+    if isinstance(value, list):
+        return [_with_special_floats(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def causal_model_class(config: Any, directory: Path) -> Any:

@@ -341,3 +341,15 @@ def test_transformers_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install 'graphwright\[hf\]'"):
         capture(tmp_path)
+
+
+def test_a_setting_that_json_cannot_hold(tmp_path: Path) -> None:
+    """transformers writes an infinite limit on time steps as an object."""
+    config = transformers.Mamba2Config(
+        vocab_size=256, hidden_size=16, state_size=4, num_hidden_layers=1, num_heads=4, head_dim=8, n_groups=1
+    )
+    transformers.Mamba2ForCausalLM(config).save_pretrained(tmp_path)
+    assert "__float__" in (tmp_path / "config.json").read_text()
+    assert any(op.name == "linear_recurrence" for op in capture(tmp_path).graphs["forward"])
+    edit_config(tmp_path, time_step_limit=[0.0, {"__float__": "much"}])
+    _refused(tmp_path, CheckpointError, "config.json: not a configuration of 'mamba2'")
