@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Site
 from graphwright.ir import Dim, Value, ops
@@ -98,6 +100,29 @@ def _(site: Site, equation: str, operands: list[Value]) -> Imported:
     out = multiply(site, arranged(x, left, rows, summed), arranged(y, right, summed, columns))
     made = [*batch, *rows, *columns]
     return site.transpose(site.reshape(out, [size[c] for c in made]), [made.index(c) for c in result])
+
+
+@aten("_trilinear")
+def _(
+    site: Site,
+    i1: Value,
+    i2: Value,
+    i3: Value,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    sumdim: Sequence[int],
+    unroll_dim: int = 1,
+) -> Imported:
+    """The sum of a product of three over some axes: what a bilinear layer becomes."""
+    operands: list[Value] = []
+    for x, missing in ((i1, expand1), (i2, expand2), (i3, expand3)):
+        shape = list(x.tensor.shape)
+        for axis in sorted(missing):
+            shape.insert(axis, Dim.of(1))
+        operands.append(site.reshape(x, shape))
+    whole = site.build(ops.mul, site.build(ops.mul, operands[0], operands[1]), operands[2])
+    return site.build(ops.sum, whole, axes=tuple(sorted(a % whole.type.rank for a in sumdim)), keepdims=False)
 
 
 def plain_contraction(equation: str) -> tuple[str, str, str] | None:

@@ -20,8 +20,18 @@ from tests.ir.cases import CASES, Case
 
 BINDINGS = {"B": 3, "S": 4, "P": 5}
 TYPES = (DType.F32, DType.F64, DType.F16, DType.BF16, DType.I64, DType.I32, DType.I8, DType.U8, DType.BOOL)
-NOT_EXPRESSED = {"f64": {"erf", "activation", "glu"}, "i8": None, "u8": None}
-"""What may be refused, by element type: everything (None) that computes with 8-bit integers, and a few in float64."""
+STATEFUL = {"causal_conv", "linear_recurrence", "running_sum", "weighted_mean"}
+NOT_EXPRESSED = {
+    "f64": {"erf", "activation", "glu", "convolution", "moe_experts", *STATEFUL},
+    "f16": STATEFUL,
+    "bf16": STATEFUL,
+    "bool": {"scatter_elements"},
+    "i32": {"scatter_elements"},
+    "i8": None,
+    "u8": None,
+}
+"""What may be refused, by element type: everything (None) that computes with 8-bit integers; states in narrow floats,
+which the CPU pipeline widens; and a few more."""
 
 
 def _cases() -> list[Case]:
@@ -29,9 +39,15 @@ def _cases() -> list[Case]:
     for case in CASES:
         for dtype in TYPES:
             changed = with_dtype(case, dtype)
-            if changed is not None and _is_typed(changed):
+            if changed is not None and _is_typed(changed) and not _has_narrow_state(changed):
                 found[str(changed)] = changed
     return list(found.values())
+
+
+def _has_narrow_state(case: Case) -> bool:
+    """A recurrent state in bfloat16, which numpy lacks: there is no way to hand it over."""
+    types = [v.type for v in case.build().inputs]
+    return any(isinstance(t, StateType) and t.layout == "recurrent" and t.dtype is DType.BF16 for t in types)
 
 
 def _is_typed(case: Case) -> bool:

@@ -138,6 +138,7 @@ PRODUCTS: dict[str, Function] = {
     "bmm": lambda m, x, i: torch.bmm(x, x.transpose(1, 2)),
     "addmm": lambda m, x, i: torch.addmm(m.bias, x.flatten(0, 1), m.weight),
     "addmm scaled": lambda m, x, i: torch.addmm(m.bias, x.flatten(0, 1), m.weight, beta=0.5, alpha=2),
+    "bilinear": lambda m, x, i: F.bilinear(x, x + 1, m.weight[None].expand(3, -1, -1)),
     "baddbmm": lambda m, x, i: torch.baddbmm(x[..., :1], x, x.mT, beta=0, alpha=0.3),
     "linear": lambda m, x, i: F.linear(x, m.weight, m.bias),
     "linear of a slice": lambda m, x, i: F.linear(x, m.weight[:3]),

@@ -78,7 +78,10 @@ def test_a_file_that_does_not_run_is_told_by_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent", "absent does not exist; a model is a checkpoint directory, a .gw file, or file.py:factory"),
+        (
+            "absent",
+            "absent does not exist; a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory",
+        ),
         ("absent.py:make", "absent.py does not exist"),
         ("model.py", "name the function that makes the model, as in"),
         ("weights.bin", "is a file of another kind"),

@@ -10,39 +10,15 @@ from torch import Tensor
 
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
-from benchmarks.coverage.reference import error, worst
-from graphwright.frontend import capture
-from graphwright.ir import Program, parse_program, print_program, verify
-from graphwright.passes import PIPELINES, run_passes
+from benchmarks.coverage.reference import worst
+from graphwright.ir import parse_program, print_program, verify
+from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.zoo import CONFIGURATIONS, NAMED, make
-
-CHUNKS = (7, 1, 1, 3, 5, 1, 1, 9)
-LENGTHS = (28, 17, 9)
-
-
-class Case:
-    """A compiled tiny model with the eager logits of some rows, in float32 and in float64."""
-
-    def __init__(self, name: str) -> None:
-        model = make(name)
-        self.program: Program = capture(model)
-        self.report = run_passes(self.program, PIPELINES["cpu"])
-        generator = torch.Generator().manual_seed(3)
-        self.rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
-        with torch.no_grad():
-            self.eager = [model(row[None]).logits[0] for row in self.rows]
-            double = model.double()
-            self.exact = [double(row[None]).logits[0] for row in self.rows]
-
-    @property
-    def bound(self) -> float:
-        """Four times eager float32's own distance from float64: our sums are as long, in another order."""
-        return 4 * max(error(a, b) for a, b in zip(self.eager, self.exact, strict=True))
 
 
 @lru_cache(maxsize=2)
 def case(name: str) -> Case:
-    return Case(name)
+    return Case(make(name))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -16,9 +16,9 @@ from graphwright.frontend import capture
 from graphwright.ir import PassError, UnsupportedError
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
+from tests.models.case import CHUNKS, LENGTHS
 from tests.models.handwritten import MODELS
 from tests.models.refused import REFUSED
-from tests.models.test_architectures import CHUNKS, LENGTHS
 
 
 def made(name: str) -> nn.Module:

@@ -11,7 +11,8 @@ from benchmarks.coverage.engines import loaded
 from benchmarks.coverage.reference import worst
 from graphwright.backends.onnx import build_artifact
 from graphwright.runtime import load
-from tests.models.test_architectures import CHUNKS, LENGTHS, case
+from tests.models.case import CHUNKS, LENGTHS
+from tests.models.test_architectures import case
 from tests.models.zoo import CONFIGURATIONS
 
 

@@ -14,12 +14,10 @@ from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import Engine, interpreted, loaded
 from benchmarks.coverage.reference import worst
 from graphwright.backends.onnx import build_artifact
-from graphwright.frontend import capture
 from graphwright.ir import parse_program, print_program, verify
-from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
+from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.recurrent_zoo import CONFIGURATIONS, make
-from tests.models.test_architectures import CHUNKS, LENGTHS
 
 NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
 """One of each kind of recurrence; the others come along by mechanism."""
@@ -27,27 +25,9 @@ NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
 NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS]
 
 
-class Case:
-    """A compiled tiny model with the eager logits of some rows."""
-
-    def __init__(self, name: str) -> None:
-        model = make(name)
-        self.program = capture(model)
-        run_passes(self.program, PIPELINES["cpu"])
-        generator = torch.Generator().manual_seed(3)
-        self.rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
-        with torch.no_grad():
-            eager = [model(row[None]).logits[0] for row in self.rows]
-            double = model.double()
-            self.exact = [double(row[None]).logits[0] for row in self.rows]
-        # Four times eager float32's own distance from float64: sums as long, in another order. The library's scans run
-        # in float32 in both, so that this is what is around them.
-        self.bound = 4 * worst(eager, self.exact)
-
-
 @lru_cache(maxsize=2)
 def case(name: str) -> Case:
-    return Case(name)
+    return Case(make(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -47,6 +47,31 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "stablelm": ("StableLm", SMALL),
     "smollm3": ("SmolLM3", SMALL),
     "glm4": ("Glm4", {**SMALL, "head_dim": 32}),
+    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256}),
+    "opt": ("OPT", {**MULTI_HEAD, "ffn_dim": 128, "word_embed_proj_dim": 64}),
+    "gptj": ("GPTJ", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256, "n_positions": 512, "rotary_dim": 8}),
+    "mixtral": ("Mixtral", {**SMALL, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "gpt_oss": (
+        "GptOss",
+        {**SMALL, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
+    ),
+    "deepseek_v3": (
+        "DeepseekV3",
+        {
+            **MULTI_HEAD,
+            "q_lora_rank": 24,
+            "kv_lora_rank": 16,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 16,
+            "v_head_dim": 16,
+            "first_k_dense_replace": 1,
+            "moe_intermediate_size": 32,
+            "n_routed_experts": 8,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+        },
+    ),
 }
 NAMED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gpt2")
 """The architectures whose support is promised first; the others come along by mechanism."""
@@ -60,6 +85,7 @@ def make(name: str, **changes: Any) -> torch.nn.Module:
     config_name = f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config"
     config = getattr(transformers, config_name)(**{**options, **changes})
     config.use_cache = False
+    config._experts_implementation = "eager"  # the grouped product has no float64
     head = "GPT2LMHeadModel" if prefix == "GPT2" else f"{prefix}ForCausalLM"
     torch.manual_seed(0)
     with warnings.catch_warnings():

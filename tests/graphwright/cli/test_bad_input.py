@@ -106,7 +106,7 @@ def test_a_configuration_that_is_no_json(commands: Commands, checkpoint_copy: Pa
 @pytest.mark.parametrize(
     ("factory", "parts"),
     [
-        ("unsupported", ("sort", "at block.0")),
+        ("unsupported", ("mode", "at block.0")),
         ("not_a_number", ("qkv.weight", "not finite")),
         ("two_way", ("insert-kv-cache", "tokens see later ones")),
         ("backwards", ("insert-kv-cache", "gather", "compile_function, or --function")),

@@ -120,7 +120,7 @@ def test_passes_lists_options_and_pipelines(commands: Commands) -> None:
     lines = commands.succeed("passes").splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("convert-dtype (lossless): "))
     assert lines[place + 1] == '    to: f32 | f64 (default "f32")'
-    assert any(line.startswith("pipeline default: canonicalize, ") for line in lines)
+    assert any(line.startswith("pipeline default: split-context, canonicalize, ") for line in lines)
 
 
 @pytest.mark.parametrize("layout", ["plain", "genai", "optimum"])
