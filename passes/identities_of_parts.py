@@ -60,7 +60,11 @@ def _picked_elements(x: Pattern, indices: Pattern) -> Pattern:
     return ops.gather_elements(x, ops.expand(indices), axis=attribute("axis"))
 
 
-@rule(_picked_elements)
+def _picked_by_one(x: Pattern, indices: Pattern) -> Pattern:
+    return ops.gather_elements(x, indices, axis=attribute("axis"))
+
+
+@rule(_picked_elements, _picked_by_one)
 def gather_whole_slices(match: Match, build: Builder) -> Value | Refusal:
     """Elements picked by an index that is the same along all other axes are whole slices."""
     x, indices = match["x"], match["indices"]

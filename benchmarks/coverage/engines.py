@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphwright.ir import Dim, Graph, Interpreter, Program
+from graphwright.ir.weights import torch_dtype
 from graphwright.runtime import Decoder, KVCache, Model
 
 GARBAGE = 1e4
@@ -63,7 +64,8 @@ def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
     for value in graph.inputs:
         if value.name is not None and value.name.startswith("past."):
             grows = any(Dim.of("C") is dim for dim in value.type.shape)
-            states[value.name] = torch.full([d.evaluate(sizes) for d in value.type.shape], GARBAGE if grows else 0.0)
+            shape = [d.evaluate(sizes) for d in value.type.shape]
+            states[value.name] = torch.full(shape, GARBAGE if grows else 0, dtype=torch_dtype(value.type.dtype))
     return states
 
 

@@ -65,6 +65,8 @@ def random_model(architecture: str, seed: int, gain: float, attention: str | Non
         warnings.simplefilter("ignore")
         configuration = small_configuration(chosen.config_class, architecture)
         configuration.use_cache = False
+        if architecture.endswith("ForCausalLM") and getattr(configuration, "is_decoder", None) is False:
+            configuration.is_decoder = True  # an encoder looks ahead unless it is told to generate
         if attention is not None:
             configuration._attn_implementation = attention
         model = cast("nn.Module", chosen(configuration))

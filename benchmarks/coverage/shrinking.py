@@ -79,7 +79,13 @@ def shrunk(default: Any) -> dict[str, Any]:
 def _fields(default: Any) -> dict[str, Any]:
     """What the class's constructor takes, with the values that the default came to have."""
     names = inspect.signature(type(default).__init__).parameters
-    return {name: getattr(default, name) for name in names if hasattr(default, name)}
+    fields: dict[str, Any] = {}
+    for name in names:
+        try:
+            fields[name] = getattr(default, name)
+        except Exception:  # not there, or with another value in each layer
+            continue
+    return fields
 
 
 def _shrunk_field(name: str, value: Any, fields: Mapping[str, Any], layers: Sequence[int]) -> Any:
