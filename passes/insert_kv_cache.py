@@ -44,8 +44,8 @@ class InsertKVCache(Pass):
     which are padded on the right), and the caches `past.N.…`, returned as `present.N.…`, N counting the attentions and
     recurrences: `key` and `value` [B, heads, C, size], or `latent` where both are made from it; a recurrence's `state`.
 
-    With the layout "ring", attention under a window keeps rings [B, heads, window - 1, size], which do not grow with the
-    context; other attentions, and those that share a cache with such, keep caches of capacity C.
+    With the layout "ring", attention under a window keeps rings [B, heads, window - 1, size], which do not grow with
+    the context; other attentions, and those that share a cache with such, keep caches of capacity C.
 
     Inputs `context.N`, which `encode` gives, stay inputs; context_length, i64 [B], says how much of them is real.
     """

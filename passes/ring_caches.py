@@ -45,14 +45,17 @@ def choose_rings(
         settled = True
         for sharers in readers.values():
             first = sharers[0]
-            if all(o in rings and o.attributes["mask"] == first.attributes["mask"] for o in sharers):
-                if len({rings[o] for o in sharers}) == 1:
-                    continue
+            if all(o in rings and _mask(o) == _mask(first) for o in sharers):
+                continue
             for op in filter(rings.__contains__, sharers):
                 del rings[op]
                 settled = False
                 misses.append(NearMiss("ring-cache", op.location, 2, "its cache is read under another mask too"))
     return {op.required(name): size for op, size in rings.items() for name in ("k", "v")}, misses
+
+
+def _mask(op: Op) -> tuple[object, ...]:
+    return op.attributes["mask"], op.attributes["window"]
 
 
 def _unfit(op: Op, cut: set[Value], context_length: int | None) -> str | None:

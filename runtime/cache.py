@@ -38,7 +38,7 @@ class KVCache:
         program = session.program
         try:
             self.buffers = [
-                Buffer(session, (batch, s.shape[1], capacity, s.shape[3]), s.dtype) for s in program.in_place
+                Buffer(session, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
             ]
             current, following = (
                 [Buffer(session, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)

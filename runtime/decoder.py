@@ -12,9 +12,9 @@ Ids = npt.NDArray[np.int64]
 class Decoder:
     """A decoder program bound to one cache; not for use by two threads at once.
 
-    The cache is bound once, and rings and recurrent states in both directions between their two buffers, each of which is a
-    binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes, so
-    that a decode step costs four small copies and one call.
+    The cache is bound once, and rings and recurrent states in both directions between their two buffers, each of
+    which is a binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes,
+    so that a decode step costs four small copies and one call.
     """
 
     def __init__(self, cache: KVCache) -> None:

@@ -1,4 +1,4 @@
-"""Keeps what padding leaves behind out of caches that are updated by TensorScatter, and of what a ring's queries read."""
+"""Keeps what padding leaves behind out of caches that TensorScatter updates, and of what is read with a ring."""
 
 from __future__ import annotations
 
