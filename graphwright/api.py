@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
 from graphwright.compiler import Options, build, prepare
@@ -38,6 +38,7 @@ def compile(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    cache_layout: Literal["contiguous", "ring"] = "contiguous",
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledModel:
@@ -52,11 +53,13 @@ def compile(
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
+    - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind="language model")
+    kind = "language model"
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout)
     return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from graphwright.errors import UsageError
 from graphwright.models import Source
 from graphwright.report import CompilationReport, Stopwatch
-from graphwright.targets import BACKENDS, TARGETS, check_choice, choose_passes, is_language_model
+from graphwright.targets import (
+    BACKENDS,
+    CACHE_LAYOUTS,
+    TARGETS,
+    check_choice,
+    choose_passes,
+    is_language_model,
+    with_cache_layout,
+)
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -33,6 +41,7 @@ class Options:
     max_context: int | None = None
     assets: str | Path | None = None
     kind: Kind = "auto"
+    cache_layout: str = "contiguous"
 
     def check(self) -> None:
         """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
@@ -41,6 +50,7 @@ class Options:
         from graphwright.backends.onnx.capabilities import TARGETS as DIALECTS
 
         check_choice("dialect", self.dialect, DIALECTS)
+        check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
             from graphwright.passes import named_pipeline
 
@@ -79,7 +89,8 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Pro
     with stopwatch.stage("check weights"):
         frontend.check_finite(program)
     with stopwatch.stage("optimize"):
-        report = _optimize(program, choose_passes(program, options.target, options.pipeline, function=function))
+        passes = choose_passes(program, options.target, options.pipeline, function=function)
+        report = _optimize(program, with_cache_layout(passes, options.cache_layout))
     return program, report
 
 

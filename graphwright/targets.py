@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("onnx",)
 TARGETS = ("cpu",)
+CACHE_LAYOUTS = ("contiguous", "ring")
 
 
 def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
@@ -41,6 +42,17 @@ def choose_passes(
     if "prefill" in program.graphs:
         return ()
     return named_pipeline("function" if function else target)
+
+
+def with_cache_layout(passes: Sequence[Pass], layout: str) -> Sequence[Pass]:
+    """The passes, with caches of that layout where they insert caches. Raises UsageError for rings where none do."""
+    from graphwright.passes.insert_kv_cache import InsertKVCache
+
+    if layout != "ring":
+        return passes
+    if not any(isinstance(p, InsertKVCache) for p in passes):
+        raise UsageError("no pass inserts caches here, so there can be no ring caches: compile a traced language model")
+    return [InsertKVCache(layout="ring") if isinstance(p, InsertKVCache) else p for p in passes]
 
 
 def is_language_model(program: Program) -> bool:

@@ -8,7 +8,7 @@ cached: the heads before they are repeated for their group, one latent instead o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, cast
 
 import networkx as nx
@@ -86,3 +86,18 @@ def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[
     # networkx gives, of the smallest cuts, the one nearest to the sink
     far: set[Any] = networks.minimum_cut(graph, "tokens", "demand")[1][0]
     return {value for value in seen if ("before", value) in far and ("after", value) not in far}
+
+
+def cut_behind(demand: Value, cut: Container[Value]) -> list[Value]:
+    """The values of the cut that a demanded one is made from."""
+    found: list[Value] = []
+    pending, seen = [demand], {demand}
+    while pending:
+        value = pending.pop()
+        if value in cut:
+            found.append(value)
+        elif value.owner is not None:
+            fresh = [v for v in value.owner.inputs if v not in seen]
+            pending.extend(fresh)
+            seen.update(fresh)
+    return found

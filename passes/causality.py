@@ -106,13 +106,14 @@ class Causality:
                 op.attributes["mask"] != "full"
                 or op.operand("bias") is not None
                 or op.operand("key_length") is not None
+                or op.operand("key_positions") is not None
             ):
                 raise refuse(op, "it hides part of the context; only padding may be hidden")
             return
         bias = op.operand("bias")
         if bias is not None and not self.is_positional(bias):
             raise refuse(op, "its bias depends on the tokens; only one that depends on positions can be continued")
-        if op.operand("key_length") is not None:
+        if op.operand("key_length") is not None or op.operand("key_positions") is not None:
             raise refuse(op, "it limits its keys already: the graph seems to have a cache")
         if not are_own_positions(op.required("positions")):
             raise refuse(op, "its queries do not stand at the positions 0, 1, 2, …")

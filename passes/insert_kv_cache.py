@@ -14,19 +14,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from networkx import NetworkXUnbounded
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, TensorType, Value, ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.dims import product
-from graphwright.ir.rewriting import Outcome
+from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import Pass, has_forward, has_prefill, register
-from graphwright.passes.cache_placement import place_caches
+from graphwright.passes.cache_placement import cut_behind, place_caches
 from graphwright.passes.causality import STATE, Causality, carries_state
 from graphwright.passes.context_lengths import CONTEXT_LENGTH, with_context_length
 from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol
+from graphwright.passes.ring_caches import Rings, choose_rings
 from graphwright.passes.row_positions import C, RowPositions, over_keys
 from graphwright.passes.split_context import SOURCE
 from graphwright.passes.token_axes import refuse
@@ -43,28 +44,36 @@ class InsertKVCache(Pass):
     which are padded on the right), and the caches `past.N.…`, returned as `present.N.…`, N counting the attentions and
     recurrences: `key` and `value` [B, heads, C, size], or `latent` where both are made from it; a recurrence's `state`.
 
+    With the layout "ring", attention under a window keeps rings [B, heads, window - 1, size], which do not grow with
+    the context; other attentions, and those that share a cache with such, keep caches of capacity C.
+
     Inputs `context.N`, which `encode` gives, stay inputs; context_length, i64 [B], says how much of them is real.
     """
+
+    layout: Literal["contiguous", "ring"] = "contiguous"
 
     name: ClassVar[str] = "insert-kv-cache"
     requires = (has_forward,)
     ensures = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
-        rebuilt = _Rebuild(program.graphs["forward"])
+        longest = program.metadata.get("context_length")
+        limit = longest if isinstance(longest, int) else None
+        rebuilt = _Rebuild(program.graphs["forward"], self.layout == "ring", limit)
         prefill = rebuilt.run()
         if "encode" in program.graphs:
             program.graphs["encode"] = with_context_length(program.graphs["encode"])
         del program.graphs["forward"]
         program.graphs["prefill"] = prefill
-        return Outcome(rebuilt.hits)
+        return Outcome(rebuilt.hits, rebuilt.near_misses)
 
 
 class _Rebuild:
     """Builds the prefill graph of a forward graph."""
 
-    def __init__(self, forward: Graph) -> None:
+    def __init__(self, forward: Graph, rings: bool, longest: int | None) -> None:
         self.forward = forward
+        self.with_rings, self.longest = rings, longest
         self.graph = Graph("prefill")
         self.build = Builder(self.graph)
         self.values: dict[Value, Value] = {}
@@ -72,8 +81,11 @@ class _Rebuild:
         self.over_keys: dict[Value, Value] = {}
         """Values of the forward graph for all places of the caches."""
         self.presents: dict[str, Value] = {}
+        self.ringed: dict[Value, int] = {}
+        """Cached values that have rings, with their capacity."""
         self.layers = 0
         self.hits: Counter[str] = Counter()
+        self.near_misses: list[NearMiss] = []
         self.proof = proof = Causality(forward)
         self.is_positional, self.is_free, self.axes = proof.is_positional, proof.is_free, proof.axes
         for value in forward.inputs:
@@ -85,6 +97,7 @@ class _Rebuild:
         self.new = self.graph.add_input(NEW_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.key_length = self.build(ops.add, self.past, self.new)
         self.rows = RowPositions(self.build, self.is_positional, self.past, self.key_length)
+        self.rings = Rings(self.build, self.past, self.new, self.rows.positions)
 
     def run(self) -> Graph:
         logits = self._logits()
@@ -132,9 +145,12 @@ class _Rebuild:
             raise refuse(
                 None, "keys and values cannot be cached: no value on their way holds one token a place"
             ) from None
+        if self.with_rings:
+            attentions = [op for op in over_tokens if op.definition is ops.attention]
+            self.ringed, self.near_misses = choose_rings(attentions, cut, self.longest)
         users: dict[Value, set[tuple[int, str]]] = {}
         for demand, user in demands.items():
-            for value in _cut_behind(demand, cut):
+            for value in cut_behind(demand, cut):
                 users.setdefault(value, set()).add(user)
         names: dict[Value, str] = {}
         for value, found in users.items():
@@ -150,19 +166,27 @@ class _Rebuild:
 
     def attention(self, op: Op) -> None:
         bias, sinks = op.operand("bias"), op.operand("sinks")
+        capacity = self.ringed.get(op.required("k"))
         self.values[op.result] = self.build(
             ops.attention,
             self.values[op.required("q")],
-            self.at_keys(op.required("k"), whole=True),
-            self.at_keys(op.required("v"), whole=True),
+            self._keys(op.required("k")),
+            self._keys(op.required("v")),
             self.rows.positions,
-            self.key_length,
+            self.key_length if capacity is None else None,
             None if bias is None else self.rows.bias(op, bias),
             None if sinks is None else self.rows.constant(sinks),
+            None if capacity is None else self.rings.key_positions(capacity),
             **op.attributes,
         )
         self.layers += 1
-        self.hits["cache"] += 1
+        self.hits["cache" if capacity is None else "ring"] += 1
+
+    def _keys(self, value: Value) -> Value:
+        """Keys or values for all that queries may see."""
+        if value not in self.ringed:
+            return self.at_keys(value, whole=True)
+        return self.rings.held(self.cached[value], self.values[value], self.ringed[value], self.presents)
 
     def cross_attention(self, op: Op) -> None:
         """The context's keys and values are there already, for every step."""
@@ -261,21 +285,6 @@ class _Rebuild:
         new = self.graph.insert(op.definition, operands, attributes, location=op.location)
         self.over_keys.update(zip(op.results, new.results, strict=True))
         return self.over_keys[value]
-
-
-def _cut_behind(demand: Value, cut: set[Value]) -> list[Value]:
-    """The values of the cut that a demanded one is made from."""
-    found: list[Value] = []
-    pending, seen = [demand], {demand}
-    while pending:
-        value = pending.pop()
-        if value in cut:
-            found.append(value)
-        elif value.owner is not None:
-            fresh = [v for v in value.owner.inputs if v not in seen]
-            pending.extend(fresh)
-            seen.update(fresh)
-    return found
 
 
 def _dims(*dims: str | int) -> tuple[Dim, ...]:

@@ -41,6 +41,9 @@ def _projection(value: Value | None) -> Op | None:
         op = value.owner
         if op.definition is ops.linear:
             return op
+        if op.definition is ops.concat and op.inputs[0].defined_by(ops.kv_read) is not None and len(op.inputs) == 2:
+            value = op.inputs[1]  # the new tokens behind a ring's past
+            continue
         if op.definition not in CARRIERS:
             return None
         value = op.operand("new") if op.definition is ops.kv_append else op.operands[0]

@@ -1,4 +1,4 @@
-"""What a program keeps of a batch: KV caches, recurrent states, and how far each row has got."""
+"""What a program keeps of a batch: KV caches, rings, recurrent states, and how far each row has got."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import Manifest, StateSpec
+from graphwright.runtime.artifact import CacheSpec, Manifest, StateSpec
 from graphwright.runtime.buffers import Buffer
 from graphwright.runtime.element_types import ELEMENT_TYPES
 from graphwright.runtime.errors import ContextError
@@ -17,11 +17,12 @@ Lengths = npt.NDArray[np.int64]
 
 
 class KVCache:
-    """Buffers [batch, heads, capacity, head_size] for every cache of a program, zeroed, updated in place.
+    """Buffers [batch, heads, capacity, head_size] for every contiguous cache of a program, zeroed, updated in place.
 
     `lengths` (int64 [batch]) counts the tokens that each row holds; what lies beyond is garbage that the program
-    masks and later overwrites. A recurrent state has two buffers: a step reads one and writes the other, and `advance`
-    makes that one current, for the rows whose tokens are kept. Raises ContextError when the memory, `bytes_for(…)` of
+    masks and later overwrites. A ring and a recurrent state, whose size does not depend on the capacity, have two
+    buffers: a step reads one and writes the other, and `advance` makes that one current, for the rows whose tokens are
+    kept. Raises ContextError when the memory, `bytes_for(…)` of
     it, cannot be had.
     """
 
@@ -31,13 +32,17 @@ class KVCache:
         self.capacity = capacity
         self.lengths: Lengths = np.zeros(batch, dtype=np.int64)
         self.states: tuple[list[Buffer], list[Buffer]]
-        """The current state of each recurrence is in the list at `turn`; the next goes to the other list."""
+        """The current content of rings and states is in the list at `turn`; the next goes to the other list."""
         self.turn = 0
         self._stepped: Lengths | None = None
         program = session.program
         try:
-            self.buffers = [Buffer(session, (batch, s.shape[1], capacity, s.shape[3]), s.dtype) for s in program.cache]
-            current, following = ([Buffer(session, _rows(s, batch), s.dtype) for s in program.states] for _ in range(2))
+            self.buffers = [
+                Buffer(session, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
+            ]
+            current, following = (
+                [Buffer(session, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)
+            )
             self.states = current, following
         except MemoryError:
             size = self.bytes_for(session.manifest, batch, capacity) / 2**30
@@ -48,15 +53,15 @@ class KVCache:
 
     @staticmethod
     def bytes_for(manifest: Manifest, batch: int, capacity: int) -> int:
-        """Bytes that caches and states of `batch` rows of `capacity` tokens take when full."""
+        """Bytes that caches, rings and states of `batch` rows of `capacity` tokens take when full."""
         program = manifest.program
-        per_token = sum(c.shape[1] * c.shape[3] * ELEMENT_TYPES[c.dtype].storage.itemsize for c in program.cache)
-        state = sum(math.prod(_rows(s, 1)) * ELEMENT_TYPES[s.dtype].storage.itemsize for s in program.states)
+        per_token = sum(c.shape[1] * c.shape[3] * ELEMENT_TYPES[c.dtype].storage.itemsize for c in program.in_place)
+        state = sum(math.prod(_rows(s, 1)) * ELEMENT_TYPES[s.dtype].storage.itemsize for s in program.alternating)
         return (per_token * capacity + 2 * state) * batch
 
     @property
-    def is_recurrent(self) -> bool:
-        """Whether rows have states, which cannot be taken back token by token."""
+    def alternates(self) -> bool:
+        """Whether rows have rings or states, which a step does not update in place."""
         return bool(self.states[0])
 
     def check_room(self, new_tokens: int) -> None:
@@ -75,14 +80,14 @@ class KVCache:
     def advance(self, new_tokens: Lengths) -> None:
         """Count the `new_tokens` (int64 [batch]) that a step has just written to each row.
 
-        Where rows have states, a row keeps all tokens of its step or none. Raises ContextError.
+        Where rows have rings or states, a row keeps all tokens of its step or none. Raises ContextError.
         """
-        if self.is_recurrent:
+        if self.alternates:
             stepped = np.zeros_like(self.lengths) if self._stepped is None else self._stepped
             if not ((new_tokens == stepped) | (new_tokens == 0)).all():
                 raise ContextError(
                     f"rows took {stepped.tolist()} new tokens and cannot keep {new_tokens.tolist()} of them: "
-                    "a recurrent state holds all tokens of a step or none"
+                    f"{self._kind} holds all tokens of a step or none"
                 )
             left = np.flatnonzero(new_tokens == 0).tolist()
             if len(left) < self.batch:
@@ -94,24 +99,34 @@ class KVCache:
         self.lengths += new_tokens
 
     def can_rewind(self, tokens: int) -> bool:
-        """Whether every row can forget its last `tokens`: with a recurrent state only none, or all."""
-        return not self.is_recurrent or not tokens or bool((self.lengths == tokens).all())
+        """Whether every row can forget its last `tokens`.
+
+        With a recurrent state only none, or all; with a ring also any of a row that it still holds whole.
+        """
+        return bool(self._forgettable(np.full_like(self.lengths, tokens)).all())
+
+    def _forgettable(self, counts: Lengths) -> npt.NDArray[np.bool_]:
+        program = self.session.program
+        partly = self.lengths <= min((_places(c) for c in program.rings), default=self.capacity)
+        return (counts == 0) | (counts == self.lengths) | (partly if not program.states else False)
 
     def rewind(self, tokens: int | Sequence[int]) -> None:
         """Forget the last `tokens` of every row, or of each row its own number. Raises ContextError."""
         counts = np.broadcast_to(np.asarray(tokens, dtype=np.int64), self.lengths.shape)
         if (counts < 0).any() or (counts > self.lengths).any():
             raise ContextError(f"cannot rewind {counts.tolist()} tokens of rows that hold {self.lengths.tolist()}")
-        if self.is_recurrent:
-            emptied = counts == self.lengths
-            if not (emptied | (counts == 0)).all():
-                raise ContextError(
-                    f"cannot rewind {counts.tolist()} of {self.lengths.tolist()} tokens: the model has a recurrent "
-                    "state, which can only be emptied; rewind to the start and feed the tokens again"
-                )
-            for state in self.states[self.turn]:
-                state.clear_rows(np.flatnonzero(emptied).tolist())
+        if not self._forgettable(counts).all():
+            raise ContextError(
+                f"cannot rewind {counts.tolist()} of {self.lengths.tolist()} tokens: the model has {self._kind}, "
+                "which can only be emptied; rewind to the start and feed the tokens again"
+            )
+        for state in self.states[self.turn]:
+            state.clear_rows(np.flatnonzero(counts == self.lengths).tolist())
         self.lengths -= counts
+
+    @property
+    def _kind(self) -> str:
+        return "a recurrent state" if self.session.program.states else "a ring that has overwritten tokens"
 
     def fork(self) -> Self:
         """An independent cache with the same content and capacity."""
@@ -125,5 +140,11 @@ class KVCache:
         return twin
 
 
-def _rows(spec: StateSpec, batch: int) -> tuple[int, ...]:
-    return tuple(batch if size == "batch" else size for size in spec.shape)
+def _rows(spec: CacheSpec | StateSpec, batch: int) -> tuple[int, ...]:
+    return tuple(batch if isinstance(size, str) else size for size in spec.shape)
+
+
+def _places(ring: CacheSpec) -> int:
+    places = ring.shape[2]
+    assert isinstance(places, int), "the manifest of a ring is checked to say so"
+    return places

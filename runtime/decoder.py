@@ -12,23 +12,23 @@ Ids = npt.NDArray[np.int64]
 class Decoder:
     """A decoder program bound to one cache; not for use by two threads at once.
 
-    The cache is bound once, and recurrent states in both directions between their two buffers, each of which is a
-    binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes, so
-    that a decode step costs four small copies and one call.
+    The cache is bound once, and rings and recurrent states in both directions between their two buffers, each of
+    which is a binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes,
+    so that a decode step costs four small copies and one call.
     """
 
     def __init__(self, cache: KVCache) -> None:
         self.cache = cache
         self._session = cache.session
-        self._bindings = [self._session.inference.io_binding() for _ in range(2 if cache.is_recurrent else 1)]
+        self._bindings = [self._session.inference.io_binding() for _ in range(2 if cache.alternates else 1)]
         self._inputs: dict[str, npt.NDArray[np.int64]] = {}
         self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
         for turn, binding in enumerate(self._bindings):
-            for spec, buffer in zip(self._session.program.cache, cache.buffers, strict=True):
+            for spec, buffer in zip(self._session.program.in_place, cache.buffers, strict=True):
                 binding.bind_ortvalue_input(spec.input, buffer.value)
                 binding.bind_ortvalue_output(spec.output, buffer.value)
             following = cache.states[1 - turn]
-            for spec, old, new in zip(self._session.program.states, cache.states[turn], following, strict=True):
+            for spec, old, new in zip(self._session.program.alternating, cache.states[turn], following, strict=True):
                 binding.bind_ortvalue_input(spec.input, old.value)
                 binding.bind_ortvalue_output(spec.output, new.value)
 

@@ -96,7 +96,7 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(STORED, ops.split_heads, ops.merge_heads, ops.gather, ops.gather_elements, ops.embedding, ops.take_tokens),
     *_rows(FLOAT | {F64, I64}, ops.scatter_elements),
     *_rows(NUMBER, ops.topk),
-    *_rows(STORED, ops.kv_append, ops.kv_read, dialect.as_cache),
+    *_rows(STORED, ops.kv_append, ops.kv_read, dialect.as_cache, dialect.gather_ring),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),

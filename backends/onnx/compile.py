@@ -154,10 +154,17 @@ def _spec(name: str, value: Value) -> TensorSpec:
 
 def _cache(name: str, output: str, value: Value) -> CacheSpec:
     spec = _spec(name, value)
-    heads, size = spec.shape[1], spec.shape[3]
-    if spec.shape[::2] != ("batch", "capacity") or not isinstance(heads, int) or not isinstance(size, int):
+    if not isinstance(value.type, StateType) or len(spec.shape) != 4:
         raise UnsupportedError(f"'{name}' is {value.type}; a cache must be [B, heads, C, size]")
-    return CacheSpec(input=name, output=output, dtype=spec.dtype, shape=("batch", heads, "capacity", size))
+    (batch, heads, capacity, size), layout = spec.shape, value.type.layout
+    if batch == "batch" and isinstance(heads, int) and isinstance(size, int):
+        if layout == "contiguous" and capacity == "capacity":
+            shape = "batch", heads, "capacity", size
+            return CacheSpec(input=name, output=output, dtype=spec.dtype, layout="contiguous", shape=shape)
+        if layout == "ring" and isinstance(capacity, int):
+            shape = "batch", heads, capacity, size
+            return CacheSpec(input=name, output=output, dtype=spec.dtype, layout="ring", shape=shape)
+    raise UnsupportedError(f"'{name}' is {value.type}; a cache must be [B, heads, C, size], C a number for a ring")
 
 
 def _is_recurrent(value: Value) -> bool:

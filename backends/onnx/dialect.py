@@ -14,9 +14,17 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.attention import attention, kv_append
+from graphwright.ir.ops.attention import attention
+from graphwright.ir.ops.caches import kv_append
 from graphwright.ir.ops.neural import layer_norm, rms_norm
-from graphwright.ir.ops.rules import broadcast, require_equal, require_float, require_rank, same_dtype
+from graphwright.ir.ops.rules import (
+    broadcast,
+    require_equal,
+    require_float,
+    require_indices,
+    require_rank,
+    same_dtype,
+)
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
@@ -77,6 +85,27 @@ def as_cache(x: TensorType) -> StateType:
 @as_cache.reference
 def _(x: Tensor) -> Tensor:
     return x
+
+
+@op("onnx.gather_ring")
+def gather_ring(x: TensorType, index: TensorType) -> StateType:
+    """A ring cache whose place j of row b and head h is place index[b, h, j] (i64) of x [batch, heads, keys, size]."""
+    require_rank("x", x, 4)
+    require_indices("index", index, 3)
+    for axis in (0, 1):
+        require_equal(f"axis {axis} of x and index", x.shape[axis], index.shape[axis])
+    return StateType("ring", x.with_shape(*index.shape, x.shape[3]))
+
+
+@gather_ring.reference
+def _(x: Tensor, index: Tensor) -> Tensor:
+    return torch.take_along_dim(x, index[..., None], 2)
+
+
+@gather_ring.cost
+def _(op: Op) -> Cost:
+    ring = op.results[0].type.bits
+    return Cost(Dim.of(0), ring + op.required("index").type.bits, ring, Dim.of(1))
 
 
 @op("onnx.attention")

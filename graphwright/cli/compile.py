@@ -24,6 +24,10 @@ def compile_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    cache_layout: Annotated[
+        str,
+        typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
+    ] = "contiguous",
     function: Annotated[
         bool, typer.Option("--function", help="Compile a plain function, without a cache: for what does not generate.")
     ] = False,
@@ -36,9 +40,8 @@ def compile_command(
     from graphwright.compiler import Options, build
     from graphwright.models import resolve
 
-    options = Options(
-        backend, target, pipeline, dialect, dtype, max_context, assets, "function" if function else "auto"
-    )
+    kind = "function" if function else "auto"
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout)
     options.check()
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
@@ -58,7 +61,10 @@ def _print_summary(report: "CompilationReport") -> None:
     if manifest.program.kind == "decoder":
         context = manifest.model.context_length or 0
         empty, token, full = (KVCache.bytes_for(manifest, 1, tokens) for tokens in (0, 1, context))
-        out.print(f"cache    {size_text(token - empty)} a token, {size_text(full)} for the context of {context} tokens")
+        fixed = f" and {size_text(empty)}" if empty else ""
+        out.print(
+            f"cache    {size_text(token - empty)} a token{fixed}, {size_text(full)} for the context of {context} tokens"
+        )
         out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
     else:
         inputs = ", ".join(f"{name}=…" for name in manifest.program.inputs)

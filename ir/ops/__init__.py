@@ -1,6 +1,7 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
-from graphwright.ir.ops.attention import attention, kv_append, kv_read, rope
+from graphwright.ir.ops.attention import attention, rope
+from graphwright.ir.ops.caches import kv_append, kv_read, ring_positions
 from graphwright.ir.ops.causal import causal_conv, running_sum
 from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
@@ -114,6 +115,7 @@ __all__ = [
     "reciprocal",
     "remainder",
     "reshape",
+    "ring_positions",
     "rms_norm",
     "rope",
     "rsqrt",

@@ -1,13 +1,13 @@
-"""Attention, rotary embedding and the KV cache."""
+"""Attention and rotary embedding."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from graphwright.ir.cost import Cost, bits, default_cost
+from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
-from graphwright.ir.errors import IRTypeError, UserError
+from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import (
@@ -43,6 +43,7 @@ def attention(
     key_length: TensorType | None = None,
     bias: TensorType | None = None,
     sinks: TensorType | None = None,
+    key_positions: TensorType | None = None,
     *,
     scale: float,
     mask: Mask,
@@ -52,8 +53,9 @@ def attention(
     """Scaled dot-product attention with grouped queries (Ainslie et al. 2023).
 
     q [batch, heads, sequence, size]; k and v [batch, kv heads, keys, size], plain or in a cache; the result is
-    [batch, heads, sequence, size of v]. Query i of row b stands at positions[b, i] (i64 [batch or 1, sequence]); key j
-    stands at position j. Keys from key_length[b] (i64 [batch]) on are absent. Of the others a query p sees key j if
+    [batch, heads, sequence, size of v]. Query i of row b stands at positions[b, i] (i64 [batch or 1, sequence]). Key j
+    stands at position j, and those from key_length[b] (i64 [batch]) on are absent; or it stands at key_positions[b, j]
+    (i64 [batch or 1, keys]) and is absent where that is negative. A query at p sees a key at j if
 
         full: always    causal: j <= p    sliding: p - window < j <= p    chunked: j <= p in the same chunk of `window`
         prefix: j <= p or j < window
@@ -78,6 +80,10 @@ def attention(
     if key_length is not None:
         require_indices("key_length", key_length, 1)
         require_equal("batch of q and key_length", q.shape[0], key_length.shape[0])
+    if key_positions is not None:
+        if key_length is not None:
+            raise IRTypeError("key_positions say which keys are absent; key_length cannot be given too")
+        _require_positions("key_positions", key_positions, q.shape[0], key.shape[2])
     if bias is not None:
         whole = (q.shape[0], q.shape[1], q.shape[2], key.shape[2])
         if broadcast(bias.shape, whole) != whole:
@@ -93,13 +99,19 @@ def attention(
     return TensorType(q.dtype, (*q.shape[:3], value.shape[3]))
 
 
-def visible(positions: Tensor, keys: int, mask: Mask, window: int) -> Tensor:
+def visible(positions: Tensor, keys: int, mask: Mask, window: int, key_positions: Tensor | None = None) -> Tensor:
     """Which of `keys` keys a query at each of the positions [batch, sequence] sees: bool [batch, 1, sequence, keys]."""
     query = positions[:, None, :, None]
-    key = torch.arange(keys)
+    if key_positions is not None:
+        key = key_positions[:, None, None, :]
+        return _masked(query, key, mask, window) & (key >= 0)
+    return _masked(query, torch.arange(keys), mask, window)
+
+
+def _masked(query: Tensor, key: Tensor, mask: Mask, window: int) -> Tensor:
     match mask:
         case "full":
-            return torch.ones_like(query, dtype=torch.bool).expand(-1, -1, -1, keys)
+            return torch.ones_like(query, dtype=torch.bool).expand(-1, -1, -1, key.shape[-1])
         case "causal":
             return key <= query
         case "sliding":
@@ -119,6 +131,7 @@ def _(
     key_length: Tensor | None,
     bias: Tensor | None,
     sinks: Tensor | None,
+    key_positions: Tensor | None = None,
     *,
     scale: float,
     mask: Mask,
@@ -129,7 +142,7 @@ def _(
     scores = (q * scale) @ k.repeat_interleave(group, 1).transpose(2, 3)
     if softcap > 0:
         scores = softcap * torch.tanh(scores / softcap)
-    seen = visible(positions, k.shape[2], mask, window)
+    seen = visible(positions, k.shape[2], mask, window, key_positions)
     if key_length is not None:
         seen = seen & (torch.arange(k.shape[2]) < key_length[:, None, None, None])
     if bias is not None and bias.dtype is torch.bool:
@@ -163,6 +176,9 @@ def _(op: Op) -> AxisFlow:
         "key_length": (0,),
         "sinks": (None,),
     }
+    key_positions = op.operand("key_positions")
+    if key_positions is not None:
+        flows["key_positions"] = (0 if key_positions.type.shape[0] is not ONE else None, None)
     bias = op.operand("bias")
     if bias is not None:
         offset = 4 - bias.type.rank
@@ -225,57 +241,3 @@ def _(op: Op) -> AxisFlow:
 @rope.cost
 def _(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 6)
-
-
-@op("kv_append")
-def kv_append(cache: StateType, new: TensorType, past_length: TensorType) -> StateType:
-    """Writes new [batch, heads, sequence, size] into the cache [batch, heads, capacity, size], in place.
-
-    Row b's tokens go to positions past_length[b] (i64 [batch]) and on; the rest of the cache stays as it is.
-    """
-    if cache.layout != "contiguous":
-        raise IRTypeError(f"cannot append to a {cache.layout} cache")
-    require_rank("cache", cache.tensor, 4)
-    require_rank("new", new, 4)
-    same_dtype(cache.tensor, new)
-    for axis in (0, 1, 3):
-        require_equal(f"axis {axis} of cache and new", cache.shape[axis], new.shape[axis])
-    require_indices("past_length", past_length, 1)
-    require_equal("batch of cache and past_length", cache.shape[0], past_length.shape[0])
-    return cache
-
-
-@kv_append.reference
-def _(cache: Tensor, new: Tensor, past_length: Tensor) -> Tensor:
-    positions = past_length[:, None] + torch.arange(new.shape[2])
-    if positions.numel() and (positions.min() < 0 or positions.max() >= cache.shape[2]):
-        raise UserError(f"a cache of {cache.shape[2]} positions cannot take position {int(positions.max())}")
-    index = positions[:, None, :, None].expand(new.shape)
-    return cache.scatter(2, index, new)
-
-
-@kv_append.axes
-def _(op: Op) -> AxisFlow:
-    return ((0, 1, 2, 3), (0, 1, None, 3), (0,))
-
-
-@kv_append.cost
-def _(op: Op) -> Cost:
-    moved = op.required("new").type.bits
-    return Cost(Dim.of(0), moved + bits([op.required("past_length").type]), moved, Dim.of(1))
-
-
-@op("kv_read", view=True)
-def kv_read(cache: StateType) -> TensorType:
-    """What a cache holds, as a tensor: all its places, those included that nothing was written to."""
-    return cache.tensor
-
-
-@kv_read.reference
-def _(cache: Tensor) -> Tensor:
-    return cache
-
-
-@kv_read.axes
-def _(op: Op) -> AxisFlow:
-    return (tuple(range(op.results[0].type.rank)),)

@@ -34,12 +34,22 @@ class TensorSpec(_Strict):
 
 
 class CacheSpec(_Strict):
-    """One cache buffer, of shape ["batch", heads, "capacity", head_size], bound in place to `input` and `output`."""
+    """One KV cache: `contiguous`, of shape ["batch", heads, "capacity", head_size], bound in place to `input` and
+    `output`; or a `ring` of a fixed number of places, ["batch", heads, places, head_size], read from `input` and
+    written to `output`, another buffer. Position p of a row is at place p, of a ring at place p modulo their number.
+    """
 
     input: str
     output: str
     dtype: ElementTypeName
-    shape: tuple[Literal["batch"], Positive, Literal["capacity"], Positive]
+    layout: Literal["contiguous", "ring"] = "contiguous"
+    shape: tuple[Literal["batch"], Positive, Literal["capacity"] | Positive, Positive]
+
+    @model_validator(mode="after")
+    def _fixed_if_ring(self) -> Self:
+        if (self.layout == "ring") != (self.shape[2] != "capacity"):
+            raise ValueError("the shape of a ring has a number of places, that of a contiguous cache 'capacity'")
+        return self
 
 
 class StateSpec(_Strict):
@@ -79,6 +89,20 @@ class Program(_Strict):
     outputs: dict[str, TensorSpec]
     cache: tuple[CacheSpec, ...] = ()
     states: tuple[StateSpec, ...] = ()
+
+    @property
+    def in_place(self) -> tuple[CacheSpec, ...]:
+        """What a step updates in the buffers it reads."""
+        return tuple(c for c in self.cache if c.layout == "contiguous")
+
+    @property
+    def rings(self) -> tuple[CacheSpec, ...]:
+        return tuple(c for c in self.cache if c.layout == "ring")
+
+    @property
+    def alternating(self) -> tuple[CacheSpec | StateSpec, ...]:
+        """What a step reads from one buffer and writes to another."""
+        return (*self.rings, *self.states)
 
     @property
     def kept(self) -> tuple[CacheSpec | StateSpec, ...]:

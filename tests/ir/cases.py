@@ -200,6 +200,18 @@ CASES = [
         {"scale": 0.5, "mask": "prefix", "window": 2},
         {"positions": "P"},
     ),
+    Case(
+        ops.attention,
+        (HEADS, KEYS, VALUES, "i64[B, S]", None, None, None, "i64[B, P]"),
+        {"scale": 0.5, "mask": "sliding", "window": 3},
+        {"positions": "P", "key_positions": "P"},
+    ),
+    Case(
+        ops.attention,
+        (HEADS, KEYS, VALUES, "i64[1, S]", None, None, "f32[4]", "i64[1, P]"),
+        {"scale": 0.5, "mask": "causal"},
+        {"positions": "P", "key_positions": "P"},
+    ),
     Case(ops.rope, (HEADS, "i64[B, S]", "f32[4]"), {"interleaved": False}),
     Case(ops.rope, (HEADS, "i64[1, S]", "f32[3]"), {"interleaved": True, "scale": 1.5}),
     Case(ops.causal_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"groups": 4}),
@@ -278,4 +290,10 @@ CASES = [
     ),
     Case(ops.kv_read, (CACHE,)),
     Case(ops.kv_append, (CACHE, "f32[B, 2, S, 8]", "i64[B]"), below={"past_length": "4"}),
+    Case(
+        ops.kv_append,
+        ("state<ring f32[B, 2, 3, 8]>", "f32[B, 2, S, 8]", "i64[B]", "i64[B]"),
+        below={"past_length": "9", "new_length": "S+1"},
+    ),
+    Case(ops.ring_positions, ("i64[B]",), {"capacity": 3}, {"length": "9"}),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import as_cache
+from graphwright.backends.onnx.dialect import as_cache, gather_ring
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import emits, emits_node
 from graphwright.ir import ops
@@ -41,6 +41,13 @@ def _(e: Emitter, op: Op) -> None:
     e.results(op, "GatherND", x, e.node("Unsqueeze", positions, e.integers(-1)), batch_dims=1)
 
 
+@emits(gather_ring)
+def _(e: Emitter, op: Op) -> None:
+    x, index = e.operands(op)
+    e.results(op, "GatherND", x, e.node("Unsqueeze", index, e.integers(-1)), batch_dims=2)
+
+
 @emits(ops.kv_append)
 def _(e: Emitter, op: Op) -> None:
-    e.results(op, "TensorScatter", *e.operands(op), axis=2, mode="linear")
+    cache, new, past, _ = e.operands(op)
+    e.results(op, "TensorScatter", cache, new, past, axis=2, mode="linear")

@@ -67,6 +67,8 @@ def hugging_face_interface(decoder: Graph, *, position_ids: bool, every_logit: b
 def _cache(build: Builder, name: str, type: StateType, growing: bool) -> Value:
     if type.layout == "recurrent":
         raise UnsupportedError(f"'{name}' is {type}: these tools' models keep keys and values only, no recurrent state")
+    if type.layout == "ring":
+        raise UnsupportedError(f"'{name}' is {type}: these tools know no rings; compile it with contiguous caches")
     past = name.replace("past.", "past_key_values.", 1)
     if not growing:
         return build.graph.add_input(past, type)

@@ -18,6 +18,8 @@ NOTES = {
     "logits": "scores of the next token",
 }
 
+STATES = {"contiguous": "cache", "ring": "ring cache", "recurrent": "recurrent state"}
+
 
 def interface_note(graph: Graph, title: str) -> str:
     """The note as text."""
@@ -25,17 +27,25 @@ def interface_note(graph: Graph, title: str) -> str:
     lines += [_line(str(v.name), v) for v in graph.inputs]
     lines += ["", "Outputs"]
     lines += [_line(name, v) for name, v in graph.outputs.items()]
-    if any(isinstance(v.type, StateType) for v in graph.inputs):
+    layouts = {v.type.layout for v in graph.inputs if isinstance(v.type, StateType)}
+    if "contiguous" in layouts:
         lines += [
             "",
             "A cache holds `capacity` tokens: at least the longest past plus all new tokens, padding included.",
             "Begin with zeros. Each present output is the past input with the new tokens written into it: bind both to",
             "one buffer.",
         ]
+    if layouts - {"contiguous"}:
+        lines += [
+            "",
+            "A ring cache or recurrent state has a fixed size. Begin with zeros. Bind its past input and its present",
+            "output to two buffers, and feed the present one to the next step.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _line(name: str, value: Value) -> str:
     shape = ", ".join(map(str, shape_names(value.type.shape)))
-    note = NOTES.get(name, "cache" if isinstance(value.type, StateType) else "")
+    kept = STATES.get(value.type.layout, "") if isinstance(value.type, StateType) else ""
+    note = NOTES.get(name, kept)
     return f"  {name}  {value.tensor.dtype}[{shape}]" + (f"  {note}" if note else "")

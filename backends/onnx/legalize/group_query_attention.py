@@ -39,7 +39,11 @@ def fuse_group_query_attention(context: Context) -> None:
         return
     lengths: dict[tuple[Value, Value], tuple[Value, Value, Value]] = {}
     for op in context.graph:
-        if op.definition is not ops.attention or op.required("k").defined_by(ops.kv_append) is None:
+        if op.definition is not ops.attention:
+            continue
+        if op.operand("key_positions") is not None:
+            context.near_miss(RULE, op, "its keys have positions of their own, as those of a ring cache do")
+        if op.required("k").defined_by(ops.kv_append) is None:
             continue
         found = _recognize(op)
         problem = _fuse(context, found, lengths) if isinstance(found, _Found) else found

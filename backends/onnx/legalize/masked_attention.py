@@ -22,19 +22,25 @@ class Masks:
     def visible(self, build: Builder, op: Op) -> Value | None:
         """Which keys each query sees, bool [batch or 1, 1, sequence or 1, keys]; None if it sees all."""
         positions, length = op.required("positions"), op.operand("key_length")
-        keys = op.required("k").type.shape[2]
+        places, keys = op.operand("key_positions"), op.required("k").type.shape[2]
         kind, window = op.attributes["mask"], op.attributes["window"]
-        key = (positions if kind != "full" else None, length, keys, kind, window)
+        key = (positions if kind != "full" else None, length, places, keys, kind, window)
         if key not in self._known:
-            self._known[key] = _visible(build, op, positions, length, keys)
+            self._known[key] = _visible(build, op, positions, length, places, keys)
         return self._known[key]
 
 
-def _visible(build: Builder, op: Op, positions: Value, length: Value | None, keys: Dim) -> Value | None:
+def _visible(
+    build: Builder, op: Op, positions: Value, length: Value | None, places: Value | None, keys: Dim
+) -> Value | None:
     conditions: list[Value] = []
     kind, window = op.attributes["mask"], op.attributes["window"]
     assert isinstance(window, int)
-    key = build(ops.iota, size=keys, dtype=DType.I64)
+    if places is None:
+        key = build(ops.iota, size=keys, dtype=DType.I64)
+    else:
+        key = build(ops.reshape, places, shape=(places.type.shape[0], Dim.of(1), Dim.of(1), keys))
+        conditions.append(build(ops.ge, key, 0))
     if kind != "full":
         batch, sequence = positions.type.shape
         query = build(ops.reshape, positions, shape=(batch, Dim.of(1), sequence, Dim.of(1)))

@@ -9,6 +9,7 @@ from graphwright.backends.onnx.legalize.linear import linear_to_matmul
 from graphwright.backends.onnx.legalize.masked_attention import attention_to_masked
 from graphwright.backends.onnx.legalize.padding import keep_padding_finite
 from graphwright.backends.onnx.legalize.recurrence import recurrences_to_kernels
+from graphwright.backends.onnx.legalize.ring_caches import rings_to_gathers
 from graphwright.backends.onnx.legalize.rotary import rope_to_rotary_embedding
 from graphwright.backends.onnx.legalize.skip_norm import fuse_skip_norms
 from graphwright.backends.onnx.legalize.step import Context, Step
@@ -26,6 +27,7 @@ STEPS: tuple[Step, ...] = (
     rope_to_rotary_embedding,
     attention_to_masked,
     fuse_skip_norms,
+    rings_to_gathers,
     keep_padding_finite,
     decompose,
     # After narrow floats have been widened.

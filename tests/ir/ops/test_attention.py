@@ -1,4 +1,4 @@
-"""Attention against torch's own with an explicit mask, rotary embedding against a complex rotation, cache writes."""
+"""Attention against torch's own with an explicit mask, rotary embedding against a complex rotation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphwright.ir import IRTypeError, UserError, ops
+from graphwright.ir import IRTypeError, ops
 from graphwright.ir.text import parse_type
 from tests.ir.evaluation import evaluate
 
@@ -167,24 +167,21 @@ def test_rope_with_shared_positions() -> None:
     assert torch.equal(found, evaluate(ops.rope, Q, shared.repeat(B, 1), frequencies, interleaved=False))
 
 
-def test_each_row_is_appended_at_its_own_place() -> None:
-    cache = torch.full((3, 2, 9, 4), -1.0)
-    new = torch.randn(3, 2, 2, 4)
-    past = torch.tensor([0, 7, 3])
-    found = evaluate(ops.kv_append, cache, new, past, state=(0,))
-    for row, start in enumerate(past.tolist()):
-        assert torch.equal(found[row, :, start : start + 2], new[row])
-        assert (found[row, :, :start] == -1).all()
-        assert (found[row, :, start + 2 :] == -1).all()
-    assert (cache == -1).all()
+@pytest.mark.parametrize(("mask", "window"), MASKS)
+def test_keys_stand_where_their_positions_say(mask: str, window: int) -> None:
+    """Keys in another order, each with its position, give what they give in order; negative ones are absent."""
+    lengths = PAST + S
+    order = torch.stack([torch.randperm(KEYS) for _ in range(B)])
+    places = torch.where(order < lengths[:, None], order, order - 2 * KEYS)
+    index = order[:, None, :, None]
+    k, v = (x.gather(2, index.expand(-1, KV_HEADS, -1, x.shape[3])) for x in (K, V))
+    v = v.masked_fill((places < 0)[:, None, :, None], float("nan"))
+    wanted = evaluate(ops.attention, Q, K, V, POSITIONS, lengths, scale=SCALE, mask=mask, window=window)
+    found = evaluate(ops.attention, Q, k, v, POSITIONS, None, None, None, places, scale=SCALE, mask=mask, window=window)
+    torch.testing.assert_close(found, wanted, **TIGHT)
 
 
-def test_a_full_cache_refuses() -> None:
-    with pytest.raises(UserError, match="a cache of 4 positions cannot take position 5"):
-        evaluate(ops.kv_append, torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 2, 2), torch.tensor([4]), state=(0,))
-
-
-ATTENTION = ["f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 8]", "i64[B, S]", None, None, None]
+ATTENTION = ["f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 8]", "i64[B, S]", None, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +204,8 @@ ATTENTION = ["f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 8]", "i64[B, S]
         (5, "f32[1, B, 4, S, P]", {}, "does not broadcast to the scores"),
         (5, "f16[S, P]", {}, "element types differ"),
         (6, "f32[2]", {}, "sinks and query heads: 2 and 4 differ"),
+        (7, "i64[B, S]", {}, "length of key_positions and of the sequence: S and P differ"),
+        (7, "i32[B, P]", {}, "key_positions must be i64"),
         (None, None, {"mask": "sliding"}, "mask 'sliding' with a window of 0"),
         (None, None, {"window": 3}, "mask 'causal' with a window of 3"),
     ],
@@ -221,3 +220,9 @@ def test_operands_that_do_not_fit(
     complete = ops.attention.complete({"scale": 1.0, "mask": "causal", **attributes})
     with pytest.raises(IRTypeError, match=problem):
         ops.attention.infer(types, complete)
+
+
+def test_key_positions_and_key_length_exclude_each_other() -> None:
+    types = [None if t is None else parse_type(t) for t in (*ATTENTION[:4], "i64[B]", None, None, "i64[B, P]")]
+    with pytest.raises(IRTypeError, match="key_length cannot be given too"):
+        ops.attention.infer(types, ops.attention.complete({"scale": 1.0, "mask": "causal"}))
