@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -81,10 +81,12 @@ def context_array(program: Program, context: object) -> tuple[list[Array], bool]
     name, spec = program.encoder.context
     shape = spec.shape[1:]
     stored = ELEMENT_TYPES[spec.dtype].storage
-    given = list(context) if isinstance(context, (list, tuple)) else context
-    arrays: Any = [np.asarray(row) for row in given] if isinstance(given, list) else np.asarray(given)
-    single = isinstance(arrays, np.ndarray) and arrays.ndim == len(shape)
-    rows: list[Array] = [arrays] if single else list(arrays)
+    if isinstance(context, (list, tuple)):
+        rows, single = [np.asarray(row) for row in cast(Sequence[Any], context)], False
+    else:
+        whole = np.asarray(context)
+        single = whole.ndim != len(spec.shape)
+        rows = [whole] if single else list(whole)
     for row in rows:
         fits = row.dtype == stored and row.ndim == len(shape)
         fits = fits and all(
