@@ -27,10 +27,12 @@ def capture(
     `model` is an nn.Module; the path of a directory with `config.json` and safetensors files, whose weights are named,
     not read; or that of a `.pt2` archive that torch.export saved, which was traced then and has the sizes of that
     trace. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
-    `logits` [B, S, vocabulary]; it needs no example. Any other module needs example inputs (tensors, in the order of
-    its forward method or by name), which give names, dtypes and shapes. Axis 0 of each is `B`. The length of token ids
-    (i64 of two axes) is `S`, in every input that is as long; token ids of another length, a decoder's say, have `T`. An
-    axis other than these, or whose size the module's code fixes, is as long as in the example.
+    `logits` [B, S, vocabulary]; it needs no example. Nor does a transformers model that generates tokens beside
+    a context (an encoder-decoder): its inputs are the context and `decoder_input_ids`. Any other module needs example
+    inputs (tensors, in the order of its forward method or by name), which give names, dtypes and shapes. Axis 0 of each
+    is `B`. The length of token ids (i64 of two axes) is `S`, in every input that is as long; token ids of another
+    length, a decoder's say, have `T`. An axis other than these, or whose size the module's code fixes, is as long as in
+    the example.
 
     The model is captured as it evaluates (dropout off) and is not changed. `dtype` (`"bf16"`, `torch.float32`, …)
     captures it as if converted to that element type; left out, each weight keeps the model's own.

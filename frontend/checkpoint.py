@@ -45,7 +45,8 @@ def capture_checkpoint(directory: Path, examples: Examples | None, dtype: torch.
     given = hugging_face_inputs.example_inputs(model, directory) if examples is None else examples
     named = named_examples(model, given)
     call = hugging_face.call_with(model, list(named))
-    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts_of(model))
+    facts = hugging_face.metadata(model, generation) if hugging_face.reads_context(model) else facts_of(model)
+    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts)
 
 
 def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:

@@ -150,15 +150,28 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary_size": config.vocab_size,
     }
-    length = getattr(config, "max_position_embeddings", None)
-    if isinstance(length, int):
+    # Where a configuration has both, the first is the decoder's.
+    lengths = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings")]
+    length = next((length for length in lengths if isinstance(length, int)), None)
+    if length is not None:
         facts["context_length"] = length
     for name in ("bos", "eos"):
         facts[f"{name}_token_ids"] = _token_ids(config, settings, f"{name}_token_id")
     padding = _token_ids(config, settings, "pad_token_id")
     if padding:
         facts["pad_token_id"] = padding[0]
+    if reads_context(model):
+        # The library falls back to the first token in the same way.
+        names = ("decoder_start_token_id", "bos_token_id")
+        start = next((found for name in names if (found := _token_ids(config, settings, name))), ())
+        if start:
+            facts["decoder_start_token_id"] = start[0]
     return facts
+
+
+def reads_context(model: Any) -> bool:
+    """Whether a model continues tokens beside what its encoder makes of something else."""
+    return bool(model.config.is_encoder_decoder and model.can_generate())
 
 
 def _token_ids(config: Any, generation: Mapping[str, Any], name: str) -> tuple[int, ...]:

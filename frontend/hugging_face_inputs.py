@@ -39,10 +39,12 @@ def is_causal(model: Any) -> bool:
     return type(model).__name__ in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
-def example_inputs(model: Any, directory: Path) -> dict[str, torch.Tensor]:
-    """Inputs of the shapes that the model's configuration names.
+def example_inputs(model: Any, place: Path | str) -> dict[str, torch.Tensor]:
+    """Inputs of the shapes that the model's configuration names; `place` is what errors call the model.
 
-    Raises `UnsupportedError` where it names none: such a model is captured as a module, with example inputs.
+    A model that continues tokens beside a context gets these two alone: without a mask the whole context counts, which
+    is what the compiler limits to each row's own length. Raises `UnsupportedError` where it names none: such a model is
+    captured as a module, with example inputs.
     """
     parameters = inspect.signature(model.forward).parameters
     main: str = model.main_input_name
@@ -51,31 +53,31 @@ def example_inputs(model: Any, directory: Path) -> dict[str, torch.Tensor]:
     match main:
         case "input_ids":
             examples[main] = torch.zeros(BATCH, SEQUENCE, dtype=torch.int64)
-            if "attention_mask" in parameters:
+            if "attention_mask" in parameters and not hugging_face.reads_context(model):
                 examples["attention_mask"] = torch.ones(BATCH, SEQUENCE, dtype=torch.int64)
         case "pixel_values":
             vision = getattr(config, "vision_config", config)
             channels: Any = getattr(vision, "num_channels", None)
             size: Any = getattr(vision, "image_size", None)
             sides = cast("list[Any]", size) if isinstance(size, list | tuple) else [size, size]
-            examples[main] = _floats(model, directory, main, channels, *sides)
+            examples[main] = _floats(model, place, main, channels, *sides)
         case "input_features":
             frames = 2 * getattr(config, "max_source_positions", 0)
-            examples[main] = _floats(model, directory, main, getattr(config, "num_mel_bins", None), frames)
+            examples[main] = _floats(model, place, main, getattr(config, "num_mel_bins", None), frames)
         case _:
-            raise _unknown(model, directory, main)
+            raise _unknown(model, place, main)
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
         examples["decoder_input_ids"] = torch.zeros(BATCH, DECODER_SEQUENCE, dtype=torch.int64)
     return examples
 
 
-def _floats(model: Any, directory: Path, name: str, *sizes: Any) -> torch.Tensor:
+def _floats(model: Any, place: Path | str, name: str, *sizes: Any) -> torch.Tensor:
     if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise _unknown(model, directory, name)
+        raise _unknown(model, place, name)
     return torch.zeros(BATCH, *sizes, dtype=model.dtype)
 
 
-def _unknown(model: Any, directory: Path, name: str) -> UnsupportedError:
+def _unknown(model: Any, place: Path | str, name: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{directory}: config.json does not tell the shape of '{name}' of {type(model).__name__}; give example inputs"
+        f"{place}: the configuration does not tell the shape of '{name}' of {type(model).__name__}; give example inputs"
     )

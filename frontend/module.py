@@ -27,8 +27,13 @@ def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: to
         return dtype if dtype is not None and converted else tensor.dtype
 
     model = skeleton(module, wanted)
+    beside_context = pretrained and hugging_face.reads_context(module)
+    if beside_context and examples is None:
+        from graphwright.frontend.hugging_face_inputs import example_inputs
+
+        examples = example_inputs(model, type(module).__name__)
     named = named_examples(module, examples)
-    facts = facts_of(module)
+    facts = hugging_face.metadata(module) if beside_context else facts_of(module)
     if is_token_ids(named):
         inputs, call = example_tokens(named), plain_call
         if pretrained:

@@ -44,8 +44,10 @@ def compile(
 ) -> CompiledModel:
     """Compile a language model and load it.
 
-    `model` is a torch.nn.Module from token ids, int64 [B, S], to logits [B, S, V]; a path (a checkpoint directory, a
-    `.gw` file, or `file.py:factory`); or a captured program. The model itself is not changed.
+    `model` is a torch.nn.Module from token ids, int64 [B, S], to logits [B, S, V], or an encoder-decoder of the
+    transformers library; a path (a checkpoint directory, a `.gw` file, or `file.py:factory`); or a captured program. A
+    module of your own that reads a context beside its `decoder_input_ids` is traced first, with examples of different
+    lengths. The model itself is not changed.
 
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
@@ -78,7 +80,8 @@ def compile_function(
 
     The result takes numpy arrays by the names of the forward method's parameters and returns a dictionary of arrays.
     `example_inputs` are tensors in the order of the forward method, or by name; `trace` says which axes are dynamic.
-    Token ids alone need no example, nor do most checkpoint directories. The other arguments are those of `compile`.
+    Token ids alone need no example, nor do most checkpoint directories; those of encoder-decoders are then captured
+    without a mask. The other arguments are those of `compile`.
     """
     options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function")
     return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)

@@ -128,7 +128,7 @@ def _optimize(program: Program, passes: Sequence[Pass]) -> Report:
     try:
         return run_passes(program, passes)
     except PassError as refusal:
-        if not str(refusal).startswith("insert-kv-cache"):
+        if not str(refusal).startswith(("insert-kv-cache", "split-context")):
             raise
         advice = "what does not generate compiles as a plain function: graphwright.compile_function, or --function"
         raise PassError(f"{refusal}; {advice}") from None

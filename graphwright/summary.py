@@ -38,7 +38,8 @@ def op_counts(graph: Graph) -> Counter[str]:
 def phase_costs(program: Program) -> list[PhaseCost]:
     """Of prefill with 512 tokens and of decode at a context of 128, or fewer where the model's context is shorter.
 
-    A captured program, which has no cache, is priced for its whole sequence. Graphs with other symbols are left out.
+    A captured program, which has no cache, is priced for its whole sequence; a context, of T tokens, is as long as the
+    prompt. Graphs with other symbols are left out.
     """
     context = program.metadata.get("context_length")
     longest = context if isinstance(context, int) else max(PREFILL_TOKENS, DECODE_CONTEXT)
@@ -47,12 +48,16 @@ def phase_costs(program: Program) -> list[PhaseCost]:
     for name, graph in program.graphs.items():
         if name == "forward":
             costs += _price(f"{prompt} tokens", graph, {"B": 1, "S": prompt})
+        elif name == "encode":
+            costs += _price(f"encode {prompt} tokens", graph, {"B": 1, "S": prompt, "T": prompt})
         elif name == "prefill":
-            costs += _price(f"prefill of {prompt} tokens", graph, {"B": 1, "S": prompt, "N": 1, "C": prompt})
+            costs += _price(
+                f"prefill of {prompt} tokens", graph, {"B": 1, "S": prompt, "N": 1, "C": prompt, "T": prompt}
+            )
             if "decode" not in program.graphs:
-                costs += _price(f"decode at {past} tokens", graph, {"B": 1, "S": 1, "N": 1, "C": past})
+                costs += _price(f"decode at {past} tokens", graph, {"B": 1, "S": 1, "N": 1, "C": past, "T": prompt})
         elif name == "decode":
-            costs += _price(f"decode at {past} tokens", graph, {"B": 1, "S": 1, "N": 1, "C": past})
+            costs += _price(f"decode at {past} tokens", graph, {"B": 1, "S": 1, "N": 1, "C": past, "T": prompt})
     return costs
 
 

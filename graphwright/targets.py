@@ -56,8 +56,10 @@ def with_cache_layout(passes: Sequence[Pass], layout: str) -> Sequence[Pass]:
 
 
 def is_language_model(program: Program) -> bool:
-    """Whether the captured program goes from token ids to logits."""
+    """Whether the captured program goes from token ids, maybe beside one context, to logits."""
     forward = program.graphs.get("forward")
-    return forward is None or (
-        [v.name for v in forward.inputs] == ["input_ids"] and list(forward.outputs) == ["logits"]
-    )
+    if forward is None:
+        return True
+    names = [v.name for v in forward.inputs]
+    beside_context = "decoder_input_ids" in names and len(names) == 2
+    return (names == ["input_ids"] or beside_context) and list(forward.outputs) == ["logits"]

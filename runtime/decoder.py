@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.cache import KVCache
+from graphwright.runtime.encoder import EncodedContext, check_context
 from graphwright.runtime.errors import SessionError
 
 Ids = npt.NDArray[np.int64]
@@ -15,15 +16,22 @@ class Decoder:
     The cache is bound once, and rings and recurrent states in both directions between their two buffers, each of
     which is a binding of its own. Inputs and logits live in arrays that are bound again only when their shape changes,
     so that a decode step costs four small copies and one call.
+
+    Where the program reads a context, `context` is what its encoder made of that, bound once too. Raises
+    GenerationError where it is missing, or has another number of rows than the cache.
     """
 
-    def __init__(self, cache: KVCache) -> None:
+    def __init__(self, cache: KVCache, context: EncodedContext | None = None) -> None:
         self.cache = cache
         self._session = cache.session
         self._bindings = [self._session.inference.io_binding() for _ in range(2 if cache.alternates else 1)]
         self._inputs: dict[str, npt.NDArray[np.int64]] = {}
         self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        self._context = context
+        check_context(self._session.program, cache.batch, context)
         for turn, binding in enumerate(self._bindings):
+            for name, value in (context.values if context is not None else {}).items():
+                binding.bind_ortvalue_input(name, value)
             for spec, buffer in zip(self._session.program.in_place, cache.buffers, strict=True):
                 binding.bind_ortvalue_input(spec.input, buffer.value)
                 binding.bind_ortvalue_output(spec.output, buffer.value)

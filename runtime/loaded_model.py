@@ -72,6 +72,13 @@ class LoadedModel:
             raise GenerationError(f"{name} is empty and the model has no BOS token to start from; give a token")
         return check_ids(bos, self.session.vocabulary_size, "the manifest's BOS")
 
+    def start_tokens(self) -> list[int]:
+        """What the tokens beside a context begin with. Raises GenerationError for a model that does not say."""
+        start = self.manifest.model.decoder_start_token_id
+        if start is None:
+            raise GenerationError("the model does not say which token its decoder starts from; give prompt and context")
+        return check_ids([start], self.session.vocabulary_size, "the manifest's decoder_start_token_id")
+
     def encode_more(self, prompt: Prompt, name: str, *, special_tokens: bool) -> list[int]:
         """The token ids of `prompt` wherever it stands, maybe none. Raises GenerationError."""
         if isinstance(prompt, str):

@@ -11,12 +11,12 @@ from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
-from graphwright.runtime.decoder import Decoder
 from graphwright.runtime.errors import ArtifactError, GenerationError
-from graphwright.runtime.generation import CancelSignal, Row, continue_rows
+from graphwright.runtime.generation import CancelSignal, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
 from graphwright.runtime.options import GenerationArguments
-from graphwright.runtime.prompts import Prompt, split_prompts
+from graphwright.runtime.prompts import Prompt
+from graphwright.runtime.request import Context, Request, read_request, read_tokens, start
 from graphwright.runtime.session import Device, Session
 
 if TYPE_CHECKING:
@@ -50,8 +50,20 @@ class Model:
     @overload
     def generate(
         self,
+        prompts: None = None,
+        *,
+        context: Context | Sequence[Context],
+        stream: Callable[[str], object] | None = None,
+        max_context: int | None = None,
+        cancel: CancelSignal | None = None,
+        **arguments: Unpack[GenerationArguments],
+    ) -> Any: ...
+    @overload
+    def generate(
+        self,
         prompts: str,
         *,
+        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -62,6 +74,7 @@ class Model:
         self,
         prompts: Sequence[int],
         *,
+        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -72,6 +85,7 @@ class Model:
         self,
         prompts: Sequence[str],
         *,
+        context: Context | Sequence[Context] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
         **arguments: Unpack[GenerationArguments],
@@ -81,14 +95,16 @@ class Model:
         self,
         prompts: Sequence[Sequence[int]],
         *,
+        context: Context | Sequence[Context] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
         **arguments: Unpack[GenerationArguments],
     ) -> list[list[int]]: ...
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Sequence[Prompt] | None = None,
         *,
+        context: Context | Sequence[Context] | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -96,33 +112,39 @@ class Model:
     ) -> Any:
         """Continue one prompt or a batch: text gives text, token ids give the new token ids.
 
+        A model with an encoder reads prompts as its context (T5, BART), and tokens begin with its start token. Given
+        apart, `context` is what the encoder reads, texts, token ids, or arrays (Whisper's input_features, with or
+        without a batch; text comes back if there is a tokenizer), and prompts are the tokens that the decoder begins
+        with, one prompt for all contexts or one each.
+
         `stream` receives the text of a single prompt piece by piece; `max_context` holds prompt and continuation below
         the model's context length; `cancel` is asked between tokens. See `GenerationArguments` for the rest.
         """
-        batch, single = split_prompts(prompts)
-        if stream is not None and not single:
+        request = read_request(self.loaded, prompts, context, max_context, arguments)
+        if stream is not None and not request.tokens.single:
             raise GenerationError("stream takes the text of a single prompt; this is a batch")
-        rows = self._continue(batch, stream, max_context, cancel, arguments)
-        results = [
-            row.text if isinstance(prompt, str) else row.token_ids for prompt, row in zip(batch, rows, strict=True)
-        ]
-        return results[0] if single else results
+        rows = self._continue(request, stream, cancel)
+        asked = zip(request.tokens.as_text, rows, strict=True)
+        results = [row.text if as_text else row.token_ids for as_text, row in asked]
+        return results[0] if request.tokens.single else results
 
     def complete(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Sequence[Prompt] | None = None,
         *,
+        context: Context | Sequence[Context] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
         **arguments: Unpack[GenerationArguments],
     ) -> list[Completion]:
         """As `generate`, with the token ids, text, log-probabilities and finish reason of every prompt, in a list."""
-        return self._continue(split_prompts(prompts)[0], None, max_context, cancel, arguments)
+        return self._continue(read_request(self.loaded, prompts, context, max_context, arguments), None, cancel)
 
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | None = None,
         *,
+        context: Context | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
         **arguments: Unpack[GenerationArguments],
@@ -131,37 +153,52 @@ class Model:
 
         Errors in the arguments are raised by the call itself, before the first piece is asked for.
         """
-        batch, single = split_prompts(prompt)
-        if not single:
-            raise GenerationError("stream takes a single prompt; this is a batch")
         if self.tokenizer is None:
             raise GenerationError("streaming needs text, but the artifact has no tokenizer.json; use generate")
-        start = self._prepare(batch, max_context, arguments)
+        request = read_request(self.loaded, prompt, context, max_context, arguments)
+        if not request.tokens.single:
+            raise GenerationError("stream takes a single prompt; this is a batch")
 
         def pieces() -> Generator[str, None, Completion]:
-            rows, prompts, capacity = start
-            decoder = Decoder(KVCache(self.loaded.session, 1, capacity))
-            for piece in continue_rows(decoder, rows, prompts, cancel):
+            decoder = request.decoder(self.loaded.session)
+            for piece in continue_rows(decoder, request.rows, request.tokens.rows, cancel):
                 if piece:
                     yield piece
-            return rows[0].completion()
+            return request.rows[0].completion()
 
         return pieces()
 
-    def logits(self, token_ids: Sequence[int] | Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-        """Logits, float32 [B, S, V], at every position of fresh sequences of equal length S."""
-        batch, _ = split_prompts(token_ids)
-        rows = [self.loaded.encode(prompt, f"sequence {index}") for index, prompt in enumerate(batch)]
+    def logits(
+        self,
+        token_ids: Sequence[int] | Sequence[Sequence[int]],
+        *,
+        context: Context | Sequence[Context] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Logits, float32 [B, S, V], at every position of fresh sequences of equal length S.
+
+        A model with an encoder needs the `context` that each sequence stands beside; see `generate`.
+        """
+        if self.manifest.program.encoder is not None and context is None:
+            raise GenerationError("the model has an encoder: logits needs the context of the sequences")
+        tokens = read_tokens(self.loaded, token_ids, context)
+        rows = tokens.rows
         lengths = {len(row) for row in rows}
         if len(lengths) > 1:
             raise GenerationError(f"logits needs sequences of equal length, not {sorted(lengths)}")
         ids = np.array(rows, dtype=np.int64)
-        decoder = Decoder(KVCache(self.loaded.session, len(rows), self.loaded.context(ids.shape[1])))
+        decoder = start(self.loaded.session, tokens, self.loaded.context(ids.shape[1]))
         positions = np.tile(np.arange(ids.shape[1], dtype=np.int64), (len(rows), 1))
         return decoder.step(ids, np.full(len(rows), ids.shape[1]), positions)
 
     def conversation(self, *, max_context: int | None = None) -> Conversation:
-        """An empty sequence with its own cache of `max_context` tokens (by default the model's context length)."""
+        """An empty sequence with its own cache of `max_context` tokens (by default the model's context length).
+
+        Raises GenerationError for a model with an encoder: its tokens stand beside a context of their own.
+        """
+        if self.manifest.program.encoder is not None:
+            raise GenerationError(
+                "a model with an encoder holds no conversation: its answer stands beside the prompt; use generate"
+            )
         return Conversation(self.loaded, KVCache(self.loaded.session, 1, self.loaded.context(max_context)))
 
     def chat(
@@ -180,36 +217,15 @@ class Model:
         return conversation.chat(messages, tools=tools, variables=variables, stream=stream, cancel=cancel, **arguments)
 
     def _continue(
-        self,
-        batch: Sequence[Prompt],
-        stream: Callable[[str], object] | None,
-        max_context: int | None,
-        cancel: CancelSignal | None,
-        arguments: GenerationArguments,
+        self, request: Request, stream: Callable[[str], object] | None, cancel: CancelSignal | None
     ) -> list[Completion]:
         if stream is not None and self.tokenizer is None:
             raise GenerationError("streaming needs text, but the artifact has no tokenizer.json")
-        rows, prompts, capacity = self._prepare(batch, max_context, arguments)
-        decoder = Decoder(KVCache(self.loaded.session, len(rows), capacity))
-        for piece in continue_rows(decoder, rows, prompts, cancel):
+        decoder = request.decoder(self.loaded.session)
+        for piece in continue_rows(decoder, request.rows, request.tokens.rows, cancel):
             if piece and stream is not None:
                 stream(piece)
-        return [row.completion() for row in rows]
-
-    def _prepare(
-        self, batch: Sequence[Prompt], max_context: int | None, arguments: GenerationArguments
-    ) -> tuple[list[Row], list[list[int]], int]:
-        """Rows, their prompts' ids, and the capacity that their cache needs."""
-        options = self.loaded.options(arguments)
-        context = self.loaded.context(max_context)
-        names = ["the prompt"] if len(batch) == 1 else [f"prompt {index}" for index in range(len(batch))]
-        prompts = [self.loaded.encode(prompt, name) for prompt, name in zip(batch, names, strict=True)]
-        rows = [
-            self.loaded.row(prompt, options, context, name=name, index=index)
-            for index, (prompt, name) in enumerate(zip(prompts, names, strict=True))
-        ]
-        longest = max(len(prompt) for prompt in prompts)
-        return rows, prompts, min(context, longest + (options.max_new_tokens or context))
+        return [row.completion() for row in request.rows]
 
 
 def load(path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True) -> Model:

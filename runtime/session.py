@@ -1,12 +1,12 @@
-"""One loaded program, shared by any number of caches and threads."""
+"""One loaded program, with its encoder if it has one, shared by any number of caches and threads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import Artifact, Program
+from graphwright.runtime.artifact import Artifact, Program, TensorSpec
 from graphwright.runtime.cores import available_cores
 from graphwright.runtime.cpu_features import check_cpu_features
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
@@ -47,8 +47,14 @@ class Session:
         check_cpu_features(self.program.cpu_features)
         self.device: Device = device
         self.onnxruntime = import_onnxruntime()
-        self.inference = self._start(artifact, threads or available_cores())
+        threads = threads or available_cores()
+        self.inference = self._start(artifact, self.program.file, threads)
         _check_signature(self.inference, self.program)
+        self.encoder: InferenceSession | None = None
+        encoder = self.program.encoder
+        if encoder is not None:
+            self.encoder = self._start(artifact, encoder.file, threads)
+            _check(self.encoder, encoder.file, _dtypes(encoder.inputs), _dtypes(encoder.outputs))
 
     @property
     def vocabulary_size(self) -> int:
@@ -68,7 +74,7 @@ class Session:
         """A value over `array`'s own memory, which has to outlive it."""
         return self.onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ELEMENT_TYPES[dtype].onnx_number)
 
-    def _start(self, artifact: Artifact, threads: int) -> InferenceSession:
+    def _start(self, artifact: Artifact, file: str, threads: int) -> InferenceSession:
         providers = _providers(self.onnxruntime, self.device)
         options = self.onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -77,7 +83,7 @@ class Session:
         options.add_session_config_entry("session.disable_prepacking", "0")
         errors_only = 3
         options.log_severity_level = errors_only
-        path = artifact.path(self.program.file)
+        path = artifact.path(file)
         try:
             session = self.onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its exception types have no public common base
@@ -102,19 +108,30 @@ def _providers(onnxruntime: OnnxRuntime, device: str) -> tuple[str, ...]:
 
 def _check_signature(session: InferenceSession, program: Program) -> None:
     """The manifest must describe the very inputs and outputs of the program."""
-    inputs: dict[str, ElementTypeName] = {name: spec.dtype for name, spec in program.inputs.items()}
-    inputs |= {kept.input: kept.dtype for kept in program.kept}
-    outputs: dict[str, ElementTypeName] = {name: spec.dtype for name, spec in program.outputs.items()}
-    outputs |= {kept.output: kept.dtype for kept in program.kept}
+    inputs = _dtypes(program.inputs) | {kept.input: kept.dtype for kept in program.kept}
+    outputs = _dtypes(program.outputs) | {kept.output: kept.dtype for kept in program.kept}
+    _check(session, program.file, inputs, outputs)
+
+
+def _dtypes(specs: Mapping[str, TensorSpec]) -> dict[str, ElementTypeName]:
+    return {name: spec.dtype for name, spec in specs.items()}
+
+
+def _check(
+    session: InferenceSession,
+    file: str,
+    inputs: Mapping[str, ElementTypeName],
+    outputs: Mapping[str, ElementTypeName],
+) -> None:
     for kind, stated, actual in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
-        _compare(kind, {name: ELEMENT_TYPES[dtype].onnxruntime_name for name, dtype in stated.items()}, actual, program)
+        _compare(kind, {name: ELEMENT_TYPES[dtype].onnxruntime_name for name, dtype in stated.items()}, actual, file)
 
 
-def _compare(kind: str, stated: dict[str, str], actual: Sequence[NodeArg], program: Program) -> None:
+def _compare(kind: str, stated: dict[str, str], actual: Sequence[NodeArg], file: str) -> None:
     found = {argument.name: argument.type for argument in actual}
     for name in sorted(stated.keys() | found.keys()):
         if stated.get(name) != found.get(name):
             raise SessionError(
-                f"{program.file}: {kind} {name} is {found.get(name, 'absent')} in the program and "
+                f"{file}: {kind} {name} is {found.get(name, 'absent')} in the program and "
                 f"{stated.get(name, 'absent')} in the manifest; compile the model again"
             )

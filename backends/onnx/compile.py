@@ -9,11 +9,19 @@ from pathlib import Path
 
 from graphwright.backends.onnx.assets import asset_files
 from graphwright.backends.onnx.capabilities import select_target
-from graphwright.backends.onnx.decoder import FUNCTION, LOGITS, cache_names, decoder_graph, function_graph, is_decoder
+from graphwright.backends.onnx.decoder import (
+    FUNCTION,
+    LOGITS,
+    cache_names,
+    decoder_graph,
+    encoder_graph,
+    function_graph,
+    is_decoder,
+)
 from graphwright.backends.onnx.element_types import MANIFEST_NAMES
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.lower import shape_names
-from graphwright.backends.onnx.model_file import MODEL_FILE, write_model
+from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
@@ -22,7 +30,15 @@ from graphwright.ir.rewriting import Outcome
 from graphwright.ir.text import print_program
 from graphwright.ir.types import StateType, TensorType
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression
-from graphwright.runtime.artifact import ArtifactWriter, CacheSpec, Manifest, ModelInfo, StateSpec, TensorSpec
+from graphwright.runtime.artifact import (
+    ArtifactWriter,
+    CacheSpec,
+    EncoderSpec,
+    Manifest,
+    ModelInfo,
+    StateSpec,
+    TensorSpec,
+)
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -42,7 +58,8 @@ class BuildReport:
 def build_artifact(
     program: Program, folder: str | Path, *, dialect: str = "ort", assets: str | Path | None = None
 ) -> BuildReport:
-    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`) or a function (graph `forward`).
+    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
+    function (graph `forward`).
 
     `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). `assets` is the
     checkpoint folder whose tokenizer and configuration files go along. The program is left as it is; the folder appears
@@ -51,34 +68,39 @@ def build_artifact(
     target = select_target(dialect)
     program = program.clone()
     graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
-    program.graphs = {graph.name: graph}
+    encoder = encoder_graph(program) if is_decoder(program) else None
+    files = {MODEL_FILE: graph} if encoder is None else {ENCODER_FILE: encoder, MODEL_FILE: graph}
+    program.graphs = {each.name: each for each in files.values()}
     # Before legalization adds weights of its own.
     model = _model_info(program, graph)
-    outcome = legalize(program, graph, target)
+    outcome = Outcome()
+    for each in files.values():
+        outcome.merge(legalize(program, each, target))
     with ArtifactWriter(folder) as writer:
-        weights = write_model(graph, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
-        writer.add_text(GRAPH_FILE, print_program(_written(program, graph, weights)))
+        weights = write_models(files, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
+        writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
         for source in asset_files(assets):
             writer.add_copy(source)
         manifest = writer.commit(
             producer=f"graphwright {version('graphwright')}",
             model=model,
-            program=_program_info(graph, dialect),
+            program=_program_info(graph, encoder, dialect),
         )
     return BuildReport(manifest, outcome)
 
 
-def _written(program: Program, graph: Graph, external: list[Weight]) -> Program:
+def _written(program: Program, external: list[Weight]) -> Program:
     """The program as text shows it: whatever is large lies in the artifact's own file, the rest is spelt out."""
     shown = Program(program.name)
     shown.metadata = dict(program.metadata)
     files = {w.name: _stored(w) for w in external}
     places = {w.expression: files[w.name] for w in external}
-    for value in graph.weights:
+    for value in (v for graph in program.graphs.values() for v in graph.weights):
         weight = value.weight
         assert weight is not None
-        shown.weights[weight.name] = Weight(weight.name, files.get(weight.name) or _shown(weight, places))
-    shown.graphs[graph.name] = graph
+        if weight.name not in shown.weights:
+            shown.weights[weight.name] = Weight(weight.name, files.get(weight.name) or _shown(weight, places))
+    shown.graphs = dict(program.graphs)
     return shown
 
 
@@ -113,6 +135,7 @@ def _model_info(program: Program, graph: Graph) -> ModelInfo:
         bos_token_ids=_ids(facts.get("bos_token_ids")),
         eos_token_ids=_ids(facts.get("eos_token_ids")),
         pad_token_id=_optional_int(facts.get("pad_token_id")),
+        decoder_start_token_id=_optional_int(facts.get("decoder_start_token_id")),
     )
 
 
@@ -130,7 +153,7 @@ def _ids(value: Attribute) -> tuple[int, ...]:
     return tuple(v for v in value if isinstance(v, int)) if isinstance(value, tuple) else ()
 
 
-def _program_info(graph: Graph, dialect: str) -> ProgramInfo:
+def _program_info(graph: Graph, encoder: Graph | None, dialect: str) -> ProgramInfo:
     kept = cache_names(graph)
     pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
     return ProgramInfo(
@@ -142,6 +165,15 @@ def _program_info(graph: Graph, dialect: str) -> ProgramInfo:
         outputs={name: _spec(name, v) for name, v in graph.outputs.items() if name not in kept.values()},
         cache=tuple(_cache(*pair) for pair in pairs if not _is_recurrent(pair[2])),
         states=tuple(_state(*pair) for pair in pairs if _is_recurrent(pair[2])),
+        encoder=None if encoder is None else _encoder(encoder),
+    )
+
+
+def _encoder(graph: Graph) -> EncoderSpec:
+    return EncoderSpec(
+        file=ENCODER_FILE,
+        inputs={str(v.name): _spec(str(v.name), v) for v in graph.inputs},
+        outputs={name: _spec(name, v) for name, v in graph.outputs.items()},
     )
 
 

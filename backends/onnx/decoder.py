@@ -1,4 +1,4 @@
-"""Which graph of a program is lowered: one for prefill and decode of a decoder, or that of a plain function."""
+"""Which graphs of a program are lowered: a decoder's, one for prefill and decode, or that of a plain function."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from graphwright.ir.program import Program, clone_graph
 from graphwright.ir.text import print_graph
 from graphwright.ir.types import DType, StateType
 
-PREFILL, DECODE, FUNCTION = "prefill", "decode", "forward"
+PREFILL, DECODE, FUNCTION, ENCODE = "prefill", "decode", "forward", "encode"
 INPUTS = ("input_ids", "past_length", "new_length", "logit_positions")
 LOGITS = "logits"
+CONTEXT_LENGTH = "context_length"
+SOURCE = "T"
+"""The length of a context, where that of the tokens is S."""
 
 
 def is_decoder(program: Program) -> bool:
@@ -32,9 +35,13 @@ def decoder_graph(program: Program) -> Graph:
     decode = program.graphs.get(DECODE)
     if decode is not None:
         _check_same(graph, decode)
-    plain = [v.name for v in graph.inputs if not isinstance(v.type, StateType)]
-    if sorted(map(str, plain)) != sorted(INPUTS):
-        raise UserError(f"graph '{PREFILL}': its inputs are {', '.join(map(str, plain))}, expected {', '.join(INPUTS)}")
+    plain = [str(v.name) for v in graph.inputs if not isinstance(v.type, StateType)]
+    given = program.graphs[ENCODE].outputs if ENCODE in program.graphs else {}
+    taken = [*INPUTS, *given]
+    if given and CONTEXT_LENGTH in plain:
+        taken.append(CONTEXT_LENGTH)
+    if sorted(plain) != sorted(taken):
+        raise UserError(f"graph '{PREFILL}': its inputs are {', '.join(plain)}, expected {', '.join(taken)}")
     expected = {LOGITS, *cache_names(graph).values()}
     if set(graph.outputs) != expected:
         raise UserError(
@@ -43,6 +50,25 @@ def decoder_graph(program: Program) -> Graph:
     logits = graph.outputs[LOGITS]
     if logits.tensor.dtype is not DType.F32:
         graph.outputs[LOGITS] = Builder(graph, location=LOGITS)(ops.cast, logits, dtype=DType.F32)
+    return graph
+
+
+def encoder_graph(program: Program) -> Graph | None:
+    """A copy of the graph `encode`, whose context is as long as the decoder's graph says; None if there is none.
+
+    Raises `UserError` where there is not one context, or where its outputs are not what that graph takes.
+    """
+    encode = program.graphs.get(ENCODE)
+    if encode is None:
+        return None
+    graph = clone_graph(encode, ENCODE, {"S": SOURCE})
+    contexts = [str(v.name) for v in graph.inputs if v.name != CONTEXT_LENGTH]
+    if len(contexts) != 1:
+        raise UserError(f"graph '{ENCODE}' encodes {', '.join(contexts) or 'nothing'}; it must be one context")
+    expected = {v.name: v.type for v in program.graphs[PREFILL].inputs}
+    for name, value in graph.outputs.items():
+        if value.type != expected.get(name):
+            raise UserError(f"graph '{ENCODE}': '{name}' is {value.type}, graph '{PREFILL}' takes {expected.get(name)}")
     return graph
 
 

@@ -1,7 +1,8 @@
-"""Writes `model.onnx` and, beside it, the file that its large weights lie in."""
+"""Writes ONNX models and, beside them, the one file that their large weights lie in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from graphwright.backends.onnx.lower import lower, place_weights
@@ -10,13 +11,21 @@ from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight
 
 MODEL_FILE = "model.onnx"
+ENCODER_FILE = "encoder.onnx"
 
 
-def write_model(graph: Graph, name: str, folder: Path, weights_file: str, *, contrib: bool) -> list[Weight]:
-    """Lowers a legalized graph into the folder; returns the weights that the file of that name has by their names."""
-    lowered = lower(graph, name, contrib=contrib)
-    layout = plan_weights(lowered.external)
-    place_weights(lowered, layout, weights_file)
-    write_weights(folder / weights_file, lowered.external, layout)
-    (folder / MODEL_FILE).write_bytes(lowered.model.SerializeToString())
-    return [weight for weight in lowered.external if weight.name not in layout.parts]
+def write_models(
+    graphs: Mapping[str, Graph], name: str, folder: Path, weights_file: str, *, contrib: bool
+) -> list[Weight]:
+    """Lowers legalized graphs of one program into the files of these names in the folder.
+
+    A weight that several read is stored once. Returns the weights that `weights_file` has by their names.
+    """
+    lowered = {file: lower(graph, name, contrib=contrib) for file, graph in graphs.items()}
+    weights = list({weight.name: weight for model in lowered.values() for weight in model.external}.values())
+    layout = plan_weights(weights)
+    write_weights(folder / weights_file, weights, layout)
+    for file, model in lowered.items():
+        place_weights(model, layout, weights_file)
+        (folder / file).write_bytes(model.model.SerializeToString())
+    return [weight for weight in weights if weight.name not in layout.parts]

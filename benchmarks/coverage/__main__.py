@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.coverage.architectures import CAUSAL, FUNCTIONS, every_causal
+from benchmarks.coverage.architectures import CAUSAL, ENCODER_DECODERS, FUNCTIONS, every_causal
 from benchmarks.coverage.isolation import measured
 from benchmarks.coverage.row import Row
 from benchmarks.coverage.table import document, totals
@@ -35,7 +35,11 @@ def main(
     seconds: Annotated[float, typer.Option(help="Time limit of one architecture.")] = 300,
 ) -> None:
     """Which architectures compile, and how right they are."""
-    chosen = list(dict.fromkeys((*(architectures or ()), *(every_causal() if every else ())))) or [*CAUSAL, *FUNCTIONS]
+    chosen = list(dict.fromkeys((*(architectures or ()), *(every_causal() if every else ())))) or [
+        *CAUSAL,
+        *ENCODER_DECODERS,
+        *FUNCTIONS,
+    ]
     command = " ".join(["python -m benchmarks.coverage", *(architectures or ()), *(["--all"] if every else [])])
     rows: list[Row] = []
     with _PROGRESS.status(f"0 of {len(chosen)}") as status:

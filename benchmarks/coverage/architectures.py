@@ -61,11 +61,16 @@ CAUSAL = (
     "RecurrentGemmaForCausalLM",
 )
 
+ENCODER_DECODERS = (
+    "T5ForConditionalGeneration",
+    "BartForConditionalGeneration",
+    "WhisperForConditionalGeneration",
+)
+
 FUNCTIONS = (
     "BertForMaskedLM",
     "RobertaModel",
     "ModernBertModel",
-    "T5ForConditionalGeneration",
     "ViTModel",
     "WhisperEncoder",
 )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.coverage import causal, functions, statistics
+from benchmarks.coverage import causal, encoder_decoder, functions, statistics
 from benchmarks.coverage.architectures import is_causal
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.models import ModelError, causal_model, random_model
-from benchmarks.coverage.reference import STEPS, reference
+from benchmarks.coverage.reference import STEPS, Reference, reference
 from benchmarks.coverage.row import Row
 from benchmarks.coverage.shrinking import LONGEST
 from graphwright import is_user_error
@@ -36,7 +37,7 @@ def measure(architecture: str, dialect: str) -> Row:
     begin = time.perf_counter()
     torch.set_num_threads(1)
     try:
-        (_measure_causal if is_causal(architecture) else _measure_function)(row, dialect)
+        (_measure_causal if is_causal(architecture) else _measure_other)(row, dialect)
         row.enter("done")
         row.status = "right" if _is_right(row) else "wrong"
     except Exception as problem:
@@ -75,25 +76,40 @@ def _measure_causal(row: Row, dialect: str) -> None:
         raise ModelError("eager float32 routes tokens to other experts than float64 with every seed")
     row.gain, row.spread, row.bound = made.gain, made.spread, expected.bound
     row.enter("capture")
-    program = capture(made.module)
+    _check_generator(row, made.module, expected, (), dialect)
+    if not _is_right(row) and expected.nearest_tie < 1e-5:
+        row.notes.append(f"its experts' scores come as near as {expected.nearest_tie:.0e} to a tie")
+
+
+def _measure_encoder_decoder(row: Row, module: nn.Module, dialect: str) -> None:
+    row.enter("reference")
+    given = encoder_decoder.contexts(module)
+    expected = reference(module, encoder_decoder.calls(given))
+    row.bound = expected.bound
+    row.enter("capture")
+    _check_generator(row, module, expected, given, dialect)
+
+
+def _check_generator(
+    row: Row, module: nn.Module, expected: Reference, contexts: Sequence[Tensor], dialect: str
+) -> None:
+    """Captures, compiles and runs a model that generates, beside contexts if there are any."""
+    program = capture(module)
     program.metadata.setdefault("context_length", LONGEST)
     _compile(row, program, "cpu")
     row.cache_bytes_per_token, row.state_bytes = statistics.memory(program)
-    engine = interpreted(program)
-    row.errors[INTERPRETER] = causal.errors(engine, expected)
-    row.greedy[INTERPRETER], note = causal.greedy_agreement(engine, expected)
+    row.errors[INTERPRETER] = causal.errors(interpreted(program, contexts), expected)
+    row.greedy[INTERPRETER], note = causal.greedy_agreement(interpreted(program, contexts[-1:]), expected)
     row.notes += [note] if note else []
     with TemporaryDirectory() as folder:
         row.enter("build")
         build_artifact(program, Path(folder) / "artifact", dialect=dialect)
         row.enter("load")
-        engine = loaded(load(Path(folder) / "artifact", threads=1))
+        model = load(Path(folder) / "artifact", threads=1)
         row.enter("checks")
-        row.errors[dialect] = causal.errors(engine, expected)
-        row.greedy[dialect], note = causal.greedy_agreement(engine, expected)
+        row.errors[dialect] = causal.errors(loaded(model, contexts), expected)
+        row.greedy[dialect], note = causal.greedy_agreement(loaded(model, contexts[-1:]), expected)
         row.notes += [note] if note else []
-    if not _is_right(row) and expected.nearest_tie < 1e-5:
-        row.notes.append(f"its experts' scores come as near as {expected.nearest_tie:.0e} to a tie")
 
 
 def _compile(row: Row, program: Program, pipeline: str) -> None:
@@ -104,9 +120,12 @@ def _compile(row: Row, program: Program, pipeline: str) -> None:
     row.enter("interpreter")
 
 
-def _measure_function(row: Row, dialect: str) -> None:
+def _measure_other(row: Row, dialect: str) -> None:
     module = random_model(row.architecture, SEEDS[0], FUNCTION_GAIN)
     row.gain = FUNCTION_GAIN
+    if encoder_decoder.is_encoder_decoder(module):
+        _measure_encoder_decoder(row, module, dialect)
+        return
     row.enter("capture")
     program = capture(module, functions.calling(module).examples(module.config))
     row.enter("reference")

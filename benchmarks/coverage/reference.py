@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,15 +38,20 @@ class Reference:
     nearest_tie: float
 
 
-def reference(model: nn.Module) -> Reference:
+Call = Callable[[nn.Module, Tensor], Tensor]
+"""Logits [B, S, vocabulary] of a model for token ids [B, S]."""
+
+
+def reference(model: nn.Module, calls: Sequence[Call] = (call,) * len(LENGTHS)) -> Reference:
+    """What a model says of the rows, each by its own call: those of an encoder-decoder have contexts."""
     generator = torch.Generator().manual_seed(3)
     rows = [torch.randint(FIRST_TOKEN, LAST_TOKEN, (n,), generator=generator) for n in LENGTHS]
     with torch.no_grad():
         with _Choices() as single:
-            eager = [call(model, row[None])[0] for row in rows]
+            eager = [each(model, row[None])[0] for each, row in zip(calls, rows, strict=True)]
         with float64(model) as double, _Choices() as choices:
-            exact = [call(double, row[None])[0].double() for row in rows]
-        greedy, gaps = _greedy(model, rows[-1])
+            exact = [each(double, row[None])[0].double() for each, row in zip(calls, rows, strict=True)]
+        greedy, gaps = _greedy(model, rows[-1], calls[-1])
     return Reference(
         rows=rows,
         exact=exact,
@@ -71,7 +76,7 @@ def worst(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
     return float("inf") if any(d != d for d in distances) else max(distances)
 
 
-def _greedy(model: nn.Module, prompt: Tensor) -> tuple[list[int], list[float]]:
+def _greedy(model: nn.Module, prompt: Tensor, call: Call) -> tuple[list[int], list[float]]:
     ids = prompt[None]
     tokens: list[int] = []
     gaps: list[float] = []

@@ -34,8 +34,9 @@ def compile_command(
 ) -> None:
     """Compile MODEL into an artifact folder.
 
-    A language model (token ids to logits) gets a cache, and `graphwright generate` runs it. Anything else, and with
-    --function a language model too, becomes a plain function, which graphwright.load_function loads in Python.
+    A language model (token ids to logits, maybe beside what an encoder makes of a context) gets a cache, and
+    `graphwright generate` runs it. Anything else, and with --function a language model too, becomes a plain function,
+    which graphwright.load_function loads in Python.
     """
     from graphwright.compiler import Options, build
     from graphwright.models import resolve
@@ -65,7 +66,12 @@ def _print_summary(report: "CompilationReport") -> None:
         out.print(
             f"cache    {size_text(token - empty)} a token{fixed}, {size_text(full)} for the context of {context} tokens"
         )
-        out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
+        encoder = manifest.program.encoder
+        if encoder is None or encoder.takes_tokens:
+            out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
+        else:
+            call = f"graphwright.load('{report.folder}').generate(context={encoder.context[0]})"
+            out.print(f"next     in Python: {call}", markup=False)
     else:
         inputs = ", ".join(f"{name}=…" for name in manifest.program.inputs)
         out.print(f"next     in Python: graphwright.load_function('{report.folder}')({inputs})", markup=False)

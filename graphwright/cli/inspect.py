@@ -56,6 +56,10 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
         empty, token, full = (KVCache.bytes_for(manifest, 1, n) for n in (0, 1, model.context_length or 0))
         lines.append(f"context    {model.context_length} tokens, vocabulary {model.vocabulary_size}")
         lines.append(f"cache      {size_text(token - empty)} a token, {size_text(full)} for the whole context")
+    if program.encoder is not None:
+        name, spec = program.encoder.context
+        shape = ", ".join(map(str, spec.shape))
+        lines.append(f"encoder    {program.encoder.file}, of {name}: {spec.dtype} [{shape}]")
     lines.append(f"files      {size_text(size)}")
     lines += [f"           {name}, {size_text(entry.size)}" for name, entry in manifest.files.items()]
     return lines

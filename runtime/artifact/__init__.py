@@ -2,9 +2,11 @@
 
 from graphwright.runtime.artifact.folder import AtomicFolder
 from graphwright.runtime.artifact.manifest import (
+    CONTEXT_LENGTH,
     FORMAT_VERSION,
     MANIFEST_FILE,
     CacheSpec,
+    EncoderSpec,
     FileEntry,
     Manifest,
     ModelInfo,
@@ -17,6 +19,7 @@ from graphwright.runtime.artifact.writer import ArtifactWriter
 from graphwright.runtime.element_types import ElementTypeName
 
 __all__ = [
+    "CONTEXT_LENGTH",
     "FORMAT_VERSION",
     "MANIFEST_FILE",
     "Artifact",
@@ -24,6 +27,7 @@ __all__ = [
     "AtomicFolder",
     "CacheSpec",
     "ElementTypeName",
+    "EncoderSpec",
     "FileEntry",
     "Manifest",
     "ModelInfo",

@@ -18,6 +18,9 @@ MANIFEST_FILE = "manifest.json"
 DECODER_INPUT_RANKS = {"input_ids": 2, "past_length": 1, "new_length": 1, "logit_positions": 2}
 """The inputs of every decoder, all int64: [B, S], [B], [B] and [B, N]."""
 
+CONTEXT_LENGTH = "context_length"
+"""The input int64 [B] of an encoder, and maybe its decoder: how much of each row's context, padded behind, is real."""
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -71,12 +74,50 @@ class StateSpec(_Strict):
         return shape
 
 
+class EncoderSpec(_Strict):
+    """The program, in a file of its own, that runs once a prompt: a context in, what the decoder reads of it out.
+
+    Its inputs are the context ["batch", …] and, where a size of that is dynamic, `CONTEXT_LENGTH`.
+    """
+
+    file: str
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    @property
+    def context(self) -> tuple[str, TensorSpec]:
+        """Name and type of the context."""
+        return next((name, spec) for name, spec in self.inputs.items() if name != CONTEXT_LENGTH)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the context is token ids, int64 [B, T]."""
+        _, spec = self.context
+        return spec.dtype == "int64" and len(spec.shape) == 2
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        contexts = [spec for name, spec in self.inputs.items() if name != CONTEXT_LENGTH]
+        if len(contexts) != 1 or contexts[0].shape[:1] != ("batch",):
+            raise ValueError("an encoder has one input beside context_length, whose first dimension is 'batch'")
+        free = [size for size in contexts[0].shape[1:] if isinstance(size, str)]
+        if free and (len(free) > 1 or contexts[0].shape[1] != free[0] or free[0] == "batch"):
+            raise ValueError("the only dynamic dimension of a context beside 'batch' can be the second, its length")
+        length = TensorSpec(dtype="int64", shape=("batch",))
+        if self.inputs.get(CONTEXT_LENGTH) != (length if free else None):
+            raise ValueError("an encoder has the input context_length, int64 ['batch'], if its context has a length")
+        if not self.outputs or any(spec.shape[:1] != ("batch",) for spec in self.outputs.values()):
+            raise ValueError("an encoder has outputs, whose first dimension is 'batch'")
+        return self
+
+
 class Program(_Strict):
     """The executable part.
 
     A `decoder` has the inputs of `DECODER_INPUT_RANKS`, the output `logits` (float32 [B, N, V]) and what it keeps of
-    the tokens, caches and recurrent states; a `function` is a plain callable that keeps nothing. `inputs` and `outputs`
-    list everything but caches and states.
+    the tokens, caches and recurrent states; with an `encoder` it has that one's outputs as inputs too, and maybe its
+    `CONTEXT_LENGTH`. A `function` is a plain callable that keeps nothing. `inputs` and `outputs` list everything but
+    caches and states.
     `cpu_features` are names as in /proc/cpuinfo.
     """
 
@@ -89,6 +130,12 @@ class Program(_Strict):
     outputs: dict[str, TensorSpec]
     cache: tuple[CacheSpec, ...] = ()
     states: tuple[StateSpec, ...] = ()
+    encoder: EncoderSpec | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of the programs: the decoder's or function's, and the encoder's."""
+        return (self.file,) if self.encoder is None else (self.file, self.encoder.file)
 
     @property
     def in_place(self) -> tuple[CacheSpec, ...]:
@@ -114,9 +161,12 @@ class Program(_Strict):
         if self.kind == "function":
             if self.kept:
                 raise ValueError("a function has no cache and no state")
+            if self.encoder is not None:
+                raise ValueError("a function has no encoder")
             return self
-        ranks = {name: len(spec.shape) for name, spec in self.inputs.items()}
-        if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in self.inputs.values()):
+        own = self._inputs_of_its_own()
+        ranks = {name: len(spec.shape) for name, spec in own.items()}
+        if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in own.values()):
             expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
             raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
         logits = self.outputs.get("logits")
@@ -127,9 +177,28 @@ class Program(_Strict):
                 raise ValueError("two inputs or two outputs have the same name")
         return self
 
+    def _inputs_of_its_own(self) -> dict[str, TensorSpec]:
+        """A decoder's inputs that its encoder does not give."""
+        if self.encoder is None:
+            return self.inputs
+        given = self.encoder.outputs
+        if self.encoder.file == self.file or given.keys() & {*DECODER_INPUT_RANKS, CONTEXT_LENGTH}:
+            raise ValueError("the encoder needs a file, and outputs, that are not the decoder's own")
+        if any(self.inputs.get(name) != spec for name, spec in given.items()):
+            raise ValueError("the outputs of the encoder must be inputs of the decoder")
+        shared = self.encoder.inputs.get(CONTEXT_LENGTH)
+        return {
+            name: spec
+            for name, spec in self.inputs.items()
+            if name not in given and (name != CONTEXT_LENGTH or spec != shared)
+        }
+
 
 class ModelInfo(_Strict):
-    """The model behind the program; a function may leave out what only language models have."""
+    """The model behind the program; a function may leave out what only language models have.
+
+    `decoder_start_token_id` is what the tokens beside an encoded context begin with.
+    """
 
     name: str
     architecture: str
@@ -139,6 +208,7 @@ class ModelInfo(_Strict):
     bos_token_ids: tuple[Count, ...] = ()
     eos_token_ids: tuple[Count, ...] = ()
     pad_token_id: Count | None = None
+    decoder_start_token_id: Count | None = None
 
 
 class FileEntry(_Strict):
@@ -168,8 +238,9 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.program.file not in self.files:
-            raise ValueError(f"the program's file {self.program.file!r} is not among the files")
+        for file in self.program.files:
+            if file not in self.files:
+                raise ValueError(f"the program's file {file!r} is not among the files")
         if self.program.kind == "decoder" and None in (self.model.vocabulary_size, self.model.context_length):
             raise ValueError("the model of a decoder needs vocabulary_size and context_length")
         return self

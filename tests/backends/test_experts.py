@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphwright.backends.onnx import build_artifact, capabilities
 from graphwright.backends.onnx.legalize import legalize
-from graphwright.backends.onnx.model_file import write_model
+from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
 from graphwright.frontend import capture
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.rewriting import Outcome
@@ -85,7 +85,7 @@ def test_every_routing(name: str, dialect: str, tmp_path: Path) -> None:
     program = mixture(*UNITS[name])
     graph, _ = legalized(program, dialect)
     assert ("ort.chosen_experts" in [op.name for op in graph]) == (dialect == "ort" and name in FUSED)
-    write_model(graph, "mixture", tmp_path, "weights", contrib=dialect == "ort")
+    write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
     session = start(tmp_path / "model.onnx")
     for inputs in routings():
         exact, eager = (Interpreter(p).run(program.graphs["forward"], inputs)["y"] for p in ("float64", "reference"))
@@ -99,7 +99,7 @@ def test_every_routing(name: str, dialect: str, tmp_path: Path) -> None:
 def test_nothing_spreads_from_a_token_to_another(tmp_path: Path) -> None:
     for dialect in ("ort", "portable"):
         graph, _ = legalized(mixture({"kind": "silu", "gated": True}), dialect)
-        write_model(graph, "mixture", tmp_path, "weights", contrib=dialect == "ort")
+        write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
         session = start(tmp_path / "model.onnx")
         *_, inputs = ({n: v.numpy() for n, v in i.items()} for i in routings())
         (clean,) = session.run(None, inputs)
@@ -116,7 +116,7 @@ def test_weights_of_another_float_type_are_cast(tmp_path: Path) -> None:
         graph, _ = legalized(program, dialect)
         inputs = {**next(routings())}
         inputs["weights"] = inputs["weights"].double()
-        write_model(graph, "mixture", tmp_path, "weights", contrib=dialect == "ort")
+        write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
         (got,) = start(tmp_path / "model.onnx").run(None, {n: v.numpy() for n, v in inputs.items()})
         torch.testing.assert_close(torch.from_numpy(got), Interpreter().run(program.graphs["forward"], inputs)["y"])
 
@@ -133,7 +133,7 @@ def test_what_the_operator_does_not_do_is_told() -> None:
 def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
     """Prefill would not fit into memory with a copy of the weights for each token."""
     graph, _ = legalized(mixture({"kind": "silu", "gated": True}), "portable")
-    write_model(graph, "mixture", tmp_path, "weights", contrib=False)
+    write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=False)
     proto = onnx.load(str(tmp_path / "model.onnx"), load_external_data=False).graph
     assert not [n for n in proto.node if {"gate_up", "down"} & set(n.input)]
     (loop,) = (n for n in proto.node if n.op_type == "Loop")

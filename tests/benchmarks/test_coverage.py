@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.coverage import causal, isolation
+from benchmarks.coverage import causal, encoder_decoder, isolation
 from benchmarks.coverage.engines import Engine, Start, interpreted
 from benchmarks.coverage.measure import measure
-from benchmarks.coverage.models import MadeModel, ModelError, causal_model, model_class
+from benchmarks.coverage.models import MadeModel, ModelError, causal_model, model_class, random_model
 from benchmarks.coverage.reference import STEPS, Reference, reference
 from benchmarks.coverage.row import Row
 from benchmarks.coverage.table import document, totals
@@ -76,6 +76,18 @@ def test_a_longer_window_is_seen(case: Case) -> None:
     program = capture(model)
     run_passes(program, PIPELINES["cpu"])
     assert all(error > 1 for error in causal.errors(interpreted(program), case.reference).values())
+
+
+def test_a_context_of_another_row_is_seen() -> None:
+    model = random_model("BartForConditionalGeneration", 0, 3.0)
+    contexts = encoder_decoder.contexts(model)
+    expected = reference(model, encoder_decoder.calls(contexts))
+    program = capture(model)
+    run_passes(program, PIPELINES["cpu"])
+    right = causal.errors(interpreted(program, contexts), expected)
+    assert all(0 < error <= 1 for error in right.values())
+    wrong = causal.errors(interpreted(program, [contexts[0], contexts[2], contexts[1]]), expected)
+    assert {name for name, error in wrong.items() if error > 1} == {"ragged"}
 
 
 def test_the_bound_is_far_below_the_logits(case: Case) -> None:

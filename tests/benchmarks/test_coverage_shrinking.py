@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import transformers
 
-from benchmarks.coverage.architectures import CAUSAL, FUNCTIONS
+from benchmarks.coverage.architectures import CAUSAL, ENCODER_DECODERS, FUNCTIONS
 from benchmarks.coverage.models import model_class
 from benchmarks.coverage.overrides import OVERRIDES
 from benchmarks.coverage.shrinking import VOCABULARY, WIDTH, shrunk, small_configuration
@@ -51,7 +51,7 @@ def test_a_head_size_of_its_own_stays_one() -> None:
     assert small_configuration(transformers.LlamaConfig).head_dim == 16
 
 
-@pytest.mark.parametrize("architecture", [*CAUSAL, *FUNCTIONS])
+@pytest.mark.parametrize("architecture", [*CAUSAL, *ENCODER_DECODERS, *FUNCTIONS])
 def test_every_listed_architecture_has_a_small_configuration(architecture: str) -> None:
     config = small_configuration(model_class(architecture).config_class, architecture)
     assert config.get_text_config().hidden_size <= WIDTH

@@ -106,4 +106,8 @@ def test_lengths_of_their_own() -> None:
 def test_checkpoint_directories_need_no_example(name: str, tmp_path: Path) -> None:
     model = make(name)
     model.save_pretrained(tmp_path)
-    check(graphwright.compile_function(tmp_path, threads=1), model, ENCODERS[name].inputs(3, 9))
+    inputs = ENCODERS[name].inputs(3, 9)
+    if name == "t5":
+        # what generates beside a context is captured without a mask
+        del inputs["attention_mask"]
+    check(graphwright.compile_function(tmp_path, threads=1), model, inputs)

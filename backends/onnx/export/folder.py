@@ -7,12 +7,12 @@ from typing import Literal, get_args
 
 from graphwright.backends.onnx.assets import asset_files
 from graphwright.backends.onnx.capabilities import select_target
-from graphwright.backends.onnx.decoder import decoder_graph, function_graph, is_decoder
+from graphwright.backends.onnx.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
 from graphwright.backends.onnx.export.interface import hugging_face_interface
 from graphwright.backends.onnx.export.readme import README_FILE, interface_note
 from graphwright.backends.onnx.legalize import legalize
-from graphwright.backends.onnx.model_file import MODEL_FILE, write_model
+from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.ir.errors import UserError
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
@@ -34,6 +34,8 @@ def export_folder(
 ) -> Outcome:
     """Writes `model.onnx`, its data and what goes with them into a new folder, which appears whole or not at all.
 
+    A model with a context has `encoder.onnx` too, which the `plain` layout alone can hold.
+
     `plain` has the inputs of our own decoders (or of the function), explained in README.txt. `genai` is loaded by
     onnxruntime-genai, `optimum` by Hugging Face optimum's ORTModelForCausalLM; both take decoders only and need
     `assets`, the checkpoint's folder, for tokenizer and configuration. Returns what legalization did. Raises
@@ -44,23 +46,30 @@ def export_folder(
     target = select_target(dialect)
     files = asset_files(assets)
     program = program.clone()
+    encoder = encoder_graph(program) if is_decoder(program) else None
     if layout == "plain":
         graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
         texts = {}
     else:
         if not is_decoder(program):
             raise UserError(f"the {layout} layout takes language models only; '{program.name}' has no graph 'prefill'")
+        if encoder is not None:
+            raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
         if assets is None:
             raise UserError(f"the {layout} layout needs the checkpoint's tokenizer and configuration: name its folder")
         decoder = decoder_graph(program)
         texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE)} if layout == "genai" else {}
         whole = layout == "optimum"
         graph = hugging_face_interface(decoder, position_ids=whole, every_logit=whole, growing_cache=whole)
-    texts[README_FILE] = interface_note(graph, f"{program.name}: ONNX model, {dialect} dialect, {layout} layout")
-    program.graphs = {graph.name: graph}
-    outcome = legalize(program, graph, target)
+    title = f"{program.name}: ONNX model, {dialect} dialect, {layout} layout"
+    texts[README_FILE] = interface_note(graph, title, encoder)
+    models = {MODEL_FILE: graph} if encoder is None else {ENCODER_FILE: encoder, MODEL_FILE: graph}
+    program.graphs = {each.name: each for each in models.values()}
+    outcome = Outcome()
+    for each in models.values():
+        outcome.merge(legalize(program, each, target))
     with AtomicFolder(folder) as target_folder:
-        write_model(graph, program.name, target_folder.path, DATA_FILE, contrib=dialect == "ort")
+        write_models(models, program.name, target_folder.path, DATA_FILE, contrib=dialect == "ort")
         for name, text in texts.items():
             (target_folder.path / name).write_text(text, encoding="utf-8")
         for file in files:

@@ -13,6 +13,7 @@ NOTES = {
     "past_length": "tokens already in each row's cache: new ones are written there",
     "new_length": "how many of the new tokens are real, at least 1; the rest is padding",
     "logit_positions": "for which of the new tokens to compute logits: new_length - 1 to generate",
+    "context_length": "how many tokens of each row's context are real; the rest is padding on the right",
     "attention_mask": "1 for real tokens, 0 for padding on either side; one column for each token so far",
     "position_ids": "ignored; positions follow from the mask",
     "logits": "scores of the next token",
@@ -21,9 +22,13 @@ NOTES = {
 STATES = {"contiguous": "cache", "ring": "ring cache", "recurrent": "recurrent state"}
 
 
-def interface_note(graph: Graph, title: str) -> str:
+def interface_note(graph: Graph, title: str, encoder: Graph | None = None) -> str:
     """The note as text."""
-    lines = [title, "", "Inputs"]
+    lines = [title]
+    if encoder is not None:
+        lines += ["", "encoder.onnx runs once for each batch of contexts; its outputs are inputs of every step.", ""]
+        lines += ["Inputs of encoder.onnx", *(_line(str(v.name), v) for v in encoder.inputs)]
+    lines += ["", "Inputs"]
     lines += [_line(str(v.name), v) for v in graph.inputs]
     lines += ["", "Outputs"]
     lines += [_line(name, v) for name, v in graph.outputs.items()]

@@ -18,6 +18,7 @@ class Masks:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Value | None] = {}
+        self._rows: dict[tuple[Value, Dim], Value] = {}
 
     def visible(self, build: Builder, op: Op) -> Value | None:
         """Which keys each query sees, bool [batch or 1, 1, sequence or 1, keys]; None if it sees all."""
@@ -28,6 +29,15 @@ class Masks:
         if key not in self._known:
             self._known[key] = _visible(build, op, positions, length, places, keys)
         return self._known[key]
+
+    def for_each_query(self, build: Builder, mask: Value, queries: Dim) -> Value:
+        """The mask with a row for each query: ONNX Runtime (1.32) repeats batch and heads, but no rows."""
+        batch, heads, rows, keys = mask.type.shape
+        if rows is queries:
+            return mask
+        if (mask, queries) not in self._rows:
+            self._rows[mask, queries] = build(ops.expand, mask, shape=(batch, heads, queries, keys))
+        return self._rows[mask, queries]
 
 
 def _visible(
@@ -93,6 +103,7 @@ def attention_to_masked(context: Context) -> None:
         build = Builder(graph, op, op.location)
         mask = combine_bias(build, op, masks.visible(build, op))
         q, k, v = (op.required(n) for n in ("q", "k", "v"))
+        mask = mask if mask is None else masks.for_each_query(build, mask, q.type.shape[2])
         attributes = {name: op.attributes[name] for name in ("scale", "softcap")}
         new = build(masked_attention, q, k, v, mask, **attributes)
         assert new.owner is not None
