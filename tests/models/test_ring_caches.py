@@ -1,4 +1,4 @@
-"""Models with ring caches against the original modules: far past the window, ragged rows, both dialects, the runtime."""
+"""Models with ring caches against the original modules: past the window, ragged rows, both dialects, the runtime."""
 
 from __future__ import annotations
 
