@@ -70,7 +70,7 @@ def _keeps_first_axis(op: Op) -> bool:
         return op.attributes["axis"] not in (0, -op.result.type.rank)
     if op.definition is ops.matmul:
         return op.result.type.rank == 3 and all(v.type.rank == 3 for v in op.inputs)
-    return is_elementwise(op.definition)
+    return is_elementwise(op.definition) and op.definition is not ops.expand
 
 
 def _fold(value: Value) -> tuple[Dim, Dim] | None:

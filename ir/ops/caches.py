@@ -52,7 +52,7 @@ def _(cache: Tensor, new: Tensor, past_length: Tensor, new_length: Tensor | None
     capacity, sequence = cache.shape[2], new.shape[2]
     if new_length is not None:
         if (new_length < 0).any() or (new_length > sequence).any():
-            raise UserError(f"new_length is {new_length.tolist()} of {sequence} new tokens")
+            raise UserError(f"new_length is {[int(n) for n in new_length]} of {sequence} new tokens")
         held = places(past_length + new_length, capacity)
         fresh = held >= past_length[:, None]
         source = torch.where(fresh, capacity + held - past_length[:, None], torch.arange(capacity))

@@ -79,6 +79,7 @@ def mamba(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("mamba") / "artifact"
     program = case("mamba").program.clone()
     program.metadata["eos_token_ids"] = ()
+    del program.metadata["context_length"]  # the model states none
     build_artifact(program, folder)
     return load(folder, threads=1)
 

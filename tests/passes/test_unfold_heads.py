@@ -51,3 +51,16 @@ def test_an_operand_folded_otherwise_keeps_the_fold() -> None:
 }"""
     )
     assert "add(%0, %1) : f32[2*B, S]" in applied(before, UnfoldHeads())[0]
+
+
+def test_a_repetition_keeps_the_fold() -> None:
+    before = program(
+        """(%x: f32[B, 2, S], %y: f32[1, S]) {
+  %0 = reshape(%x) {shape=[2*B, S]} : f32[2*B, S]
+  %1 = expand(%y) {shape=[2*B, S]} : f32[2*B, S]
+  %z = expand(%0) {shape=[2*B, S]} : f32[2*B, S]
+  %w = add(%z, %1) : f32[2*B, S]
+  return w=%w
+}"""
+    )
+    assert "expand(%y) {shape=[2*B, S]}" in applied(before, UnfoldHeads())[0]

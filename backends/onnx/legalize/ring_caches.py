@@ -26,7 +26,8 @@ def rings_to_gathers(context: Context) -> None:
             continue
         build = Builder(graph, op, op.location)
         cache, past, new = op.required("cache"), op.required("past_length"), op.required("new_length")
-        key = past, new, *cache.type.shape[1:3]
+        _, heads, capacity, _ = cache.type.shape
+        key = past, new, heads, capacity
         if key not in indices:
             indices[key] = _sources(build, *key)
         graph.replace(op.result, build(gather_ring, _read(build, op), indices[key]))
