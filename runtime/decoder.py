@@ -27,11 +27,13 @@ class Decoder:
         self._bindings = [self._session.inference.io_binding() for _ in range(2 if cache.alternates else 1)]
         self._inputs: dict[str, npt.NDArray[np.int64]] = {}
         self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        # Holds the memory that bound values view.
         self._context = context
         check_context(self._session.program, cache.batch, context)
         for turn, binding in enumerate(self._bindings):
-            for name, value in (context.values if context is not None else {}).items():
-                binding.bind_ortvalue_input(name, value)
+            if context is not None:
+                for name, value in context.values.items():
+                    binding.bind_ortvalue_input(name, value)
             for spec, buffer in zip(self._session.program.in_place, cache.buffers, strict=True):
                 binding.bind_ortvalue_input(spec.input, buffer.value)
                 binding.bind_ortvalue_output(spec.output, buffer.value)

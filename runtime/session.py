@@ -108,8 +108,9 @@ def _providers(onnxruntime: OnnxRuntime, device: str) -> tuple[str, ...]:
 
 def _check_signature(session: InferenceSession, program: Program) -> None:
     """The manifest must describe the very inputs and outputs of the program."""
-    inputs = _dtypes(program.inputs) | {kept.input: kept.dtype for kept in program.kept}
-    outputs = _dtypes(program.outputs) | {kept.output: kept.dtype for kept in program.kept}
+    inputs, outputs = _dtypes(program.inputs), _dtypes(program.outputs)
+    inputs |= {kept.input: kept.dtype for kept in program.kept}
+    outputs |= {kept.output: kept.dtype for kept in program.kept}
     _check(session, program.file, inputs, outputs)
 
 

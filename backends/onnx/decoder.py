@@ -6,6 +6,7 @@ import difflib
 
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError, UserError
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program, clone_graph
@@ -61,7 +62,7 @@ def encoder_graph(program: Program) -> Graph | None:
     encode = program.graphs.get(ENCODE)
     if encode is None:
         return None
-    graph = clone_graph(encode, ENCODE, {"S": SOURCE})
+    graph = clone_graph(encode, ENCODE, {"S": Dim.of(SOURCE)})
     contexts = [str(v.name) for v in graph.inputs if v.name != CONTEXT_LENGTH]
     if len(contexts) != 1:
         raise UserError(f"graph '{ENCODE}' encodes {', '.join(contexts) or 'nothing'}; it must be one context")
