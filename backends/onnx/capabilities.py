@@ -14,7 +14,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Op
 from graphwright.ir.targets import Capability, Condition, Target
-from graphwright.ir.types import DType
+from graphwright.ir.types import DType, StateType
 
 OPSET = 24
 
@@ -66,6 +66,13 @@ def grouped_heads(op: Op) -> str | None:
     return None
 
 
+def contiguous_cache(op: Op) -> str | None:
+    """TensorScatter writes a row's tokens one after the other; legalization rewrites rings to gathers."""
+    cache = op.required("cache").type
+    assert isinstance(cache, StateType)
+    return None if cache.layout == "contiguous" else f"no append to a {cache.layout} cache"
+
+
 def chosen_numbers(op: Op) -> str | None:
     """`where`, whose first operand is always bool: the type that counts is that of the others."""
     dtype = op.required("x").tensor.dtype
@@ -96,7 +103,8 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(STORED, ops.split_heads, ops.merge_heads, ops.gather, ops.gather_elements, ops.embedding, ops.take_tokens),
     *_rows(FLOAT | {F64, I64}, ops.scatter_elements),
     *_rows(NUMBER, ops.topk),
-    *_rows(STORED, ops.kv_append, ops.kv_read, dialect.as_cache, dialect.gather_ring),
+    *_rows(STORED, ops.kv_append, condition=contiguous_cache),
+    *_rows(STORED, ops.kv_read, dialect.as_cache, dialect.gather_ring),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),

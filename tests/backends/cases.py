@@ -26,6 +26,7 @@ DIALECT_CASES = [
         {"positions": "12"},
     ),
     Case(dialect.as_cache, ("f32[B, 2, S, 8]",)),
+    Case(dialect.gather_ring, ("f32[B, 2, P, 8]", "i64[B, 2, S]"), below={"index": "P"}),
     Case(dialect.masked_attention, ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 6]"), {"scale": 0.3}),
     Case(
         dialect.masked_attention,
