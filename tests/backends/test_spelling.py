@@ -45,7 +45,7 @@ def _cases() -> list[Case]:
 
 
 def _has_narrow_state(case: Case) -> bool:
-    """A state in bfloat16, which numpy lacks, of a layout that no plain tensor can stand for: it cannot be handed over."""
+    """A state in bfloat16, which numpy lacks, of a layout that no plain tensor stands for: none is handed over."""
     types = [v.type for v in case.build().inputs]
     return any(isinstance(t, StateType) and t.layout != "contiguous" and t.dtype is DType.BF16 for t in types)
 
