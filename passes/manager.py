@@ -1,4 +1,4 @@
-"""The pass manager: runs passes, checks their contracts, verifies and times each, and keeps what changed."""
+"""The pass manager: runs passes, checks their contracts, verifies, proves and times each, and keeps what changed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from graphwright.ir import PassError, Program, print_program, verify
 from graphwright.ir.cost import Cost, graph_cost
 from graphwright.ir.rewriting import NearMiss
 from graphwright.passes.base import Contract, Pass
+from graphwright.passes.proving.result import Proof, Prover
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did. `costs` are those of each graph after it."""
+    """What one pass did. `costs` are those of each graph after it; `seconds` count the verification, not the proof."""
 
     name: str
+    lossy: bool
     hits: dict[str, int]
     near_misses: tuple[NearMiss, ...]
     ops_before: int
     ops_after: int
     seconds: float
     costs: dict[str, Cost]
+    proof: Proof | None = None
 
     @property
     def changed(self) -> bool:
@@ -45,12 +48,17 @@ Observer = Callable[[Pass, str, str], None]
 """Called after each pass with the text of the program before and after it."""
 
 
-def run_passes(program: Program, passes: Sequence[Pass], observer: Observer | None = None) -> Report:
-    """Runs the passes on the program, in place. The program is verified after each one.
+def run_passes(
+    program: Program, passes: Sequence[Pass], observer: Observer | None = None, prover: Prover | None = None
+) -> Report:
+    """Runs the passes on the program, in place. The program is verified after each one, and proven by the `prover`.
 
-    Raises `PassError` if a contract does not hold or a pass refuses, `VerificationError` if a pass broke the graph.
+    Raises `PassError` if a contract does not hold or a pass refuses, `VerificationError` if a pass broke the graph,
+    `ProofError` if it changed what the program computes.
     """
     report = Report()
+    if prover is not None:
+        prover.begin(program)
     for each in passes:
         _check(each, "needs", each.requires, program)
         before = print_program(program) if observer is not None else ""
@@ -61,15 +69,18 @@ def run_passes(program: Program, passes: Sequence[Pass], observer: Observer | No
         seconds = time.perf_counter() - start
         _check(each, "should leave", each.ensures, program)
         costs = {name: graph_cost(graph) for name, graph in program.graphs.items()}
+        proof = prover.check(each, program) if prover is not None else None
         report.records.append(
             PassRecord(
                 str(each),
+                each.lossy,
                 dict(outcome.hits),
                 tuple(outcome.near_misses),
                 ops_before,
                 _size(program),
                 seconds,
                 costs,
+                proof,
             )
         )
         if observer is not None:

@@ -1,0 +1,5 @@
+"""Proof of a pipeline: after every pass the program is run beside what it was, and must say the same."""
+
+from graphwright.passes.proving.result import Proof, ProofError, Prover
+
+__all__ = ["Proof", "ProofError", "Prover"]
