@@ -65,6 +65,13 @@ def substitute(value: Attribute, bindings: Mapping[str, Dim | int]) -> Attribute
     return value
 
 
+def dimensions(value: Attribute) -> list[Dim]:
+    """The dimensions in an attribute, those in lists included."""
+    if isinstance(value, Dim):
+        return [value]
+    return [d for item in value for d in dimensions(item)] if isinstance(value, tuple) else []
+
+
 def attribute_text(value: Attribute) -> str:
     """The attribute as the text format writes it; floats keep every bit."""
     if isinstance(value, bool):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from graphwright.ir import Graph, Op, Value, ops
-from graphwright.ir.attributes import Attribute, attribute_text
+from graphwright.ir.attributes import Attribute, attribute_text, dimensions
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
 
@@ -36,13 +36,8 @@ SHAPES = frozenset({ops.reshape, ops.expand, ops.constant, ops.iota})
 
 def is_set_by_length(op: Op) -> bool:
     """Whether an op takes the sequence's length for a number: a cache would put the number of new tokens there."""
-    return op.definition not in SHAPES and any(SEQUENCE in d.symbols for a in op.attributes.values() for d in _dims(a))
-
-
-def _dims(attribute: Attribute) -> list[Dim]:
-    if isinstance(attribute, Dim):
-        return [attribute]
-    return [d for item in attribute for d in _dims(item)] if isinstance(attribute, tuple) else []
+    lengths = (d for a in op.attributes.values() for d in dimensions(a))
+    return op.definition not in SHAPES and any(SEQUENCE in d.symbols for d in lengths)
 
 
 def integers(op: Op) -> list[int]:

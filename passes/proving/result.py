@@ -32,14 +32,17 @@ class ProofError(PassError):
     """A pass changed the program's answers by more than rounding.
 
     `each` is the pass as the command line spells it; `op` and `location` name the first op whose value departs and the
-    module it stands in, both empty where it cannot be told.
+    module it stands in, both empty where it cannot be told. `program` is the one before the pass, to see it happen.
     """
 
-    def __init__(self, message: str, each: str, op: str = "", location: str = "") -> None:
+    def __init__(
+        self, message: str, each: str, op: str = "", location: str = "", program: Program | None = None
+    ) -> None:
         super().__init__(message)
         self.each = each
         self.op = op
         self.location = location
+        self.program = program
 
 
 class Prover(Protocol):

@@ -1,0 +1,91 @@
+"""A generation program in the reference interpreter: a batch of rows under way, with its caches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphwright.ir import Dim, Graph, Interpreter, Program
+from graphwright.ir.lazy import torch
+from graphwright.ir.weights import torch_dtype
+from graphwright.passes.proving.inputs import as_declared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GARBAGE = 1e4
+"""What caches hold at first: a number that shows if it is ever read."""
+PADDED = 7
+"""What contexts are padded with."""
+CONTEXT_LENGTH = "context_length"
+
+Context = Mapping[str, "Tensor"]
+"""What one row is generated beside, by the names of the encoder's inputs, without a batch axis."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The graph that a step ran, what it was given, and logits [B, N, V] (all new tokens' where none can be chosen)."""
+
+    graph: Graph
+    inputs: dict[str, Tensor]
+    logits: Tensor
+
+
+class CachedRun:
+    """Rows at their own lengths over one set of caches of `capacity` tokens; `contexts` as the program reads any."""
+
+    def __init__(
+        self, program: Program, interpreter: Interpreter, batch: int, capacity: int, contexts: Sequence[Context] = ()
+    ) -> None:
+        self.program = program
+        self.interpreter = interpreter
+        self.past = torch.zeros(batch, dtype=torch.int64)
+        self.states: dict[str, Tensor] = empty_states(program.graphs["prefill"], batch, capacity)
+        self.context: dict[str, Tensor] = encoded(program.graphs["encode"], interpreter, contexts) if contexts else {}
+
+    def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Ran:
+        """Takes each row's first `new` (i64 [B]) of `ids` (i64 [B, S]); the rest of a row is padding.
+
+        `positions` (i64 [B, N], among the new ones) are those whose logits are wanted. The graph `decode` runs, if
+        there is one, where each row has one token, else `prefill`.
+        """
+        decoding = ids.shape[1] == positions.shape[1] == 1 and bool((new == 1).all())
+        graphs = self.program.graphs
+        graph = graphs["decode" if decoding and "decode" in graphs else "prefill"]
+        lengths = {"past_length": self.past, "new_length": new, "logit_positions": positions}
+        given = {"input_ids": ids, **lengths, **self.states, **self.context}
+        inputs = {str(v.name): given[str(v.name)] for v in graph.inputs}
+        outputs = self.interpreter.run(graph, inputs)
+        self.states = {name: outputs[name.replace("past", "present", 1)] for name in self.states}
+        self.past = self.past + new
+        return Ran(graph, inputs, outputs["logits"])
+
+
+def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
+    """The states of a generation graph before the first token: caches full of garbage, recurrent states at zero."""
+    sizes = {"B": batch, "C": capacity}
+    states: dict[str, Tensor] = {}
+    for value in graph.inputs:
+        if value.name is not None and value.name.startswith("past."):
+            grows = any(Dim.of("C") is dim for dim in value.type.shape)
+            shape = [d.evaluate(sizes) for d in value.type.shape]
+            states[value.name] = torch.full(shape, GARBAGE if grows else 0, dtype=torch_dtype(value.tensor.dtype))
+    return states
+
+
+def encoded(encode: Graph, interpreter: Interpreter, contexts: Sequence[Context]) -> dict[str, Tensor]:
+    """What a program makes of the rows' contexts, padded on the right to the longest, beside their lengths."""
+    lengths = torch.tensor([len(next(iter(context.values()))) for context in contexts])
+    names = [str(v.name) for v in encode.inputs if v.name != CONTEXT_LENGTH]
+    given = {name: padded([context[name] for context in contexts]) for name in names}
+    if len(names) < len(encode.inputs):
+        given[CONTEXT_LENGTH] = lengths
+    return {**interpreter.run(encode, as_declared(encode, given)), CONTEXT_LENGTH: lengths}
+
+
+def padded(parts: Sequence[Tensor]) -> Tensor:
+    """The parts as one batch, each padded behind its end to the longest."""
+    longest = max(len(part) for part in parts)
+    return torch.stack([torch.cat((p, p.new_full((longest - len(p), *p.shape[1:]), PADDED))) for p in parts])

@@ -1,0 +1,95 @@
+"""The first op of a wrong program whose value departs from what the right one computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from graphwright.ir import Dim, Graph, Interpreter, Op, Value
+from graphwright.ir.interpreter import bind_symbols, cone
+from graphwright.passes.proving.answers import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SEQUENCE, CAPACITY, BATCH = Dim.of("S"), Dim.of("C"), Dim.of("B")
+CLOSE = 2.0**-20
+"""Relative to the largest number of a value: above what other constants in float32 change, below what a fault does."""
+
+
+def first_departure(wrong: Step, right: Step, interpreter: Interpreter) -> Op | None:
+    """The first op of the wrong run that makes a value which the right run has not, on the way to its outputs.
+
+    `right` is the run of the same row in one piece. A value is known if the right run made one of the same numbers, in
+    any order and shape, for the same tokens, as queries or as keys. Values that a pass introduced are new without
+    being wrong: where known ones follow, they are not looked at. None if every output is known.
+    """
+    known = _Known(right, wrong.start, wrong.count, interpreter)
+    values = _values(wrong.graph, wrong.inputs, interpreter)
+    departed: dict[Op, int] = {}
+    for number, op in enumerate(wrong.graph):
+        made = [(v, values[v]) for v in op.results if v in values and values[v].is_floating_point()]
+        if made and not any(known.has(_cut(v, x, wrong)) for v, x in made):
+            departed[op] = number
+    reached: set[Op] = set()
+    pending = [v.owner for v in wrong.graph.outputs.values() if v.owner is not None and v.owner in departed]
+    while pending:
+        op = pending.pop()
+        if op not in reached:
+            reached.add(op)
+            pending += [v.owner for v in op.inputs if v.owner is not None and v.owner in departed]
+    first = [op for op in reached if not any(v.owner in departed for v in op.inputs)]
+    return min(first, key=lambda op: departed[op], default=None)
+
+
+class _Known:
+    """The numbers that the right run made for some tokens of its row."""
+
+    def __init__(self, right: Step, start: int, count: int, interpreter: Interpreter) -> None:
+        self.by_size: dict[int, list[Tensor]] = {}
+        ranges = [(0, right.count)] if not count else [(start, start + count), (0, start + count)]
+        for value, x in _values(right.graph, right.inputs, interpreter).items():
+            if x.is_floating_point():
+                for begin, end in ranges:
+                    numbers = _sorted(_along(value, x, begin, end))
+                    self.by_size.setdefault(len(numbers), []).append(numbers)
+
+    def has(self, numbers: Tensor) -> bool:
+        numbers = _sorted(numbers)
+        return any(_equal(numbers, each) for each in self.by_size.get(len(numbers), ()))
+
+
+def _values(graph: Graph, inputs: Mapping[str, Tensor], interpreter: Interpreter) -> dict[Value, Tensor]:
+    bindings = bind_symbols(graph, inputs)
+    wanted = [v for op in cone(list(graph.outputs.values())) for v in op.results]
+    known = {v: inputs[str(v.name)] for v in graph.inputs}
+    return dict(zip(wanted, interpreter.run_cone(known, wanted, bindings), strict=True))
+
+
+def _cut(value: Value, x: Tensor, step: Step) -> Tensor:
+    """The part of a value that belongs to the step's own row and real tokens; caches up to the last of them."""
+    for axis, dim in enumerate(value.type.shape):
+        if dim is BATCH:
+            x = x.narrow(axis, step.row, 1)
+        elif dim is SEQUENCE and step.count:
+            x = x.narrow(axis, 0, step.count)
+        elif dim is CAPACITY and step.count:
+            x = x.narrow(axis, 0, min(x.shape[axis], step.start + step.count))
+    return x
+
+
+def _along(value: Value, x: Tensor, begin: int, end: int) -> Tensor:
+    for axis, dim in enumerate(value.type.shape):
+        if dim is SEQUENCE or dim is CAPACITY:
+            x = x.narrow(axis, begin, min(end, x.shape[axis]) - begin)
+    return x
+
+
+def _sorted(x: Tensor) -> Tensor:
+    return x.flatten().sort().values
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    same = (a == b) | (a.isnan() & b.isnan())
+    scale = float(b.abs().nan_to_num(posinf=0.0).max()) if len(b) else 0.0
+    return bool((same | ((a - b).abs() <= CLOSE * scale)).all())

@@ -1,0 +1,86 @@
+"""Inputs for a graph that knows only their types: seeded, with the cases in which mistakes show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from graphwright.ir import DType, Graph, Value, ops
+from graphwright.ir.lazy import torch
+from graphwright.ir.weights import torch_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NEAR_ZERO = 1e-3
+"""What the last numbers of an input are multiplied by: where vectors are small, epsilons matter."""
+INDEXED = {ops.embedding: 0, ops.gather: None, ops.gather_elements: None}
+"""Ops whose second operand picks from the first along an axis: this one, or that of the attribute."""
+
+
+def index_bound(graph: Graph, value: Value) -> int | None:
+    """How many entries the smallest table has that the elements of an integer input pick from; None if they pick none.
+
+    Followed through the ops that only move elements or change their type.
+    """
+    bounds: list[int] = []
+    seen: set[Value] = set()
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for op in current.users:
+            if op.definition in INDEXED and len(op.inputs) > 1 and op.inputs[1] is current:
+                axis = INDEXED[op.definition]
+                table = op.inputs[0].type.shape[axis if axis is not None else int(str(op.attributes["axis"]))]
+                if table.constant is not None:
+                    bounds.append(table.constant)
+            elif op.definition in _MOVING:
+                pending.extend(op.results)
+    return min(bounds, default=None)
+
+
+_MOVING = frozenset(
+    {ops.reshape, ops.transpose, ops.expand, ops.slice, ops.concat, ops.cast, ops.where, ops.maximum, ops.minimum}
+)
+
+
+def smallest_rows(graph: Graph, value: Value, count: int) -> list[int]:
+    """Of the table that token ids pick from first, the rows of least length: there norms divide by their epsilon."""
+    for op in value.users:
+        table = op.inputs[0]
+        if op.definition is ops.embedding and op.inputs[1] is value and table.weight is not None:
+            stored = table.weight.evaluate()
+            lengths = stored.float().square().sum(1)
+            return [int(i) for i in lengths.argsort()[:count]]
+    return []
+
+
+def random_input(graph: Graph, value: Value, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
+    """A tensor of the input's type: floats of size one with near-zero vectors among them, indices inside their table.
+
+    Integers and booleans that pick nothing are a mask: ones, and from the second row on zeros at the end.
+    """
+    shape = [d.evaluate(sizes) for d in value.type.shape]
+    dtype = value.tensor.dtype
+    if dtype.is_float:
+        made = torch.randn(shape, generator=generator)
+        if made.dim() > 1 and made.shape[1] > 1:
+            made[:, -1] *= NEAR_ZERO
+        return made.to(torch_dtype(dtype))
+    bound = index_bound(graph, value) if dtype is not DType.BOOL else None
+    if bound is not None:
+        return torch.randint(bound, shape, generator=generator).to(torch_dtype(dtype))
+    mask = torch.ones(shape)
+    if mask.dim() > 1:
+        for row in range(1, shape[0]):
+            mask[row, ..., max(1, shape[-1] - 2 * row) :] = 0
+    return mask.to(torch_dtype(dtype))
+
+
+def as_declared(graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs of the graph, floats in the types that it declares: a pass may have widened them."""
+    wanted = {str(v.name): torch_dtype(v.tensor.dtype) for v in graph.inputs}
+    return {name: x.to(wanted[name]) if x.is_floating_point() else x for name, x in given.items()}

@@ -1,0 +1,175 @@
+"""The prover: after every pass, the reference interpreter's answers against those of the program as it came in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from graphwright.ir import Graph, Interpreter, Op, Program, print_program, verify
+from graphwright.ir.cost import graph_cost
+from graphwright.ir.errors import UserError
+from graphwright.passes.base import Pass
+from graphwright.passes.probing import integers, positional_values
+from graphwright.passes.proving.answers import Trial
+from graphwright.passes.proving.departure import first_departure
+from graphwright.passes.proving.functions import FunctionTrial, function_trial
+from graphwright.passes.proving.judge import Judge
+from graphwright.passes.proving.language import language_trial, tokens_of
+from graphwright.passes.proving.layers import drop_repeated_layers
+from graphwright.passes.proving.meaning import Meaning
+from graphwright.passes.proving.result import Proof, ProofError
+from graphwright.passes.proving.ruler import Departure, divergence
+
+SHORTEST = 28
+"""Tokens of the longest row, at least: past the pieces that ragged batches come in."""
+ROW = 6e10
+"""FLOPs that the longest row may take: what float64 arithmetic does in some seconds on two cores."""
+LARGE = 32_000_000
+"""Weights from which on layers that are equal to others before them are left out of the proof."""
+POSITIONS = 1 << 20
+"""Larger numbers in computations on positions are no lengths."""
+
+
+class InterpreterProver:
+    """Proves passes by running the program before and after them in the reference interpreter; see `Prover`.
+
+    Two comparisons follow every pass that changed the program's text. In float64 each answer must be what it was,
+    within the noise that rounding in float32 would make (`Noisy`): so folded constants and reordered sums pass, and a
+    fault does not, whatever the program's own types. In the declared types the answers must lie no further from those
+    than before: so a computation that was moved to a narrower type is found. After a lossy pass its distance is
+    reported, and its program is right from there on.
+
+    `notes` says in words what the proof leaves out.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def begin(self, program: Program) -> None:
+        """Takes the program as what is right. A large one is proven on a copy without layers that others stand for."""
+        self.notes = []
+        self._copy = self._reduced(program)
+        self._before = (self._copy or program).clone()
+        self._text: str = print_program(self._before)
+        self._meaning = Meaning()
+        self._judge = Judge.of(self._trial(self._before), self._before, self._meaning)
+
+    def check(self, each: Pass, program: Program) -> Proof:
+        """Compares the program after a pass. Raises `ProofError`."""
+        begin = time.perf_counter()
+        if self._copy is not None:
+            each.run(self._copy)
+            verify(self._copy)
+            program = self._copy
+        text = print_program(program)
+        if text == self._text:
+            proof = Proof("exact")
+        else:
+            self._meaning = self._meaning.fresh()
+            proof = self._compared(each, program)
+        self._before, self._text = program.clone(), text
+        return replace(proof, seconds=time.perf_counter() - begin)
+
+    def _compared(self, each: Pass, program: Program) -> Proof:
+        try:
+            if each.lossy:
+                return self._measured(program)
+            departure = self._judge.departure(program, self._meaning)
+            if departure is not None and departure.ratio > 1:
+                raise self._failure(each, program, departure)
+            excess = self._judge.excess(program)
+            if excess is not None:
+                raise self._error(
+                    each,
+                    f"in the program's own types they are off by {excess[0]:.3g}, {excess[1]:.3g} was right before",
+                )
+        except ProofError:
+            raise
+        except UserError as problem:
+            raise ProofError(f"{each} makes a program that does not run: {problem}", str(each)) from problem
+        return Proof("proven") if departure is None else Proof("proven", departure.error, departure.bound)
+
+    def _measured(self, program: Program) -> Proof:
+        """How far a lossy pass leads, in the types that the program declares; from here on that is right."""
+        declared = Interpreter()
+        before = self._judge.trial.truth(self._before, declared)
+        answers = self._judge.trial.answers(program, declared)
+        kl, error = divergence(answers, before)
+        self._judge = Judge.of(self._judge.trial, program, self._meaning)
+        is_language = not isinstance(self._judge.trial, FunctionTrial)
+        return Proof("measured", kl=kl if is_language else None, logit_error=error)
+
+    def _failure(self, each: Pass, program: Program, departure: Departure) -> ProofError:
+        answer = departure.answer
+        return self._error(
+            each,
+            f"at {answer.case}, {answer.key}, they are off by {departure.error:.3g}, "
+            f"rounding explains {departure.bound:.3g}",
+            self._first_op(departure),
+        )
+
+    def _error(self, each: Pass, what: str, op: Op | None = None) -> ProofError:
+        where = "" if op is None else f"; the first value that departs is {_named(op)}"
+        error = ProofError(f"{each} changes the answers: {what}{where}", str(each))
+        if op is not None:
+            error.op, error.location = op.name, op.location
+        error.program = self._before
+        return error
+
+    def _first_op(self, departure: Departure) -> Op | None:
+        right = self._judge.trial.whole(self._before, self._meaning, departure.answer.key)
+        if right is None:
+            return None
+        return first_departure(departure.answer.step, right, self._meaning)
+
+    # -- what is asked
+
+    def _trial(self, program: Program) -> Trial:
+        graph = program.graphs.get("prefill") or program.graphs["forward"]
+        if tokens_of(program) is not None:
+            longest = self._longest(program, graph)
+            return language_trial(program, [longest, max(1, longest * 3 // 5), max(1, min(9, longest // 3))])
+        return function_trial(graph, self._longest(program, graph))
+
+    def _longest(self, program: Program, graph: Graph) -> int:
+        """A length past every number in computations on positions, as far as time and the model's context allow."""
+        is_positional = positional_values(graph)
+        numbers = {n for op in graph if all(is_positional(v) for v in op.results) for n in integers(op)}
+        numbers |= {n for op in graph if (n := op.attributes.get("window")) is not None and isinstance(n, int)}
+        wanted = {SHORTEST, *(n + 5 for n in numbers if n < POSITIONS)}
+        context = program.metadata.get("context_length")
+        limit = context if isinstance(context, int) else POSITIONS
+        feasible = [n for n in wanted if n <= limit and _flops(graph, n) <= ROW]
+        longest = max(feasible, default=min(SHORTEST, limit))
+        beyond = sorted(n - 5 for n in wanted if n > longest)
+        if beyond:
+            self.notes.append(
+                f"rows of {longest} tokens were run; the computation of positions has numbers up to {beyond[-1]}"
+            )
+        return longest
+
+    def _reduced(self, program: Program) -> Program | None:
+        """A copy of a large program without repeated layers; None where all of it is proven."""
+        weights = sum(w.type.elements.evaluate({}) for w in program.weights.values())
+        if weights < LARGE or list(program.graphs) != ["forward"]:
+            return None
+        copy = program.clone()
+        dropped = drop_repeated_layers(copy.graphs["forward"])
+        if not dropped:
+            return None
+        copy.erase_unused_weights()
+        self.notes.append(
+            f"proven on the program without {len(dropped)} of its layers, {dropped[0]} to {dropped[-1]}: "
+            "each is equal to two that were kept"
+        )
+        return copy
+
+
+def _named(op: Op) -> str:
+    return f"{op.name} at {op.location}" if op.location else op.name
+
+
+def _flops(graph: Graph, length: int) -> float:
+    sizes = dict.fromkeys(("S", "T", "C", *graph.symbols), length) | {"B": 1}
+    flops = graph_cost(graph).flops.substitute(sizes).constant
+    return float("inf") if flops is None else flops

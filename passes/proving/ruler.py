@@ -1,0 +1,108 @@
+"""What is right and how far from it rounding may lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphwright.ir import Program
+from graphwright.ir.lazy import torch
+from graphwright.passes.proving.answers import Answer, Trial, Truth
+from graphwright.passes.proving.meaning import Meaning, Noisy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAMPLES = 3
+FACTOR = 4.0
+"""Bounds are this many times the noise seen: what a pass may do (round other constants, sum in another order) differs
+from what was sampled in its direction, not in its size."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """The answer that is furthest from the truth in terms of its bound, and the error and bound at that place."""
+
+    answer: Answer
+    error: float
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        return 0.0 if self.error == 0 else self.error / self.bound if self.bound else float("inf")
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The truth in float64, and for each place of each entry the noise that float32 rounding makes there.
+
+    Of several samples the median counts: where rounding turns a choice (a router's tie), one sample says nothing.
+    """
+
+    truth: Truth
+    noise: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, trial: Trial, program: Program, interpreter: Meaning) -> Ruler:
+        """The program's own answers, taken for right."""
+        truth = trial.truth(program, interpreter)
+        samples = [trial.truth(program, Noisy(seed)) for seed in range(SAMPLES)]
+        noise = {
+            key: torch.stack([distances(sample[key], values) for sample in samples]).median(0).values
+            for key, values in truth.items()
+        }
+        return cls(truth, noise)
+
+    def worst(self, answers: Iterable[Answer]) -> Departure | None:
+        """The first answer that leaves its bounds, or the one that comes nearest to it."""
+        found: Departure | None = None
+        for answer in answers:
+            departure = self._departure(answer)
+            if found is None or departure.ratio > found.ratio:
+                found = departure
+            if found.ratio > 1:
+                break
+        return found
+
+    def rounding(self, answers: Iterable[Answer]) -> float:
+        """The median distance of all places from the truth, for answers in declared precision: robust against choices
+        that rounding turned at some places, it moves when a computation is made in a narrower type."""
+        every = [distances(a.values, self.truth[a.key][a.places]) for a in answers]
+        return float(torch.cat(every).median()) if every else 0.0
+
+    @property
+    def float32_rounding(self) -> float:
+        """The median over all places of what float32 rounding explains."""
+        return float(torch.cat(list(self.noise.values())).median()) if self.noise else 0.0
+
+    def _departure(self, answer: Answer) -> Departure:
+        truth = self.truth[answer.key]
+        error = distances(answer.values, truth[answer.places])
+        bound = FACTOR * self.noise[answer.key][answer.places]
+        ratio = torch.where(error == 0, 0.0, error / bound)
+        place = int(ratio.argmax())
+        return Departure(answer, float(error[place]), float(bound[place]))
+
+
+def distances(found: Tensor, wanted: Tensor) -> Tensor:
+    """Of each place the largest distance of a number, float64 [places]; infinite where only one is a number."""
+    if found.shape != wanted.shape:
+        return torch.full(wanted.shape[:1], float("inf"), dtype=torch.float64)
+    found, wanted = found.double(), wanted.double()
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    distance = torch.where(same, 0.0, (found - wanted).abs()).nan_to_num(nan=float("inf"), posinf=float("inf"))
+    return distance.flatten(1).amax(1) if distance.numel() else distance.new_zeros(len(distance))
+
+
+def divergence(found: Iterable[Answer], truth: Truth) -> tuple[float, float]:
+    """Mean KL divergence of the answers from the truth as distributions over the vocabulary, in nats a token, and the
+    largest absolute error of a logit."""
+    kls: list[Tensor] = []
+    worst = 0.0
+    for answer in found:
+        wanted, values = truth[answer.key][answer.places].double(), answer.values.double()
+        worst = max(worst, float(distances(values, wanted).max()))
+        p, q = wanted.log_softmax(-1), values.log_softmax(-1)
+        kls.append((p.exp() * (p - q)).sum(-1))
+    return float(torch.cat(kls).mean()), worst
