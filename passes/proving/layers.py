@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from graphwright.ir import Graph, Op, Value
+from graphwright.ir import Graph, Op, Program, Value
 from graphwright.ir.attributes import attribute_text
 
 KEPT = 2
@@ -47,48 +47,59 @@ def layers(graph: Graph) -> dict[str, list[Layer]]:
     return lists
 
 
-def drop_repeated_layers(graph: Graph, kept: int = KEPT) -> list[str]:
-    """Takes layers out that are equal to `kept` others before them; returns the paths of those that are gone."""
-    dropped: list[str] = []
+def without_repeats(program: Program, kept: int = KEPT) -> tuple[Program, list[str]]:
+    """A copy of a program with only the first `kept` of equal layers, and the paths of those that are gone.
+
+    Weights, caches and states of a layer go with it.
+    """
+    copy = program.clone()
+    dropped: dict[str, None] = {}
+    for graph in copy.graphs.values():
+        dropped.update(dict.fromkeys(_drop_repeats(graph, kept)))
+    copy.erase_unused_weights()
+    return copy, list(dropped)
+
+
+def _drop_repeats(graph: Graph, kept: int) -> list[str]:
+    gone: list[Layer] = []
     for group in layers(graph).values():
         seen: Counter[object] = Counter()
         made = {v for layer in group for op in layer.ops for v in op.results}
-        plans: list[tuple[Layer, Value, Value]] = []
-        for layer in group:
+        for number, layer in enumerate(group):
             coming, going = layer.boundary()
             chain = [v for v in coming if v in made]
-            if len(chain) != 1 or len(going) != 1 or chain[0].type != going[0].type or graph.is_output(going[0]):
+            if number == 0:
+                # It reads what stands before all layers, and stays; for others like it, each such value may be theirs.
+                seen.update(_structure(layer, value) for value in coming if value.owner is not None)
+                continue
+            if len(chain) != 1 or len(going) != 1 or chain[0].type != going[0].type:
                 continue
             key = _structure(layer, chain[0])
             seen[key] += 1
-            # The first layer of a list reads what no layer made: `chain` says so, and it stays.
-            if seen[key] > kept - (1 if _leads(group, layer, key) else 0):
-                plans.append((layer, chain[0], going[0]))
-        replaced: dict[Value, Value] = {}
-        for layer, before, after in plans:
-            graph.replace(after, replaced.get(before, before))
-            replaced[after] = replaced.get(before, before)
-            dropped.append(layer.path)
+            if seen[key] > kept:
+                graph.replace(going[0], chain[0])
+                gone.append(layer)
+    inside = {op for layer in gone for op in layer.ops}
+    graph.outputs = {name: v for name, v in graph.outputs.items() if v.owner not in inside}
+    states = {v for op in inside for v in op.inputs if v in graph.inputs}
     graph.erase_dead()
-    return dropped
-
-
-def _leads(group: list[Layer], layer: Layer, key: object) -> bool:
-    """Whether the list's first layer, which reads what stands before all layers, is equal to this one otherwise."""
-    coming, _ = group[0].boundary()
-    return any(_structure(group[0], value) == key for value in coming) and layer is not group[0]
+    graph.inputs = [v for v in graph.inputs if v not in states or v.uses]
+    return [layer.path for layer in gone]
 
 
 def _structure(layer: Layer, chain: Value) -> tuple[object, ...]:
     known: dict[Value, object] = {chain: "chain"}
+    own = set(layer.ops)
     key: list[object] = []
     for op in layer.ops:
-        operands = tuple(None if v is None else known.get(v, _outside(v)) for v in op.operands)
+        operands = tuple(None if v is None else known.get(v, _outside(v, own)) for v in op.operands)
         key.append((op.name, operands, tuple(map(attribute_text, op.attributes.values()))))
         for result in op.results:
             known[result] = (len(key), result.index)
     return tuple(key)
 
 
-def _outside(value: Value) -> object:
-    return ("weight", str(value.type)) if value.weight is not None else ("value", id(value))
+def _outside(value: Value, own: set[Op]) -> object:
+    """Weights and states, which are a layer's own, are told by their type; what layers share, by which it is."""
+    is_own = value.weight is not None or (value.owner is None and own.issuperset(value.users))
+    return ("own", str(value.type)) if is_own else ("shared", id(value))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from graphwright.ir import Graph, Interpreter, Op, Program, print_program, verify
+from graphwright.ir import Graph, Interpreter, Op, PassError, Program, print_graph, verify
 from graphwright.ir.cost import graph_cost
 from graphwright.ir.errors import UserError
+from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
 from graphwright.passes.probing import integers, positional_values
 from graphwright.passes.proving.answers import Trial
@@ -15,17 +16,20 @@ from graphwright.passes.proving.departure import first_departure
 from graphwright.passes.proving.functions import FunctionTrial, function_trial
 from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.language import language_trial, tokens_of
-from graphwright.passes.proving.layers import drop_repeated_layers
+from graphwright.passes.proving.layers import without_repeats
 from graphwright.passes.proving.meaning import Meaning
 from graphwright.passes.proving.result import Proof, ProofError
 from graphwright.passes.proving.ruler import Departure, divergence
 
 SHORTEST = 28
 """Tokens of the longest row, at least: past the pieces that ragged batches come in."""
+DOES_NOT_RUN = (UserError, RuntimeError, IndexError)
+"""What the interpreter raises at sizes that a program does not take, or on indices outside a table."""
 ROW = 6e10
 """FLOPs that the longest row may take: what float64 arithmetic does in some seconds on two cores."""
 LARGE = 32_000_000
 """Weights from which on layers that are equal to others before them are left out of the proof."""
+Content = tuple[dict[str, str], dict[str, WeightExpression]]
 POSITIONS = 1 << 20
 """Larger numbers in computations on positions are no lengths."""
 
@@ -50,9 +54,9 @@ class InterpreterProver:
         self.notes = []
         self._copy = self._reduced(program)
         self._before = (self._copy or program).clone()
-        self._text: str = print_program(self._before)
+        self._content: Content = _content(self._before)
         self._meaning = Meaning()
-        self._judge = Judge.of(self._trial(self._before), self._before, self._meaning)
+        self._judge = self._asked(self._before)
 
     def check(self, each: Pass, program: Program) -> Proof:
         """Compares the program after a pass. Raises `ProofError`."""
@@ -61,32 +65,36 @@ class InterpreterProver:
             each.run(self._copy)
             verify(self._copy)
             program = self._copy
-        text = print_program(program)
-        if text == self._text:
+        content = _content(program)
+        if content == self._content:
             proof = Proof("exact")
         else:
             self._meaning = self._meaning.fresh()
             proof = self._compared(each, program)
-        self._before, self._text = program.clone(), text
+        self._before, self._content = program.clone(), content
         return replace(proof, seconds=time.perf_counter() - begin)
 
     def _compared(self, each: Pass, program: Program) -> Proof:
+        failure: ProofError | None = None
         try:
             if each.lossy:
                 return self._measured(program)
             departure = self._judge.departure(program, self._meaning)
             if departure is not None and departure.ratio > 1:
-                raise self._failure(each, program, departure)
+                raise self._failure(each, departure)
             excess = self._judge.excess(program)
             if excess is not None:
                 raise self._error(
                     each,
                     f"in the program's own types they are off by {excess[0]:.3g}, {excess[1]:.3g} was right before",
                 )
-        except ProofError:
-            raise
-        except UserError as problem:
-            raise ProofError(f"{each} makes a program that does not run: {problem}", str(each)) from problem
+        except DOES_NOT_RUN as problem:
+            text = " ".join(str(problem).split())
+            raise ProofError(
+                f"{each} makes a program that does not run: {text}", str(each), program=self._before
+            ) from None
+        if failure is not None:
+            raise failure
         return Proof("proven") if departure is None else Proof("proven", departure.error, departure.bound)
 
     def _measured(self, program: Program) -> Proof:
@@ -99,7 +107,7 @@ class InterpreterProver:
         is_language = not isinstance(self._judge.trial, FunctionTrial)
         return Proof("measured", kl=kl if is_language else None, logit_error=error)
 
-    def _failure(self, each: Pass, program: Program, departure: Departure) -> ProofError:
+    def _failure(self, each: Pass, departure: Departure) -> ProofError:
         answer = departure.answer
         return self._error(
             each,
@@ -110,11 +118,8 @@ class InterpreterProver:
 
     def _error(self, each: Pass, what: str, op: Op | None = None) -> ProofError:
         where = "" if op is None else f"; the first value that departs is {_named(op)}"
-        error = ProofError(f"{each} changes the answers: {what}{where}", str(each))
-        if op is not None:
-            error.op, error.location = op.name, op.location
-        error.program = self._before
-        return error
+        name, location = ("", "") if op is None else (op.name, op.location)
+        return ProofError(f"{each} changes the answers: {what}{where}", str(each), name, location, self._before)
 
     def _first_op(self, departure: Departure) -> Op | None:
         right = self._judge.trial.whole(self._before, self._meaning, departure.answer.key)
@@ -124,40 +129,27 @@ class InterpreterProver:
 
     # -- what is asked
 
-    def _trial(self, program: Program) -> Trial:
-        graph = program.graphs.get("prefill") or program.graphs["forward"]
-        if tokens_of(program) is not None:
-            longest = self._longest(program, graph)
-            return language_trial(program, [longest, max(1, longest * 3 // 5), max(1, min(9, longest // 3))])
-        return function_trial(graph, self._longest(program, graph))
-
-    def _longest(self, program: Program, graph: Graph) -> int:
-        """A length past every number in computations on positions, as far as time and the model's context allow."""
-        is_positional = positional_values(graph)
-        numbers = {n for op in graph if all(is_positional(v) for v in op.results) for n in integers(op)}
-        numbers |= {n for op in graph if (n := op.attributes.get("window")) is not None and isinstance(n, int)}
-        wanted = {SHORTEST, *(n + 5 for n in numbers if n < POSITIONS)}
-        context = program.metadata.get("context_length")
-        limit = context if isinstance(context, int) else POSITIONS
-        feasible = [n for n in wanted if n <= limit and _flops(graph, n) <= ROW]
-        longest = max(feasible, default=min(SHORTEST, limit))
-        beyond = sorted(n - 5 for n in wanted if n > longest)
-        if beyond:
-            self.notes.append(
-                f"rows of {longest} tokens were run; the computation of positions has numbers up to {beyond[-1]}"
-            )
-        return longest
+    def _asked(self, program: Program) -> Judge:
+        """Questions of the greatest length that the program takes, as `_lengths` proposes them."""
+        lengths, beyond = _lengths(program)
+        for length in lengths:
+            try:
+                judge = Judge.of(_trial(program, length), program, self._meaning)
+            except DOES_NOT_RUN:
+                continue
+            if beyond > length:
+                self.notes.append(f"rows of {length} tokens were run; numbers up to {beyond} decide about positions")
+            return judge
+        raise PassError(
+            f"'{program.name}' cannot be proven: it runs with none of {', '.join(map(str, lengths))} tokens"
+        )
 
     def _reduced(self, program: Program) -> Program | None:
         """A copy of a large program without repeated layers; None where all of it is proven."""
         weights = sum(w.type.elements.evaluate({}) for w in program.weights.values())
-        if weights < LARGE or list(program.graphs) != ["forward"]:
-            return None
-        copy = program.clone()
-        dropped = drop_repeated_layers(copy.graphs["forward"])
+        copy, dropped = without_repeats(program) if weights >= LARGE else (program, [])
         if not dropped:
             return None
-        copy.erase_unused_weights()
         self.notes.append(
             f"proven on the program without {len(dropped)} of its layers, {dropped[0]} to {dropped[-1]}: "
             "each is equal to two that were kept"
@@ -165,8 +157,35 @@ class InterpreterProver:
         return copy
 
 
+def _content(program: Program) -> Content:
+    """What a program computes: the text of its graphs, and its weights, which are not spelt out for that."""
+    graphs = {name: print_graph(graph) for name, graph in program.graphs.items()}
+    return graphs, {name: weight.expression for name, weight in program.weights.items()}
+
+
 def _named(op: Op) -> str:
     return f"{op.name} at {op.location}" if op.location else op.name
+
+
+def _trial(program: Program, length: int) -> Trial:
+    if tokens_of(program) is not None:
+        return language_trial(program, [length, max(1, length * 3 // 5), max(1, min(9, length // 3))])
+    return function_trial(program.graphs["forward"], length)
+
+
+def _lengths(program: Program) -> tuple[list[int], int]:
+    """Lengths to try, the longest first: past every number in computations on positions, as far as time and the
+    model's context allow; and the largest such number."""
+    graph = program.graphs.get("prefill") or program.graphs["forward"]
+    is_positional = positional_values(graph)
+    numbers = {n for op in graph if all(is_positional(v) for v in op.results) for n in integers(op)}
+    numbers |= {n for op in graph if isinstance(n := op.attributes.get("window"), int)}
+    numbers = {n for n in numbers if n < POSITIONS}
+    context = program.metadata.get("context_length")
+    limit = context if isinstance(context, int) else POSITIONS
+    wanted = {min(n, limit) for n in (SHORTEST, *(n + 5 for n in numbers))}
+    feasible = {n for n in wanted if _flops(graph, n) <= ROW}
+    return sorted(feasible | {min(n, limit) for n in (SHORTEST, 8, 1)}, reverse=True), max(numbers, default=0)
 
 
 def _flops(graph: Graph, length: int) -> float:
