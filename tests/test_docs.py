@@ -20,7 +20,7 @@ def test_the_examples_run(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     blocks = [(text.count("\n", 0, m.start(1)), m[1]) for m in re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S)]
     assert len(blocks) >= EXAMPLES[page]
-    namespace: dict[str, Any] = {"__name__": page}
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     try:
         for line, code in blocks:
             # Padded, so that a failure names the line of the page.
