@@ -40,7 +40,7 @@ def test_another_shape_is_infinitely_far() -> None:
 
 
 def test_the_worst_place_is_that_furthest_beyond_its_own_bound() -> None:
-    ruler = Ruler({"key": torch.zeros(3, 2)}, {"key": torch.tensor([1.0, 0.25, 0.0])})
+    ruler = Ruler({"key": torch.zeros(3, 2)}, {"key": torch.tensor([1.0, 0.25, 0.0])}, 0.0)
     worst = ruler.worst([answer([[2.0, 0.0], [0.0, 0.5], [0.0, 0.0]], 0, 1, 2)])
     assert (worst.error, worst.bound, worst.ratio) == (2.0, FACTOR, 0.5)
     assert ruler.worst([answer([[2.0, 0.0]], 1)]).ratio == 2.0
@@ -57,7 +57,7 @@ def test_the_first_answer_beyond_its_bound_ends_the_search() -> None:
             asked.append(i)
             yield answer([[value, 0.0]], 0)
 
-    ruler = Ruler({"key": torch.zeros(1, 2)}, {"key": torch.tensor([1.0])})
+    ruler = Ruler({"key": torch.zeros(1, 2)}, {"key": torch.tensor([1.0])}, 0.0)
     assert ruler.worst(answers()).error == 9.0
     assert asked == [0, 1]
 
@@ -72,6 +72,6 @@ def test_divergence_of_known_distributions() -> None:
 
 
 def test_rounding_is_a_median_so_one_turned_choice_does_not_count() -> None:
-    ruler = Ruler({"key": torch.zeros(3, 1)}, {"key": torch.tensor([0.5, 0.25, 7.0])})
+    ruler = Ruler({"key": torch.zeros(3, 1)}, {"key": torch.tensor([0.5, 0.25, 7.0])}, 0.0)
     assert ruler.rounding([answer([[0.1], [5.0], [0.2]], 0, 1, 2)]) == pytest.approx(0.2)
     assert ruler.float32_rounding == 0.5
