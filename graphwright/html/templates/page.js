@@ -6,19 +6,22 @@
   /** Lines up to this length are drawn whole; one longer line, of a constant's numbers say, would stall the layout. */
   const LONGEST = 2000;
   const CHUNK = 200;
-  /** Milliseconds that drawing may take at a stretch. */
-  const SLICE = 8;
 
-  /** Draws any number of lines: at once what is looked at, the rest in slices, so that the page never freezes. */
+  /**
+   * A box of any number of lines, of which only those near what is looked at are in the document: with tens of
+   * thousands there, every layout, and every step of the focus past them, would take seconds.
+   */
   class Listing {
     constructor(box) {
       this.box = box;
+      addEventListener("beforeprint", () => this.chunks?.forEach((_, index) => this.fill(index)));
     }
 
     /** `rows` are [number or "", text, class, ranges]; see `paint`. */
     show(rows) {
-      clearTimeout(this.timer);
+      this.observer?.disconnect();
       this.rows = rows;
+      this.current = -1;
       const widest = rows.reduce((most, row) => Math.max(most, Math.min(row[1].length, LONGEST)), 0);
       const body = document.createElement("div");
       body.className = "lines";
@@ -26,7 +29,6 @@
       this.chunks = [];
       for (let start = 0; start < rows.length; start += CHUNK) {
         const chunk = document.createElement("div");
-        chunk.className = "chunk";
         chunk.style.setProperty("--lines", Math.min(CHUNK, rows.length - start));
         this.chunks.push(chunk);
       }
@@ -34,27 +36,35 @@
       this.box.replaceChildren(body);
       this.box.scrollTop = 0;
       if (rows.length) this.fill(0);
-      this.timer = setTimeout(() => this.fillRest(1));
+      this.observer = new IntersectionObserver((entries) => entries.forEach((entry) => this.look(entry)), {
+        root: this.box,
+        rootMargin: "1500px 0px",
+      });
+      for (const chunk of this.chunks) this.observer.observe(chunk);
+    }
+
+    look({ target, isIntersecting }) {
+      if (isIntersecting) this.fill(this.chunks.indexOf(target));
+      else target.replaceChildren();
     }
 
     fill(index) {
       const chunk = this.chunks[index];
       if (chunk.childElementCount) return;
       chunk.append(...this.rows.slice(index * CHUNK, (index + 1) * CHUNK).map(drawLine));
+      if (Math.floor(this.current / CHUNK) === index) this.line(this.current).classList.add("current");
     }
 
-    fillRest(index) {
-      const end = performance.now() + SLICE;
-      while (index < this.chunks.length && performance.now() < end) this.fill(index++);
-      if (index < this.chunks.length) this.timer = setTimeout(() => this.fillRest(index));
+    line(row) {
+      return this.chunks[Math.floor(row / CHUNK)].children[row % CHUNK];
     }
 
     /** Marks one line as the current one and brings it into view. */
     goTo(row) {
       this.box.querySelector(".current")?.classList.remove("current");
-      const index = Math.floor(row / CHUNK);
-      this.fill(index);
-      const line = this.chunks[index].children[row % CHUNK];
+      this.fill(Math.floor(row / CHUNK));
+      this.current = row;
+      const line = this.line(row);
       line.classList.add("current");
       const height = line.offsetHeight;
       const top = row * height;
