@@ -45,11 +45,9 @@ class Box:
         )
 
 
-def place_labels(
-    points: Sequence[tuple[float, float, float, str]], within: Box, obstacles: Sequence[Box]
-) -> list[Label | None]:
+def place_labels(points: Sequence[tuple[float, float, float, str]], within: Box) -> list[Label | None]:
     """A label for each point (x, y, radius, text), the first ones first; None where every side of it is taken."""
-    taken = [*(Box(x - r, y - r, x + r, y + r) for x, y, r, _ in points), *obstacles]
+    taken = [Box(x - r, y - r, x + r, y + r) for x, y, r, _ in points]
     placed: list[Label | None] = []
     for index, (x, y, radius, text) in enumerate(points):
         width, reach = len(text) * LETTER_WIDTH, radius + GAP

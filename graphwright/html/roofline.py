@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from graphwright.html.labels import LETTER_WIDTH, Box, Label, place_labels
+from graphwright.html.labels import LETTER_WIDTH, LINE_HEIGHT, Box, Label, place_labels
 from graphwright.html.quantities import rate_text
 from graphwright.html.scales import LogScale
 from graphwright.pipeline_report import Kind, MachineRow, Phase, PipelineReport
 
 WIDTH, HEIGHT = 960.0, 520.0
-LEFT, RIGHT, TOP, BOTTOM = 92.0, 20.0, 16.0, 56.0
+LEFT, TOP, BOTTOM = 92.0, 16.0, 56.0
 SMALLEST, LARGEST = 4.0, 13.0
 """Radii of points; their area says what part of its phase's time a kind takes."""
+
+LEADER = 20.0
+"""From the end of a roof to its name."""
 
 
 @dataclass(frozen=True)
@@ -26,27 +29,17 @@ class Point:
     x: float
     y: float
     radius: float
-    label: Label | None = None
-
-    @property
-    def box(self) -> Box:
-        return Box(self.x - self.radius, self.y - self.radius, self.x + self.radius, self.y + self.radius)
+    label: Label | None
 
 
 @dataclass(frozen=True)
 class Roof:
-    """The peak rate of some element types, from the machine's ridge on; its text is anchored at its end."""
+    """The peak rate of some element types, from the machine's ridge on; its text stands right of the plot."""
 
     text: str
     x: float
     y: float
-    text_x: float
     text_y: float
-
-    @property
-    def box(self) -> Box:
-        """Where its text stands."""
-        return Box(self.text_x - len(self.text) * LETTER_WIDTH, self.text_y - 11, self.text_x, self.text_y + 3)
 
 
 @dataclass(frozen=True)
@@ -77,13 +70,14 @@ def roofline(report: PipelineReport) -> Roofline | None:
     machine, kinds = report.machine, [kind for kind in report.kinds if has_place(kind)]
     if machine is None or not kinds:
         return None
-    rates = list(machine.flops_per_second.values())
-    ridges = [rate / machine.bytes_per_second for rate in rates]
-    x = LogScale.around([*map(intensity, kinds), min(ridges), max(ridges) * 4], LEFT, WIDTH - RIGHT)
-    y = LogScale.around([*(rate(kind) or 0.0 for kind in kinds), max(rates) * 1.5], HEIGHT - BOTTOM, TOP)
-    spots = _spots(report, kinds, x, y)
-    roofs = _roofs(machine, x, y, spots)
-    return Roofline(x, y, roofs, _slope(machine, x, y), _points(spots, roofs))
+    names = _peaks(machine)
+    right = WIDTH - max(map(len, names.values())) * LETTER_WIDTH - LEADER
+    ridges = [peak / machine.bytes_per_second for peak in names]
+    # Room beyond the first and the last point, so that none lies on the frame.
+    ends = [end for kind in kinds for end in (intensity(kind) / 1.5, intensity(kind) * 1.5)]
+    x = LogScale.around([*ends, min(ridges), max(ridges) * 4], LEFT, right)
+    y = LogScale.around([*(rate(kind) or 0.0 for kind in kinds), max(names) * 1.5], HEIGHT - BOTTOM, TOP)
+    return Roofline(x, y, _roofs(machine, names, x, y), _slope(machine, x, y), _points(report, kinds, x, y))
 
 
 def has_place(kind: Kind) -> bool:
@@ -115,41 +109,37 @@ def by_weight(report: PipelineReport) -> list[Kind]:
     return sorted(report.kinds, key=lambda kind: (order.index(kind.phase), -(kind.seconds or 0.0), -kind.bytes))
 
 
-def _spots(report: PipelineReport, kinds: list[Kind], x: LogScale, y: LogScale) -> list[Point]:
-    """The points, their phase's largest parts first, without labels."""
+def _points(report: PipelineReport, kinds: list[Kind], x: LogScale, y: LogScale) -> list[Point]:
     totals = shares(report)
-    spots: list[Point] = []
-    for kind in kinds:
-        share = (kind.seconds or 0.0) / totals[kind.phase]
-        radius = max(SMALLEST, LARGEST * math.sqrt(share))
-        spots.append(Point(kind, x.place(intensity(kind)), y.place(rate(kind) or 0.0), radius))
-    return sorted(spots, key=lambda spot: -spot.radius)
+
+    def share(kind: Kind) -> float:
+        return (kind.seconds or 0.0) / totals[kind.phase]
+
+    kinds = sorted(kinds, key=share, reverse=True)
+    spots = [
+        (x.place(intensity(k)), y.place(rate(k) or 0.0), max(SMALLEST, LARGEST * math.sqrt(share(k)))) for k in kinds
+    ]
+    frame = Box(x.start, y.end, x.end, y.start)
+    labels = place_labels([(*spot, kind.op) for spot, kind in zip(spots, kinds, strict=True)], frame)
+    return [Point(kind, *spot, label) for kind, spot, label in zip(kinds, spots, labels, strict=True)]
 
 
-def _points(spots: list[Point], roofs: list[Roof]) -> list[Point]:
-    frame = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
-    named = [(spot.x, spot.y, spot.radius, spot.kind.op) for spot in spots]
-    labels = place_labels(named, frame, [roof.box for roof in roofs])
-    return [replace(spot, label=label) for spot, label in zip(spots, labels, strict=True)]
-
-
-def _roofs(machine: MachineRow, x: LogScale, y: LogScale, spots: list[Point]) -> list[Roof]:
-    names: dict[float, list[str]] = defaultdict(list)
+def _peaks(machine: MachineRow) -> dict[float, str]:
+    """The names of the roofs, the highest first; element types of one rate share one."""
+    types: dict[float, list[str]] = defaultdict(list)
     for name, peak in machine.flops_per_second.items():
-        names[peak].append(name)
-    taken = [spot.box for spot in spots]
+        types[peak].append(name)
+    return {
+        peak: f"{', '.join(sorted(types[peak]))}: {rate_text(peak, 'FLOP/s')}" for peak in sorted(types, reverse=True)
+    }
+
+
+def _roofs(machine: MachineRow, names: dict[float, str], x: LogScale, y: LogScale) -> list[Roof]:
     roofs: list[Roof] = []
-    for peak in sorted(names, reverse=True):
-        text = f"{', '.join(sorted(names[peak]))}: {rate_text(peak, 'FLOP/s')}"
-        ridge, place = x.place(peak / machine.bytes_per_second), y.place(peak)
-        # Over the line, under it or well over it, as far to the right as points and other names allow.
-        places = [
-            (WIDTH - RIGHT - 4 - shift, place + side) for side in (-6.0, 14.0, -20.0) for shift in range(0, 400, 20)
-        ]
-        candidates = [Roof(text, ridge, place, *spot) for spot in places]
-        free = (roof for roof in candidates if roof.box.left > ridge and not any(roof.box.meets(o) for o in taken))
-        roofs.append(next(free, candidates[0]))
-        taken.append(roofs[-1].box)
+    for peak, text in names.items():
+        place = y.place(peak)
+        lowest = roofs[-1].text_y + LINE_HEIGHT if roofs else 0.0
+        roofs.append(Roof(text, x.place(peak / machine.bytes_per_second), place, max(place + 4, lowest)))
     return roofs
 
 

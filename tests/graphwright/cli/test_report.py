@@ -1,7 +1,9 @@
 """`graphwright report` from saved runs: the page, and one clear line for what cannot be drawn."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +30,25 @@ def test_a_saved_run(commands: Commands, run: Path, tmp_path: Path) -> None:
 def test_standard_input(commands: Commands, tmp_path: Path) -> None:
     commands.succeed("report", "--from", "-", "-o", tmp_path / "report.html", stdin=json.dumps(RUN))
     assert (tmp_path / "report.html").is_file()
+
+
+def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def run_pipeline(model: str, **options: object) -> object:
+        calls.append((model, options))
+        return reports.small()
+
+    monkeypatch.setitem(sys.modules, "graphwright.pipeline_run", SimpleNamespace(run_pipeline=run_pipeline))
+    commands.succeed("report", "model.gw", "-o", tmp_path / "a.html")
+    options = ["--passes", "cse", "--machine", "h100", "--batch", "2", "--length", "3", "--context", "4", "--prove"]
+    commands.succeed("report", "model.gw", "-o", tmp_path / "b.html", *options)
+    common = {"pipeline": None, "measure": False}
+    unsaid, said = {"length": None, "context": None}, {"length": 3, "context": 4}
+    assert calls == [
+        ("model.gw", common | {"passes": None, "machine": "local", "batch": 1, **unsaid, "prove": False}),
+        ("model.gw", common | {"passes": "cse", "machine": "h100", "batch": 2, **said, "prove": True}),
+    ]
 
 
 @pytest.mark.parametrize(

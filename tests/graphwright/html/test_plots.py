@@ -2,11 +2,12 @@
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 
 from graphwright.html import memory_chart, roofline
-from graphwright.html.labels import Box, place_labels
+from graphwright.html.labels import LINE_HEIGHT, Box, place_labels
 from graphwright.html.scales import LinearScale, LogScale
 from graphwright.pipeline_report import Kind, MemoryPoint
 from tests.graphwright.html import reports
@@ -57,8 +58,11 @@ def test_every_roof_has_a_name_once() -> None:
     plot = roofline.roofline(reports.small())
     assert plot is not None
     assert [roof.text for roof in plot.roofs] == ["bf16, f32: 110 GFLOP/s", "f64: 54.0 GFLOP/s"]
-    first, second = (roof.box for roof in plot.roofs)
-    assert not first.meets(second)
+    close = reports.MACHINE.model_copy(update={"flops_per_second": {"bf16": 1e12, "f16": 0.999e12, "f8e4m3": 1.001e12}})
+    crowded = roofline.roofline(reports.small(machine=close))
+    assert crowded is not None
+    heights = [roof.text_y for roof in crowded.roofs]
+    assert [b - a for a, b in pairwise(heights)] == pytest.approx([LINE_HEIGHT] * 2)
 
 
 def test_no_plot_without_roofs_or_points() -> None:
@@ -77,12 +81,12 @@ def test_kinds_are_listed_by_phase_and_time() -> None:
 def test_labels_keep_clear_of_points_and_each_other() -> None:
     frame = Box(0, 0, 200, 100)
     points = [(100.0, 50.0, 5.0, "first"), (112.0, 50.0, 5.0, "second"), (104.0, 52.0, 5.0, "third")]
-    labels = place_labels(points, frame, [])
+    labels = place_labels(points, frame)
     assert labels[0] is not None
     assert labels[0].anchor == "end"
-    crowd = place_labels([(100.0, 50.0, 5.0, "name")] * 9, frame, [])
+    crowd = place_labels([(100.0, 50.0, 5.0, "name")] * 9, frame)
     assert None in crowd
-    assert place_labels([(100.0, 50.0, 5.0, "name")], frame, [frame]) == [None]
+    assert place_labels([(100.0, 50.0, 5.0, "wider than the frame" * 2)], frame) == [None]
 
 
 def test_areas_are_stacked() -> None:
