@@ -15,9 +15,7 @@ def report_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="The page, an .html file.")],
     model: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[MODEL]", help="A checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory."
-        ),
+        typer.Argument(metavar="MODEL", help="A checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory."),
     ] = None,
     run: Annotated[
         str | None,
