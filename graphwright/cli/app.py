@@ -11,6 +11,7 @@ from graphwright.cli.generate import generate_command
 from graphwright.cli.inspect import inspect_command
 from graphwright.cli.opt import opt_command
 from graphwright.cli.passes import passes_command
+from graphwright.cli.report import report_command
 from graphwright.cli.trace import trace_command
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ _EXAMPLES = {
     "trace": "graphwright trace path/to/checkpoint -o model.gw",
     "opt": "graphwright opt model.gw --passes 'canonicalize,convert-dtype{to=f32}' --print-changed -o out.gw",
     "passes": "graphwright passes",
+    "report": "graphwright report path/to/checkpoint -o report.html --prove",
     "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
     "inspect": "graphwright inspect out/model",
     "doctor": "graphwright doctor",
@@ -55,6 +57,7 @@ for _name, _command in {
     "trace": trace_command,
     "opt": opt_command,
     "passes": passes_command,
+    "report": report_command,
     "export": export_command,
     "inspect": inspect_command,
     "doctor": doctor_command,
