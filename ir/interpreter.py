@@ -120,14 +120,19 @@ class Interpreter:
         with torch.no_grad():
             for op in ops:
                 operands = [None if v is None else self._read(v, environment) for v in op.operands]
-                types = [v.type for v in op.results]
-                results = apply_reference(op.definition, operands, op.attributes, types, bindings, self.precision)
-                _check_shapes(op, results, bindings)
+                results = self.run_op(op, operands, bindings)
                 environment.update(zip(op.results, results, strict=True))
                 for value in op.inputs:
                     if last[value] is op and value not in kept:
                         environment.pop(value, None)
             return [self._read(v, environment) for v in wanted]
+
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+        """The results of one op. A subclass that watches a run does so here."""
+        types = [v.type for v in op.results]
+        results = apply_reference(op.definition, operands, op.attributes, types, bindings, self.precision)
+        _check_shapes(op, results, bindings)
+        return results
 
     def _read(self, value: Value, environment: Mapping[Value, Tensor]) -> Tensor:
         if value in environment:
