@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from graphwright.ir import Graph, Program
-from graphwright.ir.cost import graph_cost
+from graphwright.ir.pricing import graph_cost
 
 PREFILL_TOKENS = 512
 DECODE_CONTEXT = 128
@@ -63,8 +63,7 @@ def phase_costs(program: Program) -> list[PhaseCost]:
 
 def _price(phase: str, graph: Graph, bindings: dict[str, int]) -> list[PhaseCost]:
     cost = graph_cost(graph)
-    totals = (cost.flops, cost.read + cost.written, cost.launches)
-    if any(dim.symbols - bindings.keys() for dim in totals):
+    if cost.symbols - bindings.keys():
         return []
-    flops, bits, launches = (dim.evaluate(bindings) for dim in totals)
-    return [PhaseCost(phase, flops, bits // 8, launches)]
+    works = cost.at(bindings)
+    return [PhaseCost(phase, sum(w.flops for w in works), -(-sum(w.bits for w in works) // 8), cost.launches)]

@@ -65,12 +65,16 @@ class AttributeSpec:
 class OpDef:
     """The declaration of an op. Ops in a graph point to it."""
 
-    def __init__(self, name: str, rule: TypeRule, *, commutative: bool, view: bool) -> None:
+    def __init__(
+        self, name: str, rule: TypeRule, *, commutative: bool, view: bool, in_place: Mapping[int, str] | None
+    ) -> None:
         self.name = name
         self.rule = rule
         self.commutative = commutative
         self.view = view
         """Whether the op only renames elements: no bytes move and nothing is launched."""
+        self.in_place = dict(in_place or {})
+        """Of each result that is written into an operand's buffer, a cache, the name of that operand."""
         self.doc = inspect.getdoc(rule) or ""
         hints = typing.get_type_hints(rule)
         operands: list[Operand] = []
@@ -205,12 +209,14 @@ class OpDef:
         return f"<op {self.name}>"
 
 
-def op(name: str, *, commutative: bool = False, view: bool = False) -> Callable[[TypeRule], OpDef]:
+def op(
+    name: str, *, commutative: bool = False, view: bool = False, in_place: Mapping[int, str] | None = None
+) -> Callable[[TypeRule], OpDef]:
     """Declares an op by its type rule; see this module's docstring."""
 
     def declare(rule: TypeRule) -> OpDef:
         assert name not in REGISTRY, f"{name} is declared twice"
-        REGISTRY[name] = OpDef(name, rule, commutative=commutative, view=view)
+        REGISTRY[name] = OpDef(name, rule, commutative=commutative, view=view, in_place=in_place)
         return REGISTRY[name]
 
     return declare

@@ -122,7 +122,7 @@ class Interpreter:
         with torch.no_grad():
             for op in ops:
                 operands = [None if v is None else self._read(v, environment) for v in op.operands]
-                results = self.apply(op, operands, bindings)
+                results = self.run_op(op, operands, bindings)
                 _check_shapes(op, results, bindings)
                 environment.update(zip(op.results, results, strict=True))
                 for value in op.inputs:
@@ -130,8 +130,8 @@ class Interpreter:
                         environment.pop(value, None)
             return [self._read(v, environment) for v in wanted]
 
-    def apply(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
-        """One op's results; a subclass may look at them, or compute them otherwise."""
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+        """One op's results; a subclass may watch them, or compute them otherwise."""
         types = [v.type for v in op.results]
         return apply_reference(op.definition, operands, op.attributes, types, bindings, self.precision)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphwright.ir import PassError, Program, print_program, verify
-from graphwright.ir.cost import Cost, graph_cost
+from graphwright.ir.pricing import GraphCost, graph_cost
 from graphwright.ir.rewriting import NearMiss
 from graphwright.passes.base import Contract, Pass
 from graphwright.passes.proving.result import Proof, Prover
@@ -25,7 +25,7 @@ class PassRecord:
     ops_before: int
     ops_after: int
     seconds: float
-    costs: dict[str, Cost]
+    costs: dict[str, GraphCost]
     proof: Proof | None = None
 
     @property

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphwright.ir.cost import Cost, bits, default_cost
+from graphwright.ir.cost import ZERO, Cost, Size, default_cost
 from graphwright.ir.declare import op
-from graphwright.ir.dims import Dim
+from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
@@ -72,7 +72,14 @@ def _(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, int
 
 @rotary_embedding.cost
 def _(op: Op) -> Cost:
-    return default_cost(op, op.results[0].type.elements * 6)
+    rows = product(op.required("positions").type.shape)
+    return default_cost(op, op.results[0].type.elements * 6, reads=_rotations(op, rows))
+
+
+def _rotations(op: Op, rows: Dim) -> dict[str, Size]:
+    """Bits read of tables of cosines and sines of which `rows` rows are picked."""
+    tables = {name: op.operand(name) for name in ("cos", "sin")}
+    return {name: rows * v.type.shape[1] * v.tensor.dtype.bits for name, v in tables.items() if v is not None}
 
 
 @op("onnx.as_cache", view=True)
@@ -104,8 +111,7 @@ def _(x: Tensor, index: Tensor) -> Tensor:
 
 @gather_ring.cost
 def _(op: Op) -> Cost:
-    ring = op.results[0].type.bits
-    return Cost(Dim.of(0), ring + op.required("index").type.bits, ring, Dim.of(1))
+    return default_cost(op, ZERO, reads={"x": op.results[0].type.bits})
 
 
 @op("onnx.attention")
@@ -147,7 +153,7 @@ def _(op: Op) -> Cost:
     return attention.price(op)
 
 
-@op("ort.group_query_attention")
+@op("ort.group_query_attention", in_place={1: "past_key", 2: "past_value"})
 def group_query_attention(
     query: TensorType,
     past_key: StateType,
@@ -260,9 +266,13 @@ def _(op: Op) -> Cost:
     heads = op.attributes["heads"]
     assert isinstance(heads, int)
     scores = batch * sequence * heads * cache.shape[2]
-    new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits * 2
-    read = bits([v.type for v in op.inputs])
-    return Cost(scores * (cache.shape[3] * 4 + 5), read, op.results[0].type.bits + new, Dim.of(1))
+    new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits
+    return default_cost(
+        op,
+        scores * (cache.shape[3] * 4 + 5),
+        reads=_rotations(op, batch * sequence),
+        writes=(op.results[0].type.bits, new, new),
+    )
 
 
 def _require_skip(x: TensorType, skip: TensorType) -> None:

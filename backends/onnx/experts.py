@@ -10,7 +10,7 @@ from graphwright.ir.declare import op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.experts import moe_experts
+from graphwright.ir.ops.experts import chosen, moe_experts
 from graphwright.ir.ops.neural import Activation
 from graphwright.ir.ops.rules import ONE, require_rank
 from graphwright.ir.types import DType, TensorType
@@ -74,4 +74,5 @@ def _(
 def _(op: Op) -> Cost:
     gate_up, down = (op.required(n).type for n in ("gate_up", "down"))
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]
-    return default_cost(op, op.required("x").type.shape[0] * each * 2)
+    rows = op.required("x").type.shape[0]
+    return default_cost(op, rows * each * 2, reads=chosen(op, rows))

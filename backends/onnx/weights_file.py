@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from graphwright.backends.onnx.element_types import SAFETENSORS_NAMES
-from graphwright.ir import ops
-from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.lazy import torch
+from graphwright.ir.storage import stored_bytes, weights_within
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Applied, Weight, WeightExpression, dtype_of
+from graphwright.ir.weights import Weight, dtype_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,9 +49,7 @@ def weight_bytes(weight: Weight) -> int:
     """The size of a weight's data in bytes; raises `UnsupportedError` for a type that the file cannot hold."""
     if not isinstance(weight.type, TensorType) or weight.type.dtype not in SAFETENSORS_NAMES:
         raise UnsupportedError(f"weight '{weight.name}': {weight.type} cannot be stored in a safetensors file")
-    bits = weight.type.bits.constant
-    assert bits is not None, f"weight {weight.name} has a symbolic shape"
-    return bits // 8
+    return stored_bytes(weight)
 
 
 def plan_weights(weights: Sequence[Weight]) -> WeightsLayout:
@@ -60,9 +57,9 @@ def plan_weights(weights: Sequence[Weight]) -> WeightsLayout:
     entries: dict[str, object] = {}
     relative: dict[str, Place] = {}
     end = 0
-    parts = _parts(weights)
+    within = weights_within(weights)
     for weight in weights:
-        if weight.name in parts:
+        if weight.name in within:
             continue
         if weight.name.startswith(PADDING):
             raise UnsupportedError(f"weight '{weight.name}': names that begin with '{PADDING}' are taken")
@@ -81,43 +78,10 @@ def plan_weights(weights: Sequence[Weight]) -> WeightsLayout:
     text += b" " * (-(8 + len(text)) % PAGE)
     head = len(text).to_bytes(8, "little") + text
     places = {name: Place(len(head) + place.offset, place.length) for name, place in relative.items()}
-    for name, part in parts.items():
-        places[name] = Place(places[part.whole].offset + part.offset, part.length)
-    return WeightsLayout(head, places, frozenset(parts), len(head) + end)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A weight whose bytes lie within those of another."""
-
-    whole: str
-    offset: int
-    length: int
-
-
-def _parts(weights: Sequence[Weight]) -> dict[str, Part]:
-    """The weights that are runs of rows of others, or equal to them: they need no room of their own."""
-    wholes: dict[WeightExpression, Weight] = {}
     for weight in weights:
-        wholes.setdefault(weight.expression, weight)
-    parts: dict[str, Part] = {}
-    for weight in weights:
-        whole, start = wholes[weight.expression], 0
-        expression = weight.expression
-        if isinstance(expression, Applied) and expression.definition is ops.slice and expression.operands[0] in wholes:
-            attributes = dict(expression.attributes)
-            first = attributes["start"]
-            if (
-                attributes["axis"] == 0
-                and attributes["step"] == 1
-                and isinstance(first, Dim)
-                and (first.constant or 0) >= 0
-            ):
-                whole, start = wholes[expression.operands[0]], first.constant or 0
-        if whole is not weight:
-            rows = whole.type.shape[0].constant or 1
-            parts[weight.name] = Part(whole.name, start * (weight_bytes(whole) // rows), weight_bytes(weight))
-    return parts
+        if (part := within.get(weight.name)) is not None:
+            places[weight.name] = Place(places[part.whole].offset + part.offset, weight_bytes(weight))
+    return WeightsLayout(head, places, frozenset(within), len(head) + end)
 
 
 def write_weights(path: Path, weights: Sequence[Weight], layout: WeightsLayout) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphwright.ir.cost import Cost, bits
+from graphwright.ir.cost import ZERO, Cost, default_cost, least
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError, UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@op("kv_append")
+@op("kv_append", in_place={0: "cache"})
 def kv_append(
     cache: StateType, new: TensorType, past_length: TensorType, new_length: TensorType | None = None
 ) -> StateType:
@@ -71,8 +71,10 @@ def _(op: Op) -> AxisFlow:
 
 @kv_append.cost
 def _(op: Op) -> Cost:
-    moved = op.required("new").type.bits
-    return Cost(Dim.of(0), moved + bits([v.type for v in op.inputs[2:]]), moved, Dim.of(1))
+    new, cache = op.required("new").type.bits, op.required("cache").type.bits
+    # A ring that is shorter than the new tokens takes the last of them.
+    moved = new if op.operand("new_length") is None else least(new, cache)
+    return default_cost(op, ZERO, reads={"cache": ZERO, "new": moved}, writes=(moved,))
 
 
 @op("kv_read", view=True)

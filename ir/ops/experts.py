@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from graphwright.ir.cost import Cost, bits
+from graphwright.ir.cost import Cost, Size, default_cost, picked
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import IRTypeError, UserError
@@ -125,12 +125,14 @@ def _(op: Op) -> AxisFlow:
 
 @moe_experts.cost
 def _(op: Op) -> Cost:
-    """Every expert is counted as read unless the tokens are known to choose fewer."""
     gate_up, down = (op.required(n).tensor for n in ("gate_up", "down"))
-    pairs, experts = product(op.required("indices").type.shape), gate_up.shape[0]
+    pairs = product(op.required("indices").type.shape)
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]
-    spare = (experts - pairs).constant
-    read = bits([v.type for v in op.inputs])
-    if spare is not None and spare > 0:
-        read = read - each * spare * gate_up.dtype.bits
-    return Cost(pairs * (each * 2 + down.shape[2] * 5 + down.shape[1] * 2), read, op.results[0].type.bits, Dim.of(1))
+    flops = pairs * (each * 2 + down.shape[2] * 5 + down.shape[1] * 2)
+    return default_cost(op, flops, reads=chosen(op, pairs))
+
+
+def chosen(op: Op, pairs: Dim) -> dict[str, Size]:
+    """Bits read of experts of which `pairs` tokens choose one each: of as many experts, and no more than there are."""
+    names = ("gate_up", "down", "gate_up_bias", "down_bias")
+    return {name: picked(value.tensor, pairs) for name in names if (value := op.operand(name)) is not None}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from graphwright.ir.cost import Cost, bits
+from graphwright.ir.cost import ZERO, Cost, default_cost
 from graphwright.ir.declare import AxisFlow, op
-from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 
 
 def _picked(op: Op) -> Cost:
-    """Only the picked elements are read."""
-    result = op.results[0].type
-    return Cost(Dim.of(0), result.bits + bits([v.type for v in op.inputs[1:]]), result.bits, Dim.of(1))
+    """Of the first operand the picked elements are read, each as often as it is picked."""
+    return default_cost(op, ZERO, reads={op.definition.operands[0].name: op.results[0].type.bits})
 
 
 @op("embedding")
@@ -41,9 +39,7 @@ def _(op: Op) -> AxisFlow:
     return ((None, op.results[0].type.rank - 1), tuple(range(op.inputs[1].type.rank)))
 
 
-embedding.cost(
-    lambda op: Cost(Dim.of(0), op.results[0].type.bits + op.inputs[1].type.bits, op.results[0].type.bits, Dim.of(1))
-)
+embedding.cost(_picked)
 
 
 @op("gather")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir.attributes import Attribute, Scalar
-from graphwright.ir.cost import ZERO, Cost, default_cost
+from graphwright.ir.cost import ZERO, Cost, default_cost, free
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import IRTypeError
@@ -56,6 +56,12 @@ def _(*, value: Scalar, dtype: DType, shape: tuple[int, ...]) -> Tensor:
     # By way of float64, so that a number out of range becomes infinite.
     wide = torch.float64 if dtype.is_float else torch_dtype(dtype)
     return torch.full(shape, value, dtype=wide).to(torch_dtype(dtype))
+
+
+@constant.cost
+def _(op: Op) -> Cost:
+    """One of a fixed shape belongs to the program: nothing runs for it."""
+    return _move(op) if op.result.type.elements.constant is None else free(op)
 
 
 @op("iota")
@@ -194,6 +200,11 @@ def _(x: Tensor, *, axis: int, start: int, stop: int, step: int) -> Tensor:
     return torch.ops.aten.slice(x, axis, start, stop, step)
 
 
+@slice.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, ZERO, reads={"x": op.results[0].type.bits})
+
+
 @slice.axes
 def _(op: Op) -> AxisFlow:
     axis = op.attributes["axis"]
@@ -289,7 +300,7 @@ def _(op: Op) -> AxisFlow:
     return ((0, None, 1, None),)
 
 
-for moving in (constant, iota, dim_value, transpose, expand, slice, concat, split, split_heads, merge_heads):
+for moving in (iota, dim_value, transpose, expand, concat, split, split_heads, merge_heads):
     moving.cost(_move)
 
 

@@ -32,9 +32,9 @@ class Meaning(Interpreter):
         super().__init__("float64")
         self._constant: set[Value] = set()
 
-    def apply(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
         if not self.is_constant(op):
-            return super().apply(op, operands, bindings)
+            return super().run_op(op, operands, bindings)
         self._constant.update(op.results)
         narrow = [
             None if v is None or x is None else _declared(x, v.type) for v, x in zip(op.operands, operands, strict=True)
@@ -72,8 +72,8 @@ class Noisy(Meaning):
         self._generator = torch.Generator().manual_seed(seed)
         self._sums = sums
 
-    def apply(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
-        results = super().apply(op, operands, bindings)
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+        results = super().run_op(op, operands, bindings)
         if op.definition.view or all(v in self._constant for v in op.results):
             return results
         operations = op.definition.price(op).flops.substitute(bindings).constant

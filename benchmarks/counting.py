@@ -1,0 +1,140 @@
+"""An interpreter that counts: the bytes of the tensors that each op really reads and writes, weights, activations and
+caches apart.
+
+What an op picks is counted from the indices that it has got, not from its declaration's cost: rows of a table, places
+of a ring, the experts that tokens have chosen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from graphwright.ir import Interpreter, Op, QuantizedType, StateType, Value
+from graphwright.ir.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Operands = Mapping[str, "Tensor"]
+Elements = dict[str | int, int]
+"""How many elements an op reads of the operands of these names, or writes of the results with these numbers."""
+
+
+class CountingInterpreter(Interpreter):
+    """`bits` has what the runs since it was made have read and written of `weight`, `activation` and `cache`."""
+
+    def __init__(self) -> None:
+        super().__init__("reference")
+        self.bits: Counter[str] = Counter()
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """`bits` in whole bytes."""
+        return {part: -(-self.bits[part] // 8) for part in ("weight", "activation", "cache")}
+
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+        results = super().run_op(op, operands, bindings)
+        if op.definition.view or _is_literal(op):
+            return results
+        names = [o.name for o in op.definition.operands]
+        given = {} if op.definition.variadic else {n: t for n, t in zip(names, operands, strict=True) if t is not None}
+        moved = PICKS[op.name](op, given, results) if op.name in PICKS else {}
+        for i, (value, tensor) in enumerate(zip(op.operands, operands, strict=True)):
+            if value is not None and tensor is not None:
+                elements = moved.get("*" if op.definition.variadic else names[i], tensor.numel())
+                self.bits[_part(value)] += elements * _width(value, tensor)
+        for i, (value, tensor) in enumerate(zip(op.results, results, strict=True)):
+            self.bits[_part(value)] += moved.get(i, tensor.numel()) * _width(value, tensor)
+        return results
+
+
+def _part(value: Value) -> str:
+    """Whose memory a value lies in: where what it is a view of comes from."""
+    while value.owner is not None and value.owner.definition.view:
+        value = value.owner.inputs[0]
+    if value.weight is not None:
+        return "weight"
+    return "cache" if isinstance(value.type, StateType) else "activation"
+
+
+def _width(value: Value, tensor: Tensor) -> int:
+    """Bits of an element. torch holds elements of fewer than eight bits in wider ones."""
+    assert not isinstance(value.type, QuantizedType), "the interpreter has no quantized tensors yet"
+    return min(value.type.dtype.bits, tensor.element_size() * 8)
+
+
+def _is_literal(op: Op) -> bool:
+    """A constant of fixed shape is written in the program, not computed."""
+    return op.name == "constant" and op.result.type.elements.constant is not None
+
+
+def _rows(operand: str, index: str, axis: int | None = None) -> Callable[[Op, Operands, list[Tensor]], Elements]:
+    """One entry of the operand's axis for each index; `axis` None is the op's attribute."""
+
+    def count(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+        table = given[operand]
+        along = op.attributes["axis"] if axis is None else axis
+        assert isinstance(along, int)
+        return {operand: given[index].numel() * (table.numel() // table.shape[along])}
+
+    return count
+
+
+def _result(operand: str) -> Callable[[Op, Operands, list[Tensor]], Elements]:
+    """One element of the operand for each of the result."""
+    return lambda op, given, results: {operand: results[0].numel()}
+
+
+def _append(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """The places that hold a new token afterwards."""
+    cache, past = given["cache"], given["past_length"]
+    if "new_length" not in given:
+        places = past.numel() * given["new"].shape[2]
+    else:
+        taken = given["new_length"].clamp(max=cache.shape[2])
+        places = int(taken.sum())
+    elements = places * cache.shape[1] * cache.shape[3]
+    return {"cache": 0, "new": elements, 0: elements}
+
+
+def _rotations(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    tokens = given["positions"].numel()
+    return {name: tokens * given[name].shape[1] for name in ("cos", "sin")}
+
+
+def _attention_with_cache(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """Besides the whole cache, a row of the tables and a place of the cache for each new token."""
+    batch, sequence, _ = given["query"].shape
+    _, heads, _, size = given["past_key"].shape
+    new = batch * sequence * heads * size
+    tables = {name: batch * sequence * given[name].shape[1] for name in ("cos", "sin") if name in given}
+    return {**tables, 1: new, 2: new}
+
+
+def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, list[Tensor]], Elements]:
+    """Of every stack of matrices those that some token has chosen."""
+
+    def count(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+        experts = len(set(chosen(given).flatten().tolist()))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - untyped library
+        stacks = ("gate_up", "down", "gate_up_bias", "down_bias")
+        return {name: experts * given[name][0].numel() for name in stacks if name in given}
+
+    return count
+
+
+PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
+    "embedding": _rows("weight", "indices", 0),
+    "gather": _rows("x", "indices"),
+    "gather_elements": _result("x"),
+    "take_tokens": lambda op, given, results: {"x": given["positions"].numel() * given["x"].shape[2]},
+    "slice": _result("x"),
+    "kv_append": _append,
+    "moe_experts": _experts(lambda given: given["indices"]),
+    "onnx.rotary_embedding": _rotations,
+    "onnx.gather_ring": lambda op, given, results: {"x": given["index"].numel() * given["x"].shape[3]},
+    "ort.group_query_attention": _attention_with_cache,
+    "ort.chosen_experts": _experts(lambda given: torch.argmax(given["router"], -1)),
+}
+"""The ops that move less, or more, than their operands and results whole."""

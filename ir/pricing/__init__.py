@@ -1,0 +1,19 @@
+"""What a run of a graph costs: FLOPs, bytes, launches and memory, and the time that a machine takes for them."""
+
+from graphwright.ir.pricing.buffers import Buffers, Memory, Part, memory
+from graphwright.ir.pricing.graph_cost import GraphCost, OpCost, Work, graph_cost
+from graphwright.ir.pricing.roofline import Limit, roofline, total_time
+
+__all__ = [
+    "Buffers",
+    "GraphCost",
+    "Limit",
+    "Memory",
+    "OpCost",
+    "Part",
+    "Work",
+    "graph_cost",
+    "memory",
+    "roofline",
+    "total_time",
+]
