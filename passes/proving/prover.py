@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 from graphwright.ir import Graph, Interpreter, Op, PassError, Program, print_graph, verify
-from graphwright.ir.cost import graph_cost
 from graphwright.ir.errors import UserError
+from graphwright.ir.pricing import graph_cost
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
 from graphwright.passes.probing import integers, positional_values
@@ -178,7 +178,6 @@ def _lengths(program: Program) -> tuple[list[int], int]:
     return sorted(feasible | {min(n, limit) for n in (SHORTEST, 8, 1)}, reverse=True), max(numbers, default=0)
 
 
-def _flops(graph: Graph, length: int) -> float:
-    sizes = dict.fromkeys(("S", "T", "C", *graph.symbols), length) | {"B": 1}
-    flops = graph_cost(graph).flops.substitute(sizes).constant
-    return float("inf") if flops is None else flops
+def _flops(graph: Graph, length: int) -> int:
+    cost = graph_cost(graph)
+    return sum(work.flops for work in cost.at(dict.fromkeys(cost.symbols, length) | {"B": 1}))
