@@ -23,6 +23,8 @@ from benchmarks.mutations.trial import MakeProver, Trial, alarmed, tried
 from graphwright.passes import proving
 from graphwright.passes.proving import Prover
 
+FILE_WIDTH = 180
+"""Columns of the table where no terminal sets them."""
 _PROGRESS = Console(stderr=True)
 
 
@@ -34,6 +36,8 @@ def main(
     torch.set_num_threads(1)
     outcome = run(chosen(only or ()), _real_prover)
     console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     console.print(table(outcome))
     for line in outcome.summary():
         console.print(line, highlight=False)

@@ -76,13 +76,13 @@ class Outcome:
 def table(outcome: Outcome) -> Table:
     """A row a fault, in the order of the catalogue."""
     shown = Table(title="Planted faults", title_justify="left")
-    shown.add_column("fault")
+    shown.add_column("fault", no_wrap=True)
     shown.add_column("pass", no_wrap=True)
     shown.add_column("model", no_wrap=True)
     shown.add_column("error ÷ bound", justify="right")
     for column in ("caught", "named"):
         shown.add_column(column, no_wrap=True)
-    shown.add_column("first op that departs")
+    shown.add_column("first op that departs", no_wrap=True, overflow="ellipsis")
     for trial in outcome.trials:
         shown.add_row(*_row(trial), style="" if trial.as_it_should_be else "bold red")
     return shown
