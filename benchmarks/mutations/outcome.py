@@ -79,10 +79,10 @@ def table(outcome: Outcome) -> Table:
     shown.add_column("fault", no_wrap=True)
     shown.add_column("pass", no_wrap=True)
     shown.add_column("model", no_wrap=True)
-    shown.add_column("error ÷ bound", justify="right")
+    shown.add_column("error ÷ bound", justify="right", no_wrap=True)
     for column in ("caught", "named"):
         shown.add_column(column, no_wrap=True)
-    shown.add_column("first op that departs", no_wrap=True, overflow="ellipsis")
+    shown.add_column("first op that departs", no_wrap=True, max_width=60)
     for trial in outcome.trials:
         shown.add_row(*_row(trial), style="" if trial.as_it_should_be else "bold red")
     return shown
