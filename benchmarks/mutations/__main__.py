@@ -20,8 +20,7 @@ from benchmarks.mutations.fault import Fault
 from benchmarks.mutations.outcome import Outcome, table
 from benchmarks.mutations.subjects import subject
 from benchmarks.mutations.trial import MakeProver, Trial, alarmed, tried
-from graphwright.passes import proving
-from graphwright.passes.proving import Prover
+from graphwright.passes.proving import InterpreterProver
 
 FILE_WIDTH = 180
 """Columns of the table where no terminal sets them."""
@@ -34,7 +33,7 @@ def main(
 ) -> None:
     """Which planted faults the proof of passes catches, and whether it names their pass."""
     torch.set_num_threads(1)
-    outcome = run(chosen(only or ()), _real_prover)
+    outcome = run(chosen(only or ()), InterpreterProver)
     console = Console()
     if not console.is_terminal:
         console.width = FILE_WIDTH
@@ -66,13 +65,6 @@ def run(faults: Sequence[Fault], make_prover: MakeProver) -> Outcome:
             status.update(f"{i} of {len(faults)}: {fault.name}")
             trials.append(tried(fault, subject(fault.subject), make_prover))
     return Outcome(trials, without)
-
-
-def _real_prover() -> Prover:
-    make = getattr(proving, "InterpreterProver", None)
-    if make is None:
-        raise typer.BadParameter("graphwright.passes.proving has no InterpreterProver yet")
-    return make()
 
 
 if __name__ == "__main__":

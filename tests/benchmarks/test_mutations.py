@@ -14,7 +14,7 @@ from benchmarks.coverage.reference import LENGTHS
 from benchmarks.mutations.__main__ import chosen, run
 from benchmarks.mutations.catalogue import FAULTS
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.judge import errors, judged
+from benchmarks.mutations.judge import errors
 from benchmarks.mutations.models import NEAR_ZERO, NEAR_ZERO_LENGTHS, WINDOW
 from benchmarks.mutations.outcome import Outcome, table
 from benchmarks.mutations.subjects import MAKERS, subject
@@ -84,14 +84,6 @@ def test_inputs_reach_past_windows_and_hold_embeddings_near_zero() -> None:
     lengths = table.norm(dim=1)
     low, high = NEAR_ZERO_LENGTHS
     assert bool(((lengths[list(NEAR_ZERO)] > 0.9 * low) & (lengths[list(NEAR_ZERO)] < 1.1 * high)).all())
-
-
-@pytest.mark.slow
-def test_the_judge_finds_what_each_fault_changes() -> None:
-    found = {fault.name: judged(fault, subject(fault.subject)) for fault in FAULTS}
-    assert not [name for name, judgement in found.items() if judgement.invalid], "each faulty graph verifies"
-    assert [f.name for f in FAULTS if found[f.name].changes == f.harmless] == []
-    assert sum(judgement.changes for judgement in found.values()) >= 35
 
 
 class Blind:
