@@ -9,6 +9,7 @@ from graphwright.cli.doctor import doctor_command
 from graphwright.cli.export import export_command
 from graphwright.cli.generate import generate_command
 from graphwright.cli.inspect import inspect_command
+from graphwright.cli.machine import machine_command
 from graphwright.cli.opt import opt_command
 from graphwright.cli.passes import passes_command
 from graphwright.cli.report import report_command
@@ -49,6 +50,7 @@ _EXAMPLES = {
     "report": "graphwright report path/to/checkpoint -o report.html --prove",
     "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
     "inspect": "graphwright inspect out/model",
+    "machine": "graphwright machine --measure",
     "doctor": "graphwright doctor",
 }
 for _name, _command in {
@@ -60,6 +62,7 @@ for _name, _command in {
     "report": report_command,
     "export": export_command,
     "inspect": inspect_command,
+    "machine": machine_command,
     "doctor": doctor_command,
 }.items():
     app.command(_name, epilog=f"Example: {_EXAMPLES[_name]}")(_command)

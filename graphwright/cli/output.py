@@ -10,6 +10,9 @@ STAGES = {
     "check weights": "checking the weights",
     "optimize": "running the passes",
     "write": "writing the artifact",
+    "measure products": "measuring products of matrices",
+    "measure launches": "measuring how soon one op follows another",
+    "measure memory": "measuring memory bandwidth",
 }
 
 

@@ -1,11 +1,9 @@
 """The real workers, each against the same tiny checkpoint or program."""
 
-import math
 from pathlib import Path
 
 import pytest
 
-from benchmarks.bandwidth import read_bandwidth
 from benchmarks.builds import build, start_worker
 from benchmarks.checkpoint import checkpoint
 from benchmarks.peers.graphwright_worker import GraphwrightWorker
@@ -48,7 +46,3 @@ def test_peers_agree_on_the_same_checkpoint(tiny_shape: ModelShape, tmp_path: Pa
         assert len(decode.seconds) == len(CONTINUATION)
         found.add((prefill.next_token, decode.next_token))
     assert len(found) == 1
-
-
-def test_a_bandwidth_is_finite() -> None:
-    assert 0 < read_bandwidth(array_bytes=1 << 20, passes=2) < math.inf
