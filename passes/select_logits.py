@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +32,10 @@ class SelectLogits(Pass):
             raise PassError(f"select-logits: the graph has an input '{INPUT}' already")
         head = _token_wise_tail(graph)
         program.graphs["prefill"] = _rebuild(graph, head)
-        return Outcome(Counter({"moved-past": len(head)}))
+        outcome = Outcome()
+        for value in head:
+            outcome.hit("moved-past", value.owner)
+        return outcome
 
 
 def _token_wise_tail(graph: Graph) -> list[Value]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,4 +23,6 @@ class Specialize(Pass):
         if "decode" in program.graphs:
             raise PassError("specialize: the program has a graph 'decode' already")
         program.graphs["decode"] = clone_graph(program.graphs["prefill"], "decode", {SEQUENCE: 1})
-        return Outcome(Counter({"decode": 1}))
+        outcome = Outcome()
+        outcome.hit("decode")
+        return outcome

@@ -7,7 +7,6 @@ meet (the keys and values of cross-attention) are its results, and inputs of wha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -55,7 +54,10 @@ class SplitContext(Pass):
             "encode": split.encode(),
             "forward": clone_graph(split.decode(), "forward", swapped),
         }
-        return Outcome(Counter({"context": len(split.frontier)}))
+        outcome = Outcome()
+        for value in split.frontier:
+            outcome.hit("context", value.owner)
+        return outcome
 
 
 class _Split:

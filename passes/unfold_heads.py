@@ -31,7 +31,7 @@ class UnfoldHeads(GraphPass):
             unfolded = _unfolded(graph, op)
             if unfolded is not None:
                 graph.replace(op.result, unfolded)
-                outcome.hits["unfold"] += 1
+                outcome.hit("unfold", op)
         return outcome
 
 

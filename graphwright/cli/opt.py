@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.errors import UsageError
+from graphwright.ir import print_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from graphwright.ir import Program
     from graphwright.passes import Pass
 
 
@@ -33,7 +35,7 @@ def opt_command(
     from graphwright.passes import run_passes
 
     result = read_input(program)
-    run_passes(result, chosen, _show if print_changed else None)
+    run_passes(result, chosen, _Changes() if print_changed else None)
     write_result(result, output)
 
 
@@ -47,10 +49,14 @@ def _chosen(passes: str | None, pipeline: str | None) -> "Sequence[Pass]":
     return () if passes is None else parse_passes(passes)
 
 
-def _show(each: "Pass", before: str, after: str) -> None:
-    from graphwright.passes import difference
+class _Changes:
+    def before(self, each: "Pass", program: "Program") -> None:
+        self._text = print_program(program)
 
-    changes = difference(before, after)
-    print(f"-- {each}{'' if changes else ': no change'}", file=sys.stderr)
-    if changes:
-        print(changes, file=sys.stderr)
+    def after(self, each: "Pass", program: "Program") -> None:
+        from graphwright.passes import difference
+
+        changes = difference(self._text, print_program(program))
+        print(f"-- {each}{'' if changes else ': no change'}", file=sys.stderr)
+        if changes:
+            print(changes, file=sys.stderr)
