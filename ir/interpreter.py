@@ -8,6 +8,7 @@ throughout: the value that the graph means, up to rounding nobody will see.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.ir.attributes import Attribute, evaluate
@@ -53,6 +54,7 @@ def _rounded(value: Tensor, type: Type, precision: Precision) -> Tensor:
     return value.double() if precision == "float64" and type.dtype.is_float else value.to(torch_dtype(type.dtype))
 
 
+@cache
 def _narrow() -> tuple[Any, ...]:
     return (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu)
 

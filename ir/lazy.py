@@ -14,7 +14,10 @@ else:
             self._name = name
 
         def __getattr__(self, attribute: str) -> Any:
-            return getattr(importlib.import_module(self._name), attribute)
+            # Kept, so that it is looked up once: the interpreter asks for some at every op.
+            value = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, value)
+            return value
 
     torch = _LazyModule("torch")
 

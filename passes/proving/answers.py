@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,6 +55,3 @@ class Trial(Protocol):
     def whole(self, program: Program, interpreter: Interpreter, key: str) -> Step | None:
         """The plainest run that gives the truth of `key`; None where there is none to compare values with."""
         ...
-
-
-Run = Callable[[Graph, "dict[str, Tensor]"], "dict[str, Tensor]"]

@@ -35,7 +35,7 @@ class FunctionTrial:
             inputs = as_declared(graph, given)
             for name, value in interpreter.run(graph, inputs).items():
                 numbers = value.reshape(value.shape[0] if value.dim() > 1 else 1, -1).double()
-                yield Answer(case, f"{name} at {case}", torch.arange(len(numbers)), numbers, Step(graph, inputs))
+                yield Answer("forward", f"{name} at {case}", torch.arange(len(numbers)), numbers, Step(graph, inputs))
 
 
 def function_trial(graph: Graph, length: int) -> FunctionTrial:
@@ -44,9 +44,10 @@ def function_trial(graph: Graph, length: int) -> FunctionTrial:
     Lengths that are independent differ.
     """
     cases: dict[str, dict[str, Tensor]] = {}
-    symbols = sorted(graph.symbols)
-    for batch, first in ((1, length), (2, 7), (3, 1)) if symbols else ((1, 1),):
-        sizes = {s: batch if s == "B" else first + 2 * i for i, s in enumerate(symbols)}
+    lengths = sorted(graph.symbols - {"B"})
+    for batch, first in ((1, length), (2, 7), (3, 1)):
+        sizes = {"B": batch} | {s: first + 2 * i for i, s in enumerate(lengths)}
+        sizes = {s: n for s, n in sizes.items() if s in graph.symbols}
         generator = torch.Generator().manual_seed(SEED)
         case = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "fixed sizes"
         cases[case] = {str(v.name): random_input(graph, v, sizes, generator) for v in graph.inputs}

@@ -24,7 +24,7 @@ class Judge:
         ruler = Ruler.of(trial, program, meaning)
         return cls(trial, ruler, ruler.rounding(trial.answers(program, Interpreter())))
 
-    def departure(self, program: Program, meaning: Meaning) -> Departure | None:
+    def departure(self, program: Program, meaning: Meaning) -> Departure:
         """The first answer that leaves its bound in float64, else the one that comes nearest to it."""
         return self.ruler.worst(self.trial.answers(program, meaning))
 

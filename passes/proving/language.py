@@ -53,9 +53,12 @@ class LanguageTrial:
         if "prefill" not in program.graphs:
             yield from self._other_shapes(program, interpreter)
             return
-        last, short = len(self.rows[0]) - DECODED, len(self.rows) - 1
+        short, longest = len(self.rows) - 1, len(self.rows[0])
+        first = max(1, longest - DECODED)
         yield from self._fed(program, interpreter, "decode", [short], [1] * len(self.rows[short]))
-        yield from self._fed(program, interpreter, "prefill, then decode", [0], [last, *[1] * DECODED])
+        yield from self._fed(
+            program, interpreter, "prefill, then decode", [0], [first, *[1] * (len(self.rows[0]) - first)]
+        )
         yield from self._fed(program, interpreter, "ragged batch", range(len(self.rows)), self._pieces())
 
     def _pieces(self) -> list[int]:

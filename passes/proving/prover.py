@@ -11,7 +11,7 @@ from graphwright.ir.errors import UserError
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
 from graphwright.passes.probing import integers, positional_values
-from graphwright.passes.proving.answers import Trial
+from graphwright.passes.proving.answers import Answer, Trial
 from graphwright.passes.proving.departure import first_departure
 from graphwright.passes.proving.functions import FunctionTrial, function_trial
 from graphwright.passes.proving.judge import Judge
@@ -75,27 +75,17 @@ class InterpreterProver:
         return replace(proof, seconds=time.perf_counter() - begin)
 
     def _compared(self, each: Pass, program: Program) -> Proof:
-        failure: ProofError | None = None
         try:
             if each.lossy:
                 return self._measured(program)
             departure = self._judge.departure(program, self._meaning)
-            if departure is not None and departure.ratio > 1:
-                raise self._failure(each, departure)
-            excess = self._judge.excess(program)
-            if excess is not None:
-                raise self._error(
-                    each,
-                    f"in the program's own types they are off by {excess[0]:.3g}, {excess[1]:.3g} was right before",
-                )
+            failure = self._failure(each, departure) if departure.ratio > 1 else self._excess(each, program)
         except DOES_NOT_RUN as problem:
-            text = " ".join(str(problem).split())
-            raise ProofError(
-                f"{each} makes a program that does not run: {text}", str(each), program=self._before
-            ) from None
+            what = f"{each} makes a program that does not run: {' '.join(str(problem).split())}"
+            raise ProofError(what, str(each), program=self._before) from None
         if failure is not None:
             raise failure
-        return Proof("proven") if departure is None else Proof("proven", departure.error, departure.bound)
+        return Proof("proven", departure.error, departure.bound)
 
     def _measured(self, program: Program) -> Proof:
         """How far a lossy pass leads, in the types that the program declares; from here on that is right."""
@@ -109,23 +99,25 @@ class InterpreterProver:
 
     def _failure(self, each: Pass, departure: Departure) -> ProofError:
         answer = departure.answer
-        return self._error(
-            each,
-            f"at {answer.case}, {answer.key}, they are off by {departure.error:.3g}, "
-            f"rounding explains {departure.bound:.3g}",
-            self._first_op(departure),
-        )
+        what = f"they are off by {departure.error:.3g}, rounding explains {departure.bound:.3g}"
+        return self._error(each, f"at {answer.case}, {answer.key}, {what}", self._first_op(answer, self._meaning))
+
+    def _excess(self, each: Pass, program: Program) -> ProofError | None:
+        excess = self._judge.excess(program)
+        if excess is None:
+            return None
+        what = f"in its own types they are off by {excess[0]:.3g}, {excess[1]:.3g} was right before"
+        declared = Interpreter()
+        return self._error(each, what, self._first_op(next(self._judge.trial.answers(program, declared)), declared))
+
+    def _first_op(self, answer: Answer, interpreter: Interpreter) -> Op | None:
+        right = self._judge.trial.whole(self._before, interpreter, answer.key)
+        return None if right is None else first_departure(answer.step, right, interpreter)
 
     def _error(self, each: Pass, what: str, op: Op | None = None) -> ProofError:
         where = "" if op is None else f"; the first value that departs is {_named(op)}"
         name, location = ("", "") if op is None else (op.name, op.location)
         return ProofError(f"{each} changes the answers: {what}{where}", str(each), name, location, self._before)
-
-    def _first_op(self, departure: Departure) -> Op | None:
-        right = self._judge.trial.whole(self._before, self._meaning, departure.answer.key)
-        if right is None:
-            return None
-        return first_departure(departure.answer.step, right, self._meaning)
 
     # -- what is asked
 

@@ -54,7 +54,7 @@ class Ruler:
         }
         return cls(truth, noise)
 
-    def worst(self, answers: Iterable[Answer]) -> Departure | None:
+    def worst(self, answers: Iterable[Answer]) -> Departure:
         """The first answer that leaves its bounds, or the one that comes nearest to it."""
         found: Departure | None = None
         for answer in answers:
@@ -63,6 +63,7 @@ class Ruler:
                 found = departure
             if found.ratio > 1:
                 break
+        assert found is not None, "a trial without answers"
         return found
 
     def rounding(self, answers: Iterable[Answer]) -> float:

@@ -12,8 +12,6 @@ from graphwright.ir.weights import StoredArray
 from tests.backends.models import MODELS, decoder
 from tests.backends.running import InPlace, Reference, close_enough, prefill_inputs, vocabulary
 
-torch.set_num_threads(1)
-
 BATCH, CAPACITY = 3, 26
 STEPS = [(6, [6, 2, 4]), (1, [1, 1, 1]), (5, [3, 5, 1]), (1, [1, 1, 1]), (4, [1, 4, 2]), (1, [1, 1, 1])]
 """New tokens of a step, padding included, and how many of each row are real."""

@@ -1,0 +1,240 @@
+"""What the prover accepts, what it finds, and how it says so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphwright.ir import Builder, DType, PassError, Program, StoredArray, ops
+from graphwright.passes import PIPELINES, Pass, run_passes
+from graphwright.passes.canonicalize import Canonicalize
+from graphwright.passes.convert_dtype import ConvertDType
+from graphwright.passes.insert_kv_cache import InsertKVCache
+from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.proving import InterpreterProver, ProofError, prover
+from graphwright.passes.select_logits import SelectLogits
+from graphwright.passes.specialize import Specialize
+from tests.passes.graphs import program, random_weight
+from tests.passes.proving.faults import Spoils, attribute, find
+from tests.passes.proving.models import language_model
+
+CACHED: tuple[Pass, ...] = (InsertKVCache(), SelectLogits(), PackProjections(), Canonicalize(), Specialize())
+
+
+def failure(subject: Program, *passes: Pass) -> ProofError:
+    with pytest.raises(ProofError) as caught:
+        run_passes(subject, passes, prover=InterpreterProver())
+    return caught.value
+
+
+def test_right_passes_are_proven_or_exact_and_within_a_small_part_of_the_bound() -> None:
+    report = run_passes(language_model(), PIPELINES["default"], prover=InterpreterProver())
+    proofs = {r.name: r.proof for r in report.records if r.proof is not None}
+    assert len(proofs) > 10
+    assert proofs["split-context"].status == "exact"
+    cached = proofs["insert-kv-cache"]
+    assert cached.status == "proven"
+    assert cached.error is not None
+    assert cached.bound is not None
+    # The passes here move no constant: what is left is float64 rounding, 2^-29 of what the bound allows for.
+    assert 0 < cached.error < cached.bound * 2**-20
+    assert 0 < cached.bound < 1e-4
+    assert cached.seconds > 0
+
+
+def test_without_a_prover_nothing_is_claimed() -> None:
+    (record,) = run_passes(language_model(), [Canonicalize()]).records
+    assert record.proof is None
+
+
+def test_a_fault_names_pass_op_module_error_and_bound() -> None:
+    spoiled = Spoils(attribute(ops.rms_norm, epsilon=0.0), Canonicalize())
+    error = failure(language_model(), spoiled)
+    assert (error.each, error.op, error.location) == ("spoils", "rms_norm", "layers.0.norm")
+    assert str(error).startswith("spoils changes the answers: at forward, row 0, they are off by ")
+    assert str(error).endswith("the first value that departs is rms_norm at layers.0.norm")
+    assert error.program is not None
+    assert find(error.program.graphs["forward"], ops.rms_norm).attributes["epsilon"] == 1e-05
+
+
+@pytest.mark.parametrize(
+    ("name", "graph", "number", "changed", "location"),
+    [
+        ("attention", "prefill", 1, {"window": 7}, "layers.1.attn"),
+        ("attention", "prefill", 1, {"mask": "causal", "window": 0}, "layers.1.attn"),
+        ("attention", "prefill", 0, {"scale": 0.501}, "layers.0.attn"),
+        ("rope", "decode", 3, {"interleaved": True}, "layers.1.attn"),
+        ("glu", "decode", 1, {"kind": "gelu"}, "layers.1.mlp"),
+    ],
+)
+def test_a_fault_in_a_graph_with_a_cache(
+    name: str, graph: str, number: int, changed: dict[str, object], location: str
+) -> None:
+    spoil = attribute(getattr(ops, name), graph, number, **changed)
+    error = failure(language_model(), *CACHED, Spoils(spoil))
+    assert (error.op, error.location) == (name, location)
+
+
+def test_a_token_written_to_another_place_of_the_cache() -> None:
+    def late(subject: Program) -> None:
+        graph = subject.graphs["prefill"]
+        append = find(graph, ops.kv_append)
+        build = Builder(graph, append, append.location)
+        graph.set_operand(append, 2, build(ops.add, append.required("past_length"), 1))
+
+    error = failure(language_model(), InsertKVCache(), Spoils(late))
+    assert (error.op, error.location) == ("kv_append", "layers.0.attn")
+
+
+def test_padding_that_is_seen() -> None:
+    def unmasked(subject: Program) -> None:
+        graph = subject.graphs["prefill"]
+        attention = find(graph, ops.attention)
+        build = Builder(graph, attention, attention.location)
+        index = [o.name for o in ops.attention.operands].index("positions")
+        later = build(ops.add, attention.required("positions"), 1)
+        graph.set_operand(attention, index, later)
+
+    assert failure(language_model(), InsertKVCache(), Spoils(unmasked)).op == "attention"
+
+
+def test_one_weight_rounded_to_the_precision_of_tf32() -> None:
+    def rounded(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        op = next(op for op in graph if op.location == "layers.1.attn.o")
+        near = StoredArray.of(subject.weights["o.1"].evaluate() * (1 + 2.0**-11))
+        graph.set_operand(op, 1, graph.weight(subject.add_weight("near", near)))
+
+    error = failure(language_model(), Spoils(rounded))
+    assert (error.op, error.location) == ("linear", "layers.1.attn.o")
+
+
+def test_a_computation_moved_to_a_narrower_type() -> None:
+    def narrowed(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        norm = find(graph, ops.rms_norm, 1)
+        build = Builder(graph, norm, norm.location)
+        x = norm.inputs[0]
+        graph.set_operand(norm, 0, build(ops.cast, build(ops.cast, x, dtype=DType.BF16), dtype=DType.F32))
+
+    error = failure(language_model(), Spoils(narrowed))
+    assert "in its own types they are off by" in str(error)
+
+
+def test_a_checkpoint_in_bfloat16_is_held_to_float32_rounding_all_the_same() -> None:
+    text = """(%input_ids: i64[B, S]) {
+  %x = embedding(@table, %input_ids) : bf16[B, S, 8]
+  %y = rms_norm(%x, @scale) {epsilon=1e-05} : bf16[B, S, 8]  at norm
+  %logits = linear(%y, @table) : bf16[B, S, 16]
+  return logits=%logits
+}"""
+    weights = (random_weight("table", 16, 8) + random_weight("scale", 8)).replace("f32", "bf16")
+    subject = program(text, weights)
+    run_passes(subject.clone(), [ConvertDType(to="f32"), Canonicalize()], prover=InterpreterProver())
+    error = failure(subject, ConvertDType(to="f32"), Spoils(attribute(ops.rms_norm, epsilon=1.1e-05)))
+    assert (error.each, error.op, error.location) == ("spoils", "rms_norm", "norm")
+
+
+class Lossy(Spoils):
+    """A pass that may change answers."""
+
+    name = "lossy"
+    lossy = True
+
+
+def test_a_lossy_pass_is_measured_and_its_program_is_right_from_there_on() -> None:
+    changed = attribute(ops.attention, scale=0.51)
+    report = run_passes(language_model(), [Lossy(changed), Canonicalize(), *CACHED], prover=InterpreterProver())
+    measured, *others = (r.proof for r in report.records)
+    assert measured is not None
+    assert measured.status == "measured"
+    assert measured.error is measured.bound is None
+    assert measured.kl is not None
+    assert measured.logit_error is not None
+    assert 0 < measured.kl < 0.1 < measured.logit_error
+    assert {p.status for p in others if p is not None} <= {"exact", "proven"}
+    assert report.records[0].lossy
+    assert not report.records[1].lossy
+    assert failure(language_model(), Lossy(changed), Spoils(attribute(ops.attention, scale=0.5))).each == "spoils"
+
+
+def test_a_program_that_does_not_run_any_more() -> None:
+    def shifted(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        op = find(graph, ops.embedding)
+        graph.set_operand(op, 1, Builder(graph, op)(ops.add, op.inputs[1], 16))
+
+    error = failure(language_model(), Spoils(shifted))
+    assert str(error).startswith("spoils makes a program that does not run: ")
+    assert error.program is not None
+
+
+FUNCTION = """(%x: f32[B, S, 4], %mask: i64[B, S]) {
+  %w = softmax(%x) {axis=-1} : f32[B, S, 4]  at act
+  %m = cast(%mask) {dtype=f32} : f32[B, S]
+  %r = reshape(%m) {shape=[B, S, 1]} : f32[B, S, 1]
+  %y = mul(%w, %r) : f32[B, S, 4]
+  return y=%y
+}"""
+
+
+def test_a_plain_function_is_proven_by_all_its_outputs() -> None:
+    report = run_passes(program(FUNCTION), [Canonicalize()], prover=InterpreterProver())
+    assert report.records[0].proof is not None
+    error = failure(program(FUNCTION), Spoils(attribute(ops.softmax, axis=1)))
+    assert (error.op, error.location) == ("softmax", "act")
+    assert "B=1, S=28" in str(error)
+
+
+def test_lengths_beyond_the_models_context_or_a_table_are_not_asked_for() -> None:
+    judge = InterpreterProver()
+    run_passes(language_model(context=5), CACHED, prover=judge)
+    assert judge.notes == ["rows of 5 tokens were run; numbers up to 6 decide about positions"]
+    text = """(%input_ids: i64[B, S]) {
+  %i = iota() {size=S, dtype=i64} : i64[S]
+  %p = embedding(@places, %i) : f32[S, 8]
+  %x = embedding(@table, %input_ids) : f32[B, S, 8]
+  %logits = add(%x, %p) : f32[B, S, 8]
+  return logits=%logits
+}"""
+    short = program(text, random_weight("table", 16, 8) + random_weight("places", 10, 8))
+    judge.begin(short)
+    assert judge.notes == []
+    assert judge.check(Canonicalize(), short).status == "exact"
+
+
+def test_a_program_that_runs_at_no_length_cannot_be_proven() -> None:
+    text = """(%input_ids: i64[B, S]) {
+  %c = constant() {value=99, dtype=i64, shape=[B, S]} : i64[B, S]
+  %ids = add(%input_ids, %c) : i64[B, S]
+  %logits = embedding(@t, %ids) : f32[B, S, 2]
+  return logits=%logits
+}"""
+    broken = program(text, random_weight("t", 4, 2))
+    with pytest.raises(PassError, match=r"'test' cannot be proven: it runs with none of 104, 28, 8, 6, 1 tokens"):
+        InterpreterProver().begin(broken)
+
+
+def test_a_large_program_is_proven_on_two_of_its_equal_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prover, "LARGE", 100)
+    subject = language_model(('"causal"',) * 5)
+    judge = InterpreterProver()
+    report = run_passes(subject, CACHED, prover=judge)
+    assert judge.notes == [
+        "proven on the program without 3 of its layers, layers.2 to layers.4: each is equal to two that were kept"
+    ]
+    assert report.records[0].proof is not None
+    assert report.records[0].proof.status == "proven"
+    assert len(subject.graphs["prefill"].outputs) == 11
+    wrong = Spoils(attribute(ops.rms_norm, "prefill", 1, epsilon=0.0))
+    with pytest.raises(ProofError, match=r"rms_norm at layers\.1\.norm"):
+        run_passes(language_model(('"causal"',) * 5), [InsertKVCache(), wrong], prover=InterpreterProver())
+
+
+def test_near_zero_tokens_are_among_the_rows() -> None:
+    """Without them an epsilon of 1e-6 more or less would pass for rounding at most places."""
+    judge = InterpreterProver()
+    judge.begin(language_model())
+    rows = judge._judge.trial.rows  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    assert all(int((row <= 2).sum()) >= 2 for row in rows)
+    assert torch.cat(rows).max() < 16
