@@ -30,6 +30,7 @@ class AbsorbProjections(GraphPass):
     """
 
     name: ClassVar[str] = RULE
+    findings: ClassVar[tuple[str, ...]] = ("absorb", RULE)
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()

@@ -20,6 +20,10 @@ class Canonicalize(Pass):
     """Identities, constant folding, common subexpressions and dead code, until nothing changes."""
 
     name: ClassVar[str] = "canonicalize"
+    findings: ClassVar[tuple[str, ...]] = (
+        *(rule.name for rule in (*IDENTITIES, *PARTS)),
+        *("fold-numbers", "fold-weights", "common-subexpressions", "dead-code"),
+    )
 
     def run(self, program: Program) -> Outcome:
         total = Outcome()

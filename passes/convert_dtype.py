@@ -17,6 +17,7 @@ class ConvertDType(Pass):
     """Every float narrower than `to` becomes `to`; weights are cast when they are written. Widening is exact."""
 
     name: ClassVar[str] = "convert-dtype"
+    findings: ClassVar[tuple[str, ...]] = ("converted",)
     to: Literal["f32", "f64"] = "f32"
 
     def run(self, program: Program) -> Outcome:

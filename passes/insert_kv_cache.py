@@ -52,6 +52,13 @@ class InsertKVCache(Pass):
     layout: Literal["contiguous", "ring"] = "contiguous"
 
     name: ClassVar[str] = "insert-kv-cache"
+    findings: ClassVar[tuple[str, ...]] = (
+        "cache",
+        "ring",
+        "cross",
+        "state",
+        "ring-cache",
+    )
     requires = (has_forward,)
     ensures = (has_prefill,)
 

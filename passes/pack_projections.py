@@ -27,6 +27,11 @@ class PackProjections(GraphPass):
     """
 
     name: ClassVar[str] = "pack-projections"
+    findings: ClassVar[tuple[str, ...]] = (
+        "qkv",
+        "gate-up",
+        "pack-projections",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()

@@ -32,6 +32,10 @@ class RaiseMasks(GraphPass):
     """
 
     name: ClassVar[str] = "raise-masks"
+    findings: ClassVar[tuple[str, ...]] = (
+        *("mask-full", "mask-causal", "mask-sliding", "mask-chunked", "mask-prefix"),
+        "raise-masks",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         return _raise_in_graph(program, graph)

@@ -27,6 +27,11 @@ class RaiseRecurrence(GraphPass):
     """Padded convolutions, shifts and running sums along the tokens become ops with a recurrent state."""
 
     name: ClassVar[str] = "raise-recurrence"
+    findings: ClassVar[tuple[str, ...]] = (
+        "causal_conv",
+        "running_sum",
+        "raise-recurrence",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()

@@ -73,6 +73,10 @@ class RaiseRotary(GraphPass):
     """The products and sums that rotate queries and keys become `rope`."""
 
     name: ClassVar[str] = "raise-rotary"
+    findings: ClassVar[tuple[str, ...]] = (
+        "rope",
+        "raise-rotary",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         return _raise_in_graph(program, graph)

@@ -24,6 +24,7 @@ class SelectLogits(Pass):
     """
 
     name: ClassVar[str] = "select-logits"
+    findings: ClassVar[tuple[str, ...]] = ("moved-past",)
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:

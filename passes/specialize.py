@@ -17,6 +17,7 @@ class Specialize(Pass):
     """Adds the graph `decode`: `prefill` with S = 1, same weights and caches, to be priced and lowered apart."""
 
     name: ClassVar[str] = "specialize"
+    findings: ClassVar[tuple[str, ...]] = ("decode",)
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:

@@ -32,6 +32,7 @@ class SplitContext(Pass):
     """
 
     name: ClassVar[str] = "split-context"
+    findings: ClassVar[tuple[str, ...]] = ("context",)
     requires = (has_forward,)
 
     def run(self, program: Program) -> Outcome:

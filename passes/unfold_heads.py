@@ -23,6 +23,7 @@ class UnfoldHeads(GraphPass):
     """
 
     name: ClassVar[str] = "unfold-heads"
+    findings: ClassVar[tuple[str, ...]] = ("unfold",)
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()
