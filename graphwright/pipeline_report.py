@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,9 @@ FORMAT_VERSION = 1
 
 Phase = Literal["prefill", "decode", "forward"]
 """`forward` is a plain function's only phase; a language model has the other two, also before it has a cache."""
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Row(BaseModel):
@@ -28,9 +31,9 @@ class MachineRow(_Row):
     """The machine that times are predicted for."""
 
     name: str
-    flops_per_second: dict[str, float] = Field(description="peak rate of products, by element type")
-    bytes_per_second: float = Field(description="memory bandwidth")
-    launch_seconds: float = Field(description="the least time of one launch")
+    flops_per_second: dict[str, Rate] = Field(min_length=1, description="peak rate of products, by element type")
+    bytes_per_second: Rate = Field(description="memory bandwidth")
+    launch_seconds: float = Field(ge=0, description="the least time of one launch")
     source: str = Field(description="a datasheet, or when and how it was measured")
 
 
@@ -63,10 +66,10 @@ class Kind(_Row):
 class MemoryPoint(_Row):
     """Memory of a decode step, in bytes, by part, at one length of the context."""
 
-    context: int
-    weights: int
-    cache: int
-    activations: int
+    context: int = Field(ge=1)
+    weights: int = Field(ge=0)
+    cache: int = Field(ge=0)
+    activations: int = Field(ge=0)
 
 
 class Miss(_Row):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeVar
 
-from graphwright.ir import Graph, PassError, Program
+from graphwright.ir import DType, Graph, PassError, Program
 from graphwright.ir.attributes import attribute_text
 from graphwright.ir.rewriting import Outcome, Rule, rewrite
 
@@ -26,6 +26,11 @@ class Pass(ABC):
     """The names under which it counts what it did and tells what it nearly did; see `rule_names`."""
     requires: ClassVar[tuple[Contract, ...]] = ()
     ensures: ClassVar[tuple[Contract, ...]] = ()
+
+    @property
+    def promised_dtype(self) -> DType | None:
+        """The float type in which the program computes from here on, if the pass is there to see to that."""
+        return None
 
     @abstractmethod
     def run(self, program: Program) -> Outcome:

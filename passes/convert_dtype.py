@@ -20,6 +20,10 @@ class ConvertDType(Pass):
     findings: ClassVar[tuple[str, ...]] = ("converted",)
     to: Literal["f32", "f64"] = "f32"
 
+    @property
+    def promised_dtype(self) -> DType:
+        return DType(self.to)
+
     def run(self, program: Program) -> Outcome:
         target = DType(self.to)
         outcome = Outcome()

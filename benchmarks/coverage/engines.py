@@ -8,16 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from graphwright.ir import Dim, Graph, Interpreter, Program
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir import Interpreter, Program
+from graphwright.passes.proving.cached import CONTEXT_LENGTH, CachedRun
 from graphwright.runtime import Decoder, KVCache, Model
 from graphwright.runtime.encoder import encode
-
-PADDED = 7
-"""What contexts are padded with."""
-
-GARBAGE = 1e4
-"""What caches hold at first: a number that shows if it is ever read."""
 
 
 class Engine(Protocol):
@@ -48,42 +42,12 @@ def loaded(model: Model, contexts: Sequence[Tensor] = ()) -> Start:
 
 class _Interpreted:
     def __init__(self, program: Program, batch: int, capacity: int, contexts: Sequence[Tensor]) -> None:
-        self.program = program
-        self.interpreter = Interpreter()
-        self.past = torch.zeros(batch, dtype=torch.int64)
-        self.states: dict[str, Tensor] = empty_states(program.graphs["prefill"], batch, capacity)
-        self.context = _encoded(program.graphs["encode"], contexts) if contexts else {}
+        encode = program.graphs["encode"] if contexts else None
+        names = [str(v.name) for v in encode.inputs if v.name != CONTEXT_LENGTH] if encode is not None else []
+        self.run = CachedRun(program, Interpreter(), batch, capacity, [dict.fromkeys(names, c) for c in contexts])
 
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Tensor:
-        decoding = ids.shape[1] == positions.shape[1] == 1 and bool((new == 1).all())
-        graph = self.program.graphs["decode" if decoding else "prefill"]
-        lengths = {"past_length": self.past, "new_length": new, "logit_positions": positions}
-        given = {"input_ids": ids, **lengths, **self.states, **self.context}
-        outputs = self.interpreter.run(graph, {str(v.name): given[str(v.name)] for v in graph.inputs})
-        self.states = {name: outputs[name.replace("past", "present", 1)] for name in self.states}
-        self.past = self.past + new
-        return outputs["logits"]
-
-
-def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
-    """The states of a generation graph before the first token: caches full of garbage, recurrent states at zero."""
-    sizes = {"B": batch, "C": capacity}
-    states: dict[str, Tensor] = {}
-    for value in graph.inputs:
-        if value.name is not None and value.name.startswith("past."):
-            grows = any(Dim.of("C") is dim for dim in value.type.shape)
-            shape = [d.evaluate(sizes) for d in value.type.shape]
-            states[value.name] = torch.full(shape, GARBAGE if grows else 0, dtype=torch_dtype(value.tensor.dtype))
-    return states
-
-
-def _encoded(encode: Graph, contexts: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What a program makes of contexts that are padded on the right to the longest."""
-    lengths = torch.tensor([len(context) for context in contexts])
-    longest = int(lengths.max())
-    batch = [torch.cat((c, c.new_full((longest - len(c), *c.shape[1:]), PADDED))) for c in contexts]
-    given = {str(v.name): lengths if v.name == "context_length" else torch.stack(batch) for v in encode.inputs}
-    return {**Interpreter().run(encode, given), "context_length": lengths}
+        return self.run.step(ids, new, positions).logits
 
 
 class _Loaded:

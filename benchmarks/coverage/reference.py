@@ -92,8 +92,9 @@ def _greedy(model: nn.Module, prompt: Tensor, call: Call) -> tuple[list[int], li
 def float64(model: nn.Module) -> Generator[nn.Module]:
     """A copy of a model that computes in float64 while this lasts, also where its code names a narrower type."""
     double = copy.deepcopy(model).double()
-    # The grouped product that is the default has no float64; the plain loop over experts has.
-    cast("Any", double).set_experts_implementation("eager")
+    if hasattr(double, "set_experts_implementation"):
+        # The grouped product that is the default has no float64; the plain loop over experts has.
+        cast("Any", double).set_experts_implementation("eager")
     torch.set_default_dtype(torch.float64)
     try:
         with _Wide():

@@ -12,6 +12,7 @@ from graphwright.cli.generate import generate_command
 from graphwright.cli.inspect import inspect_command
 from graphwright.cli.opt import OptCommand, opt_command
 from graphwright.cli.passes import passes_command
+from graphwright.cli.report import report_command
 from graphwright.cli.trace import trace_command
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ _EXAMPLES = {
     "opt": "graphwright opt path/to/checkpoint --pipeline default --prove --price local -o out.gw",
     "explain": "graphwright explain path/to/checkpoint --rule fuse-rms-norm",
     "passes": "graphwright passes",
+    "report": "graphwright report path/to/checkpoint -o report.html --prove",
     "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
     "inspect": "graphwright inspect out/model",
     "doctor": "graphwright doctor",
@@ -59,6 +61,7 @@ for _name, _command in {
     "opt": opt_command,
     "explain": explain_command,
     "passes": passes_command,
+    "report": report_command,
     "export": export_command,
     "inspect": inspect_command,
     "doctor": doctor_command,

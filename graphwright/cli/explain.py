@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument, chosen_passes
+from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, stage_display
 
@@ -30,18 +30,18 @@ def explain_command(
     neither another rule nor a later pass matched.
     """
     from graphwright.explanation import check_rule, explain
+    from graphwright.targets import asked_passes, usual_pipeline
 
     if rule is not None:
         check_rule(rule)
-    chosen = chosen_passes(passes, pipeline)
+    chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
     from graphwright.passes import named_pipeline
-    from graphwright.targets import is_language_model
 
     with stage_display() as on_stage:
         program = read_input(model, on_stage)
         if chosen is None:
-            chosen = named_pipeline("default" if is_language_model(program) else "function")
+            chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)
     if json:
         sys.stdout.write(explanation.model_dump_json(indent=2) + "\n")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument, chosen_passes
+from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
@@ -62,8 +62,9 @@ def opt_command(
     its like show goes to standard error.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
+    from graphwright.targets import asked_passes
 
-    chosen = chosen_passes(passes, pipeline) or ()
+    chosen = asked_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
     printer.check(chosen)
     if stop_after is not None:
@@ -78,7 +79,7 @@ def opt_command(
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
-    from graphwright.pipeline_run import run_pipeline
+    from graphwright.pipeline_recording import record_pipeline
     from graphwright.setting import choose_setting
 
     priced = pricer.find_pricer(price) if reports else None
@@ -88,7 +89,7 @@ def opt_command(
         try:
             if reports:
                 setting = choose_setting(result, *sizes)
-                report = run_pipeline(
+                report = record_pipeline(
                     result,
                     chosen,
                     setting,

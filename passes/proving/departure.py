@@ -16,6 +16,9 @@ SEQUENCE, CAPACITY, BATCH = Dim.of("S"), Dim.of("C"), Dim.of("B")
 CLOSE = 2.0**-20
 """Relative to the largest number of a value: above what other constants in float32 change, below what a fault does."""
 
+COARSE = 2.0**-14
+"""The same between declared types and float64: above what layers of float32 sums add up to, below half precision."""
+
 
 def first_departure(wrong: Step, right: Step, interpreter: Interpreter) -> Op | None:
     """The first op of the wrong run that makes a value which the right run has not, on the way to its outputs.
@@ -40,6 +43,18 @@ def first_departure(wrong: Step, right: Step, interpreter: Interpreter) -> Op | 
             pending += [v.owner for v in op.inputs if v.owner is not None and v.owner in departed]
     first = [op for op in reached if not any(v.owner in departed for v in op.inputs)]
     return min(first, key=lambda op: departed[op], default=None)
+
+
+def first_rounding(step: Step, exact: Interpreter, declared: Interpreter) -> Op | None:
+    """The first op of a run whose value, in declared types, is further from the exact one than float32 explains."""
+    precise, rounded = (_values(step.graph, step.inputs, each) for each in (exact, declared))
+    for op in step.graph:
+        for value in op.results:
+            if value in precise and precise[value].is_floating_point():
+                found, wanted = _cut(value, rounded[value].double(), step), _cut(value, precise[value], step)
+                if not _equal(found, wanted, COARSE):
+                    return op
+    return None
 
 
 class _Known:
@@ -89,7 +104,7 @@ def _sorted(x: Tensor) -> Tensor:
     return x.flatten().sort().values
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _equal(a: Tensor, b: Tensor, close: float = CLOSE) -> bool:
     same = (a == b) | (a.isnan() & b.isnan())
-    scale = float(b.abs().nan_to_num(posinf=0.0).max()) if len(b) else 0.0
-    return bool((same | ((a - b).abs() <= CLOSE * scale)).all())
+    scale = float(b.abs().nan_to_num(posinf=0.0).max()) if b.numel() else 0.0
+    return bool((same | ((a - b).abs() <= close * scale)).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphwright.ir import Interpreter, Program
+from graphwright.ir import DType, Interpreter, Program
 from graphwright.passes.proving.answers import Trial
 from graphwright.passes.proving.meaning import Meaning
 from graphwright.passes.proving.ruler import FACTOR, Departure, Ruler
@@ -28,13 +28,15 @@ class Judge:
         """The first answer that leaves its bound in float64, else the one that comes nearest to it."""
         return self.ruler.worst(self.trial.answers(program, meaning))
 
-    def excess(self, program: Program) -> tuple[float, float] | None:
+    def excess(self, program: Program, promised: DType | None) -> tuple[float, float] | None:
         """The rounding of a program in its declared types and what it may be, if it is more.
 
-        What is allowed is a multiple of the least seen before, or of what float32 explains where that is more.
+        What is allowed is a multiple of the least seen before, or of what float32 explains where that is more. A pass
+        that promises a wider type than the program's is held to it: to what sums in float32 explain, at least.
         """
         rounding = self.ruler.rounding(self.trial.answers(program, Interpreter()))
-        allowed = FACTOR * max(self.rounding, self.ruler.float32_rounding)
+        before = min(self.rounding, self.ruler.float32_sums) if promised is not None else self.rounding
+        allowed = FACTOR * max(before, self.ruler.float32_rounding)
         if rounding > allowed:
             return rounding, allowed
         self.rounding = min(self.rounding, rounding)

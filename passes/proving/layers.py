@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from graphwright.ir import Graph, Op, Program, Value
+from graphwright.ir import Graph, Op, Program, StateType, Value
 from graphwright.ir.attributes import attribute_text
 
 KEPT = 2
@@ -25,12 +25,15 @@ class Layer:
     path: str
     ops: list[Op] = field(default_factory=list[Op])
 
-    def boundary(self) -> tuple[list[Value], list[Value]]:
-        """Values made by ops outside that ops inside read, and values made inside that are read outside."""
-        inside = {v for op in self.ops for v in op.results}
+    def boundary(self, graph: Graph) -> tuple[list[Value], list[Value]]:
+        """Values from outside that ops inside read, and values made inside that are read outside or returned; its
+        states, which are its own, are not among these."""
         own = set(self.ops)
+        inside = {v for op in self.ops for v in op.results}
         coming = dict.fromkeys(v for op in self.ops for v in op.inputs if v not in inside and v.weight is None)
-        going = [v for op in self.ops for v in op.results if any(user not in own for user in v.users)]
+        returned = {v for v in graph.outputs.values() if not isinstance(v.type, StateType)}
+        made = [v for op in self.ops for v in op.results]
+        going = [v for v in made if v in returned or any(user not in own for user in v.users)]
         return list(coming), going
 
 
@@ -66,7 +69,7 @@ def _drop_repeats(graph: Graph, kept: int) -> list[str]:
         seen: Counter[object] = Counter()
         made = {v for layer in group for op in layer.ops for v in op.results}
         for number, layer in enumerate(group):
-            coming, going = layer.boundary()
+            coming, going = layer.boundary(graph)
             chain = [v for v in coming if v in made]
             if number == 0:
                 # It reads what stands before all layers, and stays; for others like it, each such value may be theirs.

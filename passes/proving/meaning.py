@@ -16,9 +16,9 @@ from graphwright.ir.weights import torch_dtype
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONSTANT = 2.0**-24
+FLOAT32 = 2.0**-24
 """The unit roundoff of float32: a pass may keep a constant to this precision."""
-SUM = 2.0**-53
+FLOAT64 = 2.0**-53
 """That of float64, in which a proof makes its sums."""
 
 
@@ -59,17 +59,18 @@ class Meaning(Interpreter):
 
 
 class Noisy(Meaning):
-    """Disturbs every computed float by a random relative error of the size that a right pass may make.
+    """Disturbs every computed float by a random relative error, as rounding does.
 
-    That is one rounding to float32, as of a constant that goes into it, and one float64 rounding for each of the n
-    operations behind it, which add up like sqrt(n): a result is multiplied by 1 + (2^-24 + sqrt(n) * 2^-53) * u, u
+    That is one rounding to float32, as of a constant that goes into it, and one of unit roundoff `sums` for each of
+    the n operations behind it, which add up like sqrt(n): a result is multiplied by 1 + (2^-24 + sqrt(n) * sums) * u, u
     uniform in [-1, 1]. What comes out is how far rounding alone may move an answer (Monte Carlo arithmetic: Parker
-    1997, UCLA CSD-970002, at a virtual precision of 24 bits).
+    1997, UCLA CSD-970002).
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, sums: float = FLOAT64) -> None:
         super().__init__()
         self._generator = torch.Generator().manual_seed(seed)
+        self._sums = sums
 
     def apply(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
         results = super().apply(op, operands, bindings)
@@ -79,7 +80,7 @@ class Noisy(Meaning):
         assert operations is not None, f"{op} has sizes that no input binds"
         if not operations:
             return results
-        size = CONSTANT + SUM * math.sqrt(operations / max(1, sum(x.numel() for x in results)))
+        size = FLOAT32 + self._sums * math.sqrt(operations / max(1, sum(x.numel() for x in results)))
         return [self._disturbed(x, size) if x.is_floating_point() else x for x in results]
 
     def _disturbed(self, value: Tensor, size: float) -> Tensor:

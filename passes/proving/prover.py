@@ -11,8 +11,8 @@ from graphwright.ir.errors import UserError
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
 from graphwright.passes.probing import integers, positional_values
-from graphwright.passes.proving.answers import Answer, Trial
-from graphwright.passes.proving.departure import first_departure
+from graphwright.passes.proving.answers import Trial
+from graphwright.passes.proving.departure import first_departure, first_rounding
 from graphwright.passes.proving.functions import FunctionTrial, function_trial
 from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.language import language_trial, tokens_of
@@ -100,19 +100,17 @@ class InterpreterProver:
     def _failure(self, each: Pass, departure: Departure) -> ProofError:
         answer = departure.answer
         what = f"they are off by {departure.error:.3g}, rounding explains {departure.bound:.3g}"
-        return self._error(each, f"at {answer.case}, {answer.key}, {what}", self._first_op(answer, self._meaning))
+        right = self._judge.trial.whole(self._before, self._meaning, answer.key)
+        op = None if right is None else first_departure(answer.step, right, self._meaning)
+        return self._error(each, f"at {answer.case}, {answer.key}, {what}", op)
 
     def _excess(self, each: Pass, program: Program) -> ProofError | None:
-        excess = self._judge.excess(program)
+        excess = self._judge.excess(program, each.promised_dtype)
         if excess is None:
             return None
-        what = f"in its own types they are off by {excess[0]:.3g}, {excess[1]:.3g} was right before"
-        declared = Interpreter()
-        return self._error(each, what, self._first_op(next(self._judge.trial.answers(program, declared)), declared))
-
-    def _first_op(self, answer: Answer, interpreter: Interpreter) -> Op | None:
-        right = self._judge.trial.whole(self._before, interpreter, answer.key)
-        return None if right is None else first_departure(answer.step, right, interpreter)
+        what = f"in its own types they are off by {excess[0]:.3g}, {excess[1]:.3g} is allowed"
+        answer = next(self._judge.trial.answers(program, self._meaning))
+        return self._error(each, what, first_rounding(answer.step, self._meaning, Interpreter()))
 
     def _error(self, each: Pass, what: str, op: Op | None = None) -> ProofError:
         where = "" if op is None else f"; the first value that departs is {_named(op)}"

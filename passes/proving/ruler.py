@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir import Program
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Trial, Truth
-from graphwright.passes.proving.meaning import Meaning, Noisy
+from graphwright.passes.proving.meaning import FLOAT32, Meaning, Noisy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,8 @@ class Ruler:
 
     truth: Truth
     noise: dict[str, Tensor]
+    float32_sums: float
+    """The median over all places of the noise that a computation in float32 makes, its sums included."""
 
     @classmethod
     def of(cls, trial: Trial, program: Program, interpreter: Meaning) -> Ruler:
@@ -52,7 +54,8 @@ class Ruler:
             key: torch.stack([distances(sample[key], values) for sample in samples]).median(0).values
             for key, values in truth.items()
         }
-        return cls(truth, noise)
+        summed = trial.truth(program, Noisy(SAMPLES, FLOAT32))
+        return cls(truth, noise, _median([distances(summed[key], values) for key, values in truth.items()]))
 
     def worst(self, answers: Iterable[Answer]) -> Departure:
         """The first answer that leaves its bounds, or the one that comes nearest to it."""
@@ -69,13 +72,12 @@ class Ruler:
     def rounding(self, answers: Iterable[Answer]) -> float:
         """The median distance of all places from the truth, for answers in declared precision: robust against choices
         that rounding turned at some places, it moves when a computation is made in a narrower type."""
-        every = [distances(a.values, self.truth[a.key][a.places]) for a in answers]
-        return float(torch.cat(every).median()) if every else 0.0
+        return _median([distances(a.values, self.truth[a.key][a.places]) for a in answers])
 
     @property
     def float32_rounding(self) -> float:
-        """The median over all places of what float32 rounding explains."""
-        return float(torch.cat(list(self.noise.values())).median()) if self.noise else 0.0
+        """The median over all places of what one rounding to float32 an op explains."""
+        return _median(list(self.noise.values()))
 
     def _departure(self, answer: Answer) -> Departure:
         truth = self.truth[answer.key]
@@ -84,6 +86,10 @@ class Ruler:
         ratio = torch.where(error == 0, 0.0, error / bound)
         place = int(ratio.argmax())
         return Departure(answer, float(error[place]), float(bound[place]))
+
+
+def _median(parts: list[Tensor]) -> float:
+    return float(torch.cat(parts).median())
 
 
 def distances(found: Tensor, wanted: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.coverage.engines import empty_states
 from benchmarks.coverage.reference import worst
 from graphwright.frontend import capture
 from graphwright.ir import Graph, Interpreter, PassError, Program
 from graphwright.passes import PIPELINES, run_passes
+from graphwright.passes.proving.cached import empty_states
 from tests.models.zoo import scaled
 
 CHUNKS = (3, 1, 1, 4, 2)

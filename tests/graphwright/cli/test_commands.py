@@ -17,7 +17,9 @@ OWN = f"{Path(models.__file__)}:own"
 
 def test_help_has_an_example_for_each_command(commands: Commands) -> None:
     names = [command.name for command in app.registered_commands]
-    assert names == ["compile", "generate", "trace", "opt", "explain", "passes", "export", "inspect", "doctor"]
+    assert names == [
+        *("compile", "generate", "trace", "opt", "explain", "passes", "report", "export", "inspect", "doctor")
+    ]
     for name in names:
         assert name is not None
         assert f"Example: graphwright {name}" in " ".join(commands.succeed(name, "--help").split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -119,17 +121,39 @@ def test_a_computation_moved_to_a_narrower_type() -> None:
 
     error = failure(language_model(), Spoils(narrowed))
     assert "in its own types they are off by" in str(error)
+    assert (error.op, error.location) == ("cast", "layers.1.norm")
+
+
+def test_a_pass_that_promises_a_wider_type_is_held_to_it() -> None:
+    def narrowed(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        op = find(graph, ops.linear)
+        build = Builder(graph, op, op.location)
+        narrow = build(ops.cast, build(ops.cast, op.inputs[0], dtype=DType.BF16), dtype=DType.F32)
+        graph.set_operand(op, 0, narrow)
+
+    @dataclass(frozen=True)
+    class Widens(Spoils):
+        promised_dtype = DType.F32
+
+    subject = program(*IN_BFLOAT16)
+    error = failure(subject, Widens(narrowed, ConvertDType(to="f32")))
+    assert (error.op, error.location) == ("cast", "head")
+
+
+IN_BFLOAT16 = (
+    """(%input_ids: i64[B, S]) {
+  %x = embedding(@table, %input_ids) : bf16[B, S, 8]
+  %y = rms_norm(%x, @scale) {epsilon=1e-05} : bf16[B, S, 8]  at norm
+  %logits = linear(%y, @table) : bf16[B, S, 16]  at head
+  return logits=%logits
+}""",
+    (random_weight("table", 16, 8) + random_weight("scale", 8)).replace("f32", "bf16"),
+)
 
 
 def test_a_checkpoint_in_bfloat16_is_held_to_float32_rounding_all_the_same() -> None:
-    text = """(%input_ids: i64[B, S]) {
-  %x = embedding(@table, %input_ids) : bf16[B, S, 8]
-  %y = rms_norm(%x, @scale) {epsilon=1e-05} : bf16[B, S, 8]  at norm
-  %logits = linear(%y, @table) : bf16[B, S, 16]
-  return logits=%logits
-}"""
-    weights = (random_weight("table", 16, 8) + random_weight("scale", 8)).replace("f32", "bf16")
-    subject = program(text, weights)
+    subject = program(*IN_BFLOAT16)
     run_passes(subject.clone(), [ConvertDType(to="f32"), Canonicalize()], prover=InterpreterProver())
     error = failure(subject, ConvertDType(to="f32"), Spoils(attribute(ops.rms_norm, epsilon=1.1e-05)))
     assert (error.each, error.op, error.location) == ("spoils", "rms_norm", "norm")

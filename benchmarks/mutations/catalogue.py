@@ -1,0 +1,15 @@
+"""All planted faults, written before there was a checker to tune them to."""
+
+from __future__ import annotations
+
+from benchmarks.mutations.fault import Fault
+from benchmarks.mutations.faults import attention, caches, canonical, norms, projections, rotary
+
+FAULTS: tuple[Fault, ...] = (
+    *canonical.FAULTS,
+    *norms.FAULTS,
+    *attention.FAULTS,
+    *rotary.FAULTS,
+    *projections.FAULTS,
+    *caches.FAULTS,
+)

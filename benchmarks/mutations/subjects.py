@@ -1,0 +1,96 @@
+"""A subject: a model as captured, the pipeline that compiles it, and what the original says of the judging inputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.coverage.encoder_decoder import calls, is_encoder_decoder
+from benchmarks.coverage.models import FIRST_TOKEN, LAST_TOKEN, call
+from benchmarks.coverage.reference import LENGTHS, float64, worst
+from benchmarks.mutations.by_hand import ByHand
+from benchmarks.mutations.models import MAKERS, NEAR_ZERO
+from graphwright.frontend import capture
+from graphwright.ir import Program
+from graphwright.passes import PIPELINES, Pass
+from graphwright.targets import with_cache_layout
+
+CONTEXT_LENGTHS = (13, 21, 6)
+"""Tokens of the rows' contexts, for a model that reads any."""
+CONTEXT_LENGTH = 512
+"""Said of models that do not say how long a context may be."""
+NEAR_ZERO_EVERY = 5
+RINGS = ("gemma",)
+"""The subjects whose windows get ring caches; the others' caches are contiguous."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`rows` are token ids i64 [length], `contexts` those beside them, if the model reads any.
+
+    `exact` are the original's logits [length, vocabulary] in float64; `bound` is four times the distance of its
+    float32 from them: our sums are as long, in another order.
+    """
+
+    name: str
+    program: Program
+    passes: Sequence[Pass]
+    rows: list[Tensor]
+    contexts: list[Tensor]
+    exact: list[Tensor]
+    bound: float
+
+
+@cache
+def subject(name: str) -> Subject:
+    """The subject of that name, made once."""
+    model = MAKERS[name]()
+    program = capture(model)
+    program.metadata.setdefault("context_length", CONTEXT_LENGTH)
+    generator = torch.Generator().manual_seed(3)
+    rows = [_tokens(n, generator) for n in LENGTHS]
+    contexts = [_tokens(n, generator) for n in CONTEXT_LENGTHS] if _reads_context(model) else []
+    exact, eager = _said(model, rows, contexts)
+    return Subject(
+        name=name,
+        program=program,
+        passes=with_cache_layout(PIPELINES["cpu"], "ring" if name in RINGS else "contiguous"),
+        rows=rows,
+        contexts=contexts,
+        exact=exact,
+        bound=4 * worst(eager, exact),
+    )
+
+
+def _tokens(count: int, generator: torch.Generator) -> Tensor:
+    """Random token ids; the first, and some after it, have embeddings near zero."""
+    row = torch.randint(FIRST_TOKEN, LAST_TOKEN, (count,), generator=generator)
+    small = torch.randint(len(NEAR_ZERO), (count,), generator=generator)
+    row[::NEAR_ZERO_EVERY] = torch.tensor(NEAR_ZERO)[small][::NEAR_ZERO_EVERY]
+    return row
+
+
+def _reads_context(model: nn.Module) -> bool:
+    return not isinstance(model, ByHand) and is_encoder_decoder(model)
+
+
+def _said(model: nn.Module, rows: list[Tensor], contexts: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """What the original says of the rows in float64, and in float32."""
+    if isinstance(model, ByHand):
+        each: list[Callable[[nn.Module, Tensor], Tensor]] = [lambda module, ids: module(ids)] * len(rows)
+    else:
+        each = list(calls(contexts)) if contexts else [call] * len(rows)
+    with torch.no_grad():
+        single = copy.deepcopy(model).float()
+        eager = [say(single, row[None])[0] for say, row in zip(each, rows, strict=True)]
+        with float64(model) as double:
+            exact = [say(double, row[None])[0].double() for say, row in zip(each, rows, strict=True)]
+    return exact, eager
+
+
+__all__ = ["MAKERS", "Subject", "subject"]
