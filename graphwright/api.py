@@ -56,7 +56,8 @@ def compile(
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
-    - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins
+    - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
+      and with `optimize: PASS` for each pass
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """

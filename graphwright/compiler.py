@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.errors import UsageError
 from graphwright.models import Source
+from graphwright.pass_progress import PassProgress
 from graphwright.report import CompilationReport, Stopwatch
 from graphwright.targets import (
     BACKENDS,
@@ -22,7 +23,7 @@ from graphwright.targets import (
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
-    from graphwright.passes import Pass, Report
+    from graphwright.passes import Observer, Pass, Report
 
 
 Kind = Literal["auto", "language model", "function"]
@@ -90,7 +91,7 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Pro
         frontend.check_finite(program)
     with stopwatch.stage("optimize"):
         passes = choose_passes(program, options.target, options.pipeline, function=function)
-        report = _optimize(program, with_cache_layout(passes, options.cache_layout))
+        report = _optimize(program, with_cache_layout(passes, options.cache_layout), PassProgress(stopwatch.announce))
     return program, report
 
 
@@ -121,12 +122,12 @@ def _require_free_length(program: Program) -> None:
             )
 
 
-def _optimize(program: Program, passes: Sequence[Pass]) -> Report:
+def _optimize(program: Program, passes: Sequence[Pass], observer: Observer) -> Report:
     from graphwright.ir import PassError
     from graphwright.passes import run_passes
 
     try:
-        return run_passes(program, passes)
+        return run_passes(program, passes, observer)
     except PassError as refusal:
         if not str(refusal).startswith(("insert-kv-cache", "split-context")):
             raise

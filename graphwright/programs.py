@@ -13,6 +13,9 @@ from graphwright.sidecar import Sidecar, write_atomically
 INLINE_ELEMENTS_WITHOUT_FILE = 4096
 """Arrays up to this size are spelt out where there is no file beside the text, as on standard output."""
 
+SHOWN_ELEMENTS = 8
+"""Arrays up to this size are spelt out for reading."""
+
 Leaf = StoredFile | StoredArray
 
 
@@ -48,6 +51,17 @@ def program_text(program: Program) -> str:
         return _relative(leaf, Path())
 
     return _print(program, spelt)
+
+
+def display_text(program: Program) -> str:
+    """`program` as text for reading: of arrays in memory only small ones are spelt out."""
+
+    def shown(leaf: Leaf) -> Leaf:
+        elements = leaf.type.elements.constant or 0
+        large = isinstance(leaf, StoredArray) and elements > SHOWN_ELEMENTS
+        return StoredFile("<memory>", "...", leaf.type) if large else leaf
+
+    return _print(program, shown)
 
 
 def _print(program: Program, place: Callable[[Leaf], Leaf]) -> str:

@@ -43,10 +43,14 @@ class Stopwatch:
         self.stages: list[Stage] = []
         self._on_stage = on_stage
 
-    @contextmanager
-    def stage(self, name: str) -> Generator[None]:
+    def announce(self, name: str) -> None:
+        """Says what begins, without timing it."""
         if self._on_stage is not None:
             self._on_stage(name)
+
+    @contextmanager
+    def stage(self, name: str) -> Generator[None]:
+        self.announce(name)
         start = time.perf_counter()
         yield
         self.stages.append(Stage(name, time.perf_counter() - start))

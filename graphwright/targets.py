@@ -44,6 +44,22 @@ def choose_passes(
     return named_pipeline("function" if function else target)
 
 
+def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
+    """The passes of a text or of a named pipeline, None for neither. Raises UsageError for both, and PassError."""
+    from graphwright.passes import named_pipeline, parse_passes
+
+    if passes is not None and pipeline is not None:
+        raise UsageError("give --passes or --pipeline, not both")
+    if pipeline is not None:
+        return named_pipeline(pipeline)
+    return None if passes is None else parse_passes(passes)
+
+
+def usual_pipeline(program: Program) -> str:
+    """The pipeline that shows best what passes make of a program, in its own types where it generates."""
+    return "default" if is_language_model(program) else "function"
+
+
 def with_cache_layout(passes: Sequence[Pass], layout: str) -> Sequence[Pass]:
     """The passes, with caches of that layout where they insert caches. Raises UsageError for rings where none do."""
     from graphwright.passes.insert_kv_cache import InsertKVCache

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Value:
     """An SSA value: an input of the graph (`owner` and `weight` None), a weight, or result `index` of op `owner`."""
 
-    __slots__ = ("index", "name", "owner", "type", "uses", "weight")
+    __slots__ = ("index", "name", "owner", "successor", "type", "uses", "weight")
 
     def __init__(self, type: Type, owner: Op | None = None, index: int = 0, name: str | None = None) -> None:
         self.type = type
@@ -25,6 +25,8 @@ class Value:
         self.name = name
         self.weight: Weight | None = None
         self.uses: dict[tuple[Op, int], None] = {}
+        self.successor: Value | None = None
+        """What took its place, for those who remember an op that is gone."""
 
     @property
     def tensor(self) -> TensorType:
@@ -203,6 +205,7 @@ class Graph:
         """Every use of `old`, outputs included, becomes a use of `new`."""
         if old is new:
             return
+        old.successor = new
         for op, i in old.uses:
             op.operands[i] = new
             new.uses[op, i] = None

@@ -1,16 +1,19 @@
 """The passes: one idea a file, a manager that checks them, and pipelines that name them in order."""
 
 from graphwright.passes.base import REGISTRY, Pass
-from graphwright.passes.manager import PassRecord, Report, difference, run_passes
+from graphwright.passes.difference import difference
+from graphwright.passes.manager import Observer, PassRecord, Report, Run, run_passes
 from graphwright.passes.pipelines import PIPELINES
 from graphwright.passes.spelling import named_pipeline, parse_passes
 
 __all__ = [
     "PIPELINES",
     "REGISTRY",
+    "Observer",
     "Pass",
     "PassRecord",
     "Report",
+    "Run",
     "difference",
     "named_pipeline",
     "parse_passes",

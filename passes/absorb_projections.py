@@ -14,7 +14,7 @@ from typing import ClassVar
 from graphwright.ir import Builder, Dim, Graph, Op, Program, Value, ops
 from graphwright.ir.ops.rules import ONE
 from graphwright.ir.ops.shape import slice_bounds
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
 
 RULE = "absorb-projections"
@@ -30,6 +30,7 @@ class AbsorbProjections(GraphPass):
     """
 
     name: ClassVar[str] = RULE
+    findings: ClassVar[tuple[str, ...]] = ("absorb", RULE)
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()
@@ -38,9 +39,9 @@ class AbsorbProjections(GraphPass):
                 continue
             problem = _absorb(graph, op)
             if problem is None:
-                outcome.hits["absorb"] += 1
+                outcome.hit("absorb", op)
             elif problem:
-                outcome.near_misses.append(NearMiss(RULE, op.location, 2, problem))
+                outcome.miss(RULE, op, 2, problem)
         return outcome
 
 

@@ -22,6 +22,8 @@ class Pass(ABC):
     name: ClassVar[str]
     lossy: ClassVar[bool] = False
     """Whether the answers may change by more than rounding."""
+    findings: ClassVar[tuple[str, ...]] = ()
+    """The names under which it counts what it did and tells what it nearly did; see `rule_names`."""
     requires: ClassVar[tuple[Contract, ...]] = ()
     ensures: ClassVar[tuple[Contract, ...]] = ()
 
@@ -33,6 +35,11 @@ class Pass(ABC):
     @abstractmethod
     def run(self, program: Program) -> Outcome:
         """Changes the program in place; raises `PassError` where it must refuse."""
+
+    @classmethod
+    def rule_names(cls) -> tuple[str, ...]:
+        """What can match, by name: its rules and other findings."""
+        return cls.findings
 
     def __str__(self) -> str:
         """The pass as the command line spells it: `convert-dtype{to="f32"}`, options at their defaults left out."""
@@ -66,6 +73,10 @@ class RulePass(GraphPass):
     """A pass that applies rewriting rules."""
 
     rules: ClassVar[tuple[Rule, ...]]
+
+    @classmethod
+    def rule_names(cls) -> tuple[str, ...]:
+        return (*(rule.name for rule in cls.rules), *cls.findings)
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         return rewrite(program, graph, self.rules)

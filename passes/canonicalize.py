@@ -20,18 +20,22 @@ class Canonicalize(Pass):
     """Identities, constant folding, common subexpressions and dead code, until nothing changes."""
 
     name: ClassVar[str] = "canonicalize"
+    findings: ClassVar[tuple[str, ...]] = (
+        *(rule.name for rule in (*IDENTITIES, *PARTS)),
+        *("fold-numbers", "fold-weights", "common-subexpressions", "dead-code"),
+    )
 
     def run(self, program: Program) -> Outcome:
         total = Outcome()
         for graph in program.graphs.values():
             while True:
                 outcome = rewrite(program, graph, (*IDENTITIES, *PARTS))
-                outcome.near_misses = []  # an identity that does not apply is no news
-                outcome.hits["fold-numbers"] += fold_numbers(graph)
-                outcome.hits["fold-weights"] += fold_weights(program, graph)
-                outcome.hits["common-subexpressions"] += eliminate_common_subexpressions(graph)
-                outcome.hits["dead-code"] += graph.erase_dead()
-                outcome.hits = +outcome.hits
+                # another spelling is no meaning: that an identity does not apply is no news
+                outcome = Outcome(outcome.places)
+                outcome.count("fold-numbers", fold_numbers(graph))
+                outcome.count("fold-weights", fold_weights(program, graph))
+                outcome.count("common-subexpressions", eliminate_common_subexpressions(graph))
+                outcome.count("dead-code", graph.erase_dead())
                 total.merge(outcome)
                 if not outcome.changed:
                     break

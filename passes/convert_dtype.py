@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,6 +17,7 @@ class ConvertDType(Pass):
     """Every float narrower than `to` becomes `to`; weights are cast when they are written. Widening is exact."""
 
     name: ClassVar[str] = "convert-dtype"
+    findings: ClassVar[tuple[str, ...]] = ("converted",)
     to: Literal["f32", "f64"] = "f32"
 
     @property
@@ -26,13 +26,11 @@ class ConvertDType(Pass):
 
     def run(self, program: Program) -> Outcome:
         target = DType(self.to)
-        hits: Counter[str] = Counter()
+        outcome = Outcome()
         for name, graph in list(program.graphs.items()):
-            converted, count = _convert(program, graph, target)
-            program.graphs[name] = converted
-            hits["converted"] += count
+            program.graphs[name] = _convert(program, graph, target, outcome)
         program.erase_unused_weights()
-        return Outcome(+hits)
+        return outcome
 
 
 def _widened(dtype: DType, target: DType) -> DType:
@@ -47,8 +45,8 @@ def _widened_type(type: Type, target: DType) -> Type:
     return type
 
 
-def _convert(program: Program, graph: Graph, target: DType) -> tuple[Graph, int]:
-    copy, count = Graph(graph.name), 0
+def _convert(program: Program, graph: Graph, target: DType, outcome: Outcome) -> Graph:
+    copy = Graph(graph.name)
     values: dict[Value, Value] = {}
     for value in graph.inputs:
         assert value.name is not None
@@ -58,13 +56,14 @@ def _convert(program: Program, graph: Graph, target: DType) -> tuple[Graph, int]
         assert weight is not None
         if _widened_type(weight.type, target) != weight.type:
             weight = program.add_weight(weight.name, Applied.of(ops.cast, (weight.expression,), {"dtype": target}))
-            count += 1
+            outcome.count("converted", 1)
         values[value] = copy.weight(weight)
     for op in graph:
         attributes = {k: _widened(a, target) if isinstance(a, DType) else a for k, a in op.attributes.items()}
         operands = [None if v is None else values[v] for v in op.operands]
         new = copy.insert(op.definition, operands, attributes, location=op.location)
-        count += any(a.type != b.type for a, b in zip(op.results, new.results, strict=True))
+        if any(a.type != b.type for a, b in zip(op.results, new.results, strict=True)):
+            outcome.count("converted", 1, op.location)
         values.update(zip(op.results, new.results, strict=True))
     copy.outputs = {name: values[v] for name, v in graph.outputs.items()}
-    return copy, count
+    return copy

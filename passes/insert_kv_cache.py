@@ -12,7 +12,6 @@ positions (`row_positions`), so the rows of a batch may stand at different lengt
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,7 @@ from networkx import NetworkXUnbounded
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, TensorType, Value, ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.dims import product
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, has_forward, has_prefill, register
 from graphwright.passes.cache_placement import cut_behind, place_caches
 from graphwright.passes.causality import STATE, Causality, carries_state
@@ -53,6 +52,13 @@ class InsertKVCache(Pass):
     layout: Literal["contiguous", "ring"] = "contiguous"
 
     name: ClassVar[str] = "insert-kv-cache"
+    findings: ClassVar[tuple[str, ...]] = (
+        "cache",
+        "ring",
+        "cross",
+        "state",
+        "ring-cache",
+    )
     requires = (has_forward,)
     ensures = (has_prefill,)
 
@@ -65,7 +71,7 @@ class InsertKVCache(Pass):
             program.graphs["encode"] = with_context_length(program.graphs["encode"])
         del program.graphs["forward"]
         program.graphs["prefill"] = prefill
-        return Outcome(rebuilt.hits, rebuilt.near_misses)
+        return rebuilt.outcome
 
 
 class _Rebuild:
@@ -84,8 +90,7 @@ class _Rebuild:
         self.ringed: dict[Value, int] = {}
         """Cached values that have rings, with their capacity."""
         self.layers = 0
-        self.hits: Counter[str] = Counter()
-        self.near_misses: list[NearMiss] = []
+        self.outcome = Outcome()
         self.proof = proof = Causality(forward)
         self.is_positional, self.is_free, self.axes = proof.is_positional, proof.is_free, proof.axes
         for value in forward.inputs:
@@ -147,7 +152,7 @@ class _Rebuild:
             ) from None
         if self.with_rings:
             attentions = [op for op in over_tokens if op.definition is ops.attention]
-            self.ringed, self.near_misses = choose_rings(attentions, cut, self.longest)
+            self.ringed = choose_rings(attentions, cut, self.longest, self.outcome)
         users: dict[Value, set[tuple[int, str]]] = {}
         for demand, user in demands.items():
             for value in cut_behind(demand, cut):
@@ -180,7 +185,7 @@ class _Rebuild:
             **op.attributes,
         )
         self.layers += 1
-        self.hits["cache" if capacity is None else "ring"] += 1
+        self.outcome.hit("cache" if capacity is None else "ring", op)
 
     def _keys(self, value: Value) -> Value:
         """Keys or values for all that queries may see."""
@@ -196,7 +201,7 @@ class _Rebuild:
         operands[names.index("positions")] = self.rows.positions
         operands[names.index("key_length")] = self.context_length if SOURCE in keys.symbols else None
         self.values[op.result] = self.build(ops.attention, *operands, **op.attributes)
-        self.hits["cross"] += 1
+        self.outcome.hit("cross", op)
 
     def recurrence(self, op: Op) -> None:
         name = f"{self.layers}.{STATE}"
@@ -213,7 +218,7 @@ class _Rebuild:
         self.values.update(zip(op.results, new.results, strict=True))
         self.presents[f"present.{name}"] = new.results[-1]
         self.layers += 1
-        self.hits["state"] += 1
+        self.outcome.hit("state", op)
 
     def token_wise(self, op: Op) -> None:
         """Copies an op over the tokens' data for the new tokens."""

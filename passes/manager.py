@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from graphwright.ir import PassError, Program, print_program, verify
+from graphwright.ir import PassError, Program, verify
 from graphwright.ir.pricing import GraphCost, graph_cost
-from graphwright.ir.rewriting import NearMiss
+from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import Contract, Pass
+from graphwright.passes.near_misses import telling
 from graphwright.passes.proving.result import Proof, Prover
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did. `costs` are those of each graph after it; `seconds` count the verification, not the proof."""
+    """What one pass did.
+
+    `places` says of each rule how often it matched in which module, `near_misses` where it nearly did, `candidates`
+    how many ops of the kind that it begins at are left. `costs` are those of each graph after the pass; `seconds` count
+    the verification, not the proof.
+    """
 
     name: str
     lossy: bool
-    hits: dict[str, int]
+    places: dict[str, Counter[str]]
     near_misses: tuple[NearMiss, ...]
+    candidates: Counter[str]
     ops_before: int
     ops_after: int
     seconds: float
@@ -29,8 +37,13 @@ class PassRecord:
     proof: Proof | None = None
 
     @property
+    def hits(self) -> dict[str, int]:
+        """How often each rule matched."""
+        return {rule: places.total() for rule, places in self.places.items()}
+
+    @property
     def changed(self) -> bool:
-        return bool(self.hits)
+        return bool(self.places)
 
 
 @dataclass
@@ -44,8 +57,52 @@ class Report:
         return sum(r.seconds for r in self.records)
 
 
-Observer = Callable[[Pass, str, str], None]
-"""Called after each pass with the text of the program before and after it."""
+class Observer(Protocol):
+    """Is shown the program before and after each pass; after it, once it is verified and before it is proven."""
+
+    def before(self, each: Pass, program: Program) -> None: ...
+
+    def after(self, each: Pass, program: Program) -> None: ...
+
+
+class Run:
+    """Passes that run on a program, in place, one step after another. `report` is of those that are done."""
+
+    def __init__(self, program: Program, observer: Observer | None = None, prover: Prover | None = None) -> None:
+        self.program = program
+        self._observer, self._prover = observer, prover
+        self._records: list[PassRecord] = []
+        self._outcomes: list[Outcome] = []
+        if prover is not None:
+            prover.begin(program)
+
+    def step(self, each: Pass) -> None:
+        """Runs one pass; raises as `run_passes` does."""
+        program, observer, prover = self.program, self._observer, self._prover
+        _check(each, "needs", each.requires, program)
+        if observer is not None:
+            observer.before(each, program)
+        ops_before = _size(program)
+        start = time.perf_counter()
+        outcome = each.run(program)
+        verify(program)
+        seconds = time.perf_counter() - start
+        _check(each, "should leave", each.ensures, program)
+        if observer is not None:
+            observer.after(each, program)
+        costs = {name: graph_cost(graph) for name, graph in program.graphs.items()}
+        proof = prover.check(each, program) if prover is not None else None
+        ops_after = _size(program)
+        record = PassRecord(
+            str(each), each.lossy, outcome.places, (), outcome.candidates, ops_before, ops_after, seconds, costs, proof
+        )
+        self._records.append(record)
+        self._outcomes.append(outcome)
+
+    def report(self) -> Report:
+        """The passes so far. What one nearly matched and a later one did match is no near miss any more."""
+        near_misses = telling(self._outcomes)
+        return Report([replace(r, near_misses=m) for r, m in zip(self._records, near_misses, strict=True)])
 
 
 def run_passes(
@@ -56,36 +113,10 @@ def run_passes(
     Raises `PassError` if a contract does not hold or a pass refuses, `VerificationError` if a pass broke the graph,
     `ProofError` if it changed what the program computes.
     """
-    report = Report()
-    if prover is not None:
-        prover.begin(program)
+    run = Run(program, observer, prover)
     for each in passes:
-        _check(each, "needs", each.requires, program)
-        before = print_program(program) if observer is not None else ""
-        ops_before = _size(program)
-        start = time.perf_counter()
-        outcome = each.run(program)
-        verify(program)
-        seconds = time.perf_counter() - start
-        _check(each, "should leave", each.ensures, program)
-        costs = {name: graph_cost(graph) for name, graph in program.graphs.items()}
-        proof = prover.check(each, program) if prover is not None else None
-        report.records.append(
-            PassRecord(
-                str(each),
-                each.lossy,
-                dict(outcome.hits),
-                tuple(outcome.near_misses),
-                ops_before,
-                _size(program),
-                seconds,
-                costs,
-                proof,
-            )
-        )
-        if observer is not None:
-            observer(each, before, print_program(program))
-    return report
+        run.step(each)
+    return run.report()
 
 
 def _check(each: Pass, verb: str, contracts: tuple[Contract, ...], program: Program) -> None:
@@ -97,9 +128,3 @@ def _check(each: Pass, verb: str, contracts: tuple[Contract, ...], program: Prog
 
 def _size(program: Program) -> int:
     return sum(len(graph) for graph in program.graphs.values())
-
-
-def difference(before: str, after: str) -> str:
-    """The textual difference that a pass made, as a unified diff without file names; empty if it made none."""
-    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2))
-    return "\n".join(lines[2:])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.weight_concat import concatenate
@@ -27,6 +27,11 @@ class PackProjections(GraphPass):
     """
 
     name: ClassVar[str] = "pack-projections"
+    findings: ClassVar[tuple[str, ...]] = (
+        "qkv",
+        "gate-up",
+        "pack-projections",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()
@@ -61,7 +66,7 @@ def _pack(program: Program, graph: Graph, sink: Op, outcome: Outcome) -> None:
             continue
         problem = _problem(group)
         if problem is not None:
-            outcome.near_misses.append(NearMiss("pack-projections", sink.location, 2, problem))
+            outcome.miss("pack-projections", sink, 2, problem)
             continue
         first = min(group, key=lambda op: next(i for i, other in enumerate(graph) if other is op))
         build = Builder(graph, first, _common_location(group))
@@ -70,7 +75,7 @@ def _pack(program: Program, graph: Graph, sink: Op, outcome: Outcome) -> None:
         parts = build.op(ops.split, packed, axis=packed.type.rank - 1, sizes=sizes)
         for op, part in zip(group, parts.results, strict=True):
             graph.replace(op.result, part)
-        outcome.hits["gate-up" if sink.definition is ops.glu else "qkv"] += 1
+        outcome.hit("gate-up" if sink.definition is ops.glu else "qkv", sink, group)
 
 
 def _problem(group: list[Op]) -> str | None:

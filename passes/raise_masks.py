@@ -10,7 +10,7 @@ from graphwright.ir import Dim, Graph, Interpreter, Program, Value, ops
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, integers, positional_values, tables
 
@@ -32,6 +32,10 @@ class RaiseMasks(GraphPass):
     """
 
     name: ClassVar[str] = "raise-masks"
+    findings: ClassVar[tuple[str, ...]] = (
+        *("mask-full", "mask-causal", "mask-sliding", "mask-chunked", "mask-prefix"),
+        "raise-masks",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         return _raise_in_graph(program, graph)
@@ -66,7 +70,7 @@ def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
 
         answer = meaning(bias)
         if isinstance(answer, str):
-            outcome.near_misses.append(NearMiss("raise-masks", op.location, 2, answer))
+            outcome.miss("raise-masks", op, 2, answer)
             continue
         rest = _without_mask(bias, answer, meaning) if answer.adds else None
         if answer.mask == "full" and rest is bias:
@@ -78,7 +82,7 @@ def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
         )
         graph.replace(op.result, new.result)
         graph.erase(op)
-        outcome.hits[f"mask-{answer.mask}"] += 1
+        outcome.hit(f"mask-{answer.mask}", op)
     return outcome
 
 

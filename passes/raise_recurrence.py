@@ -14,7 +14,7 @@ from typing import ClassVar
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.ops.shape import as_dims, as_ints, slice_bounds
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import BATCH, SEQUENCE, positional_values
 
@@ -27,6 +27,11 @@ class RaiseRecurrence(GraphPass):
     """Padded convolutions, shifts and running sums along the tokens become ops with a recurrent state."""
 
     name: ClassVar[str] = "raise-recurrence"
+    findings: ClassVar[tuple[str, ...]] = (
+        "causal_conv",
+        "running_sum",
+        "raise-recurrence",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()
@@ -36,9 +41,9 @@ class RaiseRecurrence(GraphPass):
                 continue
             found = _RAISE[op.definition](graph, op)
             if isinstance(found, str):
-                outcome.near_misses.append(NearMiss(self.name, op.location, 1, found))
+                outcome.miss(self.name, op, 1, found)
             elif found is not None:
-                outcome.hits[found.name] += 1
+                outcome.hit(found.name, op)
                 graph.erase_dead([op])
         return outcome
 

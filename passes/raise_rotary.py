@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from graphwright.ir import Builder, DType, Graph, Interpreter, Op, Program, StoredArray, Value, ops
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values, structure, tables
 
@@ -73,6 +73,10 @@ class RaiseRotary(GraphPass):
     """The products and sums that rotate queries and keys become `rope`."""
 
     name: ClassVar[str] = "raise-rotary"
+    findings: ClassVar[tuple[str, ...]] = (
+        "rope",
+        "raise-rotary",
+    )
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         return _raise_in_graph(program, graph)
@@ -102,13 +106,13 @@ def _raise_in_graph(program: Program, graph: Graph) -> Outcome:
                     answers[key] = _probe(program, rotated, source)
                 answer = answers[key]
                 if isinstance(answer, str):
-                    outcome.near_misses.append(NearMiss("raise-rotary", op.location, 2, f"{name}: {answer}"))
+                    outcome.miss("raise-rotary", op, 2, f"{name}: {answer}")
                     candidates += _parts(rotated)
                     continue
                 new = _build(program, graph, rotated, source, answer, weights)
                 graph.replace(rotated, new)
                 done.add(new)
-                outcome.hits["rope"] += 1
+                outcome.hit("rope", rotated.owner)
     return outcome
 
 

@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from graphwright.ir import Builder, Dim, Op, StateType, Value, ops
-from graphwright.ir.rewriting import NearMiss
+from graphwright.ir.rewriting import Outcome
 from graphwright.passes.cache_placement import cut_behind
 
 WINDOWED = ("sliding", "chunked")
 
 
 def choose_rings(
-    attentions: Iterable[Op], cut: set[Value], context_length: int | None
-) -> tuple[dict[Value, int], list[NearMiss]]:
-    """The cached values that get a ring, with its capacity, and why other attentions under a window have none.
+    attentions: Iterable[Op], cut: set[Value], context_length: int | None, outcome: Outcome
+) -> dict[Value, int]:
+    """The cached values that get a ring, with its capacity. Why others under a window have none goes to the outcome.
 
     Both keys and values of an attention have rings, or neither has; all attentions that read a ring share its window.
     """
     known = list(attentions)
-    misses: list[NearMiss] = []
     rings: dict[Op, int] = {}
     for op in known:
         if op.attributes["mask"] in WINDOWED:
@@ -35,7 +34,7 @@ def choose_rings(
                 assert isinstance(window, int)
                 rings[op] = max(window - 1, 1)
             else:
-                misses.append(NearMiss("ring-cache", op.location, 1, reason))
+                outcome.miss("ring-cache", op, 1, reason)
     readers: dict[Value, list[Op]] = {}
     for op in known:
         for value in {*cut_behind(op.required("k"), cut), *cut_behind(op.required("v"), cut)}:
@@ -50,8 +49,8 @@ def choose_rings(
             for op in filter(rings.__contains__, sharers):
                 del rings[op]
                 settled = False
-                misses.append(NearMiss("ring-cache", op.location, 2, "its cache is read under another mask too"))
-    return {op.required(name): size for op, size in rings.items() for name in ("k", "v")}, misses
+                outcome.miss("ring-cache", op, 2, "its cache is read under another mask too")
+    return {op.required(name): size for op, size in rings.items() for name in ("k", "v")}
 
 
 def _mask(op: Op) -> tuple[object, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +24,7 @@ class SelectLogits(Pass):
     """
 
     name: ClassVar[str] = "select-logits"
+    findings: ClassVar[tuple[str, ...]] = ("moved-past",)
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
@@ -33,7 +33,10 @@ class SelectLogits(Pass):
             raise PassError(f"select-logits: the graph has an input '{INPUT}' already")
         head = _token_wise_tail(graph)
         program.graphs["prefill"] = _rebuild(graph, head)
-        return Outcome(Counter({"moved-past": len(head)}))
+        outcome = Outcome()
+        for value in head:
+            outcome.hit("moved-past", value.owner)
+        return outcome
 
 
 def _token_wise_tail(graph: Graph) -> list[Value]:

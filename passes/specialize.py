@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,10 +17,13 @@ class Specialize(Pass):
     """Adds the graph `decode`: `prefill` with S = 1, same weights and caches, to be priced and lowered apart."""
 
     name: ClassVar[str] = "specialize"
+    findings: ClassVar[tuple[str, ...]] = ("decode",)
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
         if "decode" in program.graphs:
             raise PassError("specialize: the program has a graph 'decode' already")
         program.graphs["decode"] = clone_graph(program.graphs["prefill"], "decode", {SEQUENCE: 1})
-        return Outcome(Counter({"decode": 1}))
+        outcome = Outcome()
+        outcome.hit("decode")
+        return outcome

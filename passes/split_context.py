@@ -7,7 +7,6 @@ meet (the keys and values of cross-attention) are its results, and inputs of wha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,6 +32,7 @@ class SplitContext(Pass):
     """
 
     name: ClassVar[str] = "split-context"
+    findings: ClassVar[tuple[str, ...]] = ("context",)
     requires = (has_forward,)
 
     def run(self, program: Program) -> Outcome:
@@ -55,7 +55,10 @@ class SplitContext(Pass):
             "encode": split.encode(),
             "forward": clone_graph(split.decode(), "forward", swapped),
         }
-        return Outcome(Counter({"context": len(split.frontier)}))
+        outcome = Outcome()
+        for value in split.frontier:
+            outcome.hit("context", value.owner)
+        return outcome
 
 
 class _Split:

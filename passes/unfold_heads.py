@@ -23,6 +23,7 @@ class UnfoldHeads(GraphPass):
     """
 
     name: ClassVar[str] = "unfold-heads"
+    findings: ClassVar[tuple[str, ...]] = ("unfold",)
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
         outcome = Outcome()
@@ -31,7 +32,7 @@ class UnfoldHeads(GraphPass):
             unfolded = _unfolded(graph, op)
             if unfolded is not None:
                 graph.replace(op.result, unfolded)
-                outcome.hits["unfold"] += 1
+                outcome.hit("unfold", op)
         return outcome
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.mutations.fault import Fault
@@ -65,6 +65,10 @@ class _Counted:
     def __init__(self, prover: Prover) -> None:
         self.prover = prover
         self.checks = 0
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.prover.notes
 
     def begin(self, program: Program) -> None:
         self.prover.begin(program)

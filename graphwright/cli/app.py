@@ -6,11 +6,12 @@ import typer
 
 from graphwright.cli.compile import compile_command
 from graphwright.cli.doctor import doctor_command
+from graphwright.cli.explain import explain_command
 from graphwright.cli.export import export_command
 from graphwright.cli.generate import generate_command
 from graphwright.cli.inspect import inspect_command
 from graphwright.cli.machine import machine_command
-from graphwright.cli.opt import opt_command
+from graphwright.cli.opt import OptCommand, opt_command
 from graphwright.cli.passes import passes_command
 from graphwright.cli.report import report_command
 from graphwright.cli.trace import trace_command
@@ -45,7 +46,8 @@ _EXAMPLES = {
     "compile": "graphwright compile path/to/checkpoint -o out/model",
     "generate": "graphwright generate out/model 'Once upon a time' --max-new-tokens 64",
     "trace": "graphwright trace path/to/checkpoint -o model.gw",
-    "opt": "graphwright opt model.gw --passes 'canonicalize,convert-dtype{to=f32}' --print-changed -o out.gw",
+    "opt": "graphwright opt path/to/checkpoint --pipeline default --prove --price local -o out.gw",
+    "explain": "graphwright explain path/to/checkpoint --rule fuse-rms-norm",
     "passes": "graphwright passes",
     "report": "graphwright report path/to/checkpoint -o report.html --prove",
     "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
@@ -53,11 +55,13 @@ _EXAMPLES = {
     "machine": "graphwright machine --measure",
     "doctor": "graphwright doctor",
 }
+_CLASSES = {"opt": OptCommand}
 for _name, _command in {
     "compile": compile_command,
     "generate": generate_command,
     "trace": trace_command,
     "opt": opt_command,
+    "explain": explain_command,
     "passes": passes_command,
     "report": report_command,
     "export": export_command,
@@ -65,4 +69,4 @@ for _name, _command in {
     "machine": machine_command,
     "doctor": doctor_command,
 }.items():
-    app.command(_name, epilog=f"Example: {_EXAMPLES[_name]}")(_command)
+    app.command(_name, cls=_CLASSES.get(_name), epilog=f"Example: {_EXAMPLES[_name]}")(_command)

@@ -1,4 +1,4 @@
-"""`graphwright opt`: passes over a program's text."""
+"""`graphwright opt`: passes over a program, proven and priced on request."""
 
 import sys
 from pathlib import Path
@@ -6,51 +6,125 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.optional_values import optional_values
+from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from graphwright.passes.proving import ProofError
+    from graphwright.pipeline_report import PipelineReport
 
-    from graphwright.passes import Pass
+OptCommand = optional_values("--print-before", "--print-after", "--print-changed")
 
 
 def opt_command(
-    program: Annotated[str, typer.Argument(metavar="FILE.gw", help="The program; - reads standard input.")],
+    program: ProgramArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
-    passes: Annotated[
-        str | None, typer.Option("--passes", help="Passes joined by commas, options in braces: name{option=value}.")
+    passes: PassesOption = None,
+    pipeline: NamedPipelineOption = None,
+    stop_after: Annotated[
+        str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="A named pipeline; see `graphwright passes`.")
+    print_before: Annotated[
+        str | None,
+        typer.Option("--print-before", metavar="[=PASS]", help="Show the program before PASS, or every pass."),
+    ] = None,
+    print_after: Annotated[
+        str | None,
+        typer.Option("--print-after", metavar="[=PASS]", help="Show the program after PASS, or every pass."),
     ] = None,
     print_changed: Annotated[
-        bool, typer.Option("--print-changed", help="Show on standard error what each pass changed.")
+        str | None,
+        typer.Option("--print-changed", metavar="[=PASS]", help="Show what PASS, or every pass, changes."),
+    ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Compare the answers before and after each pass; a fault stops the run.")
+    ] = False,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="MACHINE", help="Predict the time of each phase on this machine.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows to price; by default 1.")] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=1, help="Tokens of the prompt to price; by default 512.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", min=1, help="Tokens in the cache to price decode at; by default 128.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Report as JSON; its schema is docs/pipeline-report.schema.json.")
     ] = False,
 ) -> None:
-    """Run passes over a program and write the result. With no passes it only checks and reprints."""
-    chosen = _chosen(passes, pipeline)
+    """Run passes over a program, or a model that is captured first, and write the result.
+
+    With no passes it only checks and reprints. With --prove, --price or --json, standard output gets a table (or JSON)
+    of what each pass did instead of the program, which then is written only where -o says. What --print-before and
+    its like show goes to standard error.
+    """
+    from graphwright.cli.pass_printer import PassPrinter, check_pass
+    from graphwright.targets import asked_passes
+
+    chosen = asked_passes(passes, pipeline) or ()
+    printer = PassPrinter(print_before, print_after, print_changed)
+    printer.check(chosen)
+    if stop_after is not None:
+        check_pass(stop_after, chosen)
+        chosen = chosen[: 1 + next(i for i, each in enumerate(chosen) if each.name == stop_after)]
+    sizes = (batch, length, context)
+    reports = prove or json or price is not None
+    if not reports and any(size is not None for size in sizes):
+        raise UsageError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
+    from graphwright import pricer
     from graphwright.cli.programs import read_input, write_result
+    from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
+    from graphwright.passes.proving import InterpreterProver, ProofError
+    from graphwright.pipeline_recording import record_pipeline
+    from graphwright.setting import choose_setting
 
-    result = read_input(program)
-    run_passes(result, chosen, _show if print_changed else None)
-    write_result(result, output)
+    report: PipelineReport | None = None
+    with stage_display(shown=not printer.prints) as on_stage:
+        priced = pricer.find_pricer(price, on_stage)
+        result = read_input(program, on_stage)
+        try:
+            if reports:
+                setting = choose_setting(result, *sizes)
+                report = record_pipeline(
+                    result,
+                    chosen,
+                    setting,
+                    pipeline=pipeline,
+                    pricer=priced(setting),
+                    prover=InterpreterProver() if prove else None,
+                    observer=printer,
+                    on_stage=on_stage,
+                )
+            else:
+                run_passes(result, chosen, PassProgress(on_stage, printer))
+        except ProofError as failure:
+            on_stage("reproduce")
+            raise UsageError(_with_reproducer(failure)) from None
+    if report is None or output is not None:
+        write_result(result, output)
+    if report is not None:
+        _print_report(report, json)
 
 
-def _chosen(passes: str | None, pipeline: str | None) -> "Sequence[Pass]":
-    from graphwright.passes import named_pipeline, parse_passes
+def _with_reproducer(failure: "ProofError") -> str:
+    """The failure in one line, and how to see it again."""
+    from graphwright.reproducer import write_reproducer
 
-    if passes is not None and pipeline is not None:
-        raise UsageError("give --passes or --pipeline, not both")
-    if pipeline is not None:
-        return named_pipeline(pipeline)
-    return () if passes is None else parse_passes(passes)
+    try:
+        command = write_reproducer(failure, Path(f"{failure.each.partition('{')[0]}-fails.gw"))
+    except UsageError as problem:
+        return f"{failure}; no reproducer could be kept: {problem}"
+    return f"{failure}; to see it again: {command}"
 
 
-def _show(each: "Pass", before: str, after: str) -> None:
-    from graphwright.passes import difference
+def _print_report(report: "PipelineReport", json: bool) -> None:
+    if json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        return
+    from graphwright.cli.pipeline_table import print_pipeline
 
-    changes = difference(before, after)
-    print(f"-- {each}{'' if changes else ': no change'}", file=sys.stderr)
-    if changes:
-        print(changes, file=sys.stderr)
+    print_pipeline(report)

@@ -4,15 +4,19 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 STAGES = {
     "capture": "capturing the model",
     "check weights": "checking the weights",
     "optimize": "running the passes",
+    "prove": "proving the passes",
+    "reproduce": "looking for a small reproducer",
     "write": "writing the artifact",
     "measure products": "measuring products of matrices",
     "measure launches": "measuring how soon one op follows another",
     "measure memory": "measuring memory bandwidth",
+    "measure": "running what was compiled",
 }
 
 
@@ -22,14 +26,19 @@ def console() -> Console:
 
 
 @contextmanager
-def stage_display() -> Generator[Callable[[str], None]]:
-    """Shows the stage at hand on a terminal; elsewhere nothing."""
+def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
+    """Shows the stage at hand on a terminal, if wanted; elsewhere nothing. A stage may name its pass: `prove: PASS`."""
     error_console = Console(stderr=True, highlight=False)
-    if not error_console.is_terminal:
+    if not (shown and error_console.is_terminal):
         yield lambda _: None
         return
     with error_console.status("starting") as status:
-        yield lambda stage: status.update(STAGES.get(stage, stage))
+        yield lambda stage: status.update(escape(_stage_text(stage)))
+
+
+def _stage_text(stage: str) -> str:
+    name, colon, detail = stage.partition(": ")
+    return STAGES.get(name, name) + colon + detail
 
 
 def size_text(size: int) -> str:
@@ -40,6 +49,14 @@ def size_text(size: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{int(value)} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time for reading: `12 µs`, `3.4 ms`, `5.6 s`."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
 
 
 def count_text(count: int) -> str:

@@ -1,15 +1,37 @@
 """Reading and writing programs where `-` stands for standard input and no file for standard output."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from graphwright.errors import UsageError
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.programs import program_text, write_program
 
 
-def read_input(path: str) -> Program:
-    """The program in the file `path`, or on standard input for `-`. Raises TextError with line and column."""
-    return parse_program(sys.stdin.read(), "<stdin>") if path == "-" else read_program(path)
+def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
+    """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
+
+    Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
+    """
+    if model == "-":
+        return parse_program(_standard_input(), "<stdin>")
+    if model.endswith(".gw"):
+        return read_program(model)
+    from graphwright.compiler import capture
+    from graphwright.models import resolve
+
+    on_stage("capture")
+    return capture(resolve(model))
+
+
+def _standard_input() -> str:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - None when it was closed
+        raise UsageError("standard input is closed")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UsageError("standard input is not UTF-8 text") from None
 
 
 def write_result(program: Program, output: Path | None) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.output import console, stage_display
 from graphwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,26 +67,26 @@ def report_command(
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
-    from graphwright.pipeline_run import (  # pyright: ignore[reportMissingImports] - comes with `opt --json`
-        run_pipeline,  # pyright: ignore[reportUnknownVariableType] - likewise
-    )
+    from graphwright.pipeline_run import run_pipeline
 
-    result = run_pipeline(  # pyright: ignore[reportUnknownVariableType] - likewise
-        model,
-        pipeline=pipeline,
-        passes=passes,
-        machine=machine or "local",
-        batch=batch or 1,
-        length=length,
-        context=context,
-        prove=prove,
-        measure=measure,
-    )
-    _write(result, output)  # pyright: ignore[reportUnknownArgumentType] - likewise
+    assert model is not None, "else there is a saved run"
+    with stage_display() as on_stage:
+        result = run_pipeline(
+            model,
+            pipeline=pipeline,
+            passes=passes,
+            machine=machine or "local",
+            batch=batch,
+            length=length,
+            context=context,
+            prove=prove,
+            measure=measure,
+            on_stage=on_stage,
+        )
+    _write(result, output)
 
 
 def _write(report: "PipelineReport", output: Path) -> None:
-    from graphwright.cli.output import console
     from graphwright.html import render
     from graphwright.sidecar import write_atomically
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting.matcher import Match, Matcher
+from graphwright.ir.rewriting.outcome import NearMiss, Outcome
 from graphwright.ir.rewriting.pattern import Capture, OpPattern, Pattern
 
 
@@ -33,34 +34,10 @@ class Rule:
     patterns: tuple[OpPattern, ...]
     build: Build
 
-
-@dataclass(frozen=True)
-class NearMiss:
-    """A rule that almost fired: where, how many ops had matched, and what stopped it."""
-
-    rule: str
-    location: str
-    matched: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}{' at ' + self.location if self.location else ''}: {self.reason}"
-
-
-@dataclass
-class Outcome:
-    """What a rewrite did."""
-
-    hits: Counter[str] = field(default_factory=Counter[str])
-    near_misses: list[NearMiss] = field(default_factory=list[NearMiss])
-
     @property
-    def changed(self) -> bool:
-        return bool(self.hits)
-
-    def merge(self, other: Outcome) -> None:
-        self.hits.update(other.hits)
-        self.near_misses.extend(other.near_misses)
+    def roots(self) -> tuple[str, ...]:
+        """The names of the ops at which its patterns begin."""
+        return tuple(dict.fromkeys(pattern.definition.name for pattern in self.patterns))
 
 
 def rule(*patterns: Callable[..., Pattern], name: str = "") -> Callable[[Build], Rule]:
@@ -80,9 +57,8 @@ def rule(*patterns: Callable[..., Pattern], name: str = "") -> Callable[[Build],
     return make
 
 
-Index = dict[OpDef, list[tuple[Rule, OpPattern]]]
-CLOSEST = 16
-"""How many near misses a rule keeps in one rewrite."""
+Index = dict[OpDef, list[tuple[Rule, OpPattern, int]]]
+"""Of each op, the patterns that begin at it, with their rules and the ops at which a failure counts as near."""
 
 
 def rewrite(program: Program, graph: Graph, rules: Iterable[Rule]) -> Outcome:
@@ -91,7 +67,7 @@ def rewrite(program: Program, graph: Graph, rules: Iterable[Rule]) -> Outcome:
     # A rule may complete a match whose root lies further on than its users: only a sweep without a hit is the end.
     while rewriting.sweep():
         pass
-    return rewriting.outcome
+    return rewriting.finish()
 
 
 class _Rewriting:
@@ -100,45 +76,56 @@ class _Rewriting:
         self.index: Index = {}
         for each in rules:
             for pattern in each.patterns:
-                self.index.setdefault(pattern.definition, []).append((each, pattern))
+                near = max(2, (len(pattern.within) + 1) // 2)
+                self.index.setdefault(pattern.definition, []).append((each, pattern, near))
         self.matcher = Matcher(program)
         self.outcome = Outcome()
+        self.misses: dict[tuple[str, Op], NearMiss] = {}
         self.patience = 1000 + 20 * len(graph)
 
     def sweep(self) -> bool:
         """Tries every op, and those that a replacement touches again; whether any rule fired."""
         fired = False
-        misses: dict[tuple[str, Op], NearMiss] = {}
+        self.misses = {}
         pending = dict.fromkeys(reversed([op for op in self.graph if op.definition in self.index]))
         while pending:
             op, _ = pending.popitem()
             if op.erased:
                 continue
-            touched = self._visit(op, misses)
+            touched = self._visit(op)
             fired = fired or bool(touched)
             pending.update((each, None) for each in touched if each.definition in self.index)
-        self.outcome.near_misses = _closest(misses.values())
         return fired
 
-    def _visit(self, op: Op, misses: dict[tuple[str, Op], NearMiss]) -> list[Op]:
+    def finish(self) -> Outcome:
+        """What happened. What stopped a rule is told as the last sweep found it, when nothing fired any more."""
+        self.outcome.near_misses = list(self.misses.values())
+        kinds = Counter(op.definition for op in self.graph)
+        for definition, rules in self.index.items():
+            for name in dict.fromkeys(rule.name for rule, *_ in rules):
+                self.outcome.candidates[name] += kinds[definition]
+        return self.outcome
+
+    def _visit(self, op: Op) -> list[Op]:
         """Applies the first rule that fits; gives the op, its new ops and its users, or nothing if no rule fits."""
-        for rule, pattern in self.index[op.definition]:
+        for rule, pattern, near in self.index[op.definition]:
             match = self.matcher.match(pattern, op)
             if match is None:
                 mismatch = self.matcher.mismatch
-                if mismatch is not None:
-                    _remember(misses, rule, op, mismatch.matched, str(mismatch))
+                if mismatch is not None and mismatch.matched >= near:
+                    self._remember(rule, op, mismatch.matched, str(mismatch))
                 continue
             builder = Builder(self.graph, op, op.location)
             replacement = rule.build(match, builder)
             if isinstance(replacement, Refusal):
                 self.graph.erase_dead(builder.created)
-                _remember(misses, rule, op, match.size, replacement.reason)
+                if match.size > 1:  # a rule that only saw its root was not near
+                    self._remember(rule, op, match.size, replacement.reason)
                 continue
             touched = [op, *op.result.users, *builder.created]
+            self.outcome.hit(rule.name, op, match.ops)
             self._substitute(rule, op, replacement)
             self.graph.erase_dead(builder.created)
-            self.outcome.hits[rule.name] += 1
             return touched
         return []
 
@@ -151,19 +138,8 @@ class _Rewriting:
         self.graph.replace(old, new)
         self.graph.erase_dead([op])
 
-
-def _remember(misses: dict[tuple[str, Op], NearMiss], rule: Rule, op: Op, matched: int, reason: str) -> None:
-    """Keeps a failure that came further than the root: a rule that only saw its root was not near."""
-    if matched < 2:
-        return
-    known = misses.get((rule.name, op))
-    if known is None or known.matched <= matched:
-        misses[rule.name, op] = NearMiss(rule.name, op.location, matched, reason)
-
-
-def _closest(misses: Iterable[NearMiss]) -> list[NearMiss]:
-    """Of each rule the attempts that came furthest."""
-    best: dict[str, list[NearMiss]] = {}
-    for miss in misses:
-        best.setdefault(miss.rule, []).append(miss)
-    return [m for group in best.values() for m in sorted(group, key=lambda m: -m.matched)[:CLOSEST]]
+    def _remember(self, rule: Rule, op: Op, matched: int, reason: str) -> None:
+        """Keeps the failure that came furthest at this op, of all the rule's patterns."""
+        known = self.misses.get((rule.name, op))
+        if known is None or known.matched <= matched:
+            self.misses[rule.name, op] = NearMiss(rule.name, op.location, matched, reason, op)

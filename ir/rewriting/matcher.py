@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphwright.ir.attributes import Attribute, attribute_text, same
 from graphwright.ir.declare import REGISTRY
 from graphwright.ir.graph import Op, Value
-from graphwright.ir.rewriting.pattern import AttributeCapture, Capture, Either, Number, OpPattern, Pattern
+from graphwright.ir.rewriting.mismatch import Mismatch, described, instead, wish
+from graphwright.ir.rewriting.pattern import (
+    AttributeCapture,
+    AttributeTest,
+    Capture,
+    Either,
+    Number,
+    OpPattern,
+    Pattern,
+)
 
 if TYPE_CHECKING:
     from graphwright.ir.program import Program
@@ -23,10 +32,15 @@ class Match:
 
     root: Op
     program: Program
-    size: int
-    """How many ops of the pattern matched."""
+    ops: tuple[Op, ...]
+    """The ops that the pattern's own stand for, the root among them."""
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
+
+    @property
+    def size(self) -> int:
+        """How many ops of the pattern matched."""
+        return len(self.ops)
 
     def __getitem__(self, name: str) -> Value:
         return self.values[name]
@@ -54,27 +68,6 @@ def number(value: Value) -> float | None:
     return filled if isinstance(filled, (int, float)) else None
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """The deepest failure of an attempt: how many ops had matched, what was expected and what was found."""
-
-    matched: int
-    expected: str
-    found: Value | None
-    detail: str = ""
-
-    def __str__(self) -> str:
-        found = self.found
-        if found is None:
-            what, where = "no operand", ""
-        elif found.owner is not None:
-            what, where = found.owner.name, found.owner.location
-        else:
-            what, where = (f"weight {found.name}" if found.weight else f"input {found.name}"), ""
-        tail = f" ({self.detail})" if self.detail else ""
-        return f"expected {self.expected}, found {what}{' at ' + where if where else ''}{tail}"
-
-
 class Matcher:
     """One attempt after another against the same program."""
 
@@ -94,18 +87,20 @@ class Matcher:
         self._matched = 0
         if not self._solve(((pattern, root.results[0]), None)):
             return None
-        match = Match(root, self.program, self._matched, attributes=dict(self._attributes))
+        ops = [v.owner for p, v in self._bound.items() if isinstance(p, OpPattern) and v is not None]
+        taken = tuple(op for op in ops if op is not None)
+        match = Match(root, self.program, taken, attributes=dict(self._attributes))
         for node, value in self._bound.items():
             if isinstance(node, Capture) and value is not None:
                 match.values[node.name] = value
         return match
 
-    def _fail(self, expected: str, found: Value | None, detail: str = "") -> bool:
+    def _fail(self, expected: str, found: Value | None, what: str = "") -> bool:
         # Of two failures after as many ops, the one with more values bound came further.
         reach = (self._matched, len(self._bound))
         if self.mismatch is None or reach > self._reach:
             self._reach = reach
-            self.mismatch = Mismatch(self._matched, expected, found, detail)
+            self.mismatch = Mismatch(self._matched, expected, found, what)
         return False
 
     def _solve(self, goals: Goals) -> bool:
@@ -117,7 +112,7 @@ class Matcher:
         if pattern in self._bound:
             if self._bound[pattern] is value:
                 return self._solve(rest)
-            return self._fail(f"the same value for {pattern} as before", value)
+            return self._fail(f"{described(self._bound[pattern])} again", value)
         if isinstance(pattern, Either):
             self._bound[pattern] = value
             if any(self._solve(((option, value), rest)) for option in pattern.alternatives):
@@ -130,7 +125,8 @@ class Matcher:
         elif isinstance(pattern, Number):
             filled = number(value)
             if filled is None or not _close(filled, pattern.value):
-                return self._fail(f"the constant {pattern}", value, "" if filled is None else attribute_text(filled))
+                found = "" if filled is None else f"the constant {attribute_text(filled)}"
+                return self._fail(f"the constant {pattern}", value, found)
         elif isinstance(pattern, OpPattern):
             return self._solve_op(pattern, value, rest)
         self._bound[pattern] = value
@@ -144,16 +140,12 @@ class Matcher:
         if op is None or op.definition is not pattern.definition:
             return self._fail(pattern.definition.name, value)
         if len(op.results) != 1:
-            return self._fail(f"{op.name} with one result", value)
+            return self._fail(f"{op.name} with one result", value, f"{len(op.results)} results")
         if len(op.operands) != len(pattern.operands):
-            return self._fail(f"{len(pattern.operands)} operands", value)
+            return self._fail(f"{op.name} of {len(pattern.operands)} operands", value, f"{len(op.operands)} operands")
         added: list[str] = []
-        if not self._attributes_match(pattern, op, added):
+        if not (self._operands_present(pattern, op) and self._attributes_match(pattern, op, added)):
             self._drop(added)
-            # the op is the right one, so this attempt came further than one that met another op
-            self._matched += 1
-            self._fail(*self._attribute_mismatch)
-            self._matched -= 1
             return False
         self._bound[pattern] = value
         self._matched += 1
@@ -183,25 +175,26 @@ class Matcher:
                     continue
                 fits = same(self._attributes[wanted.name], found)
             else:
-                fits = wanted(op, found) if callable(wanted) else same(wanted, found)
+                fits = wanted(op, found) if isinstance(wanted, AttributeTest) else same(wanted, found)
             if not fits:
-                self._attribute_mismatch = (
-                    f"{op.name} with {_wish(name, wanted)}",
-                    op.results[0],
-                    f"{name}={attribute_text(found)}",
-                )
-                return False
+                return self._fail_within(wish(op, name, wanted), op, instead(op, name, found, wanted))
         return True
 
-    _attribute_mismatch: tuple[str, Value | None, str] = ("", None, "")
+    def _operands_present(self, pattern: OpPattern, op: Op) -> bool:
+        """Whether operands are absent where they should be; those that a pattern may do without are matched later."""
+        if op.definition.variadic:
+            return True
+        for declared, wanted, value in zip(op.definition.operands, pattern.operands, op.operands, strict=True):
+            if wanted is None and value is not None:
+                return self._fail_within(f"{op.name} without {declared.name}", op, f"one with {declared.name}")
+        return True
 
-
-def _wish(name: str, wanted: Any) -> str:
-    if isinstance(wanted, AttributeCapture):
-        return f"the same {name} as before"
-    if callable(wanted):
-        return f"{name}: {str(getattr(wanted, '__name__', wanted)).replace('_', ' ')}"
-    return f"{name}={attribute_text(wanted)}"
+    def _fail_within(self, expected: str, op: Op, what: str) -> bool:
+        """The op is the right one, so this attempt came further than one that met another op."""
+        self._matched += 1
+        self._fail(expected, op.results[0], what)
+        self._matched -= 1
+        return False
 
 
 def _close(found: float, wanted: float) -> bool:

@@ -17,13 +17,16 @@ from graphwright.ir.attributes import Attribute, attribute_text
 from graphwright.ir.declare import REGISTRY, OpDef
 from graphwright.ir.graph import Op
 
-AttributeTest = Callable[[Op, Attribute], bool]
-
 
 class Pattern:
     """Anything that can be matched against a value. Arithmetic builds larger patterns; numbers match constants."""
 
     __slots__ = ()
+
+    @property
+    def within(self) -> frozenset[OpPattern]:
+        """The ops that a match has at least; of alternatives, those of the smallest."""
+        return frozenset()
 
     def __add__(self, other: Pattern | float) -> Pattern:
         return REGISTRY["add"](self, other)
@@ -78,12 +81,17 @@ class Number(Pattern):
 class OpPattern(Pattern):
     """Matches the result of an op with matching operands and attributes; attributes not named may be anything."""
 
-    __slots__ = ("attributes", "definition", "operands")
+    __slots__ = ("_below", "attributes", "definition", "operands")
 
     def __init__(self, definition: OpDef, operands: Sequence[Pattern | None], attributes: dict[str, Any]) -> None:
         self.definition = definition
         self.operands = tuple(operands)
         self.attributes = attributes
+        self._below = frozenset[OpPattern]().union(*(o.within for o in operands if o is not None))
+
+    @property
+    def within(self) -> frozenset[OpPattern]:
+        return self._below | {self}
 
     def __str__(self) -> str:
         return self.definition.name
@@ -96,6 +104,10 @@ class Either(Pattern):
 
     def __init__(self, alternatives: Sequence[Pattern]) -> None:
         self.alternatives = tuple(alternatives)
+
+    @property
+    def within(self) -> frozenset[OpPattern]:
+        return min((a.within for a in self.alternatives), key=len)
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.alternatives))
@@ -124,14 +136,36 @@ def cast_or_not(pattern: Pattern) -> Pattern:
     return Either([REGISTRY["cast"](pattern), pattern])
 
 
-def last_axis(op: Op, value: Attribute) -> bool:
-    """An attribute test: the axis, or the only axis, is the last one of the first operand."""
+@dataclass(frozen=True)
+class AttributeTest:
+    """In place of an attribute's value: a condition on it, and words for what is wished and what is found."""
+
+    fits: Callable[[Op, Attribute], bool]
+    wish: str
+    """Follows the op's name: `over the last axis`."""
+    found: Callable[[Op, Attribute], str]
+
+    def __call__(self, op: Op, value: Attribute) -> bool:
+        return self.fits(op, value)
+
+
+def _axes(op: Op, value: Attribute) -> list[int]:
+    """Axes of the first operand, counted from the front."""
     rank = op.inputs[0].type.rank
-    axes = value if isinstance(value, tuple) else (value,)
-    return len(axes) == 1 and axes[0] in (-1, rank - 1)
+    return [a % rank for a in (value if isinstance(value, tuple) else (value,)) if isinstance(a, int)]
 
 
-LAST: AttributeTest = last_axis
+def _is_last(op: Op, value: Attribute) -> bool:
+    return _axes(op, value) == [op.inputs[0].type.rank - 1]
+
+
+def _axes_text(op: Op, value: Attribute) -> str:
+    axes = _axes(op, value)
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {' and '.join(map(str, axes)) or 'none'}"
+
+
+LAST = AttributeTest(_is_last, "over the last axis", _axes_text)
+"""The axis, or the only axis, is the last one of the first operand."""
 
 
 def op_pattern(definition: OpDef, operands: Sequence[Pattern | float | None], attributes: dict[str, Any]) -> Pattern:

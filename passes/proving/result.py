@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -46,7 +47,10 @@ class ProofError(PassError):
 
 
 class Prover(Protocol):
-    """Judges a program after each pass of a run."""
+    """Judges a program after each pass of a run. `notes` says in words what the proof leaves out."""
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def begin(self, program: Program) -> None:
         """Takes the program before the first pass as what is right."""

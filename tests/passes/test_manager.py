@@ -9,7 +9,7 @@ import pytest
 
 from graphwright.ir import PassError, Program, VerificationError
 from graphwright.ir.rewriting import Outcome
-from graphwright.passes import PIPELINES, REGISTRY, Pass, difference, named_pipeline, parse_passes, run_passes
+from graphwright.passes import PIPELINES, REGISTRY, Pass, Run, named_pipeline, parse_passes, run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
 from graphwright.passes.specialize import Specialize
@@ -41,6 +41,7 @@ def test_records() -> None:
     (record,) = report.records
     assert record.name == "canonicalize"
     assert record.hits == {"common-subexpressions": 1}
+    assert record.places == {"common-subexpressions": {"": 1}}
     assert (record.ops_before, record.ops_after) == (2, 1)
     assert str(record.costs["forward"].flops) == "4*B"
     assert record.changed
@@ -54,10 +55,24 @@ def test_a_contract_that_does_not_hold_names_the_pass_and_what_to_do() -> None:
 
 def test_the_observer_sees_what_changed() -> None:
     seen: list[str] = []
-    run_passes(program(NEGATED_TWICE), [Canonicalize()], lambda each, a, b: seen.append(f"{each}\n{difference(a, b)}"))
-    assert seen[0].startswith("canonicalize\n")
-    assert "-  %1 = neg(%x) : f32[B, 4]" in seen[0]
-    assert difference("a\n", "a\n") == ""
+
+    class Shown:
+        def before(self, each: Pass, program: Program) -> None:
+            seen.append(f"before {each}: {len(program.graphs['forward'])}")
+
+        def after(self, each: Pass, program: Program) -> None:
+            seen.append(f"after {each}: {len(program.graphs['forward'])}")
+
+    run_passes(program(NEGATED_TWICE), [Canonicalize()], Shown())
+    assert seen == ["before canonicalize: 2", "after canonicalize: 1"]
+
+
+def test_a_run_that_ends_early_still_reports() -> None:
+    run = Run(program(NEGATED_TWICE))
+    run.step(Canonicalize())
+    with pytest.raises(PassError):
+        run.step(Specialize())
+    assert [record.name for record in run.report().records] == ["canonicalize"]
 
 
 def test_passes_as_text_and_back() -> None:

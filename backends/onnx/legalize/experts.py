@@ -28,7 +28,7 @@ def experts_to_operator(context: Context) -> None:
             continue
         problem = _replaced(context, op)
         if problem is None:
-            context.hit(RULE)
+            context.hit(RULE, op)
         else:
             context.near_miss(RULE, op, problem)
 

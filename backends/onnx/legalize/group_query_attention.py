@@ -48,7 +48,7 @@ def fuse_group_query_attention(context: Context) -> None:
         found = _recognize(op)
         problem = _fuse(context, found, lengths) if isinstance(found, _Found) else found
         if problem is None:
-            context.hit(RULE)
+            context.hit(RULE, op)
         else:
             context.near_miss(RULE, op, problem.reason)
 

@@ -51,7 +51,7 @@ def linear_to_matmul(context: Context) -> None:
             result = build(ops.add, result, bias)
         graph.replace(op.result, result)
         graph.erase_dead([op])
-        context.hit("linear-to-matmul")
+        context.hit("linear-to-matmul", op)
 
 
 def _pieces(weight: Weight) -> list[WeightExpression]:

@@ -114,4 +114,4 @@ def attention_to_masked(context: Context) -> None:
             continue
         graph.replace(op.result, new)
         graph.erase_dead([op])
-        context.hit(RULE)
+        context.hit(RULE, op)

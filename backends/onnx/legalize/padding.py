@@ -34,4 +34,4 @@ def keep_padding_finite(context: Context) -> None:
         real = build(ops.lt, count, build(ops.reshape, length, shape=(length.type.shape[0], one, one, one)))
         kept = build(ops.where, real, new, build.constant(0.0, new.tensor.dtype))
         graph.set_operand(op, 1, kept)
-        context.hit("keep-padding-finite")
+        context.hit("keep-padding-finite", op)

@@ -27,7 +27,7 @@ def recurrences_to_kernels(context: Context) -> None:
         else:
             context.graph.replace(op.results[1], new.results[1])
             context.graph.erase_dead([op])
-            context.hit(new.name)
+            context.hit(new.name, op)
 
 
 def _accepted(context: Context, new: Op) -> str | None:

@@ -32,7 +32,7 @@ def rings_to_gathers(context: Context) -> None:
             indices[key] = _sources(build, *key)
         graph.replace(op.result, build(gather_ring, _read(build, op), indices[key]))
         graph.erase_dead([op])
-        context.hit("ring-append")
+        context.hit("ring-append", op)
     for op in graph:
         if op.definition is ops.ring_positions:
             capacity = op.attributes["capacity"]

@@ -79,4 +79,4 @@ def rope_to_rotary_embedding(context: Context) -> None:
             new = Builder(context.graph, op, op.location)(ops.split_heads, new, heads=split.attributes["heads"])
         context.graph.replace(op.result, new)
         context.graph.erase_dead([op])
-        context.hit(RULE)
+        context.hit(RULE, op)

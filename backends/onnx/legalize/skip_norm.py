@@ -35,4 +35,4 @@ def fuse_skip_norms(context: Context) -> None:
         graph.replace(op.result, new.results[0])
         graph.replace(addition.result, new.results[1])
         graph.erase_dead([op, addition])
-        context.hit(fused.name)
+        context.hit(fused.name, op)

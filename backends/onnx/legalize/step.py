@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from graphwright.ir.graph import Graph, Op
 from graphwright.ir.program import Program
-from graphwright.ir.rewriting import NearMiss, Outcome
+from graphwright.ir.rewriting import Outcome
 from graphwright.ir.targets import Target
 
 
@@ -20,11 +20,11 @@ class Context:
     target: Target
     outcome: Outcome = field(default_factory=Outcome)
 
-    def hit(self, rule: str) -> None:
-        self.outcome.hits[rule] += 1
+    def hit(self, rule: str, op: Op) -> None:
+        self.outcome.hit(rule, op)
 
     def near_miss(self, rule: str, op: Op, reason: str) -> None:
-        self.outcome.near_misses.append(NearMiss(rule, op.location, 1, reason))
+        self.outcome.miss(rule, op, 1, reason)
 
 
 Step = Callable[[Context], None]

@@ -230,7 +230,7 @@ def test_a_manifest_that_leads_outside(commands: Commands, artifact_copy: Path, 
     ("arguments", "message"),
     [
         (("optt",), "No such command 'optt'"),
-        (("opt",), "Missing argument 'FILE.gw'; see `graphwright opt --help`"),
+        (("opt",), "Missing argument 'MODEL'; see `graphwright opt --help`"),
         (("compile", "x"), "Missing option"),
         (("trace", "x", "-o", "y.gw"), "x does not exist"),
         (("trace", f"{FACTORIES}:own", "-o", "y.txt"), "ends in .gw"),

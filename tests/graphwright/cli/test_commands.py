@@ -17,7 +17,21 @@ OWN = f"{Path(models.__file__)}:own"
 
 def test_help_has_an_example_for_each_command(commands: Commands) -> None:
     names = [command.name for command in app.registered_commands]
-    assert names == ["compile", "generate", "trace", "opt", "passes", "report", "export", "inspect", "machine", "doctor"]
+    assert names == [
+        *(
+            "compile",
+            "generate",
+            "trace",
+            "opt",
+            "explain",
+            "passes",
+            "report",
+            "export",
+            "inspect",
+            "machine",
+            "doctor",
+        )
+    ]
     for name in names:
         assert name is not None
         assert f"Example: graphwright {name}" in " ".join(commands.succeed(name, "--help").split())

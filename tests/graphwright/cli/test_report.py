@@ -35,7 +35,7 @@ def test_standard_input(commands: Commands, tmp_path: Path) -> None:
 def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
 
-    def run_pipeline(model: str, **options: object) -> object:
+    def run_pipeline(model: str, on_stage: object, **options: object) -> object:
         calls.append((model, options))
         return reports.small()
 
@@ -46,7 +46,7 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
     common = {"pipeline": None, "measure": False}
     unsaid, said = {"length": None, "context": None}, {"length": 3, "context": 4}
     assert calls == [
-        ("model.gw", common | {"passes": None, "machine": "local", "batch": 1, **unsaid, "prove": False}),
+        ("model.gw", common | {"passes": None, "machine": "local", "batch": None, **unsaid, "prove": False}),
         ("model.gw", common | {"passes": "cse", "machine": "h100", "batch": 2, **said, "prove": True}),
     ]
 

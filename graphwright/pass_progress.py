@@ -1,0 +1,26 @@
+"""Announces passes one by one, for whoever shows progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphwright.ir import Program
+    from graphwright.passes import Observer, Pass
+
+
+class PassProgress:
+    """An observer of passes that calls `on_stage` with `optimize: PASS` before each, and shows them to another."""
+
+    def __init__(self, on_stage: Callable[[str], object], observer: Observer | None = None) -> None:
+        self._on_stage, self._observer = on_stage, observer
+
+    def before(self, each: Pass, program: Program) -> None:
+        self._on_stage(f"optimize: {each}")
+        if self._observer is not None:
+            self._observer.before(each, program)
+
+    def after(self, each: Pass, program: Program) -> None:
+        if self._observer is not None:
+            self._observer.after(each, program)
