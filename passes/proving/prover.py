@@ -20,6 +20,7 @@ from graphwright.passes.proving.layers import without_repeats
 from graphwright.passes.proving.meaning import Meaning
 from graphwright.passes.proving.result import Proof, ProofError
 from graphwright.passes.proving.ruler import Departure, divergence
+from graphwright.passes.proving.threads import threads_for
 
 SHORTEST = 28
 """Tokens of the longest row, at least: past the pieces that ragged batches come in."""
@@ -56,7 +57,10 @@ class InterpreterProver:
         self._before = (self._copy or program).clone()
         self._content: Content = _content(self._before)
         self._meaning = Meaning()
-        self._judge = self._asked(self._before)
+        graph = self._before.graphs.get("prefill") or self._before.graphs["forward"]
+        self._flops = _flops(graph, SHORTEST)
+        with threads_for(self._flops):
+            self._judge = self._asked(self._before)
 
     def check(self, each: Pass, program: Program) -> Proof:
         """Compares the program after a pass. Raises `ProofError`."""
@@ -70,7 +74,8 @@ class InterpreterProver:
             proof = Proof("exact")
         else:
             self._meaning = self._meaning.fresh()
-            proof = self._compared(each, program)
+            with threads_for(self._flops):
+                proof = self._compared(each, program)
         self._before, self._content = program.clone(), content
         return replace(proof, seconds=time.perf_counter() - begin)
 
