@@ -23,7 +23,7 @@ MACHINE = machine_row(LAPTOP)
 
 
 def storyteller() -> PipelineReport:
-    """The bundled model through the default pipeline, proven and priced; a near miss and the measured time are made up."""
+    """The bundled model through the default pipeline, proven and priced; a near miss and a time are made up."""
     program = graphwright.trace(STORYTELLER)
     report = record_pipeline(
         program,
