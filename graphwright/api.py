@@ -141,16 +141,21 @@ def trace(
     return capture_source(_with_examples(model, example_inputs), dtype)
 
 
-def optimize(program: Program, pipeline: str | Sequence[Pass] = "default") -> tuple[Program, Report]:
+def optimize(
+    program: Program, pipeline: str | Sequence[Pass] = "default", *, prove: bool = False
+) -> tuple[Program, Report]:
     """A copy of `program` after a pipeline (its name, or passes), and the report of every pass.
 
-    Raises PassError when there is no such pipeline, or when a pass refuses the program.
+    With `prove` the program is run before and after every pass in the reference interpreter, and its answers must stay
+    within rounding. Raises PassError when there is no such pipeline, or when a pass refuses the program; ProofError,
+    which is one, when a pass changes an answer.
     """
     from graphwright.passes import named_pipeline, run_passes
+    from graphwright.passes.proving import InterpreterProver
 
     passes = named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     copy = program.clone()
-    return copy, run_passes(copy, passes)
+    return copy, run_passes(copy, passes, prover=InterpreterProver() if prove else None)
 
 
 def export(

@@ -134,7 +134,8 @@ def test_optimizing_leaves_the_program_as_it_was(checkpoint: Path) -> None:
     assert list(program.graphs) == ["forward"]
     assert list(optimized.graphs) == ["prefill", "decode"]
     assert [r.name for r in report.records[:2]] == ["split-context", "canonicalize"]
-    raised, _ = graphwright.optimize(program, parse_passes("canonicalize"))
+    raised, proven = graphwright.optimize(program, parse_passes("canonicalize"), prove=True)
+    assert [r.proof is not None for r in (*report.records, *proven.records)] == [False] * len(report.records) + [True]
     assert list(raised.graphs) == ["forward"]
     with pytest.raises(PassError, match="did you mean 'default'"):
         graphwright.optimize(program, "defualt")

@@ -37,7 +37,19 @@ def test_python(code: str, place: Path) -> None:
 def test_commands(place: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("graphwright ")]
     assert {line.split()[1] for line in lines} == {
-        *("compile", "generate", "trace", "opt", "explain", "passes", "export", "inspect", "machine", "doctor")
+        *(
+            "compile",
+            "generate",
+            "trace",
+            "opt",
+            "explain",
+            "report",
+            "passes",
+            "export",
+            "inspect",
+            "machine",
+            "doctor",
+        )
     }
     program = f'graphwright() {{ "{sys.executable}" -c "from graphwright.cli import main; main()" "$@"; }}'
     script = "\n".join(["set -e", program, *lines])

@@ -241,7 +241,7 @@ def test_texts_of_users_do_nothing(window: Browser, tmp_path: Path) -> None:
 
 
 def test_of_a_large_graph_only_what_is_near_the_view_is_drawn(window: Browser, tmp_path: Path) -> None:
-    """Tens of thousands of lines are listed, searched and gone through; drawing all of them takes seconds a keypress."""
+    """Tens of thousands of lines are listed, searched and gone through; drawing all takes seconds a keypress."""
     lines = [f"  %{i} = linear(%{i - 1}, @w) : f32[B, S, 4]  at model.layers.{i // 40}" for i in range(40_000)]
     text = "\n".join(lines)
     path = tmp_path / "large.html"
