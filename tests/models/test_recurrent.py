@@ -65,7 +65,7 @@ def test_a_wrong_state_is_seen() -> None:
 
         def step(self, ids: torch.Tensor, new: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
             logits = self.engine.step(ids, new, positions)
-            self.engine.states = {n: v * 1.001 for n, v in self.engine.states.items()}
+            self.engine.run.states = {n: v * 1.001 for n, v in self.engine.run.states.items()}
             return logits
 
     def start(batch: int, capacity: int) -> Engine:
