@@ -42,12 +42,12 @@ class Program:
         self.weights = {name: weight for name, weight in self.weights.items() if name in used}
 
     def clone(self) -> Program:
-        """A copy whose graphs can be changed; weights are shared, since they are values."""
+        """A copy whose graphs and weights can be changed; what the weights are computed from is shared."""
         copy = Program(self.name)
-        copy.weights = dict(self.weights)
+        copy.weights = {name: Weight(name, weight.expression) for name, weight in self.weights.items()}
         copy.metadata = dict(self.metadata)
         for name, graph in self.graphs.items():
-            copy.graphs[name] = clone_graph(graph, name)
+            copy.graphs[name] = clone_graph(graph, name, weights=copy.weights)
         return copy
 
 
@@ -62,8 +62,16 @@ def _tensor(type: TensorType, bindings: Mapping[str, Dim | int]) -> TensorType:
     return TensorType(type.dtype, tuple(d.substitute(bindings) for d in type.shape))
 
 
-def clone_graph(graph: Graph, name: str, bindings: Mapping[str, Dim | int] | None = None) -> Graph:
-    """A copy of a graph, with symbols replaced by `bindings` (`{"S": 1}` specializes to one token)."""
+def clone_graph(
+    graph: Graph,
+    name: str,
+    bindings: Mapping[str, Dim | int] | None = None,
+    weights: Mapping[str, Weight] | None = None,
+) -> Graph:
+    """A copy of a graph, with symbols replaced by `bindings` (`{"S": 1}` specializes to one token).
+
+    Its weights are those of the same names among `weights`, by default the graph's own.
+    """
     bindings = bindings or {}
     copy = Graph(name)
     values: dict[Value, Value] = {}
@@ -72,7 +80,7 @@ def clone_graph(graph: Graph, name: str, bindings: Mapping[str, Dim | int] | Non
         values[value] = copy.add_input(value.name, substitute_type(value.type, bindings))
     for value in graph.weights:
         assert value.weight is not None
-        values[value] = copy.weight(value.weight)
+        values[value] = copy.weight(value.weight if weights is None else weights[value.weight.name])
     for op in graph:
         attributes = {k: substitute(v, bindings) for k, v in op.attributes.items()} if bindings else op.attributes
         operands = [None if v is None else values[v] for v in op.operands]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir import Dim, Graph, Interpreter, Program
 from graphwright.ir.lazy import torch
 from graphwright.ir.weights import torch_dtype
-from graphwright.passes.proving.inputs import as_declared
+from graphwright.passes.proving.inputs import as_declared, chosen, result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,11 +56,11 @@ class CachedRun:
         graph = graphs["decode" if decoding and "decode" in graphs else "prefill"]
         lengths = {"past_length": self.past, "new_length": new, "logit_positions": positions}
         given = {"input_ids": ids, **lengths, **self.states, **self.context}
-        inputs = {str(v.name): given[str(v.name)] for v in graph.inputs}
+        inputs = chosen(graph, given)
         outputs = self.interpreter.run(graph, inputs)
-        self.states = {name: outputs[name.replace("past", "present", 1)] for name in self.states}
+        self.states = {name: result(graph, outputs, name.replace("past", "present", 1)) for name in self.states}
         self.past = self.past + new
-        return Ran(graph, inputs, outputs["logits"])
+        return Ran(graph, inputs, result(graph, outputs, "logits"))
 
 
 def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:

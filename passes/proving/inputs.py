@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from graphwright.ir import DType, Graph, Value, ops
+from graphwright.ir import DType, Graph, UserError, Value, ops
 from graphwright.ir.lazy import torch
 from graphwright.ir.weights import torch_dtype
 
@@ -58,10 +59,13 @@ def smallest_rows(graph: Graph, value: Value, count: int) -> list[int]:
     return []
 
 
-def random_input(graph: Graph, value: Value, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
+def random_input(
+    graph: Graph, value: Value, sizes: Mapping[str, int], generator: torch.Generator, counts: bool = False
+) -> Tensor:
     """A tensor of the input's type: floats of size one with near-zero vectors among them, indices inside their table.
 
-    Integers and booleans that pick nothing are a mask: ones, and from the second row on zeros at the end.
+    Integers and booleans that pick nothing are a mask: ones, and from the second row on zeros at the end. If `counts`,
+    such integers are 0, 1, 2 and so on instead.
     """
     shape = [d.evaluate(sizes) for d in value.type.shape]
     dtype = value.tensor.dtype
@@ -73,11 +77,28 @@ def random_input(graph: Graph, value: Value, sizes: Mapping[str, int], generator
     bound = index_bound(graph, value) if dtype is not DType.BOOL else None
     if bound is not None:
         return torch.randint(bound, shape, generator=generator).to(torch_dtype(dtype))
+    if counts and dtype is not DType.BOOL:
+        return torch.arange(math.prod(shape)).reshape(shape).to(torch_dtype(dtype))
     mask = torch.ones(shape)
     if mask.dim() > 1:
         for row in range(1, shape[0]):
             mask[row, ..., max(1, shape[-1] - 2 * row) :] = 0
     return mask.to(torch_dtype(dtype))
+
+
+def chosen(graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The graph's inputs among what is given. Raises `UserError` for one that is not."""
+    for value in graph.inputs:
+        if value.name not in given:
+            raise UserError(f"graph '{graph.name}' has an input '{value.name}', which nothing provides")
+    return {str(v.name): given[str(v.name)] for v in graph.inputs}
+
+
+def result(graph: Graph, outputs: Mapping[str, Tensor], name: str) -> Tensor:
+    """The output of that name. Raises `UserError` where there is none."""
+    if name not in outputs:
+        raise UserError(f"graph '{graph.name}' has no output '{name}'")
+    return outputs[name]
 
 
 def as_declared(graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

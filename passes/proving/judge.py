@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphwright.ir import DType, Interpreter, Program
+from graphwright.ir import Interpreter, Program
 from graphwright.passes.proving.answers import Trial
 from graphwright.passes.proving.meaning import Meaning
 from graphwright.passes.proving.ruler import FACTOR, Departure, Ruler
@@ -12,32 +12,42 @@ from graphwright.passes.proving.ruler import FACTOR, Departure, Ruler
 
 @dataclass
 class Judge:
-    """What is asked, what is right, and the least rounding that a program of the pipeline has shown so far."""
+    """What is asked, what is right, and the least rounding that a program of the pipeline has shown so far: the median
+    distance of its answers, and how many of them overflow."""
 
     trial: Trial
     ruler: Ruler
     rounding: float
+    overflows: int
 
     @classmethod
     def of(cls, trial: Trial, program: Program, meaning: Meaning) -> Judge:
         """Takes a program for right."""
         ruler = Ruler.of(trial, program, meaning)
-        return cls(trial, ruler, ruler.rounding(trial.answers(program, Interpreter())))
+        return cls(trial, ruler, *ruler.rounding(trial.answers(program, Interpreter())))
 
     def departure(self, program: Program, meaning: Meaning) -> Departure:
         """The first answer that leaves its bound in float64, else the one that comes nearest to it."""
         return self.ruler.worst(self.trial.answers(program, meaning))
 
-    def excess(self, program: Program, promised: DType | None) -> tuple[float, float] | None:
-        """The rounding of a program in its declared types and what it may be, if it is more.
+    def excess(self, program: Program) -> str | None:
+        """What is wrong with the rounding of a program in its declared types, in words, if it is more than before.
 
-        What is allowed is a multiple of the least seen before, or of what float32 explains where that is more. A pass
-        that promises a wider type than the program's is held to it: to what sums in float32 explain, at least.
+        What is allowed is a multiple of the least seen before, or of what float32 explains where that is more.
         """
-        rounding = self.ruler.rounding(self.trial.answers(program, Interpreter()))
-        before = min(self.rounding, self.ruler.float32_sums) if promised is not None else self.rounding
-        allowed = FACTOR * max(before, self.ruler.float32_rounding)
+        rounding, overflows = self.ruler.rounding(self.trial.answers(program, Interpreter()))
+        if overflows > self.overflows:
+            return f"in its own types {overflows} of them overflow, {self.overflows} did before"
+        allowed = FACTOR * max(self.rounding, self.ruler.float32_rounding)
         if rounding > allowed:
-            return rounding, allowed
-        self.rounding = min(self.rounding, rounding)
+            return f"in its own types they are off by {rounding:.3g}, {allowed:.3g} is allowed"
+        self.rounding, self.overflows = min(self.rounding, rounding), overflows
         return None
+
+    def promise(self) -> str | None:
+        """What is wrong with the rounding of the program that is taken for right, which should compute in float32 or
+        wider; None if sums in float32 explain it."""
+        allowed = FACTOR * max(self.ruler.float32_sums, self.ruler.float32_rounding)
+        if self.rounding <= allowed:
+            return None
+        return f"in its own types they are off by {self.rounding:.3g}, {allowed:.3g} is allowed"

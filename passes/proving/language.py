@@ -10,7 +10,14 @@ from graphwright.ir import Graph, Interpreter, Program, Value
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Step, Truth
 from graphwright.passes.proving.cached import CachedRun, Context, encoded, padded
-from graphwright.passes.proving.inputs import as_declared, index_bound, random_input, smallest_rows
+from graphwright.passes.proving.inputs import (
+    as_declared,
+    chosen,
+    index_bound,
+    random_input,
+    result,
+    smallest_rows,
+)
 from graphwright.passes.split_context import DECODER_TOKENS, TOKENS
 
 if TYPE_CHECKING:
@@ -103,8 +110,8 @@ class LanguageTrial:
                 given |= encoded(program.graphs["encode"], interpreter, rows)
             else:
                 given |= as_declared(graph, {name: padded([row[name] for row in rows]) for name in rows[0]})
-        inputs = {str(v.name): given[str(v.name)] for v in graph.inputs}
-        return graph, inputs, interpreter.run(graph, inputs)[LOGITS]
+        inputs = chosen(graph, given)
+        return graph, inputs, result(graph, interpreter.run(graph, inputs), LOGITS)
 
     def _fed(
         self, program: Program, interpreter: Interpreter, case: str, rows: Sequence[int], pieces: Sequence[int]
@@ -131,7 +138,7 @@ class LanguageTrial:
 def tokens_of(program: Program) -> Value | None:
     """The token ids that a program makes logits [B, S, V] of; None if it is no language model."""
     graph = program.graphs.get("prefill") or program.graphs.get("forward")
-    if graph is None or LOGITS not in graph.outputs:
+    if graph is None or {name for name in graph.outputs if not name.startswith("present.")} != {LOGITS}:
         return None
     by_name = {str(v.name): v for v in graph.inputs}
     tokens = by_name.get(DECODER_TOKENS) or by_name.get(TOKENS)

@@ -63,6 +63,26 @@ def without_repeats(program: Program, kept: int = KEPT) -> tuple[Program, list[s
     return copy, list(dropped)
 
 
+def unlike_layers(program: Program, smaller: Program) -> list[str]:
+    """The layers of a program that do what no layer of the smaller one does: the same ops in the same order, with the
+    same attributes, on operands of the same types that were made at the same places."""
+    unlike: list[str] = []
+    for name, graph in program.graphs.items():
+        known = {_kind(layer) for group in layers(smaller.graphs[name]).values() for layer in group}
+        unlike += [layer.path for group in layers(graph).values() for layer in group if _kind(layer) not in known]
+    return unlike
+
+
+def _kind(layer: Layer) -> tuple[object, ...]:
+    known: dict[Value, object] = {}
+    key: list[object] = []
+    for number, op in enumerate(layer.ops):
+        operands = tuple(None if v is None else known.get(v, str(v.type)) for v in op.operands)
+        key.append((op.name, operands, tuple(map(attribute_text, op.attributes.values()))))
+        known.update({result: (number, result.index) for result in op.results})
+    return tuple(key)
+
+
 def _drop_repeats(graph: Graph, kept: int) -> list[str]:
     gone: list[Layer] = []
     for group in layers(graph).values():

@@ -26,14 +26,16 @@ class Meaning(Interpreter):
     """Evaluates in float64, except what weights and constants alone determine: that is rounded as declared.
 
     A pass that folds constants stores them in their declared type; so both sides of a comparison have the same ones.
+    Where a pass changes the types themselves, nothing is rounded: `folds` is false.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folds: bool = True) -> None:
         super().__init__("float64")
+        self.folds = folds
         self._constant: set[Value] = set()
 
     def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
-        if not self.is_constant(op):
+        if not (self.folds and self.is_constant(op)):
             return super().run_op(op, operands, bindings)
         self._constant.update(op.results)
         narrow = [
@@ -45,7 +47,7 @@ class Meaning(Interpreter):
 
     def fresh(self) -> Meaning:
         """One for graphs that have changed since; weights that were evaluated are kept."""
-        other = Meaning()
+        other = Meaning(self.folds)
         other._weights = self._weights
         return other
 
@@ -67,8 +69,8 @@ class Noisy(Meaning):
     1997, UCLA CSD-970002).
     """
 
-    def __init__(self, seed: int, sums: float = FLOAT64) -> None:
-        super().__init__()
+    def __init__(self, seed: int, sums: float = FLOAT64, folds: bool = True) -> None:
+        super().__init__(folds)
         self._generator = torch.Generator().manual_seed(seed)
         self._sums = sums
 

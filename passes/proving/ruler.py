@@ -49,12 +49,12 @@ class Ruler:
     def of(cls, trial: Trial, program: Program, interpreter: Meaning) -> Ruler:
         """The program's own answers, taken for right."""
         truth = trial.truth(program, interpreter)
-        samples = [trial.truth(program, Noisy(seed)) for seed in range(SAMPLES)]
+        samples = [trial.truth(program, Noisy(seed, folds=interpreter.folds)) for seed in range(SAMPLES)]
         noise = {
             key: torch.stack([distances(sample[key], values) for sample in samples]).median(0).values
             for key, values in truth.items()
         }
-        summed = trial.truth(program, Noisy(SAMPLES, FLOAT32))
+        summed = trial.truth(program, Noisy(SAMPLES, FLOAT32, interpreter.folds))
         return cls(truth, noise, _median([distances(summed[key], values) for key, values in truth.items()]))
 
     def worst(self, answers: Iterable[Answer]) -> Departure:
@@ -69,10 +69,15 @@ class Ruler:
         assert found is not None, "a trial without answers"
         return found
 
-    def rounding(self, answers: Iterable[Answer]) -> float:
-        """The median distance of all places from the truth, for answers in declared precision: robust against choices
-        that rounding turned at some places, it moves when a computation is made in a narrower type."""
-        return _median([distances(a.values, self.truth[a.key][a.places]) for a in answers])
+    def rounding(self, answers: Iterable[Answer]) -> tuple[float, int]:
+        """The median distance of all places from the truth, for answers in declared precision, and how many places
+        overflow or are no numbers where the truth has some.
+
+        The median is robust against choices that rounding turned at some places; it moves when a computation is made
+        in a narrower type.
+        """
+        every = [distances(a.values, self.truth[a.key][a.places]) for a in answers]
+        return _median(every), sum(int(each.isinf().sum()) for each in every)
 
     @property
     def float32_rounding(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from graphwright.ir import Builder, DType, PassError, Program, StoredArray, ops
+from graphwright.ir import Builder, DType, PassError, Program, StoredArray, ops, parse_program
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -262,3 +262,138 @@ def test_near_zero_tokens_are_among_the_rows() -> None:
     rows = judge._judge.trial.rows  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     assert all(int((row <= 2).sum()) >= 2 for row in rows)
     assert torch.cat(rows).max() < 16
+
+
+MANY = """(%x: f32[B, S, 4], %count: i64[B]) {
+  %y = exp(%x) : f32[B, S, 4]  at act
+  %c = cast(%count) {dtype=f32} : f32[B]
+  %r = reshape(%c) {shape=[B, 1, 1]} : f32[B, 1, 1]
+  %z = mul(%y, %r) : f32[B, S, 4]  at scale
+  return y=%y, z=%z
+}"""
+
+
+def test_an_output_that_is_gone_or_new() -> None:
+    error = failure(program(MANY), Spoils(lambda p: p.graphs["forward"].outputs.pop("z")))
+    assert str(error).endswith("graph 'forward' gives y, where it gave y, z")
+    twice = Spoils(lambda p: p.graphs["forward"].outputs.update(w=p.graphs["forward"].outputs["y"]))
+    assert str(failure(program(MANY), twice)).endswith("gives w, y, z, where it gave y, z")
+
+
+def test_integers_that_are_no_mask_are_asked_for_too() -> None:
+    def drop(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        op = find(graph, ops.mul)
+        graph.replace(op.result, op.inputs[0])
+        graph.erase_dead()
+
+    assert "integers that count" in str(failure(program(MANY), Spoils(drop)))
+
+
+def test_logits_beside_other_outputs_are_not_all_that_counts() -> None:
+    subject = language_model()
+    graph = subject.graphs["forward"]
+    graph.outputs["hidden"] = find(graph, ops.add, 0).result
+
+    def other(spoilt: Program) -> None:
+        inner = spoilt.graphs["forward"]
+        inner.outputs["hidden"] = find(inner, ops.glu).result
+
+    assert failure(subject, Spoils(other)).each == "spoils"
+
+
+def test_an_overflow_at_few_places() -> None:
+    text = "(%x: f16[B, S, 4]) {\n %y = exp(%x) : f16[B, S, 4]  at act\n return y=%y\n}"
+
+    def overflow(subject: Program) -> None:
+        graph = subject.graphs["forward"]
+        op = find(graph, ops.exp)
+        build = Builder(graph, op, "act")
+        graph.set_operand(op, 0, build(ops.mul, build(ops.mul, op.inputs[0], 32768.0), 2.0**-15))
+
+    assert "of them overflow, 0 did before" in str(failure(program(text), Spoils(overflow)))
+
+
+def test_a_window_in_a_table_is_passed() -> None:
+    table = ", ".join("1.0" if abs(i - j) < 40 else "0.0" for i in range(60) for j in range(60))
+    subject = program(
+        """(%x: f32[B, S]) {
+  %i = iota() {size=S, dtype=i64} : i64[S]
+  %rows = slice(@near) {axis=0, stop=S} : f32[S, 60]
+  %mask = slice(%rows) {axis=1, stop=S} : f32[S, S]
+  %y = matmul(%x, %mask) : f32[B, S]  at mix
+  return y=%y
+}""",
+        f"weight @near : f32[60, 60] = data([{table}]) : f32[60, 60]\n",
+    )
+
+    def everything(spoilt: Program) -> None:
+        graph = spoilt.graphs["forward"]
+        op = find(graph, ops.matmul)
+        build = Builder(graph, op, "mix")
+        mask = op.inputs[1]
+        graph.set_operand(op, 1, build(ops.add, build(ops.mul, mask, 0.0), 1.0))
+
+    assert "S=60" in str(failure(subject, Spoils(everything)))
+
+
+def test_a_fault_in_a_layer_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prover, "LARGE", 100)
+
+    def third(subject: Program) -> None:
+        for op in subject.graphs["forward"]:
+            if op.location == "layers.3.norm":
+                op.attributes["epsilon"] = 0.0
+
+    error = failure(language_model(('"causal"',) * 5), Spoils(third))
+    assert error.location == "layers.3"
+    assert "does with layers.3 what it does with no layer that was kept" in str(error)
+
+
+def test_a_pass_that_replaces_what_a_weight_is_made_of_is_seen() -> None:
+    def larger(subject: Program) -> None:
+        weight = subject.weights["o.0"]
+        weight.expression = StoredArray.of(weight.evaluate() * 1.01)
+
+    subject = language_model()
+    kept = subject.weights["o.0"].expression
+    assert failure(subject.clone(), Spoils(larger)).location == "layers.0.attn.o"
+    assert subject.weights["o.0"].expression is kept
+    (record,) = run_passes(subject, [Lossy(larger)], prover=InterpreterProver()).records
+    assert record.proof is not None
+    assert record.proof.logit_error is not None
+    assert record.proof.logit_error > 1e-3
+
+
+def test_widening_may_round_constants_otherwise() -> None:
+    text = """(%input_ids: i64[B, S]) {
+  %one = constant() {value=1.0, dtype=bf16} : bf16[]
+  %w = add(@scale, %one) : bf16[8]
+  %x = embedding(@table, %input_ids) : bf16[B, S, 8]
+  %logits = mul(%x, %w) : bf16[B, S, 8]
+  return logits=%logits
+}"""
+    passes = [ConvertDType(to="f32"), Canonicalize()]
+    report = run_passes(program(text, IN_BFLOAT16[1]), passes, prover=InterpreterProver())
+    assert [r.proof.status for r in report.records if r.proof is not None] == ["proven", "proven"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'program "none"\n',
+        'program "other"\ngraph other(%x: f32[B]) {\n return y=%x\n}\n',
+        'program "half"\ngraph prefill(%x: f32[B]) {\n return y=%x\n}\n',
+    ],
+)
+def test_a_program_that_nothing_can_be_asked_of(text: str) -> None:
+    with pytest.raises(PassError, match="cannot be proven: it has neither a graph 'forward' nor a graph 'prefill'"):
+        run_passes(parse_program(text), [Canonicalize()], prover=InterpreterProver())
+
+
+def test_graphs_that_are_not_run_are_named() -> None:
+    other = "graph other(%x: f32[B]) {\n return y=%x\n}"
+    subject = program(f"(%x: f32[B]) {{\n %y = neg(%x) : f32[B]\n return y=%y\n}}\n{other}")
+    judge = InterpreterProver()
+    judge.begin(subject)
+    assert judge.notes == ["graph 'other' is not run"]

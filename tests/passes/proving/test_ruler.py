@@ -73,5 +73,6 @@ def test_divergence_of_known_distributions() -> None:
 
 def test_rounding_is_a_median_so_one_turned_choice_does_not_count() -> None:
     ruler = Ruler({"key": torch.zeros(3, 1)}, {"key": torch.tensor([0.5, 0.25, 7.0])}, 0.0)
-    assert ruler.rounding([answer([[0.1], [5.0], [0.2]], 0, 1, 2)]) == pytest.approx(0.2)
+    median, overflows = ruler.rounding([answer([[0.1], [INF], [0.2]], 0, 1, 2)])
+    assert (median, overflows) == (pytest.approx(0.2), 1)
     assert ruler.float32_rounding == 0.5
