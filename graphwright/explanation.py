@@ -34,6 +34,7 @@ class RuleExplanation(_Row):
     matched: dict[str, int] = Field(description="how often, in which module")
     near_misses: list[Miss]
     left: int | None = Field(description="ops that it may begin at and did not match; null if it has no patterns")
+    ran: bool = Field(description="whether a pass that it belongs to ran, and did not refuse")
 
 
 class Explanation(_Row):
@@ -121,4 +122,5 @@ def _explained(name: str, passes: Sequence[Pass], report: Report) -> RuleExplana
         matched=dict(matched),
         near_misses=list(misses.values()),
         left=left,
+        ran=any(str(each) == record.name for each in owners for record in report.records),
     )

@@ -90,10 +90,10 @@ class Hit(_Row):
 
 
 class Proof(_Row):
-    """How a program after a pass compares with the one before the pipeline.
+    """How a program after a pass compares with what it was: before the pipeline, or after the last lossy pass.
 
-    `exact`: the text is unchanged. `proven`: `error` is within `bound`. `measured`: the pass is lossy, or follows one
-    whose answers are the new reference only from there on; `kl` and `logit_error` say how far.
+    `exact`: the text is unchanged. `proven`: `error` is within `bound`. `measured`: the pass is lossy; `kl` and
+    `logit_error` say how far it leads, and its program is right from there on.
     """
 
     status: Literal["exact", "proven", "measured"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from pydantic_core import from_json
 
 from graphwright.errors import UsageError
 from graphwright.pipeline_report import FORMAT_VERSION, PipelineReport
+from graphwright.standard_input import standard_input
 
 
 def read_run(path: str) -> PipelineReport:
@@ -18,7 +18,7 @@ def read_run(path: str) -> PipelineReport:
     name = "<stdin>" if path == "-" else path
     advice = "give what `graphwright opt --json` printed"
     try:
-        content = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        content = standard_input() if path == "-" else Path(path).read_text(encoding="utf-8")
         data: Any = from_json(content)
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None

@@ -23,7 +23,7 @@ def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     if value in names:
         return
     near = difflib.get_close_matches(value, names, 1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, names))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, names)) or 'none'}"
     raise UsageError(f"there is no {kind} {value!r}: {hint}")
 
 

@@ -56,7 +56,7 @@ def _lines(explanation: "Explanation", every: bool) -> "Iterator[str]":
     for row in explanation.rules:
         if every or row.matched or row.near_misses:
             yield from _rule_lines(row)
-        elif row.passes != ["canonicalize"]:  # that an identity does not apply is no news
+        elif row.ran and row.passes != ["canonicalize"]:  # that an identity does not apply is no news
             quiet.append(row.rule)
     if quiet:
         yield f"nothing near: {', '.join(quiet)}"
@@ -78,8 +78,10 @@ def _rule_lines(row: "RuleExplanation") -> "Iterator[str]":
 
 
 def _nothing(row: "RuleExplanation") -> str:
+    if not row.ran:
+        return "its pass did not run"
     if row.left is None:
-        return "no match, and nothing near" if not row.begins_at else "its pass did not run"
+        return "no match, and nothing near"
     kinds = " or ".join(row.begins_at)
     if row.left == 0:
         return f"no match: there is no {kinds}, at which it begins"

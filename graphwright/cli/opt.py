@@ -93,7 +93,7 @@ def opt_command(
                     result,
                     chosen,
                     setting,
-                    pipeline=pipeline,
+                    pipeline=None if stop_after is not None else pipeline,
                     pricer=priced(setting),
                     prover=InterpreterProver() if prove else None,
                     observer=printer,

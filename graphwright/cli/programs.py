@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from graphwright.errors import UsageError
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.programs import program_text, write_program
+from graphwright.standard_input import standard_input
 
 
 def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
@@ -15,7 +15,7 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
     """
     if model == "-":
-        return parse_program(_standard_input(), "<stdin>")
+        return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
         return read_program(model)
     from graphwright.compiler import capture
@@ -23,15 +23,6 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
 
     on_stage("capture")
     return capture(resolve(model))
-
-
-def _standard_input() -> str:
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - None when it was closed
-        raise UsageError("standard input is closed")
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError:
-        raise UsageError("standard input is not UTF-8 text") from None
 
 
 def write_result(program: Program, output: Path | None) -> None:

@@ -73,7 +73,7 @@ def test_models_are_captured_and_a_refusal_is_told_last(commands: Commands) -> N
     assert "raise-split-heads (of raise-heads)\n  matched 3 times\n" in output
     assert output.splitlines()[-1].startswith("the run ended: insert-kv-cache: ")
     late = commands.succeed("explain", f"{Path(models.__file__)}:two_way", "--rule", "qkv")
-    assert late.startswith("qkv (of pack-projections)\n  no match, and nothing near\nthe run ended: ")
+    assert late.startswith("qkv (of pack-projections)\n  its pass did not run\nthe run ended: ")
 
 
 @pytest.mark.parametrize(
