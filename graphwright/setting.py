@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
 from graphwright.pipeline_report import Setting
-from graphwright.summary import DECODE_CONTEXT, PREFILL_TOKENS
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
+
+PREFILL_TOKENS = 512
+DECODE_CONTEXT = 128
 
 
 def choose_setting(

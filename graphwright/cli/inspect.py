@@ -1,5 +1,6 @@
 """`graphwright inspect`: what is in an artifact or a program."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,15 +67,21 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
 
 
 def _program_lines(program: "Program") -> list[str]:
-    from graphwright.summary import op_counts, phase_costs, weight_bytes
+    from graphwright.pricing import price_program, weight_bytes
+    from graphwright.setting import choose_setting
 
     lines = [f"graphs     of {program.name}: {len(program.weights)} weights, {size_text(weight_bytes(program))}"]
     for name, graph in program.graphs.items():
-        counts = ", ".join(f"{count} {op}" for op, count in op_counts(graph).most_common())
+        counts = ", ".join(f"{count} {op}" for op, count in Counter(op.name for op in graph).most_common())
         lines.append(f"           {name}, {len(graph)} ops: {counts}")
-    for cost in phase_costs(program):
-        moved = size_text(cost.bytes)
-        lines.append(
-            f"cost       {cost.phase}: {count_text(cost.flops)} FLOPs, {moved} moved, {cost.launches} launches"
-        )
+    setting = choose_setting(program)
+    sizes = {
+        "prefill": f"prefill of {setting.prefill_length} tokens",
+        "decode": f"decode at {setting.decode_context} tokens",
+        "forward": f"{setting.prefill_length} tokens",
+    }
+    for phase, price in price_program(program, setting, None).items():
+        moved = size_text(price.weight_bytes + price.activation_bytes + price.cache_bytes)
+        flops, launches = count_text(price.flops), price.launches
+        lines.append(f"cost       {sizes[phase]}: {flops} FLOPs, {moved} moved, {launches} launches")
     return lines

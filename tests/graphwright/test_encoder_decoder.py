@@ -316,7 +316,7 @@ def test_the_command_line(made: Callable[[str], Made], tmp_path: Path, commands:
     assert shown == text + "\n"
     shown = commands.succeed("inspect", out)
     assert "encoder    encoder.onnx, of input_ids: int64 [batch, T]" in shown
-    assert "cost       encode" in shown
+    assert "cost       prefill of" in shown
 
 
 @pytest.mark.parametrize("layout", ["genai", "optimum"])
