@@ -70,9 +70,9 @@ def clone_graph(
 ) -> Graph:
     """A copy of a graph, with symbols replaced by `bindings` (`{"S": 1}` specializes to one token).
 
-    Its weights are those of the same names among `weights`, by default the graph's own.
+    Its weights are those of the same names among `weights`, else the graph's own.
     """
-    bindings = bindings or {}
+    bindings, weights = bindings or {}, weights or {}
     copy = Graph(name)
     values: dict[Value, Value] = {}
     for value in graph.inputs:
@@ -80,7 +80,7 @@ def clone_graph(
         values[value] = copy.add_input(value.name, substitute_type(value.type, bindings))
     for value in graph.weights:
         assert value.weight is not None
-        values[value] = copy.weight(value.weight if weights is None else weights[value.weight.name])
+        values[value] = copy.weight(weights.get(value.weight.name, value.weight))
     for op in graph:
         attributes = {k: substitute(v, bindings) for k, v in op.attributes.items()} if bindings else op.attributes
         operands = [None if v is None else values[v] for v in op.operands]
