@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import NamedPipelineOption, PassesOption
 from graphwright.cli.output import console, stage_display
 from graphwright.errors import UsageError
 
@@ -22,12 +23,8 @@ def report_command(
         str | None,
         typer.Option("--from", help="Draw a run that `graphwright opt --json` printed; - reads standard input."),
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="A named pipeline; see `graphwright passes`.")
-    ] = None,
-    passes: Annotated[
-        str | None, typer.Option("--passes", help="Passes joined by commas, options in braces: name{option=value}.")
-    ] = None,
+    pipeline: NamedPipelineOption = None,
+    passes: PassesOption = None,
     machine: Annotated[
         str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
     ] = None,
