@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from graphwright.ir import Interpreter, Op, QuantizedType, StateType, Value
+from graphwright.ir import DType, Interpreter, Op, QuantizedType, StateType, Value
 from graphwright.ir.lazy import torch
+from graphwright.ir.quantized import QuantizedTensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,10 +44,10 @@ class CountingInterpreter(Interpreter):
         moved = PICKS[op.name](op, given, results) if op.name in PICKS else {}
         for i, (value, tensor) in enumerate(zip(op.operands, operands, strict=True)):
             if value is not None and tensor is not None:
-                elements = moved.get("*" if op.definition.variadic else names[i], tensor.numel())
-                self.bits[_part(value)] += elements * _width(value, tensor)
+                elements = moved.get("*" if op.definition.variadic else names[i])
+                self.bits[_part(value)] += _bits(value, tensor, elements)
         for i, (value, tensor) in enumerate(zip(op.results, results, strict=True)):
-            self.bits[_part(value)] += moved.get(i, tensor.numel()) * _width(value, tensor)
+            self.bits[_part(value)] += _bits(value, tensor, moved.get(i))
         return results
 
 
@@ -59,9 +60,21 @@ def _part(value: Value) -> str:
     return "cache" if isinstance(value.type, StateType) else "activation"
 
 
+def _bits(value: Value, tensor: Tensor | QuantizedTensor, elements: int | None) -> int:
+    """Bits of so many elements, all if None; scales and zero points of quantized ones go with them."""
+    if isinstance(tensor, QuantizedTensor):
+        codes = tensor.codes.numel()
+        groups = tensor.scales.numel() * tensor.type.scale_dtype.bits
+        groups += 0 if tensor.zero_points is None else tensor.zero_points.numel() * tensor.type.element.bits
+        share = codes if elements is None else elements
+        whole = 0 if tensor.tensor_scale is None else tensor.tensor_scale.numel() * DType.F32.bits
+        return share * tensor.type.element.bits + groups * share // codes + whole
+    return (tensor.numel() if elements is None else elements) * _width(value, tensor)
+
+
 def _width(value: Value, tensor: Tensor) -> int:
     """Bits of an element. torch holds elements of fewer than eight bits in wider ones."""
-    assert not isinstance(value.type, QuantizedType), "the interpreter has no quantized tensors yet"
+    assert not isinstance(value.type, QuantizedType), f"{value.type} is held by a plain tensor"
     return min(value.type.dtype.bits, tensor.element_size() * 8)
 
 
@@ -126,6 +139,7 @@ def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, li
 
 PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
     "embedding": _rows("weight", "indices", 0),
+    "quantized_embedding": _rows("weight", "indices", 0),
     "gather": _rows("x", "indices"),
     "gather_elements": _result("x"),
     "take_tokens": lambda op, given, results: {"x": given["positions"].numel() * given["x"].shape[2]},

@@ -17,6 +17,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
+from graphwright.ir.quantized import Parts
 from graphwright.ir.types import DType, QuantizedType, Type
 from graphwright.ir.weights import WeightExpression, torch_dtype
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Precision = Literal["reference", "float64"]
+
+COMPUTED = "dtype"
+"""The attribute that says in which type an op computes; other types that ops name are those of codes and scales."""
 
 
 def apply_reference(
@@ -37,21 +41,33 @@ def apply_reference(
     """One op's results by its reference. `types` are the declared result types; `bindings` gives symbols values."""
     settled = {name: evaluate(value, bindings) for name, value in attributes.items()}
     if precision == "float64":
-        settled = {n: DType.F64 if isinstance(v, DType) and v.is_float else v for n, v in settled.items()}
-        widened = [v.double() if v is not None and v.is_floating_point() else v for v in operands]
+        dtype = settled.get(COMPUTED)
+        if isinstance(dtype, DType) and dtype.is_float:
+            settled[COMPUTED] = DType.F64
+        widened = [_double(v) for v in operands]
     elif definition.view:
         widened = list(operands)
     else:
-        widened = [v.float() if v is not None and v.dtype in _narrow() else v for v in operands]
+        widened = [_single(v) for v in operands]
     result: Tensor | tuple[Tensor, ...] = definition.evaluate(widened, settled)
     results = result if isinstance(result, tuple) else (result,)
     return [_rounded(value, type, precision) for value, type in zip(results, types, strict=True)]
 
 
-def _rounded(value: Tensor, type: Type, precision: Precision) -> Tensor:
+def _rounded(value: Any, type: Type, precision: Precision) -> Any:
     if isinstance(type, QuantizedType):
-        return value
+        return value.typed(type) if isinstance(value, Parts) else value
     return value.double() if precision == "float64" and type.dtype.is_float else value.to(torch_dtype(type.dtype))
+
+
+def _double(value: Any) -> Any:
+    """Floats as doubles; anything else, a quantized tensor too, as it is."""
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _single(value: Any) -> Any:
+    """Floats narrower than float32 as float32; anything else as it is."""
+    return value.float() if isinstance(value, torch.Tensor) and value.dtype in _narrow() else value
 
 
 @cache
@@ -145,7 +161,7 @@ class Interpreter:
         return self._weights[expression]
 
     def _settle(self, value: Tensor) -> Tensor:
-        return value.double() if self.precision == "float64" and value.is_floating_point() else value
+        return _double(value) if self.precision == "float64" else value
 
 
 def _check_shapes(op: Op, results: Sequence[Tensor], bindings: Mapping[str, int]) -> None:

@@ -96,18 +96,27 @@ class TensorType:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedType:
-    """A weight stored in few bits with a scale (and, if asymmetric, a zero point) per group of elements along `axis`.
+    """A weight stored in few bits, with a scale (and, if asymmetric, a zero point) per group of elements along `axis`.
 
-    `group` None means one group for the whole axis (per channel). The scale of a group multiplies its integers:
-    `value = (stored - zero_point) * scale`.
+    `element` is the type of the stored codes. Signed integers and floats are symmetric: `value = code * scale`;
+    unsigned integers have a zero point of their own type: `value = (code - zero_point) * scale`. `group` None means one
+    group for the whole axis (per channel). With `tensor_scale` every scale is multiplied by one f32 number besides, as
+    in NVFP4. Text names integers by their bits (`q4` is i4 if symmetric, u4 if not) and floats by their type:
+
+    q4<g128, sym>[32, 256]    q8<channel, asym>[32, 64]    qf4e2m1<g32, sym, scale=f8e8m0>[32, 64] (MXFP4)
+    qf4e2m1<g16, sym, scale=f8e4m3, tensor>[32, 64] (NVFP4)
     """
 
-    bits_per_element: int
+    element: DType
     shape: tuple[Dim, ...]
     group: int | None
-    symmetric: bool
     scale_dtype: DType = DType.F32
     axis: int = -1
+    tensor_scale: bool = False
+
+    @property
+    def symmetric(self) -> bool:
+        return self.element.value[0] != "u"
 
     @property
     def rank(self) -> int:
@@ -118,20 +127,28 @@ class QuantizedType:
         return product(self.shape)
 
     @property
-    def groups(self) -> Dim:
-        """How many scales there are; a last group that is cut short counts whole."""
-        length = self.shape[self.axis]
-        rest = product(d for i, d in enumerate(self.shape) if i != self.axis % self.rank)
+    def scale_shape(self) -> tuple[Dim, ...]:
+        """The shape of the scales: `axis` counts groups. A last group that is cut short counts whole."""
+        axis = self.axis % self.rank
         if self.group is None:
-            return rest
-        if length.constant is None:
-            raise ValueError(f"{self}: the grouped axis must have a fixed length")
-        return rest * (-(-length.constant // self.group))
+            count = Dim.of(1)
+        else:
+            length = self.shape[axis].constant
+            if length is None:
+                raise ValueError(f"{self}: the grouped axis must have a fixed length")
+            count = Dim.of(-(-length // self.group))
+        return (*self.shape[:axis], count, *self.shape[axis + 1 :])
+
+    @property
+    def groups(self) -> Dim:
+        """How many scales there are."""
+        return product(self.scale_shape)
 
     @property
     def bits(self) -> Dim:
-        zero_points = 0 if self.symmetric else self.bits_per_element
-        return self.elements * self.bits_per_element + self.groups * (self.scale_dtype.bits + zero_points)
+        zero_points = 0 if self.symmetric else self.element.bits
+        stored = self.elements * self.element.bits + self.groups * (self.scale_dtype.bits + zero_points)
+        return stored + DType.F32.bits if self.tensor_scale else stored
 
     def __str__(self) -> str:
         parts = ["channel" if self.group is None else f"g{self.group}", "sym" if self.symmetric else "asym"]
@@ -139,7 +156,14 @@ class QuantizedType:
             parts.append(f"scale={self.scale_dtype}")
         if self.axis != -1:
             parts.append(f"axis={self.axis}")
-        return f"q{self.bits_per_element}<{', '.join(parts)}>{_shape_text(self.shape)}"
+        if self.tensor_scale:
+            parts.append("tensor")
+        element = self.element.bits if self.element.is_integer else self.element
+        return f"q{element}<{', '.join(parts)}>{_shape_text(self.shape)}"
+
+
+CODE_TYPES = frozenset(d for d in DType if (d.is_integer and d.bits <= 8) or d.value in ("f4e2m1", "f8e4m3", "f8e5m2"))
+"""The element types of codes."""
 
 
 Layout = Literal["contiguous", "ring", "paged", "recurrent"]

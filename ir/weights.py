@@ -154,7 +154,7 @@ def dtype_of(array: Tensor) -> DType:
 
 
 def torch_dtype(dtype: DType) -> Any:
-    """The torch dtype of an element type. Integers that torch lacks are held in the next wider one."""
+    """The torch dtype of an element type. Integers that torch lacks are held in wider ones, f4e2m1 as its bits."""
     name = _NAMES_IN_TORCH.get(dtype)
     if name is None:
         raise WeightError(f"torch has no element type for {dtype}")
@@ -177,7 +177,11 @@ _TORCH_NAMES = {
     "torch.float8_e8m0fnu": "f8e8m0",
 }
 _NARROW_INTEGERS = {d: "uint8" if d.value[0] == "u" else "int8" for d in DType if d.is_integer and d.bits < 8}
-_NAMES_IN_TORCH = {DType(ours): name.removeprefix("torch.") for name, ours in _TORCH_NAMES.items()} | _NARROW_INTEGERS
+_NAMES_IN_TORCH = {
+    **{DType(ours): name.removeprefix("torch.") for name, ours in _TORCH_NAMES.items()},
+    **_NARROW_INTEGERS,
+    DType.F4E2M1: "uint8",
+}
 
 
 class _Entry(BaseModel):

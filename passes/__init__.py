@@ -1,5 +1,6 @@
 """The passes: one idea a file, a manager that checks them, and pipelines that name them in order."""
 
+from graphwright.passes import quantization
 from graphwright.passes.base import REGISTRY, Pass
 from graphwright.passes.difference import difference
 from graphwright.passes.manager import Observer, PassRecord, Report, Run, run_passes
@@ -17,5 +18,6 @@ __all__ = [
     "difference",
     "named_pipeline",
     "parse_passes",
+    "quantization",
     "run_passes",
 ]

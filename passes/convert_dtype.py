@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from graphwright.ir import DType, Graph, Program, StateType, TensorType, Type, Value, ops
+from graphwright.ir.interpreter import COMPUTED
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.weights import Applied
 from graphwright.passes.base import Pass, register
@@ -59,7 +60,9 @@ def _convert(program: Program, graph: Graph, target: DType, outcome: Outcome) ->
             outcome.count("converted", 1)
         values[value] = copy.weight(weight)
     for op in graph:
-        attributes = {k: _widened(a, target) if isinstance(a, DType) else a for k, a in op.attributes.items()}
+        attributes = {
+            k: _widened(a, target) if k == COMPUTED and isinstance(a, DType) else a for k, a in op.attributes.items()
+        }
         operands = [None if v is None else values[v] for v in op.operands]
         new = copy.insert(op.definition, operands, attributes, location=op.location)
         if any(a.type != b.type for a, b in zip(op.results, new.results, strict=True)):

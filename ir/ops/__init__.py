@@ -43,6 +43,19 @@ from graphwright.ir.ops.experts import moe_experts
 from graphwright.ir.ops.indexing import embedding, gather, gather_elements, scatter_elements, take_tokens
 from graphwright.ir.ops.matrix import linear, matmul
 from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
+from graphwright.ir.ops.quantization import (
+    dequantize,
+    fake_quantize,
+    pack_bits,
+    quantized,
+    quantized_codes,
+    quantized_embedding,
+    quantized_scales,
+    quantized_tensor_scale,
+    quantized_zero_points,
+    round_to_nearest,
+    unpack_bits,
+)
 from graphwright.ir.ops.recurrence import linear_recurrence, weighted_mean
 from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
 from graphwright.ir.ops.shape import (
@@ -76,6 +89,7 @@ __all__ = [
     "convolution",
     "cos",
     "cumsum",
+    "dequantize",
     "dim_value",
     "div",
     "embedding",
@@ -83,6 +97,7 @@ __all__ = [
     "erf",
     "exp",
     "expand",
+    "fake_quantize",
     "floor",
     "gather",
     "gather_elements",
@@ -111,13 +126,21 @@ __all__ = [
     "mul",
     "ne",
     "neg",
+    "pack_bits",
     "pow",
+    "quantized",
+    "quantized_codes",
+    "quantized_embedding",
+    "quantized_scales",
+    "quantized_tensor_scale",
+    "quantized_zero_points",
     "reciprocal",
     "remainder",
     "reshape",
     "ring_positions",
     "rms_norm",
     "rope",
+    "round_to_nearest",
     "rsqrt",
     "running_sum",
     "scatter_elements",
@@ -135,6 +158,7 @@ __all__ = [
     "tanh",
     "topk",
     "transpose",
+    "unpack_bits",
     "var",
     "weighted_mean",
     "where",

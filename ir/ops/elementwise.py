@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from graphwright.ir.declare import OpDef, TypeRule, op
+from graphwright.ir.errors import IRTypeError
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import (
     aligned_right,
@@ -109,6 +110,8 @@ floor = _unary("floor", "The largest integer not above x.", lambda x: x.floor())
 @op("cast")
 def cast(x: TensorType, *, dtype: DType) -> TensorType:
     """The same values in another element type; floats round to nearest even, float to integer truncates."""
+    if DType.F4E2M1 in (x.dtype, dtype):
+        raise IRTypeError("f4e2m1 is a type of codes: round_to_nearest makes them, dequantize reads them")
     return x.with_dtype(dtype)
 
 

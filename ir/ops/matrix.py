@@ -10,18 +10,25 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import broadcast, keep_but, last, require_equal, require_float, require_rank, same_dtype
-from graphwright.ir.types import TensorType
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.types import QuantizedType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @op("linear")
-def linear(x: TensorType, weight: TensorType, bias: TensorType | None = None) -> TensorType:
-    """x [..., in] times weight [out, in] transposed, plus bias [out]: [..., out]."""
+def linear(x: TensorType, weight: TensorType | QuantizedType, bias: TensorType | None = None) -> TensorType:
+    """x [..., in] times weight [out, in] transposed, plus bias [out]: [..., out].
+
+    A quantized weight, grouped along `in`, stands for its numbers; x is taken as it is.
+    """
     require_float("x", x)
     require_rank("weight", weight, 2)
-    same_dtype(x, weight)
+    if isinstance(weight, TensorType):
+        same_dtype(x, weight)
+    elif weight.axis != -1:
+        raise IRTypeError(f"weight {weight} must be grouped along its last axis")
     require_equal("last axis of x and of weight", last("x", x), weight.shape[1])
     if bias is not None:
         require_rank("bias", bias, 1)
@@ -31,8 +38,9 @@ def linear(x: TensorType, weight: TensorType, bias: TensorType | None = None) ->
 
 
 @linear.reference
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.nn.functional.linear(x, weight, bias)
+def _(x: Tensor, weight: Tensor | QuantizedTensor, bias: Tensor | None) -> Tensor:
+    matrix = weight.dequantize(x.dtype) if isinstance(weight, QuantizedTensor) else weight
+    return torch.nn.functional.linear(x, matrix, bias)
 
 
 @linear.axes

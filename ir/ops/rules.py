@@ -6,7 +6,7 @@ from graphwright.ir.declare import AxisFlow, OpDef
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.types import DType, TensorType
+from graphwright.ir.types import DType, TensorType, Type
 
 ONE = Dim.of(1)
 Shape = tuple[Dim, ...]
@@ -32,7 +32,7 @@ def same_dtype(*types: TensorType) -> None:
             raise IRTypeError(f"element types differ: {types[0].dtype} and {other.dtype}")
 
 
-def require_rank(name: str, type: TensorType, rank: int) -> None:
+def require_rank(name: str, type: Type, rank: int) -> None:
     if type.rank != rank:
         raise IRTypeError(f"{name} must have {rank} axes, it is {type}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.dims import Dim
 from graphwright.ir.text.lexer import Lexer, unquote
-from graphwright.ir.types import LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
+from graphwright.ir.types import CODE_TYPES, LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
 
 _DTYPES = {d.value: d for d in DType}
 
@@ -129,7 +129,7 @@ class AtomParser:
             inner = self.tensor_type()
             lexer.expect(">")
             return StateType(layout, inner)
-        if token.kind == "name" and token.text[0] == "q" and token.text[1:].isdigit():
+        if token.kind == "name" and token.text[0] == "q" and (token.text[1:].isdigit() or token.text[1:] in _DTYPES):
             return self.quantized_type()
         return self.tensor_type()
 
@@ -151,26 +151,37 @@ class AtomParser:
 
     def quantized_type(self) -> QuantizedType:
         lexer = self.lexer
-        bits = int(lexer.next().text[1:])
+        start = lexer.peek.start
+        kind = lexer.next().text[1:]
         lexer.expect("<")
-        start = lexer.peek.start
-        group_text = lexer.expect_kind("name", "g and a group size, or channel")
-        group = None if group_text == "channel" else int(group_text[1:]) if group_text[1:].isdigit() else -1
-        if group is not None and (group < 1 or group_text[0] != "g"):
-            raise lexer.error(f"'{group_text}' is no group: write g128 or channel", start)
+        group = self.group()
         lexer.expect(",")
-        start = lexer.peek.start
+        symmetry_start = lexer.peek.start
         symmetry = lexer.expect_kind("name", "sym or asym")
         if symmetry not in ("sym", "asym"):
-            raise lexer.error(f"expected sym or asym, found '{symmetry}'", start)
+            raise lexer.error(f"expected sym or asym, found '{symmetry}'", symmetry_start)
+        element = _DTYPES.get(kind if not kind.isdigit() else f"{'i' if symmetry == 'sym' else 'u'}{kind}")
+        if element not in CODE_TYPES:
+            raise lexer.error(f"there are no codes of {kind}{' bits' if kind.isdigit() else ''}", start)
         options: dict[str, Attribute] = {}
         while lexer.accept(","):
             start = lexer.peek.start
-            name = lexer.expect_kind("name", "scale or axis")
-            lexer.expect("=")
-            options[name] = self.attribute()
+            name = lexer.expect_kind("name", "scale, axis or tensor")
+            options[name] = True if name == "tensor" else (lexer.expect("="), self.attribute())[1]
         lexer.expect(">")
-        scale, axis = options.pop("scale", DType.F32), options.pop("axis", -1)
+        scale, axis, tensor = options.pop("scale", DType.F32), options.pop("axis", -1), options.pop("tensor", False)
         if options or not isinstance(scale, DType) or not isinstance(axis, int):
-            raise lexer.error("a quantized type takes scale=DTYPE and axis=INTEGER", start)
-        return QuantizedType(bits, self.shape(), group, symmetry == "sym", scale, axis)
+            raise lexer.error("a quantized type takes scale=DTYPE, axis=INTEGER and tensor", start)
+        quantized = QuantizedType(element, self.shape(), group, scale, axis, bool(tensor))
+        if quantized.symmetric != (symmetry == "sym"):
+            raise lexer.error(f"codes of {element} are symmetric", symmetry_start)
+        return quantized
+
+    def group(self) -> int | None:
+        start = self.lexer.peek.start
+        text = self.lexer.expect_kind("name", "g and a group size, or channel")
+        if text == "channel":
+            return None
+        if text[0] != "g" or not text[1:].isdigit() or int(text[1:]) < 1:
+            raise self.lexer.error(f"'{text}' is no group: write g128 or channel", start)
+        return int(text[1:])

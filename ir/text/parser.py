@@ -225,7 +225,7 @@ def _stored(values: list[Attribute], type: TensorType) -> StoredArray | None:
     kinds = (float, int) if type.dtype.is_float else (bool,) if type.dtype is DType.BOOL else (int,)
     shape = [d.constant for d in type.shape if d.constant is not None]
     fits = product(type.shape).constant == len(values) and all(v.__class__ in kinds for v in values)
-    if not fits or len(shape) != type.rank:
+    if not fits or len(shape) != type.rank or type.dtype is DType.F4E2M1:
         return None
     try:
         return StoredArray(torch.tensor(values, dtype=torch_dtype(type.dtype)).reshape(shape), type)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphwright.ir import DType, Graph, UserError, Value, ops
 from graphwright.ir.lazy import torch
+from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 NEAR_ZERO = 1e-3
 """What the last numbers of an input are multiplied by: where vectors are small, epsilons matter."""
-INDEXED = {ops.embedding: 0, ops.gather: None, ops.gather_elements: None}
+INDEXED = {ops.embedding: 0, ops.quantized_embedding: 0, ops.gather: None, ops.gather_elements: None}
 """Ops whose second operand picks from the first along an axis: this one, or that of the attribute."""
 
 
@@ -43,6 +44,7 @@ def index_bound(graph: Graph, value: Value) -> int | None:
     return min(bounds, default=None)
 
 
+EMBEDDINGS = (ops.embedding, ops.quantized_embedding)
 _MOVING = frozenset(
     {ops.reshape, ops.transpose, ops.expand, ops.slice, ops.concat, ops.cast, ops.where, ops.maximum, ops.minimum}
 )
@@ -52,8 +54,10 @@ def smallest_rows(graph: Graph, value: Value, count: int) -> list[int]:
     """Of the table that token ids pick from first, the rows of least length: there norms divide by their epsilon."""
     for op in value.users:
         table = op.inputs[0]
-        if op.definition is ops.embedding and op.inputs[1] is value and table.weight is not None:
-            stored = table.weight.evaluate()
+        if op.definition in EMBEDDINGS and op.inputs[1] is value and table.weight is not None:
+            stored: Any = table.weight.evaluate()
+            if isinstance(stored, QuantizedTensor):
+                stored = stored.dequantize(torch.float32)
             lengths = stored.float().square().sum(1)
             return [int(i) for i in lengths.argsort()[:count]]
     return []

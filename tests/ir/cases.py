@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from graphwright.ir import Dim, DType, Graph, Op, StateType, ops
+from graphwright.ir import Dim, DType, Graph, Op, QuantizedType, StateType, ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
+from graphwright.ir.types import CODE_TYPES
 from graphwright.ir.weights import torch_dtype
 
 
@@ -41,9 +43,9 @@ class Case:
         name = declared[0 if self.op.variadic else index].name
         return Dim.of(self.below[name]).evaluate(bindings) if name in self.below else 5
 
-    def sample(self, bindings: Mapping[str, int], generator: torch.Generator) -> list[torch.Tensor | None]:
+    def sample(self, bindings: Mapping[str, int], generator: torch.Generator) -> list[Any]:
         """Random operands."""
-        values: list[torch.Tensor | None] = []
+        values: list[Any] = []
         for i, text in enumerate(self.operands):
             if text is None:
                 values.append(None)
@@ -56,8 +58,10 @@ class Case:
         return self.op.pad(values)
 
 
-def random(type: Any, shape: list[int], below: int, generator: torch.Generator) -> torch.Tensor:
+def random(type: Any, shape: list[int], below: int, generator: torch.Generator) -> Any:
     """A random tensor: positive integers from 1 where nothing bounds them, so that division is defined."""
+    if isinstance(type, QuantizedType):
+        return quantize(torch.randn(shape, generator=generator), type, "absmax")
     if type.dtype is DType.BOOL:
         return torch.rand(shape, generator=generator) < 0.7
     if type.dtype.is_integer:
@@ -85,6 +89,9 @@ UNARY = [
 ]  # fmt: skip
 REDUCTIONS = [ops.sum, ops.mean, ops.amax, ops.amin, ops.var]
 
+CODES = sorted(CODE_TYPES, key=str)
+PARTS = [ops.quantized_codes, ops.quantized_scales, ops.quantized_zero_points]
+
 RECURRENT_STATE = "state<recurrent f32[B, 4, 3, 2]>"
 
 CASES = [
@@ -111,6 +118,8 @@ CASES = [
     Case(ops.linear, (X, "f32[7, 4]")),
     Case(ops.linear, (X, "f32[7, 4]", "f32[7]")),
     Case(ops.linear, ("bf16[S, 4]", "bf16[7, 4]", "bf16[7]")),
+    Case(ops.linear, (X, "q4<g3, sym>[7, 4]", "f32[7]")),
+    Case(ops.linear, (X, "q3<channel, asym, scale=f16>[7, 4]")),
     Case(ops.matmul, ("f32[B, 2, S, 4]", "f32[B, 2, 4, P]")),
     Case(ops.matmul, ("f32[B, 1, S, 4]", "f32[2, 4, P]")),
     Case(ops.matmul, ("f32[S, 4]", "f32[B, 4, P]")),
@@ -125,6 +134,29 @@ CASES = [
         ("f32[B, 3, 3*S+2, 8]", "f32[6, 3, 2, 3]"),
         {"stride": (3, 2), "padding": (0, 1, 0, 2), "dilation": (1, 2)},
     ),
+    Case(ops.quantized, ("i4[7, 4]", "f16[7, 2]"), {"group": 3}),
+    Case(ops.quantized, ("u8[7, 4]", "f32[1, 4]", "u8[1, 4]"), {"axis": 0}),
+    Case(ops.quantized, ("f4e2m1[7, 4]", "f8e4m3[7, 2]", None, "f32[]"), {"group": 2}),
+    *(Case(ops.round_to_nearest, ("f32[7, 4]",), {"to": to, "group": 3, "search": "mse"}) for to in CODES),
+    Case(ops.round_to_nearest, ("bf16[7, 4]",), {"to": DType.F4E2M1, "group": 2, "scale": DType.F8E8M0}),
+    Case(
+        ops.round_to_nearest,
+        ("f32[7, 4]",),
+        {"to": DType.F4E2M1, "group": 2, "scale": DType.F8E4M3, "tensor_scale": True},
+    ),
+    *(Case(each, ("q4<g3, asym>[7, 4]",)) for each in PARTS),
+    Case(ops.quantized_tensor_scale, ("qf4e2m1<g2, sym, scale=f8e4m3, tensor>[7, 4]",)),
+    Case(ops.dequantize, ("q4<g3, asym, axis=-2>[7, 4]",), {"dtype": DType.BF16}),
+    Case(ops.dequantize, ("qf4e2m1<g2, sym, scale=f8e4m3, tensor>[7, 4]",)),
+    Case(ops.dequantize, ("qf8e4m3<channel, sym>[7, 4]",)),
+    Case(ops.quantized_embedding, ("q4<g2, sym>[50, 4]", "i64[B, S]")),
+    Case(ops.quantized_embedding, ("qf8e4m3<g2, sym>[5, 4]", "i64[]"), {"dtype": DType.F16}),
+    Case(ops.fake_quantize, (X,), {"to": DType.I8}),
+    Case(ops.fake_quantize, ("bf16[S, 4]",), {"to": DType.F8E4M3, "group": 3}),
+    Case(ops.pack_bits, ("i4[B, 5]",), {"bits": 4}),
+    Case(ops.pack_bits, ("u3[B, 5]",), {"bits": 3}),
+    Case(ops.unpack_bits, ("u8[B, 3]",), {"to": DType.I4, "length": 5}),
+    Case(ops.unpack_bits, ("u8[B, 2]",), {"to": DType.U3, "length": 5}),
     Case(ops.rms_norm, (X, "f32[4]"), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X,), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X, "f32[4]", "f32[4]"), {"epsilon": 1e-5}),

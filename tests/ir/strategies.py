@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from graphwright.ir import Builder, Dim, DType, Graph, Program, QuantizedType, StateType, StoredArray, TensorType, Value
 from graphwright.ir import ops as o
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.types import CODE_TYPES
 from graphwright.ir.weights import Applied, StoredFile
 
 SYMBOLS = ("B", "S", "P", "head_size")
@@ -33,12 +34,12 @@ SIZES = st.one_of(st.integers(0, 5000).map(Dim.of), st.sampled_from(SYMBOLS).map
 TENSORS = st.builds(TensorType, DTYPES, st.lists(SIZES, max_size=4).map(tuple))
 QUANTIZED = st.builds(
     QuantizedType,
-    st.integers(1, 8),
+    st.sampled_from(sorted(CODE_TYPES, key=str)),
     st.lists(st.integers(1, 300).map(Dim.of), min_size=1, max_size=3).map(tuple),
     st.one_of(st.none(), st.integers(1, 256)),
-    st.booleans(),
     DTYPES,
     st.integers(-2, 2),
+    st.booleans(),
 )
 STATES = st.builds(StateType, st.sampled_from(["contiguous", "ring", "paged"]), TENSORS)
 TYPES = st.one_of(TENSORS, QUANTIZED, STATES)

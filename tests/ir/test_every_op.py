@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphwright.ir import Dim, DType, IRTypeError, StateType, TensorType, UserError, ops
+from graphwright.ir import Dim, DType, IRTypeError, QuantizedType, StateType, TensorType, UserError, ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.declare import REGISTRY, AttributeSpec, OpDef
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.program import substitute_type
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
 from graphwright.ir.weights import torch_dtype
 from tests.ir.cases import CASES, Case, random
@@ -52,6 +55,9 @@ def test_inferred_types_are_those_of_the_reference_results(case: Case, b: int, s
         )
         for value, result in zip(op.results, results, strict=True):
             assert list(result.shape) == [d.evaluate(bindings) for d in value.type.shape]
+            if isinstance(result, QuantizedTensor):
+                assert str(result.type) == str(value.type)
+                continue
             wide = precision == "float64" and value.tensor.dtype.is_float
             assert result.dtype is (torch.float64 if wide else torch_dtype(value.tensor.dtype))
 
@@ -69,13 +75,17 @@ def test_an_axis_that_flows_is_touched_at_one_index_only(case: Case) -> None:
         generator = torch.Generator().manual_seed(seed)
         operands = case.sample(BINDINGS, generator)
 
-        def evaluate(values: list[torch.Tensor | None]) -> list[torch.Tensor]:
-            return apply_reference(op.definition, values, op.attributes, types, BINDINGS, "float64")
+        def evaluate(values: list[Any]) -> list[torch.Tensor]:
+            results = apply_reference(op.definition, values, op.attributes, types, BINDINGS, "float64")
+            return [r.dequantize(torch.float64) if isinstance(r, QuantizedTensor) else r for r in results]
 
         before = evaluate(operands)
         for i, flow in zip(present, flows, strict=True):
             operand = operands[i]
-            type = op.inputs[present.index(i)].tensor
+            if isinstance(operand, QuantizedTensor):
+                continue
+            type = op.inputs[present.index(i)].type
+            type = type.tensor if isinstance(type, StateType) else type
             assert len(flow) == type.rank
             for axis, target in enumerate(flow):
                 if target is None:
@@ -92,7 +102,8 @@ def test_an_axis_that_flows_is_touched_at_one_index_only(case: Case) -> None:
                         difference.select(target, index).zero_()
                         assert difference.max() < 1e-12, f"operand {i}, axis {axis}, index {index}"
     for i, flow in zip(present, flows, strict=True):
-        if any(t is not None for t in flow) and op.inputs[present.index(i)].tensor.dtype.is_float:
+        type = op.inputs[present.index(i)].type
+        if any(t is not None for t in flow) and not isinstance(type, QuantizedType) and type.dtype.is_float:
             assert moved[i] or op.results[0].tensor.dtype is DType.BOOL, f"altering operand {i} had no effect"
 
 
@@ -142,6 +153,8 @@ def attribute_values(spec: AttributeSpec) -> st.SearchStrategy[Any]:
 def changed(draw: st.DrawFn, type: Any) -> Any:
     """A type that differs in one respect."""
     tensor = type.tensor if isinstance(type, StateType) else type
+    if isinstance(type, QuantizedType):
+        return draw(st.one_of(TENSORS, st.just(replace(type, group=draw(st.sampled_from([None, 1, 3]))))))
     match draw(st.sampled_from(["dtype", "dimension", "fewer", "more", "state", "none", "any"])):
         case "dtype":
             return TensorType(draw(DTYPES), tensor.shape)
@@ -176,6 +189,13 @@ def applications(draw: st.DrawFn) -> tuple[OpDef, list[Any], dict[str, Any]]:
     return case.op, types + [None] * (len(case.op.operands) - len(types)), attributes
 
 
+def filled(type: Any, fill: int) -> Any:
+    shape = [d.evaluate({}) for d in type.shape]
+    if isinstance(type, QuantizedType):
+        return quantize(torch.full(shape, float(fill)), type, "absmax")
+    return torch.full(shape, fill, dtype=torch_dtype(type.dtype))
+
+
 @settings(max_examples=3000, deadline=None)
 @given(applications())
 def test_what_a_type_rule_accepts_the_reference_evaluates(application: tuple[OpDef, list[Any], dict[str, Any]]) -> None:
@@ -186,10 +206,7 @@ def test_what_a_type_rule_accepts_the_reference_evaluates(application: tuple[OpD
     except IRTypeError:
         return
     fill = 1 if definition.name in ("div", "remainder") else 0
-    values = [
-        None if t is None else torch.full([d.evaluate({}) for d in t.shape], fill, dtype=torch_dtype(t.dtype))
-        for t in types
-    ]
+    values = [None if t is None else filled(t, fill) for t in types]
     try:
         evaluated = apply_reference(definition, values, complete, results, {})
     except UserError:

@@ -20,7 +20,10 @@ def test_text_is_exact(type: Type) -> None:
         "f32[]",
         "bf16[B, S, 4096]",
         "q4<g128, asym>[4096, 4096]",
-        "q8<channel, sym, scale=f16, axis=0>[32, 64]",
+        "q8<channel, sym, scale=f16, axis=-2>[32, 64]",
+        "qf8e4m3<channel, sym>[32, 64]",
+        "qf4e2m1<g32, sym, scale=f8e8m0>[32, 64]",
+        "qf4e2m1<g16, sym, scale=f8e4m3, tensor>[32, 64]",
         "state<ring bf16[B, 8, C, 128]>",
         "state<recurrent f32[B, 8, 16, 64]>",
     ],
@@ -40,8 +43,11 @@ def test_printing_by_example(text: str) -> None:
         ("q4<128, sym>[8]", "<text>:1:4: expected g and a group size, or channel"),
         ("q4<g0, sym>[8]", "<text>:1:4: 'g0' is no group"),
         ("q4<g8, odd>[8]", "<text>:1:8: expected sym or asym, found 'odd'"),
-        ("q4<g8, sym, scale=3>[8]", "<text>:1:13: a quantized type takes scale=DTYPE and axis=INTEGER"),
-        ("q4<g8, sym, zero=u4>[8]", "<text>:1:13: a quantized type takes scale=DTYPE and axis=INTEGER"),
+        ("q4<g8, sym, scale=3>[8]", "<text>:1:13: a quantized type takes scale=DTYPE, axis=INTEGER and tensor"),
+        ("q5<g8, sym>[8]", "<text>:1:1: there are no codes of 5 bits"),
+        ("qf16<g8, sym>[8]", "<text>:1:1: there are no codes of f16"),
+        ("qf8e4m3<g8, asym>[8]", "<text>:1:13: codes of f8e4m3 are symmetric"),
+        ("q4<g8, sym, zero=u4>[8]", "<text>:1:13: a quantized type takes scale=DTYPE, axis=INTEGER and tensor"),
     ],
 )
 def test_bad_types_are_refused_with_their_place(text: str, problem: str) -> None:
@@ -53,9 +59,9 @@ def test_bits() -> None:
     assert tensor("f32", 3, 5).bits == 480
     assert str(tensor("bf16", "B", "S", 8).bits) == "128*B*S"
     # 8 by 100 elements in groups of 32: four groups a row, the last one cut short.
-    assert QuantizedType(4, tensor("f32", 8, 100).shape, 32, True, DType.F16).bits == 8 * 100 * 4 + 8 * 4 * 16
-    assert QuantizedType(4, tensor("f32", 8, 100).shape, 32, False, DType.F16).bits == 8 * 100 * 4 + 8 * 4 * (16 + 4)
-    assert QuantizedType(8, tensor("f32", 8, 100).shape, None, True, axis=0).bits == 8 * 100 * 8 + 100 * 32
+    assert QuantizedType(DType.I4, tensor("f32", 8, 100).shape, 32, DType.F16).bits == 8 * 100 * 4 + 8 * 4 * 16
+    assert QuantizedType(DType.U4, tensor("f32", 8, 100).shape, 32, DType.F16).bits == 8 * 100 * 4 + 8 * 4 * (16 + 4)
+    assert QuantizedType(DType.I8, tensor("f32", 8, 100).shape, None, axis=0).bits == 8 * 100 * 8 + 100 * 32
 
 
 def test_every_element_type_knows_its_size_and_kind() -> None:

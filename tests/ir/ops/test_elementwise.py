@@ -129,8 +129,8 @@ def test_operands_that_do_not_fit(op: OpDef, operands: tuple[str, ...], problem:
 
 
 def test_a_quantized_weight_or_a_state_is_no_tensor() -> None:
-    with pytest.raises(IRTypeError, match=r"operand 'weight' is q4<g32, sym>\[8, 64\], expected a tensor"):
-        ops.linear.infer([tensor("f32", 2, 64), parse_type("q4<g32, sym>[8, 64]"), None], {})
+    with pytest.raises(IRTypeError, match=r"operand 'y' is q4<g32, sym>\[8, 64\], expected a tensor"):
+        ops.matmul.infer([tensor("f32", 2, 8), parse_type("q4<g32, sym>[8, 64]")], {})
     with pytest.raises(IRTypeError, match=r"operand 'y' is state<contiguous f32\[2\]>, expected a tensor"):
         ops.add.infer([tensor("f32", 2), parse_type("state<contiguous f32[2]>")], {})
     with pytest.raises(IRTypeError, match=r"operand 'cache' is f32.*, expected a state"):

@@ -1,0 +1,7 @@
+"""Runs a program on calibration tokens and says what its linear layers read."""
+
+from graphwright.passes.calibration.statistics import InputStatistics
+from graphwright.passes.calibration.tokens import read_tokens
+from graphwright.passes.calibration.walk import Site, calibrate, calibration_graph, calibration_sites
+
+__all__ = ["InputStatistics", "Site", "calibrate", "calibration_graph", "calibration_sites", "read_tokens"]

@@ -1,0 +1,29 @@
+"""Calibration tokens: a file of int64 [rows, length], as `numpy.save` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphwright.ir import PassError
+from graphwright.ir.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_tokens(path: str, vocabulary: int | None) -> Tensor:
+    """The tokens i64 [rows, length] in a `.npy` file. Raises `PassError` where it holds none, or unknown ones."""
+    import numpy
+
+    if not path:
+        raise PassError("this pass needs calibration tokens: give tokens=FILE.npy, int64 [rows, length]")
+    try:
+        array = numpy.load(Path(path), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as problem:
+        raise PassError(f"{path}: cannot be read as an array of tokens ({problem})") from None
+    if array.ndim != 2 or array.dtype.kind not in "iu" or not array.size:
+        raise PassError(f"{path}: holds {array.dtype}{list(array.shape)}, expected token ids [rows, length]")
+    if array.min() < 0 or (vocabulary is not None and array.max() >= vocabulary):
+        raise PassError(f"{path}: token {max(array.max(), -array.min())} is outside the vocabulary of {vocabulary}")
+    return torch.as_tensor(array.astype("int64"))

@@ -1,0 +1,5 @@
+"""Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
+
+from graphwright.passes.quantization.quantize_weights import QuantizeWeights
+
+__all__ = ["QuantizeWeights"]

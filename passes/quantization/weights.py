@@ -1,0 +1,43 @@
+"""Which weights a program multiplies by, and putting others in their place in all its graphs."""
+
+from __future__ import annotations
+
+from graphwright.ir import Op, Program, Value, Weight, ops
+from graphwright.ir.ops.rules import is_elementwise
+from graphwright.ir.weights import WeightExpression
+
+
+def linear_weights(program: Program) -> dict[str, list[Op]]:
+    """Of each weight that linear layers multiply by the layers that do, in every graph; in the order of the graphs."""
+    found: dict[str, list[Op]] = {}
+    for graph in program.graphs.values():
+        for op in graph:
+            if op.definition is ops.linear and (weight := op.required("weight").weight) is not None:
+                found.setdefault(weight.name, []).append(op)
+    return found
+
+
+def is_head(op: Op) -> bool:
+    """Whether a linear layer is the output head: nothing but elementwise ops stand between it and the logits."""
+    pending, seen = [op.result], set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        for user in value.users:
+            if not is_elementwise(user.definition):
+                return False
+            pending.extend(user.results)
+    return True
+
+
+def replace_linear_weight(program: Program, weight: Weight, name: str, expression: WeightExpression) -> Weight:
+    """Every linear layer over `weight`, in all graphs, reads a new weight of that name; others still read the old."""
+    new = program.add_weight(name, expression)
+    index = ops.linear.operand_index("weight")
+    for graph in program.graphs.values():
+        for op in graph:
+            if op.definition is ops.linear and op.required("weight").weight is weight:
+                graph.set_operand(op, index, graph.weight(new))
+    return new

@@ -1,0 +1,151 @@
+"""Rounding to nearest against definitions written out, and packing against shifting bits by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphwright.ir import DType, IRTypeError, QuantizedType, ops, tensor
+from graphwright.ir.quantized import F4E2M1_VALUES
+from graphwright.ir.rounding import Grid, Search, quantize
+from graphwright.ir.types import CODE_TYPES
+from graphwright.ir.weights import Applied, StoredArray
+from tests.ir.evaluation import evaluate
+
+INTEGERS = sorted((d for d in CODE_TYPES if d.is_integer), key=str)
+FLOATS = sorted((d for d in CODE_TYPES if d.is_float), key=str)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def of(element: DType, shape: tuple[int, ...], group: int | None, **options: object) -> QuantizedType:
+    return QuantizedType(element, tensor("f32", *shape).shape, group, **options)  # type: ignore[arg-type] - test options
+
+
+@pytest.mark.parametrize("search", ["absmax", "mse"])
+@pytest.mark.parametrize("element", INTEGERS, ids=str)
+@pytest.mark.parametrize("group", [None, 32, 7])
+def test_every_code_is_the_nearest(element: DType, group: int | None, search: str) -> None:
+    x = random(5, 45)
+    q = quantize(x, of(element, (5, 45), group), search)  # type: ignore[arg-type] - parametrized
+    value = q.dequantize(torch.float64)
+    grid = Grid(element)
+    assert grid.least <= q.codes.min()
+    assert q.codes.max() <= grid.most
+    for change in (-1, 1):
+        other = (q.codes.to(torch.int16) + change).clamp(grid.least, grid.most)
+        moved = value + (other - q.codes) * _scale(q)
+        # A zero point is rounded first, so that an element may be half a step of rounding off.
+        slack = 0 if q.zero_points is None else 0.5 * _scale(q).abs()
+        assert ((value - x).abs() <= (moved - x).abs() + slack + 1e-6).all()
+
+
+def _scale(q: object) -> torch.Tensor:
+    group = q.type.group or q.codes.shape[-1]  # type: ignore[attr-defined] - a QuantizedTensor
+    return q.scales.double().repeat_interleave(group, -1)[..., : q.codes.shape[-1]]  # type: ignore[attr-defined] - a QuantizedTensor
+
+
+@pytest.mark.parametrize("element", [*INTEGERS, *FLOATS], ids=str)
+def test_the_search_never_adds_error(element: DType) -> None:
+    x = random(16, 64)
+    searches: tuple[Search, ...] = ("absmax", "mse")
+    rounded = [quantize(x, of(element, (16, 64), 16), search).dequantize(torch.float64) for search in searches]
+    errors = [(each - x).square().sum() for each in rounded]
+    assert errors[1] <= errors[0] * (1 + 1e-6)
+
+
+def test_absmax_cuts_nothing_off() -> None:
+    x = random(8, 32)
+    for element in (DType.I8, DType.U8):
+        q = quantize(x, of(element, (8, 32), None), "absmax")
+        assert ((q.dequantize(torch.float64) - x).abs() <= q.scales.abs() * 0.5001).all() or element is DType.U8
+        assert ((q.dequantize(torch.float64) - x).abs() <= q.scales.abs() * 1.0001).all()
+
+
+@pytest.mark.parametrize("element", [*INTEGERS, *FLOATS], ids=str)
+def test_zeros_stay_zeros(element: DType) -> None:
+    q = quantize(torch.zeros(2, 8), of(element, (2, 8), 4), "mse")
+    assert not q.dequantize(torch.float32).any()
+    assert torch.isfinite(q.scales.float()).all()
+
+
+def test_f4e2m1_rounds_to_even_codes() -> None:
+    values = torch.tensor(F4E2M1_VALUES)
+    codes = Grid(DType.F4E2M1).encode(values)
+    assert codes.tolist() == [*range(8), 0, *range(9, 16)]  # -0 is 0
+    halves = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, 100.0])
+    # OCP microscaling: to nearest, ties to the even significand.
+    assert values[Grid(DType.F4E2M1).encode(halves).long()].tolist() == [0, 1, 1, 2, 2, 4, 4, 6]
+    assert values[Grid(DType.F4E2M1).encode(-halves).long()].tolist() == [0, -1, -1, -2, -2, -4, -4, -6]
+
+
+def test_mxfp4_has_scales_that_are_powers_of_two_and_nvfp4_one_scale_more() -> None:
+    x = random(4, 64)
+    mx = quantize(x, of(DType.F4E2M1, (4, 64), 32, scale_dtype=DType.F8E8M0), "absmax")
+    assert mx.scales.dtype is torch.float8_e8m0fnu
+    assert torch.equal(torch.log2(mx.scales.float()), torch.log2(mx.scales.float()).round())
+    nv = quantize(x, of(DType.F4E2M1, (4, 64), 16, scale_dtype=DType.F8E4M3, tensor_scale=True), "absmax")
+    assert nv.tensor_scale is not None
+    assert nv.scales.float().max() == 448
+    for q in (mx, nv):
+        assert (q.dequantize(torch.float64) - x).square().mean() < 0.03
+
+
+@given(st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([d for d in CODE_TYPES if d.bits < 8]))
+@settings(max_examples=60, deadline=None)
+def test_packing_is_undone_and_puts_low_bits_first(count: int, seed: int, element: DType) -> None:
+    signed = element.value[0] == "i"
+    low = -(1 << (element.bits - 1)) if signed else 0
+    codes = torch.randint(low, low + (1 << element.bits), (2, count), generator=torch.Generator().manual_seed(seed))
+    held = codes.to(torch.int8 if signed else torch.uint8)
+    expression = StoredArray(held, tensor(element, 2, count))
+    packed = Applied.of(ops.pack_bits, (expression,), {"bits": element.bits}).evaluate()
+    for row, bytes_ in zip(codes.tolist(), packed.tolist(), strict=True):
+        number = sum((c & ((1 << element.bits) - 1)) << (i * element.bits) for i, c in enumerate(row))
+        assert bytes(bytes_) == number.to_bytes(-(-count * element.bits // 8), "little")
+    assert torch.equal(evaluate(ops.unpack_bits, packed, to=element, length=count), held)
+
+
+@pytest.mark.parametrize("element", [*INTEGERS, *FLOATS], ids=str)
+def test_a_weight_of_its_parts_is_the_weight(element: DType) -> None:
+    x = StoredArray.of(random(6, 10))
+    whole = Applied.of(ops.round_to_nearest, (x,), {"to": element, "group": 4, "search": "mse"})
+    names = ["codes", "scales"] + ([] if whole.type.symmetric else ["zero_points"])  # type: ignore[union-attr] - quantized
+    parts = tuple(Applied.of(getattr(ops, f"quantized_{name}"), (whole,), {}) for name in names)
+    again = Applied.of(ops.quantized, parts, {"group": 4})
+    assert again.type == whole.type
+    a, b = (Applied.of(ops.dequantize, (e,), {}).evaluate() for e in (whole, again))
+    assert torch.equal(a, b)
+
+
+def test_activations_are_rounded_by_the_largest_of_each_group() -> None:
+    x = random(2, 3, 8)
+    rounded = evaluate(ops.fake_quantize, x, to=DType.I8, group=4)
+    for row, expected in zip(x.reshape(-1, 4).double(), rounded.reshape(-1, 4), strict=True):
+        scale = row.abs().max() / 127
+        torch.testing.assert_close((row / scale).round() * scale, expected.double(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("operands", "attributes", "problem"),
+    [
+        (("i4[2, 8]", "f32[2, 3]"), {"group": 4}, r"scales are f32\[2, 3\], expected f32\[2, 2\]"),
+        (("u4[2, 8]", "f32[2, 2]"), {"group": 4}, "codes of u4 without zero points"),
+        (("i4[2, 8]", "f32[2, 2]", "i4[2, 2]"), {"group": 4}, "codes of i4 with zero points"),
+        (("f32[2, 8]", "f32[2, 2]"), {"group": 4}, "there are no codes of f32"),
+        (("i4[2, 8]", "i8[2, 2]"), {"group": 4}, "there are no scales of i8"),
+        (("i4[2, S]", "f32[2, 2]"), {"group": 4}, "has no fixed length"),
+        (("i4[2, 8]", "f32[2, 2]"), {"group": -4}, "a group of -4"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(operands: tuple[str, ...], attributes: dict[str, int], problem: str) -> None:
+    from graphwright.ir.text import parse_type
+
+    with pytest.raises(IRTypeError, match=problem):
+        ops.quantized.infer(
+            list(map(parse_type, operands)) + [None] * (4 - len(operands)), ops.quantized.complete(attributes)
+        )
