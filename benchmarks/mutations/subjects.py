@@ -29,7 +29,7 @@ RINGS = ("gemma",)
 """The subjects whose windows get ring caches; the others' caches are contiguous."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """`rows` are token ids i64 [length], `contexts` those beside them, if the model reads any.
 

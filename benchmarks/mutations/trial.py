@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 from benchmarks.mutations.fault import Fault
 from benchmarks.mutations.judge import judged
@@ -14,7 +16,14 @@ from graphwright.ir import PassError, Program, VerificationError
 from graphwright.passes import Pass, run_passes
 from graphwright.passes.proving import Proof, ProofError, Prover
 
-MakeProver = Callable[[], Prover]
+
+class ForkingProver(Prover, Protocol):
+    """A prover of which there can be another that has seen the same."""
+
+    def fork(self) -> ForkingProver: ...
+
+
+MakeProver = Callable[[], ForkingProver]
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,39 @@ class Trial:
         return bool(self.verifier) or (self.answer.caught and self.named if self.changes else not self.answer.caught)
 
 
-class _Counted:
-    """A prover that counts the passes it is shown."""
+@dataclass(frozen=True)
+class _Underway:
+    """A program after the first passes of a pipeline, and the prover that has seen them."""
 
-    def __init__(self, prover: Prover) -> None:
+    program: Program
+    prover: ForkingProver
+    checks: int = 0
+
+    def step(self, each: Pass) -> _Underway | Answer:
+        """The same one pass on; an answer where that ends the run."""
+        program, prover = self.program.clone(), _Begun(self.prover.fork())
+        try:
+            run_passes(program, [each], prover=prover)
+        except ProofError as error:
+            return Answer(True, error.each, error.op, error.location, self.checks + 1, str(error))
+        except (PassError, VerificationError) as refusal:
+            return Answer(False, checks=self.checks + prover.checks, message=str(refusal))
+        return _Underway(program, prover.prover, self.checks + 1)
+
+    def run(self, passes: Sequence[Pass]) -> Answer:
+        """What comes of all these passes."""
+        state: _Underway | Answer = self
+        for each in passes:
+            state = state.step(each)
+            if isinstance(state, Answer):
+                return state
+        return Answer(False, checks=state.checks)
+
+
+class _Begun:
+    """A prover that has been shown where the program comes from, and counts the passes it is shown from there."""
+
+    def __init__(self, prover: ForkingProver) -> None:
         self.prover = prover
         self.checks = 0
 
@@ -71,11 +109,27 @@ class _Counted:
         return self.prover.notes
 
     def begin(self, program: Program) -> None:
-        self.prover.begin(program)
+        pass
 
     def check(self, each: Pass, program: Program) -> Proof:
         self.checks += 1
         return self.prover.check(each, program)
+
+
+@lru_cache(maxsize=1)
+def _beginnings(subject: Subject, make_prover: MakeProver) -> list[_Underway | Answer]:
+    """The subject before its passes; `_after` adds what it is after each, since many faults share these."""
+    prover = make_prover()
+    prover.begin(subject.program)
+    return [_Underway(subject.program.clone(), prover)]
+
+
+def _after(subject: Subject, make_prover: MakeProver, place: int) -> _Underway | Answer:
+    """The subject after the first `place` passes of its own pipeline."""
+    known = _beginnings(subject, make_prover)
+    while len(known) <= place and isinstance(known[-1], _Underway):
+        known.append(known[-1].step(subject.passes[len(known) - 1]))
+    return known[min(place, len(known) - 1)]
 
 
 def tried(fault: Fault, subject: Subject, make_prover: MakeProver) -> Trial:
@@ -83,7 +137,7 @@ def tried(fault: Fault, subject: Subject, make_prover: MakeProver) -> Trial:
     judgement = judged(fault, subject)
     passes, place = fault.planted(subject.passes), fault.place(subject.passes)
     begin = time.perf_counter()
-    answer = asked(subject.program, passes, make_prover)
+    answer = asked(subject, passes, place, make_prover)
     return Trial(
         name=fault.name,
         description=fault.description,
@@ -99,18 +153,12 @@ def tried(fault: Fault, subject: Subject, make_prover: MakeProver) -> Trial:
     )
 
 
-def asked(program: Program, passes: list[Pass], make_prover: MakeProver) -> Answer:
-    """What a run of the passes over a copy of the program says with a prover."""
-    prover = _Counted(make_prover())
-    try:
-        run_passes(program.clone(), passes, prover=prover)
-    except ProofError as error:
-        return Answer(True, error.each, error.op, error.location, prover.checks, str(error))
-    except (PassError, VerificationError) as refusal:
-        return Answer(False, checks=prover.checks, message=str(refusal))
-    return Answer(False, checks=prover.checks)
+def asked(subject: Subject, passes: Sequence[Pass], place: int, make_prover: MakeProver) -> Answer:
+    """What a run of the passes says with a prover; those before `place` are the subject's own."""
+    before = _after(subject, make_prover, place)
+    return before if isinstance(before, Answer) else before.run(passes[place:])
 
 
 def alarmed(subject: Subject, make_prover: MakeProver) -> Answer:
     """What the prover says of the subject's own pipeline, in which there is no fault."""
-    return asked(subject.program, list(subject.passes), make_prover)
+    return asked(subject, subject.passes, len(subject.passes), make_prover)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 
@@ -52,6 +53,14 @@ class InterpreterProver:
         self._meaning = Meaning()
         with threads_for(self._flops):
             self._judge = judge_for(self._before, self._meaning, self.notes)
+
+    def fork(self) -> InterpreterProver:
+        """Another prover that has seen what this one has."""
+        other = copy.copy(self)
+        other.notes = list(self.notes)
+        other._copy = None if self._copy is None else self._copy.clone()
+        other._judge = replace(self._judge)
+        return other
 
     def check(self, each: Pass, program: Program) -> Proof:
         """Compares the program after a pass. Raises `ProofError`."""

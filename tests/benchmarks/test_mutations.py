@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -89,8 +90,15 @@ def test_inputs_reach_past_windows_and_hold_embeddings_near_zero() -> None:
 class Blind:
     """A prover that sees nothing."""
 
+    notes: Sequence[str] = ()
+
     def begin(self, program: Program) -> None:
         self.texts = [self.text(program)]
+
+    def fork(self) -> Blind:
+        other = copy.copy(self)
+        other.texts = list(self.texts)
+        return other
 
     def text(self, program: Program) -> list[str]:
         return [print_graph(graph) for graph in program.graphs.values()]
