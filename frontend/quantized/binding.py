@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ def dequantized(layers: Mapping[str, QuantizedLayer], dtype: torch.dtype) -> dic
 
 
 def fitted(
-    model: torch.nn.Module, layers: Mapping[str, QuantizedLayer], weights: Mapping[str, WeightExpression]
+    model: Any, layers: Mapping[str, QuantizedLayer], weights: Mapping[str, WeightExpression]
 ) -> tuple[dict[str, WeightExpression], dict[str, Rounding]]:
     """The weights by the model's names as the model has them, and how inputs are rounded, by the name of the weight.
 
@@ -31,7 +32,7 @@ def fitted(
     left out: AutoGPTQ gave every layer one. Raises `UnsupportedError` where inputs are rounded of a layer that becomes
     a part of another weight, as experts do.
     """
-    known = model.state_dict().keys()
+    known: Collection[str] = model.state_dict().keys()
     by_columns = [f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]
     quantized: dict[WeightExpression | None, str] = {layer.weight: name for name, layer in layers.items()}
     found: dict[str, str] = {}

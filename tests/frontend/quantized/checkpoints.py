@@ -71,7 +71,8 @@ def store(folder: Path, tensors: Tensors) -> None:
 
 def edit_config(folder: Path, **changes: Any) -> None:
     file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    settings = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in settings.items() if value is not None}))
 
 
 def words(codes: Iterable[int], bits: int) -> list[int]:
@@ -101,8 +102,11 @@ def spread(per_group: torch.Tensor, columns: int) -> torch.Tensor:
     return per_group.double()[:, torch.arange(columns) // size]
 
 
-def assert_weights(folder: Path, model: Any, type: str) -> None:
-    """The files hold that model's weights, to the bit, in the quantized type; no model is traced."""
+def assert_weights(folder: Path, model: Any, type: str, shuffled: bool = False) -> None:
+    """The files hold that model's weights, to the bit, in the quantized type; no model is traced.
+
+    If shuffled, the columns of the codes stand in another order.
+    """
     file = folder / "config.json"
     settings = json.loads(file.read_text())["quantization_config"]
     layers, _ = read_quantized(file, settings, stored_weights(folder))
@@ -110,26 +114,28 @@ def assert_weights(folder: Path, model: Any, type: str) -> None:
     for name, weight in dequantized(layers, torch.float32).items():
         wanted = model.state_dict()[name]
         assert torch.equal(weight.evaluate(), wanted), name
-        stored = symmetric(rows(weight)).quantized
-        assert str(stored.type) == f"{type}{list(wanted.shape)}"
-        restored = stored.evaluate().dequantize(torch.float32)
-        assert torch.equal(restored, wanted), name
+        stored = symmetric(rows(weight))
+        assert str(stored.quantized.type) == f"{type}{list(wanted.shape)}"
+        assert (stored.order is not None) == shuffled
+        columns = torch.arange(wanted.shape[1]) if stored.order is None else stored.order.evaluate()
+        value: Any = stored.quantized.evaluate()
+        assert torch.equal(value.dequantize(torch.float32), wanted[:, columns]), name
 
 
-def assert_restored(program: Program, *types: str) -> None:
-    """The pipeline for functions leaves linear layers with weights of these types, and one of floats: the head."""
+def assert_restored(program: Program, *types: str, floats: int = 1) -> None:
+    """The pipeline for functions leaves linear layers with weights of these types, and so many of floats."""
     run_passes(program, PIPELINES["function"])
     layers = [op.required("weight").type for op in program.graphs["forward"] if op.name == "linear"]
     assert sorted({str(t) for t in layers if isinstance(t, QuantizedType)}) == sorted(types)
-    assert sum(not isinstance(t, QuantizedType) for t in layers) == 1
+    assert sum(not isinstance(t, QuantizedType) for t in layers) == floats
 
 
-def assert_read(folder: Path, model: Any, *types: str) -> Program:
+def assert_read(folder: Path, model: Any, *types: str, floats: int = 1) -> Program:
     """The program computes what the model does, as captured and after the pipeline."""
     program = capture(folder)
     assert_same_function(program, model, SHAPES)
     assert_round_trip(program)
-    assert_restored(program, *types)
+    assert_restored(program, *types, floats=floats)
     assert_same_function(program, model, SHAPES)
     assert_round_trip(program)
     return program

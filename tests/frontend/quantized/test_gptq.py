@@ -143,6 +143,26 @@ def test_columns_that_are_stored_by_the_library_untransposed(tmp_path: Path) -> 
     assert_read(tmp_path, model, *(f"q4<g32, sym, scale=f16>{size}" for size in sizes))
 
 
+def test_experts_stay_floats(tmp_path: Path) -> None:
+    """Experts are merged into one weight of floats, exact ones."""
+    write(tmp_path, settings(), lambda name, *rest: None, "mixtral")
+    tensors = load_file(tmp_path / "model.safetensors")
+    exact, packed_ones = dict(tensors), dict(tensors)
+    generator = torch.Generator().manual_seed(1)
+    for name in (n for n in tensors if ".experts." in n):
+        written = writer()(name, packed_ones.pop(name), generator)
+        packed_ones |= {f"{name.removesuffix('.weight')}.{part}": t for part, t in written.tensors.items()}
+        exact[name] = written.weight.float()
+    store(tmp_path, packed_ones)
+    quantized = {n: w.evaluate() for n, w in capture(tmp_path).weights.items() if "experts" in n}
+    store(tmp_path, exact)
+    edit_config(tmp_path, quantization_config=None)
+    floats = capture(tmp_path, dtype="f32")
+    assert len(quantized) == 2
+    for name, weight in quantized.items():
+        assert torch.equal(weight, floats.weights[name].evaluate())
+
+
 def test_no_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, settings(desc_act=True), writer(shuffled=True))
 
