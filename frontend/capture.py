@@ -35,7 +35,8 @@ def capture(
     the example.
 
     The model is captured as it evaluates (dropout off) and is not changed. `dtype` (`"bf16"`, `torch.float32`, …)
-    captures it as if converted to that element type; left out, each weight keeps the model's own.
+    captures it as if converted to that element type; left out, each weight keeps the model's own, and those of a
+    checkpoint that is quantized (GPTQ, AWQ, compressed-tensors, fp8 in blocks) are float32, which is exact.
 
     Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
     `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.

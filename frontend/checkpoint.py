@@ -1,4 +1,8 @@
-"""Capture of a Hugging Face checkpoint directory. No weight is read, and no code in the directory is run."""
+"""Capture of a Hugging Face checkpoint directory. No weight is read, and no code in the directory is run.
+
+A checkpoint that is quantized is captured as the model of floats that it stands for, in float32 unless told otherwise:
+there a code times its scale is exact, in half precision it is not. `restore-quantized` makes of it what is stored.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,41 @@ from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_weights import origin, rename_weights
 from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, named_examples
 from graphwright.frontend.module import facts_of
+from graphwright.frontend.quantized import QuantizedLayer, dequantized, fitted, read_quantized, round_inputs
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
-from graphwright.ir import Program, StoredFile, TensorType, UnsupportedError, WeightError
+from graphwright.ir import Program, StoredFile, TensorType, WeightError
 from graphwright.ir.weights import WeightExpression, torch_dtype
+
+QUANTIZED = "quantization_config"
+"""The setting that says how a checkpoint is quantized."""
 
 
 def capture_checkpoint(directory: Path, examples: Examples | None, dtype: torch.dtype | None) -> Program:
     """See `capture`."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: not a directory")
-    settings = read_json(directory / "config.json")
-    if "quantization_config" in settings:
-        raise UnsupportedError(
-            f"{directory}: the checkpoint is quantized; capture the unquantized one and quantize it here"
-        )
-    stored = stored_weights(directory)
+    file = directory / "config.json"
+    settings = read_json(file)
+    layers: dict[str, QuantizedLayer] = {}
+    stored: dict[str, WeightExpression] = {}
+    tensors = stored_weights(directory)
+    if QUANTIZED in settings:
+        layers, tensors = read_quantized(file, settings.pop(QUANTIZED), tensors)
+        dtype = dtype or torch.float32
+        stored = dequantized(layers, dtype)
+    stored |= tensors
     config = hugging_face.read_config(directory, settings)
     build = hugging_face_inputs.model_class(config, settings, directory)
-    model = empty_model(build, config, directory, dtype or _own_dtype(config, stored))
-    weights = bind(model, rename_weights(model, stored), directory)
+    model = empty_model(build, config, directory, dtype or _own_dtype(config, tensors))
+    renamed, roundings = fitted(model, layers, rename_weights(model, stored))
+    weights = bind(model, renamed, directory)
+    program = _traced(model, weights, examples, directory)
+    round_inputs(program, roundings)
+    return program
+
+
+def _traced(model: Any, weights: Mapping[str, WeightExpression], examples: Examples | None, directory: Path) -> Program:
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     if examples is None and hugging_face_inputs.is_causal(model):

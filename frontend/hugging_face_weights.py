@@ -21,7 +21,7 @@ Collected = dict[str, list[WeightExpression]]
 """What is on its way through a chain of operations: tensors by the pattern that found them, in the end by target."""
 
 
-def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, WeightExpression]:
+def rename_weights(model: Any, stored: Mapping[str, WeightExpression]) -> dict[str, WeightExpression]:
     """The stored tensors by the names of the model's weights that they are, or are parts of."""
     loading: Any = import_module("transformers.core_model_loading")
     mapping: Any = import_module("transformers.conversion_mapping").get_model_conversion_mapping(model)
@@ -30,7 +30,7 @@ def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, We
     by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
     expected = model.state_dict()
     weights: dict[str, WeightExpression] = {}
-    collected: dict[str, tuple[Any, dict[str, list[StoredFile]]]] = {}
+    collected: dict[str, tuple[Any, Collected]] = {}
     # Tensors are merged in the order of the numbers in their names.
     for key, weight in sorted(stored.items(), key=lambda item: loading.dot_natural_key(item[0])):
         name, pattern = loading.rename_source_key(key, renamings, converters, model.base_model_prefix, expected)
@@ -42,7 +42,7 @@ def rename_weights(model: Any, stored: Mapping[str, StoredFile]) -> dict[str, We
         converter = by_pattern[pattern]
         known, parts = collected.setdefault(name, (converter, {}))
         if known is not converter:
-            raise UnsupportedError(f"{weight.path}: tensor '{key}' is converted in two ways to '{name}'")
+            raise UnsupportedError(f"{origin(weight).path}: tensor '{key}' is converted in two ways to '{name}'")
         parts.setdefault(pattern, []).append(weight)
     for name, (converter, parts) in collected.items():
         weights.update(_converted(name, converter, parts, loading))
@@ -55,10 +55,10 @@ def origin(expression: WeightExpression) -> StoredFile:
 
 
 def _converted(
-    name: str, converter: Any, parts: Mapping[str, Sequence[StoredFile]], loading: Any
+    name: str, converter: Any, parts: Mapping[str, Sequence[WeightExpression]], loading: Any
 ) -> dict[str, WeightExpression]:
     """The weights that a converter makes, by their names; `name` is that of the first."""
-    first = next(iter(parts.values()))[0]
+    first = origin(next(iter(parts.values()))[0])
     place = f"{first.path}: tensor '{first.key}'"
     targets: list[str] = converter.target_patterns
     for pattern in converter.source_patterns:

@@ -10,6 +10,7 @@ from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
 from graphwright.passes.fuse_norms import FuseNorms
 from graphwright.passes.insert_kv_cache import InsertKVCache
 from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
 from graphwright.passes.raise_heads import RaiseHeads
 from graphwright.passes.raise_masks import RaiseMasks
@@ -45,13 +46,14 @@ CACHE: tuple[Pass, ...] = (
     PackProjections(),  # late: every pass before sees projections one by one
     Canonicalize(),
     Specialize(),
+    RestoreQuantized(),  # last: every pass before sees floats
 )
 
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
-    "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize()),
+    "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
 function: a plain call without a cache, computed in float32."""

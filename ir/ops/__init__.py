@@ -1,6 +1,7 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
 from graphwright.ir.ops.attention import attention, rope
+from graphwright.ir.ops.bits import bitcast
 from graphwright.ir.ops.caches import kv_append, kv_read, ring_positions
 from graphwright.ir.ops.causal import causal_conv, running_sum
 from graphwright.ir.ops.convolution import convolution
@@ -71,7 +72,7 @@ from graphwright.ir.ops.shape import (
     split_heads,
     transpose,
 )
-from graphwright.ir.ops.sorting import topk
+from graphwright.ir.ops.sorting import sort_order, topk
 
 __all__ = [
     "abs",
@@ -82,6 +83,7 @@ __all__ = [
     "amin",
     "any",
     "attention",
+    "bitcast",
     "cast",
     "causal_conv",
     "concat",
@@ -149,6 +151,7 @@ __all__ = [
     "slice",
     "softcap",
     "softmax",
+    "sort_order",
     "split",
     "split_heads",
     "sqrt",

@@ -1,4 +1,4 @@
-"""The largest elements and where they stand."""
+"""The largest elements and where they stand, and the order of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.rules import keep_but, normal_axis, require_number
+from graphwright.ir.ops.rules import keep_but, last, normal_axis, require_number
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -47,3 +47,21 @@ def _(op: Op) -> AxisFlow:
 @topk.cost
 def _(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements)
+
+
+@op("sort_order")
+def sort_order(x: TensorType) -> TensorType:
+    """Indices (i64) that put the last axis in ascending order; equal elements stay in theirs."""
+    require_number("x", x)
+    last("x", x)
+    return TensorType(DType.I64, x.shape)
+
+
+@sort_order.reference
+def _(x: Tensor) -> Tensor:
+    return x.argsort(dim=-1, stable=True)
+
+
+@sort_order.axes
+def _(op: Op) -> AxisFlow:
+    return keep_but(op, -1)

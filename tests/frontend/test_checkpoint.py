@@ -224,7 +224,7 @@ def test_no_configuration(tmp_path: Path) -> None:
         ('{"model_type": "no_such"}', "model type 'no_such' is not known to transformers"),
         ('{"model_type": "vit"}', "no causal language model of type 'vit'"),
         ('{"model_type": "llama", "hidden_size": "big"}', "not a configuration of 'llama'"),
-        ('{"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}', "is quantized"),
+        ('{"model_type": "llama", "quantization_config": {"quant_method": "hqq"}}', "is quantized by the method 'hqq'"),
     ],
 )
 def test_bad_configuration(tmp_path: Path, content: str, message: str) -> None:

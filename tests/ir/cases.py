@@ -157,6 +157,8 @@ CASES = [
     Case(ops.pack_bits, ("u3[B, 5]",), {"bits": 3}),
     Case(ops.unpack_bits, ("u8[B, 3]",), {"to": DType.I4, "length": 5}),
     Case(ops.unpack_bits, ("u8[B, 2]",), {"to": DType.U3, "length": 5}),
+    Case(ops.bitcast, ("i32[B, 3]",), {"to": DType.U8}),
+    Case(ops.bitcast, ("u8[S, 4]",), {"to": DType.F8E8M0}),
     Case(ops.rms_norm, (X, "f32[4]"), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X,), {"epsilon": 1e-5}),
     Case(ops.layer_norm, (X, "f32[4]", "f32[4]"), {"epsilon": 1e-5}),
@@ -176,6 +178,8 @@ CASES = [
     Case(ops.scatter_elements, (X, "i64[B, S, 1]", "f32[B, S, 1]"), {"axis": -1}, {"indices": "4"}),
     Case(ops.topk, (X,), {"k": 2, "axis": -1}),
     Case(ops.topk, ("i64[B, 5, S]",), {"k": 3, "axis": 1, "largest": False}),
+    Case(ops.sort_order, (X,)),
+    Case(ops.sort_order, ("i32[B, 5]",)),
     Case(ops.take_tokens, (X, "i64[B, P]"), below={"positions": "S"}),
     Case(ops.moe_experts, (X, CHOICE, SHARES, *GATED_EXPERTS), {"kind": "silu", "gated": True}, CHOSEN),
     Case(
