@@ -1,5 +1,6 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
+from graphwright.passes.quantization.quantize_cache import QuantizeCache
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
 
-__all__ = ["QuantizeWeights"]
+__all__ = ["QuantizeCache", "QuantizeWeights"]
