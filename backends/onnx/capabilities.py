@@ -6,7 +6,8 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 
 from __future__ import annotations
 
-from graphwright.backends.onnx import dialect, dialect_recurrence
+from graphwright.backends.onnx import dialect, dialect_cache, dialect_recurrence
+from graphwright.backends.onnx.dialect_group_query import group_query_attention, head_size
 from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
@@ -26,6 +27,10 @@ REAL = frozenset({F32, F64})
 NUMBER = frozenset({F32, F64, I32, I64})
 STORED = frozenset({BOOL, DType.I8, DType.U8, DType.I16, I32, I64, F16, BF16, F32, F64})
 """Types that can be moved about, whether or not there is arithmetic on them."""
+
+
+CODES = frozenset({DType.I8, DType.U8})
+"""Codes that a tensor holds one in a byte."""
 
 
 def _rows(dtypes: frozenset[DType], *definitions: OpDef, condition: Condition | None = None) -> list[Capability]:
@@ -52,7 +57,10 @@ def masked_scores(op: Op) -> str | None:
 
 def grouped_heads(op: Op) -> str | None:
     """GroupQueryAttention's CPU kernel: head sizes in steps of 8, and of 16 with rotary embedding inside."""
-    size = _integer(_size(op, "past_key", 3))
+    cache = op.required("past_key").type
+    assert isinstance(cache, StateType)
+    size = head_size(cache)
+    assert size is not None, f"{cache} has heads of a fixed size"
     if size % 8:
         return f"head size {size} is not a multiple of 8"
     cos = op.operand("cos")
@@ -64,6 +72,18 @@ def grouped_heads(op: Op) -> str | None:
     if pairs % 8:
         return f"{pairs} rotary pairs are not a multiple of 8, so rotary embedding cannot be inside the attention"
     return None
+
+
+def known_codes(op: Op) -> str | None:
+    """Codes of whole bytes."""
+    codes = op.result if op.definition is ops.quantize_tensor else op.required("codes")
+    return known_scale(op) if codes.tensor.dtype in CODES else f"no codes of {codes.tensor.dtype}"
+
+
+def known_scale(op: Op) -> str | None:
+    """Scales in float32, in which the codes are computed."""
+    scale = op.required("scale").tensor.dtype
+    return None if scale is F32 else f"a scale of {scale}"
 
 
 def contiguous_cache(op: Op) -> str | None:
@@ -105,6 +125,11 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(NUMBER, ops.topk),
     *_rows(STORED, ops.kv_append, condition=contiguous_cache),
     *_rows(STORED, ops.kv_read, dialect.as_cache, dialect.gather_ring),
+    # Codes.
+    *_rows(FLOAT, ops.quantize_tensor, condition=known_codes),
+    *_rows(CODES, ops.dequantize_tensor, condition=known_codes),
+    *_rows(FLOAT, dialect_cache.quantize_packed, condition=known_scale),
+    *_rows(frozenset({DType.U8}), dialect_cache.dequantize_packed, condition=known_scale),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),
@@ -134,7 +159,7 @@ STANDARD: tuple[Capability, ...] = (
 CONTRIB: tuple[Capability, ...] = (
     *_rows(REAL, dialect.fused_matmul),
     *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
-    *_rows(FLOAT | {F16}, dialect.group_query_attention, condition=grouped_heads),
+    *_rows(FLOAT | {F16}, group_query_attention, condition=grouped_heads),
     *_rows(FLOAT, dialect_recurrence.stateful_conv, dialect_recurrence.linear_attention),
     *_rows(FLOAT, chosen_experts, condition=known_units),
 )

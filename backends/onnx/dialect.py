@@ -15,7 +15,6 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import attention
-from graphwright.ir.ops.caches import kv_append
 from graphwright.ir.ops.neural import layer_norm, rms_norm
 from graphwright.ir.ops.rules import (
     broadcast,
@@ -73,10 +72,10 @@ def _(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, int
 @rotary_embedding.cost
 def _(op: Op) -> Cost:
     rows = product(op.required("positions").type.shape)
-    return default_cost(op, op.results[0].type.elements * 6, reads=_rotations(op, rows))
+    return default_cost(op, op.results[0].type.elements * 6, reads=table_rows(op, rows))
 
 
-def _rotations(op: Op, rows: Dim) -> dict[str, Size]:
+def table_rows(op: Op, rows: Dim) -> dict[str, Size]:
     """Bits read of tables of cosines and sines of which `rows` rows are picked."""
     tables = {name: op.operand(name) for name in ("cos", "sin")}
     return {name: rows * v.type.shape[1] * v.tensor.dtype.bits for name, v in tables.items() if v is not None}
@@ -151,128 +150,6 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, scale: float, sof
 @masked_attention.cost
 def _(op: Op) -> Cost:
     return attention.price(op)
-
-
-@op("ort.group_query_attention", in_place={1: "past_key", 2: "past_value"})
-def group_query_attention(
-    query: TensorType,
-    past_key: StateType,
-    past_value: StateType,
-    last_position: TensorType,
-    total_length: TensorType,
-    query_length: TensorType,
-    key: TensorType | None = None,
-    value: TensorType | None = None,
-    cos: TensorType | None = None,
-    sin: TensorType | None = None,
-    sinks: TensorType | None = None,
-    *,
-    heads: int,
-    scale: float,
-    window: int = 0,
-    softcap: float = 0.0,
-    interleaved: bool = False,
-) -> tuple[TensorType, StateType, StateType]:
-    """Rotary embedding, cache update and causal grouped-query attention in one operator.
-
-    query [batch, sequence, heads * size], key and value [batch, sequence, kv heads * size]; or key and value absent
-    and query all three packed along the last axis. past_key and past_value [batch, kv heads, capacity, size] are
-    updated in place. All i32: last_position [batch] is the position of each row's last new token, total_length [] at
-    least the largest of them plus one, query_length [batch] the number of new tokens that are real; later ones are
-    padding, whose results are unspecified. Row p of cos and sin [context, pairs] holds the rotation of position p;
-    without them nothing is rotated. A window > 0 shows each query its last `window` keys. sinks and softcap are those
-    of `attention`. Results: [batch, sequence, heads * size] and both caches.
-    """
-    require_float("query", query)
-    require_rank("query", query, 3)
-    kv_heads, size = past_key.shape[1].constant, past_key.shape[3].constant
-    if past_value != past_key or past_key.layout != "contiguous" or kv_heads is None or size is None:
-        raise IRTypeError(f"caches are {past_key} and {past_value}")
-    if (key is None) != (value is None) or (cos is None) != (sin is None):
-        raise IRTypeError("key comes with value and cos with sin")
-    same_dtype(query, past_key.tensor)
-    batch, sequence = query.shape[:2]
-    packed = heads + 2 * kv_heads if key is None else heads
-    require_equal("last axis of query", query.shape[2], Dim.of(packed * size))
-    for type in (key, value):
-        if type is not None and type != query.with_shape(batch, sequence, kv_heads * size):
-            raise IRTypeError(f"key or value is {type}, query {query}")
-    if heads % kv_heads:
-        raise IRTypeError(f"{heads} query heads do not divide over {kv_heads} key heads")
-    for name, type, shape in (
-        ("last_position", last_position, (batch,)),
-        ("total_length", total_length, ()),
-        ("query_length", query_length, (batch,)),
-    ):
-        if type != TensorType(DType.I32, shape):
-            raise IRTypeError(f"{name} is {type}")
-    if cos is not None and (cos != sin or cos.dtype is not query.dtype or cos.rank != 2):
-        raise IRTypeError(f"cos is {cos} and sin {sin}")
-    if sinks is not None and sinks != TensorType(query.dtype, (Dim.of(heads),)):
-        raise IRTypeError(f"sinks are {sinks}")
-    return query.with_shape(batch, sequence, heads * size), past_key, past_value
-
-
-@group_query_attention.reference
-def _(
-    query: Tensor,
-    past_key: Tensor,
-    past_value: Tensor,
-    last_position: Tensor,
-    total_length: Tensor,
-    query_length: Tensor,
-    key: Tensor | None,
-    value: Tensor | None,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    sinks: Tensor | None,
-    *,
-    heads: int,
-    scale: float,
-    window: int,
-    softcap: float,
-    interleaved: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    kv_heads, size = past_key.shape[1], past_key.shape[3]
-    if key is None or value is None:
-        query, new_keys, new_values = torch.split(query, [heads * size, kv_heads * size, kv_heads * size], 2)
-    else:
-        new_keys, new_values = key, value
-    key_length = last_position.long() + 1
-    past_length = key_length - query_length
-    positions = past_length[:, None] + torch.arange(query.shape[1])
-    if cos is not None and sin is not None:
-        inside = positions.clamp(max=cos.shape[0] - 1)  # padding may stand beyond the table
-        turn = {"interleaved": interleaved}
-        query = rotary_embedding.evaluate([query, cos, sin, inside], {"heads": heads, **turn})
-        new_keys = rotary_embedding.evaluate([new_keys, cos, sin, inside], {"heads": kv_heads, **turn})
-
-    def split(x: Tensor, count: int) -> Tensor:
-        return x.reshape(*x.shape[:2], count, size).transpose(1, 2)
-
-    new_key = kv_append.evaluate([past_key, split(new_keys, kv_heads), past_length], {})
-    new_value = kv_append.evaluate([past_value, split(new_values, kv_heads), past_length], {})
-    result = attention.evaluate(
-        [split(query, heads), new_key, new_value, positions, key_length, None, sinks],
-        {"scale": scale, "mask": "sliding" if window else "causal", "window": window, "softcap": softcap},
-    )
-    return result.transpose(1, 2).flatten(2), new_key, new_value
-
-
-@group_query_attention.cost
-def _(op: Op) -> Cost:
-    query, cache = op.required("query").type, op.required("past_key").tensor
-    batch, sequence, _ = query.shape
-    heads = op.attributes["heads"]
-    assert isinstance(heads, int)
-    scores = batch * sequence * heads * cache.shape[2]
-    new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits
-    return default_cost(
-        op,
-        scores * (cache.shape[3] * 4 + 5),
-        reads=_rotations(op, batch * sequence),
-        writes=(op.results[0].type.bits, new, new),
-    )
 
 
 def _require_skip(x: TensorType, skip: TensorType) -> None:

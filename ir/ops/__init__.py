@@ -4,6 +4,7 @@ from graphwright.ir.ops.attention import attention, rope
 from graphwright.ir.ops.bits import bitcast
 from graphwright.ir.ops.caches import kv_append, kv_read, ring_positions
 from graphwright.ir.ops.causal import causal_conv, running_sum
+from graphwright.ir.ops.codes import dequantize_tensor, quantize_tensor
 from graphwright.ir.ops.convolution import convolution
 from graphwright.ir.ops.elementwise import (
     abs,
@@ -92,6 +93,7 @@ __all__ = [
     "cos",
     "cumsum",
     "dequantize",
+    "dequantize_tensor",
     "dim_value",
     "div",
     "embedding",
@@ -130,6 +132,7 @@ __all__ = [
     "neg",
     "pack_bits",
     "pow",
+    "quantize_tensor",
     "quantized",
     "quantized_codes",
     "quantized_embedding",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir import Dim, Graph, Interpreter, Program
 from graphwright.ir.lazy import torch
+from graphwright.ir.rounding import Grid
+from graphwright.ir.types import CODE_TYPES
 from graphwright.ir.weights import torch_dtype
 from graphwright.passes.proving.inputs import as_declared, chosen, result
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GARBAGE = 1e4
-"""What caches hold at first: a number that shows if it is ever read."""
+"""What caches hold at first, those of codes the largest: a number that shows if it is ever read."""
 PADDED = 7
 """What contexts are padded with."""
 CONTEXT_LENGTH = "context_length"
@@ -71,7 +73,9 @@ def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
         if value.name is not None and value.name.startswith("past."):
             grows = any(Dim.of("C") is dim for dim in value.type.shape)
             shape = [d.evaluate(sizes) for d in value.type.shape]
-            states[value.name] = torch.full(shape, GARBAGE if grows else 0, dtype=torch_dtype(value.tensor.dtype))
+            dtype = value.tensor.dtype
+            garbage = Grid(dtype).most if dtype in CODE_TYPES else GARBAGE
+            states[value.name] = torch.full(shape, garbage if grows else 0, dtype=torch_dtype(dtype))
     return states
 
 

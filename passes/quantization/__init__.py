@@ -1,6 +1,7 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
+from graphwright.passes.quantization.quantize_cache import QuantizeCache
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 
-__all__ = ["QuantizeWeights", "RestoreQuantized"]
+__all__ = ["QuantizeCache", "QuantizeWeights", "RestoreQuantized"]

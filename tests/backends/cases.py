@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx.dialect_cache import dequantize_packed, quantize_packed
+from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import DType, ops
 from tests.ir.cases import Case
 
 CACHE = "state<contiguous f32[B, 2, 12, 16]>"
+CODES = "state<contiguous i8[B, 2, 12, 16]>"
+PACKED = "state<contiguous u8[B, 2, 12, 8]>"
 LENGTHS = ("i32[B]", "i32[]", "i32[B]")
 TABLE = "f32[12, 8]"
 
@@ -61,20 +65,41 @@ DIALECT_CASES = [
     ),
     Case(dialect.fused_matmul, ("f32[B, S, 16]", "f32[5, 16]")),
     Case(
-        dialect.group_query_attention,
+        group_query_attention,
         ("f32[B, S, 128]", CACHE, CACHE, *LENGTHS, None, None, TABLE, TABLE),
         {"heads": 4, "scale": 0.25},
     ),
     Case(
-        dialect.group_query_attention,
+        group_query_attention,
         ("f32[B, S, 64]", CACHE, CACHE, *LENGTHS, "f32[B, S, 32]", "f32[B, S, 32]", TABLE, TABLE, "f32[4]"),
         {"heads": 4, "scale": 0.3, "window": 3, "softcap": 2.0, "interleaved": True},
     ),
     Case(
-        dialect.group_query_attention,
+        group_query_attention,
         ("f32[B, S, 64]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), *LENGTHS),
         {"heads": 4, "scale": 0.3},
     ),
+    *(
+        Case(
+            group_query_attention,
+            (query, cache, cache, *LENGTHS, *new, *tables, None, scale, scale),
+            {"heads": 4, "scale": 0.3, "window": window},
+        )
+        for cache in (CODES, PACKED)
+        for scale in ("f32[]", "f32[1, 2, 1, 16]")
+        for query, new, tables, window in (
+            ("f32[B, S, 128]", (None, None), (TABLE, TABLE), 0),
+            ("f32[B, S, 64]", ("f32[B, S, 32]", "f32[B, S, 32]"), (None, None), 3),
+        )
+    ),
+    Case(
+        group_query_attention,
+        ("f32[B, S, 128]", CODES, CODES, *LENGTHS, None, None, TABLE, TABLE, "f32[4]", "f32[]", "f32[]"),
+        {"heads": 4, "scale": 0.3, "softcap": 2.0, "interleaved": True},
+    ),
+    *(Case(quantize_packed, ("f32[B, 2, S, 8]", scale)) for scale in ("f32[]", "f32[1, 2, 1, 8]", "f32[B, 2, S, 1]")),
+    *(Case(dequantize_packed, ("u8[B, 2, S, 4]", scale)) for scale in ("f32[]", "f32[1, 2, 1, 8]", "f32[B, 2, S, 1]")),
+    Case(dequantize_packed, ("u8[B, 2, S, 4]", "f32[]"), {"dtype": DType.F16}),
     Case(stateful_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"dilation": 2}),
     Case(
         stateful_conv,

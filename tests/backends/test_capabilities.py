@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from graphwright.backends.onnx import capabilities, dialect
+from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.emit import EMISSIONS
 from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.lower import lower
@@ -65,7 +67,7 @@ def test_row_holds(row: Capability, case: Case) -> None:
 
 def _sample(case: Case) -> list[torch.Tensor | None]:
     operands = case.sample(BINDINGS, torch.Generator().manual_seed(3))
-    if case.op is dialect.group_query_attention:
+    if case.op is group_query_attention:
         # Rows with a past, several new tokens, and padding.
         past, new = torch.tensor([0, 5, 2]), torch.tensor([4, 1, 3])
         total = past + new
@@ -107,11 +109,11 @@ def _compare(op: Op, operands: list[torch.Tensor | None], got: np.ndarray[Any, A
     expected = want.float().numpy() if want.dtype is torch.bfloat16 else want.numpy()
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
+    if op.definition is group_query_attention:
+        got, expected = _promised(op, operands, got, expected)
     if not want.is_floating_point():
         assert np.array_equal(got, expected)
         return
-    if op.definition is dialect.group_query_attention:
-        got, expected = _promised(op, operands, got, expected)
     # Sums of up to 128 terms of order one, and functions accurate to a few units in the last place.
     bound = 32 * float(torch.finfo(want.dtype).eps) * max(1.0, float(np.abs(expected).max()))
     assert np.abs(got.astype(np.float64) - expected.astype(np.float64)).max() <= bound
@@ -148,18 +150,31 @@ def _attempt(case: Case) -> str | None:
     return None
 
 
-def _grouped(size: int, pairs: int | None) -> Case:
-    cache = f"state<contiguous f32[B, 2, 12, {size}]>"
+def _grouped(size: int, pairs: int | None, codes: str | None = None) -> Case:
+    """`codes` is the type of what a cache holds if not floats."""
+    held = size // 2 if codes == "u8" else size
+    cache = f"state<contiguous {codes or 'f32'}[B, 2, 12, {held}]>"
     table = f"f32[12, {pairs}]" if pairs else None
-    operands = (f"f32[B, S, {8 * size}]", cache, cache, "i32[B]", "i32[]", "i32[B]", None, None, table, table)
-    return Case(dialect.group_query_attention, operands, {"heads": 4, "scale": 0.3})
+    scale = None if codes is None else "f32[]"
+    lengths = ("i32[B]", "i32[]", "i32[B]")
+    operands = (f"f32[B, S, {8 * size}]", cache, cache, *lengths, None, None, table, table, None, scale, scale)
+    return Case(group_query_attention, operands, {"heads": 4, "scale": 0.3})
 
 
 @pytest.mark.parametrize("size", [4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128])
 @pytest.mark.parametrize("rotary", [False, True])
-def test_head_sizes_of_group_query_attention(size: int, rotary: bool) -> None:
-    case = _grouped(size, size // 2 if rotary else None)
+@pytest.mark.parametrize("codes", [None, "i8", "u8"])
+def test_head_sizes_of_group_query_attention(size: int, rotary: bool, codes: str | None) -> None:
+    case = _grouped(size, size // 2 if rotary else None, codes)
     assert (capabilities.ORT.refusal(case.build()) is None) == (_attempt(case) is None)
+
+
+@pytest.mark.parametrize("codes", ["i8", "u8"])
+def test_caches_of_codes_beside_float16(codes: str) -> None:
+    float32 = _grouped(16, None, codes)
+    case = replace(float32, operands=("f16[B, S, 128]", *float32.operands[1:]))
+    assert capabilities.ORT.refusal(case.build()) is None
+    assert _attempt(case) is None
 
 
 @pytest.mark.parametrize("pairs", [2, 4, 6, 8, 12, 16, 20, 24, 32])
@@ -197,7 +212,8 @@ def test_a_float_type_beyond_the_table_does_not_run() -> None:
 
 
 def test_a_ring_is_appended_to_by_legalization_alone() -> None:
-    (case,) = (c for c in CASES if c.op is ops.kv_append and c.build().operand("new_length") is not None)
+    cases = [c for c in CASES if c.op is ops.kv_append and c.build().operand("new_length") is not None]
+    (case,) = (c for c in cases if c.build().required("new").tensor.dtype is DType.F32)
     assert capabilities.ORT.refusal(case.build()) == "ort: no append to a ring cache"
     assert _attempt(case) is not None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.experts import chosen_experts
 from tests.backends.cases import DIALECT_CASES
 from tests.ir.cases import Case
@@ -21,7 +21,7 @@ LENGTHS = {
 @pytest.mark.parametrize("case", DIALECT_CASES, ids=str)
 def test_predicted_traffic_is_the_count(case: Case) -> None:
     op = case.build()
-    lengths = LENGTHS if op.definition is dialect.group_query_attention else {}
+    lengths = LENGTHS if op.definition is group_query_attention else {}
     predicted, counted = predicted_and_counted(op, case, lengths)
     # Rows may choose the same expert.
     assert 0 < counted <= predicted if op.definition is chosen_experts else counted == predicted

@@ -153,6 +153,13 @@ CASES = [
     Case(ops.quantized_embedding, ("qf8e4m3<g2, sym>[5, 4]", "i64[]"), {"dtype": DType.F16}),
     Case(ops.fake_quantize, (X,), {"to": DType.I8}),
     Case(ops.fake_quantize, ("bf16[S, 4]",), {"to": DType.F8E4M3, "group": 3}),
+    Case(ops.quantize_tensor, ("f32[B, 2, S, 8]", "f32[1, 2, 1, 8]"), {"to": DType.I8}),
+    Case(ops.quantize_tensor, ("f32[B, 2, S, 8]", "f32[]"), {"to": DType.I4}),
+    Case(ops.quantize_tensor, ("bf16[B, S, 8]", "f32[B, S, 1]"), {"to": DType.F8E4M3}),
+    Case(ops.dequantize_tensor, ("i8[B, 2, S, 8]", "f32[B, 2, S, 1]")),
+    Case(ops.dequantize_tensor, ("i8[B, 2, S, 8]", "f32[]")),
+    Case(ops.dequantize_tensor, ("u4[B, 2, S, 8]", "f16[1, 2, 1, 8]"), {"dtype": DType.BF16}),
+    Case(ops.dequantize_tensor, ("f8e4m3[B, S]", "f32[]")),
     Case(ops.pack_bits, ("i4[B, 5]",), {"bits": 4}),
     Case(ops.pack_bits, ("u3[B, 5]",), {"bits": 3}),
     Case(ops.unpack_bits, ("u8[B, 3]",), {"to": DType.I4, "length": 5}),
@@ -331,5 +338,19 @@ CASES = [
         ("state<ring f32[B, 2, 3, 8]>", "f32[B, 2, S, 8]", "i64[B]", "i64[B]"),
         below={"past_length": "9", "new_length": "S+1"},
     ),
+    *(
+        Case(
+            ops.kv_append,
+            (f"state<ring {codes}[B, 2, 3, 8]>", f"{codes}[B, 2, S, 8]", "i64[B]", "i64[B]"),
+            below={"past_length": "9", "new_length": "S+1"},
+        )
+        for codes in ("i8", "u4")
+    ),
+    Case(
+        ops.kv_append,
+        ("state<contiguous i4[B, 2, 9, 8]>", "i4[B, 2, S, 8]", "i64[B]"),
+        below={"past_length": "4"},
+    ),
+    Case(ops.kv_read, ("state<contiguous i4[B, 2, 9, 8]>",)),
     Case(ops.ring_positions, ("i64[B]",), {"capacity": 3}, {"length": "9"}),
 ]

@@ -2,6 +2,7 @@
 
 from graphwright.backends.onnx.emit import (
     attention,
+    codes,
     convolution,
     elementwise,
     experts,
@@ -18,6 +19,7 @@ __all__ = [
     "EMISSIONS",
     "Emitter",
     "attention",
+    "codes",
     "convolution",
     "elementwise",
     "experts",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import group_query_attention, masked_attention, rotary_embedding
+from graphwright.backends.onnx.dialect import masked_attention, rotary_embedding
+from graphwright.backends.onnx.dialect_group_query import CODES_IN_A_BYTE, group_query_attention
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.table import emits
 from graphwright.ir.graph import Op
@@ -29,8 +30,9 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(group_query_attention)
 def _(e: Emitter, op: Op) -> None:
-    query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks = e.operands(op)
-    unused_between = ["", "", sinks, "", "", "", ""]  # position_ids, attention_bias, head_sink, scales, norm weights
+    query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks, *scales = e.operands(op)
+    # position_ids and attention_bias, head_sink, k_scale and v_scale, norm weights
+    between = ["", "", sinks, *scales, "", ""]
     a = op.attributes
     window = a["window"]
     e.results(
@@ -45,7 +47,7 @@ def _(e: Emitter, op: Op) -> None:
         total,
         cos,
         sin,
-        *unused_between,
+        *between,
         query_length,
         domain=MICROSOFT,
         num_heads=a["heads"],
@@ -55,4 +57,15 @@ def _(e: Emitter, op: Op) -> None:
         local_window_size=window if window else -1,
         do_rotary=int(bool(cos)),
         rotary_interleaved=int(bool(a["interleaved"])),
+        **_quantized(op),
     )
+
+
+def _quantized(op: Op) -> dict[str, str | int]:
+    """What says how the caches hold codes."""
+    scale = op.operand("key_scale")
+    if scale is None:
+        return {}
+    kind = "PER_CHANNEL" if scale.type.rank else "PER_TENSOR"
+    bits = 8 // CODES_IN_A_BYTE[op.required("past_key").tensor.dtype]
+    return {"k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": bits}

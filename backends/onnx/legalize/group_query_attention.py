@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphwright.backends.onnx.dialect import group_query_attention
+from graphwright.backends.onnx.dialect_group_query import group_query_attention
+from graphwright.backends.onnx.legalize.cache_reads import CacheRead, cache_read, common_scales
 from graphwright.backends.onnx.legalize.rotary import rotary_tables, rotate
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
@@ -27,8 +28,8 @@ class _Found:
     """An attention over a cache that the same graph appends to."""
 
     attention: Op
-    append_key: Op
-    append_value: Op
+    key: CacheRead
+    value: CacheRead
     past_length: Value
     new_length: Value
 
@@ -43,7 +44,7 @@ def fuse_group_query_attention(context: Context) -> None:
             continue
         if op.operand("key_positions") is not None:
             context.near_miss(RULE, op, "its keys have positions of their own, as those of a ring cache do")
-        if op.required("k").defined_by(ops.kv_append) is None:
+        if cache_read(op.required("k")) is None:
             continue
         found = _recognize(op)
         problem = _fuse(context, found, lengths) if isinstance(found, _Found) else found
@@ -59,16 +60,18 @@ def _recognize(op: Op) -> _Found | Refusal:
         return Refusal(f"the mask is {mask}")
     if op.operand("bias") is not None:
         return Refusal("it has a bias on the scores")
-    key, value = (op.required(n).defined_by(ops.kv_append) for n in ("k", "v"))
+    key, value = (cache_read(op.required(n)) for n in ("k", "v"))
     if key is None or value is None:
         return Refusal("keys or values do not come from a cache")
-    past = key.required("past_length")
-    if value.required("past_length") is not past:
+    past = key.append.required("past_length")
+    if value.append.required("past_length") is not past:
         return Refusal("keys and values are appended at different positions")
-    for append in (key, value):
-        if append.result.users != [op]:
+    for read in (key, value):
+        if not read.is_only_for(op):
             return Refusal("the cache is read by another op too")
-    if key.required("cache").type != value.required("cache").type:
+        if read.scale is not None and not read.is_fitted:
+            return Refusal("each token in its cache has a scale of its own")
+    if key.append.required("cache").type != value.append.required("cache").type:
         return Refusal("keys and values differ in head size")
     total = op.operand("key_length")
     added = total.defined_by(ops.add) if total is not None else None
@@ -102,7 +105,7 @@ def _fuse(
     context: Context, found: _Found, lengths: dict[tuple[Value, Value], tuple[Value, Value, Value]]
 ) -> Refusal | None:
     graph, op = context.graph, found.attention
-    q, k, v = op.required("q"), found.append_key.required("new"), found.append_value.required("new")
+    q, k, v = op.required("q"), found.key.new, found.value.new
     ropes = q.defined_by(ops.rope), k.defined_by(ops.rope)
     shared = _shared_rotation(context, found, *ropes)
     if not isinstance(shared, Refusal):
@@ -159,7 +162,8 @@ def _build(
     query, key, value = (query, key, value) if packed is None else (packed, None, None)
     cos, sin, interleaved = rotation if rotation is not None else (None, None, False)
     heads = op.required("q").type.shape[1].evaluate({})
-    caches = found.append_key.required("cache"), found.append_value.required("cache")
+    appends = found.key.append, found.value.append
+    caches = [append.required("cache") for append in appends]
     attributes = {name: op.attributes[name] for name in ("scale", "window", "softcap")}
     new = build.op(
         group_query_attention,
@@ -171,6 +175,7 @@ def _build(
         cos,
         sin,
         op.operand("sinks"),
+        *common_scales(context, found.key, found.value),
         heads=heads,
         interleaved=interleaved,
         **attributes,
@@ -181,9 +186,9 @@ def _build(
         graph.erase(new)
         return Refusal(problem)
     _replace(graph, op, new.results[0], heads)
-    graph.replace(found.append_key.result, new.results[1])
-    graph.replace(found.append_value.result, new.results[2])
-    graph.erase_dead([op, found.append_key, found.append_value])
+    for append, result in zip(appends, new.results[1:], strict=True):
+        graph.replace(append.result, result)
+    graph.erase_dead([op, *appends])
     return None
 
 

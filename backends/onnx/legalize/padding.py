@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import group_query_attention
+from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.legalize.ring_caches import ring_reads
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
@@ -26,7 +26,8 @@ def keep_padding_finite(context: Context) -> None:
     for op in graph:
         appends = op.definition is ops.kv_append and op.operand("new_length") is None
         new = op.required("new") if appends else ring_reads(op)
-        if new is None:
+        if new is None or not new.tensor.dtype.is_float:
+            # Codes are numbers, whatever they were made of.
             continue
         build = Builder(graph, op, op.location)
         one, sequence = Dim.of(1), new.type.shape[2]

@@ -7,6 +7,7 @@ from graphwright.backends.onnx.legalize.experts import experts_to_operator
 from graphwright.backends.onnx.legalize.group_query_attention import fuse_group_query_attention
 from graphwright.backends.onnx.legalize.linear import linear_to_matmul
 from graphwright.backends.onnx.legalize.masked_attention import attention_to_masked
+from graphwright.backends.onnx.legalize.packed_caches import pack_caches
 from graphwright.backends.onnx.legalize.padding import keep_padding_finite
 from graphwright.backends.onnx.legalize.recurrence import recurrences_to_kernels
 from graphwright.backends.onnx.legalize.ring_caches import rings_to_gathers
@@ -23,6 +24,7 @@ from graphwright.ir.verifier import verify_graph
 STEPS: tuple[Step, ...] = (
     linear_to_matmul,
     recurrences_to_kernels,
+    pack_caches,  # before attention, which takes packed caches
     fuse_group_query_attention,
     rope_to_rotary_embedding,
     attention_to_masked,

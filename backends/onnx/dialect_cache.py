@@ -1,0 +1,75 @@
+"""Codes of four bits as caches hold them on ONNX's side: two in a byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.declare import AxisFlow, op
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
+from graphwright.ir.ops.codes import dequantize_tensor, quantize_tensor
+from graphwright.ir.ops.rules import keep_but, last
+from graphwright.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OFFSET = 8
+"""What is added to a code, so that it is a number from 0 to 15."""
+
+
+@op("onnx.quantize_packed")
+def quantize_packed(x: TensorType, scale: TensorType) -> TensorType:
+    """`quantize_tensor` to i4, two codes in a byte: code + 8 of an even element in the lower half, of the next one in
+    the upper, as GroupQueryAttention has them. The last axis becomes half as long."""
+    quantize_tensor.rule(x, scale, to=DType.I4)
+    half = last("x", x).exact_div(2)
+    if half is None:
+        raise IRTypeError(f"{x} has an odd number of elements to pack in pairs")
+    return TensorType(DType.U8, (*x.shape[:-1], half))
+
+
+@quantize_packed.reference
+def _(x: Tensor, scale: Tensor) -> Tensor:
+    codes = quantize_tensor.evaluate([x, scale], {"to": DType.I4}).to(torch.uint8) + OFFSET
+    return codes[..., 0::2] | codes[..., 1::2] << 4
+
+
+@quantize_packed.axes
+def _(op: Op) -> AxisFlow:
+    return keep_but(op, -1)
+
+
+@quantize_packed.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.inputs[0].type.elements * 6)
+
+
+@op("onnx.dequantize_packed")
+def dequantize_packed(codes: TensorType, scale: TensorType, *, dtype: DType = DType.F32) -> TensorType:
+    """`dequantize_tensor` of what `quantize_packed` gives: the last axis becomes twice as long."""
+    if codes.dtype is not DType.U8:
+        raise IRTypeError(f"codes are {codes}, expected u8")
+    return dequantize_tensor.rule(_unpacked(codes), scale, dtype=dtype)
+
+
+def _unpacked(codes: TensorType) -> TensorType:
+    return TensorType(DType.I4, (*codes.shape[:-1], last("codes", codes) * 2))
+
+
+@dequantize_packed.reference
+def _(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
+    pairs = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
+    return dequantize_tensor.evaluate([pairs.to(torch.int8) - OFFSET, scale], {"dtype": dtype})
+
+
+@dequantize_packed.axes
+def _(op: Op) -> AxisFlow:
+    return keep_but(op, -1)
+
+
+@dequantize_packed.cost
+def _(op: Op) -> Cost:
+    return default_cost(op, op.result.type.elements * 3)
