@@ -63,7 +63,7 @@ def calibrate(program: Program, tokens: Tensor, wanted: Callable[[Op], bool]) ->
     graph = calibration_graph(program)
     sites = calibration_sites(graph, wanted)
     pending = {site.ops[0]: site for site in sites}
-    batches = [_inputs(graph, tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
+    batches = [calibration_inputs(graph, tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
     bindings = [bind_symbols(graph, inputs) for inputs in batches]
     alive: list[dict[Value, Tensor]] = [{graph.input(name): t for name, t in inputs.items()} for inputs in batches]
     order = cone([site.x for site in sites] + [v for site in sites[:-1] for op in site.ops for v in op.results])
@@ -94,7 +94,8 @@ def _advance(op: Op, alive: list[dict[Value, Tensor]], bindings: list[dict[str, 
                     values.pop(value, None)
 
 
-def _inputs(graph: Graph, rows: Tensor) -> dict[str, Tensor]:
+def calibration_inputs(graph: Graph, rows: Tensor) -> dict[str, Tensor]:
+    """The inputs of the calibration graph for rows of tokens, i64 [rows, length], from their beginning."""
     batch, length = rows.shape
     count = torch.full((batch,), length)
     positions = torch.arange(length).expand(batch, length)
