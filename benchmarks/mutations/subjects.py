@@ -14,7 +14,7 @@ from benchmarks.coverage.encoder_decoder import calls, is_encoder_decoder
 from benchmarks.coverage.models import FIRST_TOKEN, LAST_TOKEN, call
 from benchmarks.coverage.reference import LENGTHS, float64, worst
 from benchmarks.mutations.by_hand import ByHand
-from benchmarks.mutations.models import MAKERS, NEAR_ZERO
+from benchmarks.mutations.models import IN_CODES, MAKERS, NEAR_ZERO, in_codes
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.passes import PIPELINES, Pass
@@ -51,6 +51,8 @@ def subject(name: str) -> Subject:
     """The subject of that name, made once."""
     model = MAKERS[name]()
     program = capture(model)
+    if name in IN_CODES:
+        in_codes(program)
     program.metadata.setdefault("context_length", CONTEXT_LENGTH)
     generator = torch.Generator().manual_seed(3)
     rows = [_tokens(n, generator) for n in LENGTHS]
