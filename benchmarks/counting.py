@@ -137,6 +137,12 @@ def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, li
     return count
 
 
+def _block_rows(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """A row of codes, of scales and of zero points for each index."""
+    tables = (name for name in ("codes", "scales", "zero_points") if name in given)
+    return {name: given["indices"].numel() * given[name].shape[1] for name in tables}
+
+
 PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
     "embedding": _rows("weight", "indices", 0),
     "quantized_embedding": _rows("weight", "indices", 0),
@@ -148,6 +154,8 @@ PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
     "moe_experts": _experts(lambda given: given["indices"]),
     "onnx.rotary_embedding": _rotations,
     "onnx.gather_ring": lambda op, given, results: {"x": given["index"].numel() * given["x"].shape[3]},
+    "ort.gather_block_quantized": _block_rows,
+    "onnx.gather_blocks": _block_rows,
     "ort.group_query_attention": _attention_with_cache,
     "ort.chosen_experts": _experts(lambda given: torch.argmax(given["router"], -1)),
 }

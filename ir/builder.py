@@ -9,7 +9,7 @@ from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import REGISTRY, OpDef
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.types import DType
+from graphwright.ir.types import DType, QuantizedType
 
 
 class Builder:
@@ -32,7 +32,8 @@ class Builder:
 
     def op(self, definition: OpDef, *operands: Value | float | None, **attributes: Any) -> Op:
         """A new op, for those with several results."""
-        dtype = next((v.tensor.dtype for v in reversed(operands) if isinstance(v, Value)), DType.F32)
+        plain = (v for v in reversed(operands) if isinstance(v, Value) and not isinstance(v.type, QuantizedType))
+        dtype = next((v.tensor.dtype for v in plain), DType.F32)
         values = [self.constant(v, dtype) if isinstance(v, (int, float)) else v for v in operands]
         return self._insert(definition, values, attributes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphwright.ir import ops
@@ -25,28 +25,36 @@ def stored_bytes(weight: Weight) -> int:
 
 
 def weights_within(weights: Sequence[Weight]) -> dict[str, Within]:
-    """The weights that are runs of rows of others, or equal to them: they need no room of their own."""
+    """The weights that are runs of rows of others, others in another shape, or equal to others: they need no room."""
     wholes: dict[WeightExpression, Weight] = {}
     for weight in weights:
         wholes.setdefault(weight.expression, weight)
     within: dict[str, Within] = {}
     for weight in weights:
-        whole, start = wholes[weight.expression], 0
-        expression = weight.expression
-        if isinstance(expression, Applied) and expression.definition is ops.slice and expression.operands[0] in wholes:
-            attributes = dict(expression.attributes)
-            first = attributes["start"]
-            if (
-                attributes["axis"] == 0
-                and attributes["step"] == 1
-                and isinstance(first, Dim)
-                and (first.constant or 0) >= 0
-            ):
-                whole, start = wholes[expression.operands[0]], first.constant or 0
-        if whole is not weight:
-            rows = whole.type.shape[0].constant or 1
-            within[weight.name] = Within(whole.name, start * (stored_bytes(whole) // rows))
+        whole, row = _enclosing(weight.expression, wholes)
+        offset = 0
+        while whole is not weight:
+            offset += row * (stored_bytes(whole) // (whole.type.shape[0].constant or 1))
+            within[weight.name] = Within(whole.name, offset)
+            outer, row = _enclosing(whole.expression, wholes)
+            if outer is whole:
+                break
+            whole = outer
     return within
+
+
+def _enclosing(expression: WeightExpression, wholes: Mapping[WeightExpression, Weight]) -> tuple[Weight, int]:
+    """The weight that one of this expression lies in, and from which row on: the first of it, if in no other."""
+    outer = expression.operands[0] if isinstance(expression, Applied) and expression.operands else None
+    if isinstance(expression, Applied) and outer is not None and outer in wholes:
+        if expression.definition is ops.reshape:
+            return wholes[outer], 0
+        attributes = dict(expression.attributes)
+        first = attributes.get("start")
+        whole = expression.definition is ops.slice and attributes["axis"] == 0 and attributes["step"] == 1
+        if whole and isinstance(first, Dim) and (first.constant or 0) >= 0:
+            return wholes[outer], first.constant or 0
+    return wholes[expression], 0
 
 
 def weights_of(graphs: Iterable[Graph]) -> list[Weight]:

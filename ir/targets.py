@@ -46,9 +46,10 @@ class Target:
         rows = self._index.get(op.definition)
         if not rows:
             return f"{self.name} has no {op.name}"
-        type = (op.inputs or op.results)[0].type
-        if isinstance(type, QuantizedType):
-            return f"{self.name} takes no {type} in {op.name}"
+        for value in (*op.inputs, *op.results):
+            if isinstance(value.type, QuantizedType):
+                return f"{self.name} takes no {value.type} in {op.name}"
+        type = (op.inputs or op.results)[0].tensor
         reason = f"{self.name} takes no {type.dtype} in {op.name}"
         for row in rows:
             if type.dtype in row.dtypes:

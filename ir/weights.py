@@ -7,7 +7,9 @@ there is one definition of each, and constant folding is nothing but building su
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from graphwright.ir.attributes import Attribute, Scalar, attribute_text
 from graphwright.ir.declare import OpDef
 from graphwright.ir.errors import UnsupportedError, WeightError
 from graphwright.ir.lazy import torch
-from graphwright.ir.types import DType, TensorType, Type, tensor
+from graphwright.ir.types import DType, QuantizedType, TensorType, Type, tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,10 +101,39 @@ class Applied:
         return cls(definition, padded, tuple(complete.items()), results[0])
 
     def evaluate(self) -> Tensor:
+        recent = _recent.get()
+        if recent is None or not isinstance(self.type, QuantizedType):
+            return self._computed()
+        value = recent.pop(self, None)
+        if value is None:
+            value = self._computed()
+        recent[self] = value
+        while len(recent) > RECENT:
+            del recent[next(iter(recent))]
+        return value
+
+    def _computed(self) -> Tensor:
         from graphwright.ir.interpreter import apply_reference
 
         values = [None if e is None else e.evaluate() for e in self.operands]
         return apply_reference(self.definition, values, dict(self.attributes), (self.type,), {})[0]
+
+
+RECENT = 2
+"""How many quantized weights are remembered: that in whose form one is written, and what that was made from."""
+
+_recent: ContextVar[dict[Applied, Tensor] | None] = ContextVar("recent", default=None)
+
+
+@contextmanager
+def remembering_quantized() -> Generator[None]:
+    """While this lasts, the last quantized weights that were computed are remembered: their codes, scales and zero
+    points are written one after another, and each would be rounded, or found by a search, again."""
+    token = _recent.set({})
+    try:
+        yield
+    finally:
+        _recent.reset(token)
 
 
 WeightExpression = StoredFile | StoredArray | Applied

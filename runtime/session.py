@@ -27,6 +27,11 @@ _PROVIDERS: dict[str, tuple[str, ...]] = {
 }
 
 
+NO_ROUNDING = "session.qdq_matmulnbits_accuracy_level", "0"
+"""ONNX Runtime multiplies by the codes of a dequantized weight and, left to itself, rounds the other operand to int8. A
+program that is to round says so."""
+
+
 class Session:
     """An ONNX Runtime session over an artifact's program; safe to use from several threads at once.
 
@@ -81,6 +86,7 @@ class Session:
         # Both are the library's defaults and both are decisive for decode speed, so neither is left to a default.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.disable_prepacking", "0")
+        options.add_session_config_entry(*NO_ROUNDING)
         errors_only = 3
         options.log_severity_level = errors_only
         path = artifact.path(file)

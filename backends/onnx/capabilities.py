@@ -6,7 +6,7 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 
 from __future__ import annotations
 
-from graphwright.backends.onnx import dialect, dialect_cache, dialect_recurrence
+from graphwright.backends.onnx import dialect, dialect_cache, dialect_quantized, dialect_recurrence
 from graphwright.backends.onnx.dialect_group_query import group_query_attention, head_size
 from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
@@ -116,6 +116,28 @@ def known_units(op: Op) -> str | None:
     return None if kind in ("silu", "relu", "gelu_tanh") else f"experts with {kind}"
 
 
+BLOCKS = (256, 128, 64, 32, 16)
+ROUNDED_TWO_BITS = (128, 64, 32)
+"""Blocks of 2-bit codes whose kernel rounds x; with others it takes x as it is, whatever it is told."""
+
+
+def known_blocks(op: Op) -> str | None:
+    """The blocks that operators of packed codes know, and those that their kernels round x for."""
+    bits, block = op.attributes["bits"], op.attributes["block"]
+    if block not in BLOCKS:
+        return f"blocks of {block} codes"
+    if op.attributes.get("rounded") and bits == 2 and block not in ROUNDED_TWO_BITS:
+        return f"x is not rounded before a product with 2-bit codes in blocks of {block}"
+    return None
+
+
+def known_rounding(op: Op) -> str | None:
+    """Rounding to integers, and to the floats that Cast knows."""
+    to = op.attributes["to"]
+    assert isinstance(to, DType)
+    return None if to.is_integer or to in (DType.F8E4M3, DType.F8E5M2) else f"no rounding to {to}"
+
+
 STANDARD: tuple[Capability, ...] = (
     # Moving elements.
     *_rows(STORED - {BF16}, ops.constant, ops.expand),
@@ -151,6 +173,12 @@ STANDARD: tuple[Capability, ...] = (
     # Recurrences.
     *_rows(FLOAT, ops.causal_conv, ops.linear_recurrence, ops.weighted_mean),
     *_rows(NUMBER, ops.running_sum),
+    # Quantized weights and rounded activations. Integers are the types of codes.
+    *_rows(FLOAT, ops.fake_quantize, condition=known_rounding),
+    *_rows(FLOAT, dialect_quantized.round_rows),
+    *_rows(frozenset({DType.U8}), dialect_quantized.matmul_integer),
+    *_rows(frozenset({DType.U8}), dialect_quantized.gather_blocks),
+    *_rows(frozenset({DType.I4, DType.U4, DType.I8, DType.U8}), dialect_quantized.dequantize_linear),
     # Operators of this backend.
     *_rows(FLOAT | {F16}, dialect.rotary_embedding),
     *_rows(FLOAT | {F16}, dialect.masked_attention, condition=masked_scores),
@@ -162,6 +190,8 @@ CONTRIB: tuple[Capability, ...] = (
     *_rows(FLOAT | {F16}, group_query_attention, condition=grouped_heads),
     *_rows(FLOAT, dialect_recurrence.stateful_conv, dialect_recurrence.linear_attention),
     *_rows(FLOAT, chosen_experts, condition=known_units),
+    *_rows(FLOAT, dialect_quantized.matmul_nbits, condition=known_blocks),
+    *_rows(frozenset({DType.U8}), dialect_quantized.gather_block_quantized, condition=known_blocks),
 )
 
 PORTABLE = Target("portable", STANDARD)

@@ -22,14 +22,17 @@ from graphwright.backends.onnx.element_types import MANIFEST_NAMES
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.lower import shape_names
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
+from graphwright.backends.onnx.weights_file import PACKED
+from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
+from graphwright.ir.storage import stored_bytes
 from graphwright.ir.text import print_program
-from graphwright.ir.types import StateType, TensorType
-from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression
+from graphwright.ir.types import DType, StateType, TensorType, tensor
+from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression, remembering_quantized
 from graphwright.runtime.artifact import (
     ArtifactWriter,
     CacheSpec,
@@ -78,7 +81,8 @@ def build_artifact(
         outcome.merge(legalize(program, each, target))
     with ArtifactWriter(folder) as writer:
         weights = write_models(files, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
-        writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
+        with remembering_quantized():
+            writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
         for source in asset_files(assets):
             writer.add_copy(source)
         manifest = writer.commit(
@@ -104,7 +108,7 @@ def _written(program: Program, external: list[Weight]) -> Program:
     return shown
 
 
-def _shown(weight: Weight, places: Mapping[WeightExpression, StoredFile]) -> WeightExpression:
+def _shown(weight: Weight, places: Mapping[WeightExpression, WeightExpression]) -> WeightExpression:
     """The expression of a weight that the file does not have by its name."""
     expression = weight.expression
     if expression in places:
@@ -113,12 +117,18 @@ def _shown(weight: Weight, places: Mapping[WeightExpression, StoredFile]) -> Wei
         operands = tuple(None if e is None else places[e] for e in expression.operands)
         if operands:
             return Applied(expression.definition, operands, expression.attributes, expression.type)
-    return StoredArray.of(weight.evaluate())
+    assert isinstance(weight.type, TensorType), "legalized graphs have tensors only"
+    return StoredArray(weight.evaluate(), weight.type)
 
 
-def _stored(weight: Weight) -> StoredFile:
+def _stored(weight: Weight) -> WeightExpression:
     assert isinstance(weight.type, TensorType)
-    return StoredFile(WEIGHTS_FILE, weight.name, weight.type)
+    if weight.type.dtype not in PACKED:
+        return StoredFile(WEIGHTS_FILE, weight.name, weight.type)
+    count = weight.type.elements.evaluate({})
+    packed = StoredFile(WEIGHTS_FILE, weight.name, tensor(DType.U8, stored_bytes(weight)))
+    codes = Applied.of(ops.unpack_bits, (packed,), {"to": weight.type.dtype, "length": count})
+    return Applied.of(ops.reshape, (codes,), {"shape": weight.type.shape})
 
 
 def _model_info(program: Program, graph: Graph) -> ModelInfo:

@@ -10,6 +10,8 @@ from graphwright.runtime.artifact import ElementTypeName
 
 ONNX_TYPES: dict[DType, int] = {
     DType.BOOL: TensorProto.BOOL,
+    DType.I4: TensorProto.INT4,
+    DType.U4: TensorProto.UINT4,
     DType.I8: TensorProto.INT8,
     DType.U8: TensorProto.UINT8,
     DType.I16: TensorProto.INT16,

@@ -8,7 +8,7 @@ from pathlib import Path
 from graphwright.backends.onnx.lower import lower, place_weights
 from graphwright.backends.onnx.weights_file import plan_weights, write_weights
 from graphwright.ir.graph import Graph
-from graphwright.ir.weights import Weight
+from graphwright.ir.weights import Weight, remembering_quantized
 
 MODEL_FILE = "model.onnx"
 ENCODER_FILE = "encoder.onnx"
@@ -21,11 +21,12 @@ def write_models(
 
     A weight that several read is stored once. Returns the weights that `weights_file` has by their names.
     """
-    lowered = {file: lower(graph, name, contrib=contrib) for file, graph in graphs.items()}
-    weights = list({weight.name: weight for model in lowered.values() for weight in model.external}.values())
-    layout = plan_weights(weights)
-    write_weights(folder / weights_file, weights, layout)
-    for file, model in lowered.items():
-        place_weights(model, layout, weights_file)
-        (folder / file).write_bytes(model.model.SerializeToString())
-    return [weight for weight in weights if weight.name not in layout.parts]
+    with remembering_quantized():
+        lowered = {file: lower(graph, name, contrib=contrib) for file, graph in graphs.items()}
+        weights = list({weight.name: weight for model in lowered.values() for weight in model.external}.values())
+        layout = plan_weights(weights)
+        write_weights(folder / weights_file, weights, layout)
+        for file, model in lowered.items():
+            place_weights(model, layout, weights_file)
+            (folder / file).write_bytes(model.model.SerializeToString())
+        return [weight for weight in weights if weight.name not in layout.parts]

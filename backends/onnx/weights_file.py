@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, BinaryIO
 from graphwright.backends.onnx.element_types import SAFETENSORS_NAMES
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.lazy import torch
+from graphwright.ir.ops.quantization import pack_bits
 from graphwright.ir.storage import stored_bytes, weights_within
-from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Weight, dtype_of
+from graphwright.ir.types import DType, TensorType
+from graphwright.ir.weights import Weight, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PAGE = 4096
 PADDING = "padding"
+PACKED = frozenset({DType.I4, DType.U4})
+"""Types that the file holds as bytes of two elements each, the first in the lower half, as ONNX does."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class WeightsLayout:
 
 def weight_bytes(weight: Weight) -> int:
     """The size of a weight's data in bytes; raises `UnsupportedError` for a type that the file cannot hold."""
-    if not isinstance(weight.type, TensorType) or weight.type.dtype not in SAFETENSORS_NAMES:
+    if not isinstance(weight.type, TensorType) or weight.type.dtype not in {*SAFETENSORS_NAMES, *PACKED}:
         raise UnsupportedError(f"weight '{weight.name}': {weight.type} cannot be stored in a safetensors file")
     return stored_bytes(weight)
 
@@ -68,9 +71,10 @@ def plan_weights(weights: Sequence[Weight]) -> WeightsLayout:
             entries[f"{PADDING}.{len(relative)}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [end, end + gap]}
         begin, end = end + gap, end + gap + weight_bytes(weight)
         assert isinstance(weight.type, TensorType)
+        packed = weight.type.dtype in PACKED
         entries[weight.name] = {
-            "dtype": SAFETENSORS_NAMES[weight.type.dtype],
-            "shape": [d.constant for d in weight.type.shape],
+            "dtype": SAFETENSORS_NAMES[DType.U8 if packed else weight.type.dtype],
+            "shape": [end - begin] if packed else [d.constant for d in weight.type.shape],
             "data_offsets": [begin, end],
         }
         relative[weight.name] = Place(begin, end - begin)
@@ -105,5 +109,7 @@ def write_tensor(file: BinaryIO, weight: Weight) -> None:
 def raw_bytes(value: Tensor, type: object) -> Tensor:
     """A tensor's storage as bytes, rank 1; checks that it is of the declared type."""
     assert isinstance(type, TensorType)
-    assert dtype_of(value) is type.dtype, f"{value.dtype} is not {type}"
+    assert value.dtype is torch_dtype(type.dtype), f"{value.dtype} is not {type}"
+    if type.dtype in PACKED:
+        return pack_bits.evaluate([value.reshape(-1)], {"bits": type.dtype.bits})
     return value.contiguous().reshape(-1).view(torch.uint8)

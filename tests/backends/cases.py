@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx import dialect
+from graphwright.backends.onnx import dialect_quantized as quantized
 from graphwright.backends.onnx.dialect_cache import dequantize_packed, quantize_packed
 from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.backends.onnx.experts import chosen_experts
-from graphwright.ir import DType, ops
+from graphwright.ir import DType, QuantizedType, ops
 from tests.ir.cases import Case
 
 CACHE = "state<contiguous f32[B, 2, 12, 16]>"
@@ -15,6 +16,10 @@ CODES = "state<contiguous i8[B, 2, 12, 16]>"
 PACKED = "state<contiguous u8[B, 2, 12, 8]>"
 LENGTHS = ("i32[B]", "i32[]", "i32[B]")
 TABLE = "f32[12, 8]"
+BYTES = {"codes": "256", "zero_points": "256"}
+ROWS = {**BYTES, "indices": "7"}
+INTEGERS = {"x": "256", "weight": "256", "zero_points": "256"}
+GATHERS = (quantized.gather_block_quantized, quantized.gather_blocks)
 
 DIALECT_CASES = [
     Case(
@@ -101,6 +106,36 @@ DIALECT_CASES = [
     *(Case(dequantize_packed, ("u8[B, 2, S, 4]", scale)) for scale in ("f32[]", "f32[1, 2, 1, 8]", "f32[B, 2, S, 1]")),
     Case(dequantize_packed, ("u8[B, 2, S, 4]", "f32[]"), {"dtype": DType.F16}),
     Case(stateful_conv, ("f32[B, 4, S]", "f32[4, 1, 3]"), {"dilation": 2}),
+    *(
+        Case(
+            quantized.matmul_nbits,
+            ("f32[B, S, 40]", f"u8[6, 2, {4 * bits}]", "f32[6, 2]", f"u8[6, {-(-bits // 4)}]", "f32[6]"),
+            {"bits": bits, "block": 32, "rounded": rounded},
+            BYTES,
+        )
+        for bits in (2, 4, 8)
+        for rounded in (False, True)
+    ),
+    Case(quantized.matmul_nbits, ("f32[B, 24]", "u8[6, 1, 128]", "f32[6, 1]"), {"bits": 4, "block": 256}, BYTES),
+    *(
+        Case(
+            gather,
+            ("u8[7, 24]", "i64[B, S]", "f32[7, 3]", "u8[7, 2]"),
+            {"bits": 4, "block": 16},
+            ROWS,
+        )
+        for gather in GATHERS
+    ),
+    *(
+        Case(gather, ("u8[7, 16]", "i64[]", "f32[7, 1]"), {"bits": bits, "block": 128 // bits}, ROWS)
+        for gather in GATHERS
+        for bits in (2, 4, 8)
+    ),
+    Case(quantized.dequantize_linear, ("i8[40, 6]", "f32[2, 6]"), {"block": 32}),
+    Case(quantized.dequantize_linear, ("u8[40, 6]", "f32[2, 6]", "u8[2, 6]"), {"block": 32}),
+    Case(quantized.round_rows, ("f32[B, S, 40]",)),
+    Case(quantized.matmul_integer, ("u8[B, S, 40]", "f32[B, S, 1]", "u8[40, 6]", "f32[6]"), {}, INTEGERS),
+    Case(quantized.matmul_integer, ("u8[B, 40]", "f32[B, 1]", "u8[40, 6]", "f32[6]", "u8[6]"), {}, INTEGERS),
     Case(
         stateful_conv,
         ("f32[B, 4, S]", "f32[4, 1, 4]", "f32[4]", "state<recurrent f32[B, 4, 3]>", "i64[B]"),
@@ -143,7 +178,8 @@ _SWAPPED = {ops.constant: "dtype", ops.iota: "dtype"}
 
 
 def with_dtype(case: Case, dtype: DType) -> Case | None:
-    """The case with its element type (of the first operand or result) replaced throughout; None if it cannot be."""
+    """The case with its element type (of the first operand or result) replaced throughout; None if it cannot be, as
+    with quantized weights, which graphs hold only until they are legalized."""
     from graphwright.ir import IRTypeError
 
     attributes = dict(case.attributes)
@@ -154,6 +190,8 @@ def with_dtype(case: Case, dtype: DType) -> Case | None:
             attributes["value"] = bool(value) if dtype is DType.BOOL else value if dtype.is_float else int(value)
         return Case(case.op, (), attributes, case.below)
     build = case.build()
+    if any(isinstance(v.type, QuantizedType) for v in (*build.inputs, *build.results)):
+        return None
     old = (build.inputs or build.results)[0].tensor.dtype
     operands = tuple(t.replace(f"{old}[", f"{dtype}[") if t is not None else None for t in case.operands)
     if old is DType.I64 and dtype is not old and any(o.name in case.below for o in case.op.operands):

@@ -12,6 +12,7 @@ import torch
 
 from graphwright.ir import Graph, Program
 from graphwright.ir.interpreter import Interpreter
+from graphwright.runtime.session import NO_ROUNDING
 
 ROUNDOFF = 2.0**-24
 """Of one float32 operation, relative."""
@@ -31,6 +32,7 @@ def start(model: Path | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry(*NO_ROUNDING)
     source = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

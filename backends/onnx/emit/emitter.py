@@ -14,7 +14,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
-from graphwright.ir.types import DType, tensor
+from graphwright.ir.types import DType, TensorType, tensor
 from graphwright.ir.weights import Weight, dtype_of
 
 if TYPE_CHECKING:
@@ -158,14 +158,17 @@ class Emitter:
     # -- constants
 
     def _initializer(self, weight: Weight) -> str:
+        assert isinstance(weight.type, TensorType), "legalized graphs have tensors only"
         if weight_bytes(weight) < INLINE_LIMIT:
-            return self.constant(weight.evaluate(), weight.name)
+            return self._inline(weight.evaluate(), weight.type.dtype, weight.name)
         self.external.append(weight)
         return weight.name
 
     def constant(self, value: Tensor, stem: str = "constant") -> str:
         """An initializer in the model file; equal ones are shared."""
-        dtype = dtype_of(value)
+        return self._inline(value, dtype_of(value), stem)
+
+    def _inline(self, value: Tensor, dtype: DType, stem: str) -> str:
         data = bytes(raw_bytes(value, tensor(dtype, *value.shape)).numpy())
         key = (dtype, tuple(value.shape), data)
         if key not in self._constants:

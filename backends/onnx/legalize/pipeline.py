@@ -9,6 +9,7 @@ from graphwright.backends.onnx.legalize.linear import linear_to_matmul
 from graphwright.backends.onnx.legalize.masked_attention import attention_to_masked
 from graphwright.backends.onnx.legalize.packed_caches import pack_caches
 from graphwright.backends.onnx.legalize.padding import keep_padding_finite
+from graphwright.backends.onnx.legalize.quantized import quantized_to_operators
 from graphwright.backends.onnx.legalize.recurrence import recurrences_to_kernels
 from graphwright.backends.onnx.legalize.ring_caches import rings_to_gathers
 from graphwright.backends.onnx.legalize.rotary import rope_to_rotary_embedding
@@ -22,6 +23,7 @@ from graphwright.ir.targets import Target
 from graphwright.ir.verifier import verify_graph
 
 STEPS: tuple[Step, ...] = (
+    quantized_to_operators,
     linear_to_matmul,
     recurrences_to_kernels,
     pack_caches,  # before attention, which takes packed caches
