@@ -1,7 +1,16 @@
 """Runs a program on calibration tokens and says what its linear layers read."""
 
+from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
 from graphwright.passes.calibration.statistics import InputStatistics
-from graphwright.passes.calibration.tokens import read_tokens
-from graphwright.passes.calibration.walk import Site, calibrate, calibration_graph, calibration_sites
+from graphwright.passes.calibration.tokens import calibration_tokens, read_tokens
+from graphwright.passes.calibration.walk import calibrate
 
-__all__ = ["InputStatistics", "Site", "calibrate", "calibration_graph", "calibration_sites", "read_tokens"]
+__all__ = [
+    "InputStatistics",
+    "Site",
+    "calibrate",
+    "calibration_graph",
+    "calibration_sites",
+    "calibration_tokens",
+    "read_tokens",
+]

@@ -71,7 +71,9 @@ def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
         if value.name is not None and value.name.startswith("past."):
             grows = any(Dim.of("C") is dim for dim in value.type.shape)
             shape = [d.evaluate(sizes) for d in value.type.shape]
-            states[value.name] = torch.full(shape, GARBAGE if grows else 0, dtype=torch_dtype(value.tensor.dtype))
+            # One number seen from everywhere: calibration has the caches of all layers, and no op writes into them.
+            element = torch.tensor(GARBAGE if grows else 0, dtype=torch_dtype(value.tensor.dtype))
+            states[value.name] = element.expand(shape)
     return states
 
 
