@@ -76,6 +76,10 @@ class _Watch:
             self._observer.before(each, program)
         self._text = self._text or display_text(program)
 
+    def during(self, each: Pass, done: int, total: int) -> None:
+        if self._observer is not None:
+            self._observer.during(each, done, total)
+
     def after(self, each: Pass, program: Program) -> None:
         text = display_text(program)
         self.differences.append(difference(self._text, text))

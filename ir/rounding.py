@@ -5,11 +5,12 @@ Works on groups laid out as [..., group]; `grouped` brings a tensor into that fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.lazy import torch
-from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor, decoded
+from graphwright.ir.quantized import QuantizedTensor, decoded
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import torch_dtype
 
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
 Search = Literal["absmax", "mse"]
 """How a scale is chosen: so that the largest number fits, or so that the squared error is least."""
 
-SHRINKS = tuple(1 - i / 40 for i in range(25))
+SHRINKS = tuple(1 - i / 20 for i in range(13))
 """How far a search for the least error cuts off the largest numbers: to 40 % of the range."""
+
+AT_ONCE = 1 << 18
+"""How many numbers are rounded at a time: what a search works on stays in the processor's cache, and memory small."""
+
+_COARSE = (DType.F8E4M3, DType.F8E8M0)
+"""Scales of so few bits that what is best before they are rounded says little."""
 
 _MAXIMA = {DType.F8E4M3: 448.0, DType.F8E5M2: 57344.0, DType.F4E2M1: 6.0}
 
@@ -43,12 +50,18 @@ class Grid:
             return -self.most
         return -(self.most + 1) if self.element.value[0] == "i" else 0.0
 
+    def nearest(self, x: Tensor) -> Tensor:
+        """What the nearest codes stand for, as numbers of x's type."""
+        x = x.clamp(self.least, self.most)
+        if self.element.is_integer:
+            return x.round_()
+        return _nearest_f4(x) if self.element is DType.F4E2M1 else x.to(torch_dtype(self.element)).to(x.dtype)
+
     def encode(self, x: Tensor) -> Tensor:
         """The nearest codes, ties to even, of numbers in units of the scale; what is out of range is cut off."""
-        x = x.clamp(self.least, self.most)
         if self.element is DType.F4E2M1:
-            return _nearest_f4(x)
-        return (x.round() if self.element.is_integer else x).to(torch_dtype(self.element))
+            return _f4_codes(self.nearest(x), x < 0)
+        return self.nearest(x).to(torch_dtype(self.element))
 
 
 def grouped(x: Tensor, group: int | None, axis: int = -1) -> Tensor:
@@ -67,22 +80,53 @@ def ungrouped(groups: Tensor, length: int, axis: int = -1) -> Tensor:
 def fit(groups: Tensor, type: QuantizedType, search: Search, tensor_scale: Tensor | None = None) -> Scales:
     """Scales and zero points for groups [..., group] of floats, rounded to the types that they are stored in."""
     grid = Grid(type.element)
-    candidates = [
-        _absmax(groups, grid, type.scale_dtype, tensor_scale, shrink, signed) for shrink, signed in _tries(type, search)
-    ]
-    best = candidates[0]
-    if len(candidates) > 1:
-        least = best.error(groups, grid)
-        for candidate in candidates[1:]:
-            error = candidate.error(groups, grid)
-            better = error < least
-            best = Scales(
-                torch.where(better, candidate.scale, best.scale),
-                None if best.zero is None or candidate.zero is None else torch.where(better, candidate.zero, best.zero),
-                tensor_scale,
-            )
-            least = torch.where(better, error, least)
+    plain = _shrunk(groups, grid, type.scale_dtype, tensor_scale)
+    if search == "absmax":
+        return plain
+    tried = (
+        _shrunk(groups, grid, type.scale_dtype, tensor_scale, shrink, signed)
+        for signed in ((False, True) if _takes_sides(type) else (False,))
+        for shrink in SHRINKS
+    )
+    if type.scale_dtype in _COARSE:
+        return _least_error([plain, *tried], groups, grid)
+    return _least_error([plain, _least_squares(tried, groups, grid, type.scale_dtype, tensor_scale)], groups, grid)
+
+
+def _takes_sides(type: QuantizedType) -> bool:
+    """Whether it may matter to which side the one code more goes that signed integers have; scales then have signs."""
+    return type.element.value[0] == "i" and type.element.bits <= 4 and type.scale_dtype is not DType.F8E8M0
+
+
+def _least_error(tried: Sequence[Scales], groups: Tensor, grid: Grid) -> Scales:
+    """Of each group those of the tried scales that make the least squared error; of equal ones the first."""
+    best = tried[0]
+    least = best.error(groups, grid)
+    for each in tried[1:]:
+        error = each.error(groups, grid)
+        best = each.where(error < least, best)
+        least = torch.minimum(error, least)
     return best
+
+
+def _least_squares(
+    tried: Iterable[Scales], groups: Tensor, grid: Grid, scale_dtype: DType, tensor_scale: Tensor | None
+) -> Scales:
+    """Scales fitted to the codes c that numbers x get from one that was tried: the error of x = s c is least at
+    s = xc / cc, where it is xx - (xc)^2 / cc. So few need be tried."""
+    found: Scales | None = None
+    gain = torch.tensor(0.0)
+    for each in tried:
+        numbers = each.numbers(groups, grid)
+        square, along = numbers.square().sum(-1), (numbers * groups).sum(-1)
+        fits = torch.where(square == 0, 0.0, along / square)
+        explained = along * fits
+        fitted = Scales(torch.where(fits == 0, each.scale, fits), each.zero, tensor_scale)
+        found = fitted if found is None else fitted.where(explained > gain, found)
+        gain = torch.maximum(explained, gain)
+    assert found is not None
+    scale = found.scale if tensor_scale is None else found.scale / tensor_scale
+    return Scales(_as_stored(scale, scale_dtype), found.zero, tensor_scale)
 
 
 @dataclass(frozen=True)
@@ -102,39 +146,69 @@ class Scales:
     def encode(self, groups: Tensor, grid: Grid) -> Tensor:
         units = groups / self.effective
         # The zero point moves the grid by whole steps, so that zero itself stays exact.
-        return grid.encode(units if self.zero is None else units.round() + self.zero.unsqueeze(-1))
+        return grid.encode(units if self.zero is None else units.round_() + self.zero.unsqueeze(-1))
 
     def decode(self, codes: Tensor, grid: Grid) -> Tensor:
         numbers = decoded(codes, grid.element, self.scale.dtype)
         return (numbers if self.zero is None else numbers - self.zero.unsqueeze(-1)) * self.effective
 
+    def numbers(self, groups: Tensor, grid: Grid) -> Tensor:
+        """The nearest numbers in units of the scale, zero points taken off."""
+        units = groups / self.effective
+        if self.zero is None:
+            return grid.nearest(units)
+        zero = self.zero.unsqueeze(-1)
+        return grid.nearest(units.round_() + zero) - zero
+
     def error(self, groups: Tensor, grid: Grid) -> Tensor:
         """The squared error of each group."""
-        return (self.decode(self.encode(groups, grid), grid) - groups).square().sum(-1)
+        return (self.numbers(groups, grid) * self.effective - groups).square_().sum(-1)
+
+    def where(self, chosen: Tensor, other: Scales) -> Scales:
+        """These where `chosen` [...], elsewhere the others."""
+        zero = None if self.zero is None or other.zero is None else torch.where(chosen, self.zero, other.zero)
+        return Scales(torch.where(chosen, self.scale, other.scale), zero, self.tensor_scale)
 
 
 def quantize(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
     """x rounded to the nearest codes of the type; computed in float32, or x's own wider type."""
     numbers = x if x.dtype is torch.float64 else x.float()
-    groups = grouped(numbers, type.group, type.axis)
-    tensor_scale = _tensor_scale(numbers, type) if type.tensor_scale else None
-    scales = fit(groups, type, search, tensor_scale)
-    codes = ungrouped(scales.encode(groups, Grid(type.element)), numbers.shape[type.axis], type.axis)
-    zeros = None if scales.zero is None else scales.zero.movedim(-1, type.axis).to(torch_dtype(type.element))
-    scale = scales.scale.movedim(-1, type.axis).to(torch_dtype(type.scale_dtype))
-    return QuantizedTensor(type, codes, scale, zeros, tensor_scale)
+    tensor_scale = whole_scale(numbers, type) if type.tensor_scale else None
+    grid = Grid(type.element)
+    moved = numbers.movedim(type.axis, -1)
+    length = moved.shape[-1]
+    codes: list[Tensor] = []
+    scales: list[Scales] = []
+    for part in torch.split(moved.reshape(-1, length), max(1, AT_ONCE // max(length, 1))):
+        groups = grouped(part, type.group)
+        scales.append(fit(groups, type, search, tensor_scale))
+        codes.append(ungrouped(scales[-1].encode(groups, grid), length).clone())
+
+    def joined(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts)).reshape(*moved.shape[:-1], -1).movedim(-1, type.axis)
+
+    zeros = [each.zero for each in scales if each.zero is not None]
+    return QuantizedTensor(
+        type,
+        joined(codes),
+        joined([each.scale for each in scales]).to(torch_dtype(type.scale_dtype)),
+        joined(zeros).to(torch_dtype(type.element)) if zeros else None,
+        tensor_scale,
+    )
 
 
-def _tries(type: QuantizedType, search: Search) -> list[tuple[float, bool]]:
-    """How far to cut off, and whether the larger side gets the one code more that signed integers have."""
-    shrinks = SHRINKS if search == "mse" else (1.0,)
-    sides = (False, True) if search == "mse" and type.element.value[0] == "i" else (False,)
-    return [(shrink, signed) for signed in sides for shrink in shrinks]
-
-
-def _absmax(
-    groups: Tensor, grid: Grid, scale_dtype: DType, tensor_scale: Tensor | None, shrink: float, signed: bool
+def _shrunk(
+    groups: Tensor,
+    grid: Grid,
+    scale_dtype: DType,
+    tensor_scale: Tensor | None,
+    shrink: float = 1.0,
+    signed: bool = False,
 ) -> Scales:
+    """Scales at which `shrink` times the largest number of each group is the last that fits.
+
+    If `signed`, it goes to the side of the one code more.
+    """
     zero = None
     if grid.least == 0:
         low, high = groups.amin(-1).clamp(max=0) * shrink, groups.amax(-1).clamp(min=0) * shrink
@@ -156,26 +230,32 @@ def _as_stored(scale: Tensor, dtype: DType) -> Tensor:
     """Scales rounded to their stored type, and 1 for groups of zeros; powers of two are those at or above."""
     if dtype is DType.F8E8M0:
         stored = torch.exp2(torch.log2(scale.abs()).ceil().clamp(-127, 127))
-    elif dtype is DType.F8E4M3:
-        stored = scale.clamp(-_MAXIMA[dtype], _MAXIMA[dtype]).to(torch_dtype(dtype)).to(scale.dtype)
     else:
-        stored = scale.to(torch_dtype(dtype)).to(scale.dtype)
-    return torch.where((scale == 0) | (stored == 0), torch.ones_like(stored), stored)
+        held = torch_dtype(dtype)
+        limits = torch.finfo(held)
+        stored = scale.clamp(-limits.max, limits.max).to(held).to(scale.dtype)
+        # What is too small for the type gets the smallest scale that it holds.
+        smallest = torch.full_like(scale, limits.smallest_normal * limits.eps)
+        stored = torch.where(stored == 0, smallest.copysign(scale), stored)
+    return torch.where(scale == 0, torch.ones_like(stored), stored)
 
 
-def _tensor_scale(x: Tensor, type: QuantizedType) -> Tensor:
-    """So that the largest group's scale is the largest that its type holds."""
+def whole_scale(x: Tensor, type: QuantizedType) -> Tensor:
+    """The scale of the whole tensor with which the largest group's scale is the largest that its type holds."""
     limit = _MAXIMA.get(type.scale_dtype, 1.0) * Grid(type.element).most
     largest = x.abs().max() / limit
     return torch.where(largest == 0, torch.ones_like(largest), largest).float().to(x.dtype)
 
 
 def _nearest_f4(x: Tensor) -> Tensor:
-    """Codes of f4e2m1, ties to the even code."""
-    magnitudes = torch.tensor(F4E2M1_VALUES[:8], dtype=x.dtype)
-    bounds = (magnitudes[1:] + magnitudes[:-1]) / 2
+    """The nearest numbers of f4e2m1, ties to the even code: from 2 and from 4 on they lie twice as far apart."""
     size = x.abs()
-    # A number on the bound above code i goes to whichever of i and i + 1 is even.
-    code = torch.bucketize(size, bounds)
-    on_bound = (code < 7) & (size == bounds[code.clamp(max=6)]) & (code % 2 == 1)
-    return ((code + on_bound.long()) + 8 * (x < 0).long()).to(torch.uint8)
+    step = 0.5 + 0.5 * (size >= 2) + (size >= 4)
+    return (x / step).round_() * step
+
+
+def _f4_codes(numbers: Tensor, negative: Tensor) -> Tensor:
+    """The codes of numbers of f4e2m1; zero has one of its own where it stands for a negative number."""
+    size = numbers.abs()
+    code = torch.where(size < 2, size * 2, torch.where(size < 4, size + 2, size / 2 + 4))
+    return code.to(torch.uint8) + 8 * negative.to(torch.uint8)

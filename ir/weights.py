@@ -35,6 +35,7 @@ SAFETENSORS_DTYPES = {
     "I64": DType.I64,
     "F8_E4M3": DType.F8E4M3,
     "F8_E5M2": DType.F8E5M2,
+    "F8_E8M0": DType.F8E8M0,
     "F16": DType.F16,
     "BF16": DType.BF16,
     "F32": DType.F32,

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from graphwright.ir import PassError, Program, verify
@@ -13,6 +14,7 @@ from graphwright.ir.pricing import GraphCost, graph_cost
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import Contract, Pass
 from graphwright.passes.near_misses import telling
+from graphwright.passes.progress import heard_by
 from graphwright.passes.proving.result import Proof, Prover
 
 
@@ -58,9 +60,14 @@ class Report:
 
 
 class Observer(Protocol):
-    """Is shown the program before and after each pass; after it, once it is verified and before it is proven."""
+    """Is shown the program before and after each pass; after it, once it is verified and before it is proven.
+
+    `during` says how many steps of how many a pass that takes long has done.
+    """
 
     def before(self, each: Pass, program: Program) -> None: ...
+
+    def during(self, each: Pass, done: int, total: int) -> None: ...
 
     def after(self, each: Pass, program: Program) -> None: ...
 
@@ -84,7 +91,8 @@ class Run:
             observer.before(each, program)
         ops_before = _size(program)
         start = time.perf_counter()
-        outcome = each.run(program)
+        with heard_by(None if observer is None else partial(observer.during, each)):
+            outcome = each.run(program)
         verify(program)
         seconds = time.perf_counter() - start
         _check(each, "should leave", each.ensures, program)

@@ -36,6 +36,9 @@ class PassPrinter:
         if _wanted(self.changed_pass, each):
             self._text = display_text(program)
 
+    def during(self, each: Pass, done: int, total: int) -> None:
+        """Nothing to print: the program is in the middle of a change."""
+
     def after(self, each: Pass, program: Program) -> None:
         if _wanted(self.after_pass, each):
             _print(f"-- after {each}", display_text(program))

@@ -203,11 +203,12 @@ def _(op: Op) -> Cost:
 
 
 @op("fake_quantize")
-def fake_quantize(x: TensorType, *, to: DType, group: int = 0) -> TensorType:
+def fake_quantize(x: TensorType, scale: TensorType | None = None, *, to: DType, group: int = 0) -> TensorType:
     """x rounded to the nearest codes of `to`, as a kernel does that quantizes activations when it runs.
 
     Each `group` elements of the last axis (0: all of it, a scale a token) have their own scale, by their largest
-    magnitude. The result has x's type: the codes times their scales.
+    magnitude; or all of x has the given scale, f32[], and what does not fit is cut off. The result has x's type: the
+    codes times their scales.
     """
     require_float("x", x)
     last("x", x)
@@ -215,14 +216,19 @@ def fake_quantize(x: TensorType, *, to: DType, group: int = 0) -> TensorType:
         raise IRTypeError(f"activations are rounded to signed integers or floats, not to {to}")
     if group < 0 or (group and x.shape[-1].constant is None):
         raise IRTypeError(f"groups of {group} of {x}")
+    if scale is not None and (scale != TensorType(DType.F32, ()) or group):
+        raise IRTypeError(f"scale is {scale} for groups of {group}, expected f32[] for all of x")
     return x
 
 
 @fake_quantize.reference
-def _(x: Tensor, *, to: DType, group: int) -> Tensor:
+def _(x: Tensor, scale: Tensor | None, *, to: DType, group: int) -> Tensor:
+    grid = Grid(to)
+    if scale is not None:
+        return grid.nearest(x / scale) * scale
     if not x.numel():
         return x
-    type, grid = QuantizedType(to, tuple(map(Dim.of, x.shape)), group or None), Grid(to)
+    type = QuantizedType(to, tuple(map(Dim.of, x.shape)), group or None)
     groups = grouped(x, type.group)
     scales = fit(groups, type, "absmax")
     return ungrouped(scales.decode(scales.encode(groups, grid), grid), x.shape[-1])
@@ -230,12 +236,13 @@ def _(x: Tensor, *, to: DType, group: int) -> Tensor:
 
 @fake_quantize.axes
 def _(op: Op) -> AxisFlow:
-    return keep_but(op, -1)
+    return keep_but(op, *(() if op.operand("scale") is not None else (-1,)))
 
 
 @fake_quantize.cost
 def _(op: Op) -> Cost:
-    return default_cost(op, op.result.type.elements * 4)
+    # To find a scale every element is looked at once more, and the scale divided.
+    return default_cost(op, op.result.type.elements * (2 if op.operand("scale") is not None else 4))
 
 
 @op("pack_bits")

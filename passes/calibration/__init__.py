@@ -1,23 +1,17 @@
 """Runs a program on calibration tokens and says what its linear layers read."""
 
+from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
 from graphwright.passes.calibration.statistics import InputStatistics
-from graphwright.passes.calibration.tokens import read_tokens
-from graphwright.passes.calibration.walk import (
-    ROWS_AT_ONCE,
-    Site,
-    calibrate,
-    calibration_graph,
-    calibration_inputs,
-    calibration_sites,
-)
+from graphwright.passes.calibration.tokens import calibration_tokens, read_tokens
+from graphwright.passes.calibration.walk import calibrate, calibration_inputs
 
 __all__ = [
-    "ROWS_AT_ONCE",
     "InputStatistics",
     "Site",
     "calibrate",
     "calibration_graph",
     "calibration_inputs",
     "calibration_sites",
+    "calibration_tokens",
     "read_tokens",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphwright.ir import PassError
+from graphwright.ir import PassError, Program
 from graphwright.ir.lazy import torch
+from graphwright.passes.calibration.sites import calibration_graph
+from graphwright.passes.proving.inputs import index_bound
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,3 +29,14 @@ def read_tokens(path: str, vocabulary: int | None) -> Tensor:
     if array.min() < 0 or (vocabulary is not None and array.max() >= vocabulary):
         raise PassError(f"{path}: token {max(array.max(), -array.min())} is outside the vocabulary of {vocabulary}")
     return torch.as_tensor(array.astype("int64"))
+
+
+def calibration_tokens(program: Program, path: str) -> Tensor:
+    """Tokens that the program takes, out of a `.npy` file. Raises `PassError` as `read_tokens` does, and for rows that
+    are longer than the program's context."""
+    graph = calibration_graph(program)
+    tokens = read_tokens(path, index_bound(graph, graph.input("input_ids")))
+    context = program.metadata.get("context_length")
+    if isinstance(context, int) and tokens.shape[1] > context:
+        raise PassError(f"{path}: rows of {tokens.shape[1]} tokens, the model's context has {context}: cut them")
+    return tokens

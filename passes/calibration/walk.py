@@ -1,101 +1,108 @@
-"""Runs calibration tokens through a program op by op, and stops at each product to say what it reads.
+"""Runs calibration tokens through a program, and stops at each product to say what it reads.
 
-All rows advance together, so only what is alive between two ops is held, and a weight that is replaced at a stop is the
-one that everything behind it sees.
+What is held of all rows at once is what crosses one narrow cut of the graph: for a transformer the residual stream,
+tokens x size numbers. From there each batch of rows runs up to the stop by itself, as in Frantar et al. 2023, and what
+it needs on the way, intermediates and the weights of the last few layers, is dropped behind it. A weight that is
+replaced at a stop is the one that everything behind it sees, since nothing behind a stop has run before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value, ops
+from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
+from graphwright.passes.calibration.cuts import Cuts
+from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
 from graphwright.passes.calibration.statistics import InputStatistics
+from graphwright.passes.progress import tell
 from graphwright.passes.proving.cached import empty_states
 from graphwright.passes.proving.inputs import chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Site:
-    """The products of one graph that read the same value."""
-
-    graph: Graph
-    x: Value
-    ops: tuple[Op, ...]
-
-
-def calibration_graph(program: Program) -> Graph:
-    """The graph that takes token ids, `prefill` or `forward`. Raises `PassError` where neither runs on them alone."""
-    graph = program.graphs.get("prefill") or program.graphs.get("forward")
-    if graph is None or "encode" in program.graphs:
-        raise PassError(f"program '{program.name}' cannot be calibrated: it takes more than token ids")
-    known = {"input_ids", "past_length", "new_length", "logit_positions"}
-    strangers = [str(v.name) for v in graph.inputs if v.name not in known and not str(v.name).startswith("past.")]
-    if strangers or all(v.name != "input_ids" for v in graph.inputs):
-        raise PassError(
-            f"program '{program.name}' cannot be calibrated: it takes {', '.join(strangers) or 'no tokens'}"
-        )
-    return graph
-
-
-def calibration_sites(graph: Graph, wanted: Callable[[Op], bool]) -> list[Site]:
-    """The linear layers for which `wanted` holds, in order, those of one input together."""
-    groups: dict[Value, list[Op]] = {}
-    for op in graph:
-        if op.definition is ops.linear and wanted(op):
-            groups.setdefault(op.required("x"), []).append(op)
-    return [Site(graph, x, tuple(group)) for x, group in groups.items()]
+TOKENS_AT_ONCE = 2048
+"""Of how many tokens intermediates are held: enough to keep products of matrices busy."""
 
 
 def calibrate(program: Program, tokens: Tensor, wanted: Callable[[Op], bool]) -> Iterator[tuple[Site, InputStatistics]]:
     """Each site with what its products read, in order. The caller may replace their weights before it goes on.
 
-    `tokens` i64 [rows, length]. Raises `PassError` where the program cannot be calibrated.
+    `tokens` i64 [rows, length]. Raises `PassError` where the program cannot be calibrated, or not on so few tokens.
     """
     graph = calibration_graph(program)
-    sites = calibration_sites(graph, wanted)
-    pending = {site.ops[0]: site for site in sites}
-    batches = [calibration_inputs(graph, tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
-    bindings = [bind_symbols(graph, inputs) for inputs in batches]
-    alive: list[dict[Value, Tensor]] = [{graph.input(name): t for name, t in inputs.items()} for inputs in batches]
-    order = cone([site.x for site in sites] + [v for site in sites[:-1] for op in site.ops for v in op.results])
-    order += [op for site in sites for op in site.ops if op not in set(order)]
-    last = {v: op for op in order for v in op.inputs}
-    for op in order:
-        if op in pending:
-            site = pending.pop(op)
-            size = site.x.type.shape[-1].evaluate({})
-            statistics = InputStatistics.empty(size)
-            for values in alive:
-                statistics.add(values[site.x])
-            yield site, statistics
-        if not pending:
+    stops = calibration_sites(graph, lambda _: True)
+    sites = {site.x: site for site in calibration_sites(graph, wanted)}
+    _require_enough(tokens, list(sites.values()))
+    walk = _Walk(graph, tokens)
+    cuts = Cuts(graph, [stop.x for stop in stops], walk.symbols)
+    done = 0
+    for stop, start in zip(stops, cuts.starts(), strict=True):
+        if done == len(sites):
             return
-        _advance(op, alive, bindings, last)
+        crossing = cuts.crossing(start)
+        if stop.x not in sites:
+            walk.advance(crossing)
+            continue
+        tell(done, len(sites))
+        statistics = InputStatistics.empty(stop.size)
+        walk.advance(crossing, stop.x, statistics.add)
+        yield sites[stop.x], statistics
+        done += 1
 
 
-def _advance(op: Op, alive: list[dict[Value, Tensor]], bindings: list[dict[str, int]], last: dict[Value, Op]) -> None:
-    interpreter = Interpreter()
-    weights = {v: v.weight.evaluate() for v in op.inputs if v.weight is not None}
-    with torch.no_grad():
-        for values, symbols in zip(alive, bindings, strict=True):
-            operands = [None if v is None else weights[v] if v in weights else values[v] for v in op.operands]
-            values.update(zip(op.results, interpreter.run_op(op, operands, symbols), strict=True))
-            for value in op.inputs:
-                if last.get(value) is op:
-                    values.pop(value, None)
+def _require_enough(tokens: Tensor, sites: list[Site]) -> None:
+    """With fewer vectors than a vector has numbers there are directions in which nothing was seen, and errors made
+    there look free."""
+    for site in sites:
+        if tokens.numel() < site.size:
+            raise PassError(
+                f"{tokens.numel()} calibration tokens are too few: {site.ops[0].location or 'a linear layer'} reads "
+                f"vectors of {site.size} numbers, give at least as many tokens"
+            )
+
+
+class _Walk:
+    """Batches of rows that stand at one cut of the graph, each with the values that cross it."""
+
+    def __init__(self, graph: Graph, tokens: Tensor) -> None:
+        self._graph = graph
+        self._batches = torch.split(tokens, max(1, TOKENS_AT_ONCE // tokens.shape[1]))
+        self._held: list[dict[Value, Tensor]] = [{} for _ in self._batches]
+        self.symbols: Mapping[str, int] = bind_symbols(graph, calibration_inputs(graph, tokens[:1]))
+        """The sizes of one row."""
+
+    def advance(
+        self, crossing: list[Value], x: Value | None = None, see: Callable[[Tensor], None] | None = None
+    ) -> None:
+        """Goes on to the cut that these values cross; on the way `see` is shown each batch's x."""
+        if x is None and all(set(crossing) == held.keys() for held in self._held):
+            return
+        # A new one each time, as it keeps the weights that it has read, and one may since have been replaced.
+        interpreter = Interpreter()
+        for batch in range(len(self._batches)):
+            x_values = self._run(interpreter, batch, crossing, [] if x is None else [x])
+            if see is not None:
+                see(*x_values)
+            # Before the next batch makes its own.
+            del x_values
+
+    def _run(self, interpreter: Interpreter, batch: int, crossing: list[Value], shown: list[Value]) -> list[Tensor]:
+        """Takes one batch to the cut; returns the values to be shown."""
+        held, wanted = self._held[batch], [*crossing, *shown]
+        read = {v for op in cone(wanted, held) for v in op.inputs} | set(wanted)
+        inputs = calibration_inputs(self._graph, self._batches[batch])
+        known = {v: inputs[str(v.name)] for v in self._graph.inputs if v in read}
+        found = interpreter.run_cone({**held, **known}, wanted, bind_symbols(self._graph, inputs))
+        self._held[batch] = dict(zip(crossing, found, strict=False))
+        return found[len(crossing) :]
 
 
 def calibration_inputs(graph: Graph, rows: Tensor) -> dict[str, Tensor]:
-    """The inputs of the calibration graph for rows of tokens, i64 [rows, length], from their beginning."""
+    """What the graph takes beside token ids i64 [batch, length], over caches of that length in which nothing is yet."""
     batch, length = rows.shape
     count = torch.full((batch,), length)
     positions = torch.arange(length).expand(batch, length)

@@ -11,11 +11,11 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.weights import Applied
 from graphwright.passes.base import Pass, register
+from graphwright.passes.calibration import calibration_tokens
 from graphwright.passes.compression.moments import lower_factor
 from graphwright.passes.compression.weights import (
     Layers,
     calibrated_weights,
-    calibration_tokens,
     chosen_weights,
     numbers,
 )

@@ -10,13 +10,12 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.weights import Applied, WeightExpression
 from graphwright.passes.base import Pass, register
-from graphwright.passes.calibration import InputStatistics
+from graphwright.passes.calibration import InputStatistics, calibration_tokens
 from graphwright.passes.compression.masks import Pattern, lowest_of_cells, lowest_of_matrix, lowest_of_row
 from graphwright.passes.compression.sparsegpt import sparsegpt
 from graphwright.passes.compression.weights import (
     Layers,
     calibrated_weights,
-    calibration_tokens,
     chosen_weights,
     numbers,
 )

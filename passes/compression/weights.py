@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from graphwright.ir import Op, PassError, Program, Weight
 from graphwright.ir.lazy import torch
 from graphwright.ir.types import TensorType
-from graphwright.passes.calibration import InputStatistics, calibrate, calibration_graph, read_tokens
-from graphwright.passes.proving.inputs import index_bound
+from graphwright.passes.calibration import InputStatistics, calibrate
 from graphwright.passes.quantization.weights import is_head, linear_weights
 
 if TYPE_CHECKING:
@@ -27,12 +26,6 @@ def chosen_weights(program: Program, layers: Layers) -> dict[str, list[Op]]:
         if isinstance(program.weights[name].type, TensorType)
         and (layers == "all" or any(map(is_head, users)) == (layers == "head"))
     }
-
-
-def calibration_tokens(program: Program, path: str) -> Tensor:
-    """The tokens i64 [rows, length] of a file, for this program. Raises `PassError`."""
-    graph = calibration_graph(program)
-    return read_tokens(path, index_bound(graph, graph.input("input_ids")))
 
 
 def calibrated_weights(

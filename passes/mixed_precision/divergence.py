@@ -11,10 +11,12 @@ from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import WeightExpression
-from graphwright.passes.calibration import ROWS_AT_ONCE, calibration_graph, calibration_inputs
+from graphwright.passes.calibration import calibration_graph, calibration_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ROWS_AT_ONCE = 8
 
 
 @dataclass

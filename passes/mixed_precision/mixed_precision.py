@@ -9,7 +9,8 @@ from graphwright.ir import PassError, Program
 from graphwright.ir.machines import machine
 from graphwright.ir.rewriting import NearMiss, Outcome
 from graphwright.passes.base import Pass, register
-from graphwright.passes.compression.weights import calibration_tokens, chosen_weights
+from graphwright.passes.calibration import calibration_tokens
+from graphwright.passes.compression.weights import chosen_weights
 from graphwright.passes.mixed_precision.formats import FORMATS, KEPT, expression, parse_formats
 from graphwright.passes.mixed_precision.search import within_bits, within_loss
 from graphwright.passes.mixed_precision.task import Task

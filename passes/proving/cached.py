@@ -75,7 +75,8 @@ def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
             shape = [d.evaluate(sizes) for d in value.type.shape]
             dtype = value.tensor.dtype
             garbage = Grid(dtype).most if dtype in CODE_TYPES else GARBAGE
-            states[value.name] = torch.full(shape, garbage if grows else 0, dtype=torch_dtype(dtype))
+            # One number seen from everywhere: calibration has the caches of all layers, and no op writes into them.
+            states[value.name] = torch.tensor(garbage if grows else 0, dtype=torch_dtype(dtype)).expand(shape)
     return states
 
 

@@ -1,7 +1,9 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
+from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
+from graphwright.passes.quantization.quantize_embedding import QuantizeEmbedding
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 
-__all__ = ["QuantizeCache", "QuantizeWeights", "RestoreQuantized"]
+__all__ = ["QuantizeActivations", "QuantizeCache", "QuantizeEmbedding", "QuantizeWeights", "RestoreQuantized"]

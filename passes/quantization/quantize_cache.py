@@ -10,7 +10,7 @@ from graphwright.ir.rewriting import Outcome
 from graphwright.ir.rounding import Grid
 from graphwright.ir.weights import StoredArray
 from graphwright.passes.base import Pass, has_prefill, register
-from graphwright.passes.calibration import read_tokens
+from graphwright.passes.calibration import calibration_tokens
 from graphwright.passes.quantization.cache_scales import fit_scales
 from graphwright.passes.quantization.caches import Cache, Unfit, find_caches
 
@@ -47,8 +47,7 @@ class QuantizeCache(Pass):
         if not any(found.values()):
             reasons = [miss.reason for miss in outcome.near_misses] or ["it keeps none of floats"]
             raise PassError(f"program '{program.name}' has no cache that {self.name} could take: {reasons[0]}")
-        vocabulary = program.metadata.get("vocabulary_size")
-        tokens = read_tokens(self.tokens, vocabulary if isinstance(vocabulary, int) else None)
+        tokens = calibration_tokens(program, self.tokens)
         shares = {
             str(cache.past.name): share
             for caches in found.values()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from graphwright.ir import DType, Op, Program, Weight, ops
-from graphwright.ir.attributes import Attribute
+from graphwright.ir import Op, Program, Weight
 from graphwright.ir.rewriting import Outcome
-from graphwright.ir.types import TensorType
+from graphwright.ir.rounding import Search
+from graphwright.ir.types import QuantizedType, TensorType
 from graphwright.ir.weights import Applied
-from graphwright.passes.base import Pass, register
-from graphwright.passes.quantization.weights import is_head, linear_weights, replace_linear_weight
+from graphwright.passes.base import Pass, PassError, register
+from graphwright.passes.calibration import calibration_tokens
+from graphwright.passes.calibration.resume import FinishedWeights, fingerprint
+from graphwright.passes.quantization.compensated import Compensation, replace_with_compensation
+from graphwright.passes.quantization.finite import require_finite
+from graphwright.passes.quantization.formats import Codes, Format, ScaleType
+from graphwright.passes.quantization.weights import Layers, covers, linear_weights, replace_linear_weight
 
 RULE = "quantize-weights"
-
-Codes = Literal["i8", "u8", "i4", "u4", "i3", "u3", "i2", "u2", "f8e4m3", "f8e5m2", "f4e2m1"]
-ScaleType = Literal["f32", "f16", "bf16", "f8e4m3", "f8e8m0"]
 
 
 @register
@@ -26,7 +28,10 @@ class QuantizeWeights(Pass):
     """Weights of linear layers become codes of `to`, with one scale for each `group` inputs (0: one a row).
 
     Signed codes are symmetric, unsigned ones have zero points. A scale fits the largest weight of its group (absmax) or
-    makes the squared error least (mse).
+    makes the squared error least (mse). With `gptq` (Frantar et al. 2023) scales are those of mse, and the weights that
+    are rounded later make up for the error of those before, on the calibration `tokens` (a .npy file, int64 [rows,
+    length]), each layer on what the quantized layers before it give; finished weights are kept in `folder` if there is
+    one.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -34,30 +39,61 @@ class QuantizeWeights(Pass):
     findings: ClassVar[tuple[str, ...]] = (RULE,)
     to: Codes = "i4"
     group: int = 128
-    method: Literal["absmax", "mse"] = "mse"
+    method: Literal["absmax", "mse", "gptq"] = "mse"
     scale: ScaleType = "f32"
-    layers: Literal["all", "body", "head"] = "all"
+    layers: Layers = "all"
+    tokens: str = ""
+    folder: str = ""
+    damping: float = 0.01
+    act_order: bool = False
+
+    @property
+    def _format(self) -> Format:
+        return Format(self.to, self.group, self.scale)
+
+    @property
+    def _search(self) -> Search:
+        return "absmax" if self.method == "absmax" else "mse"
 
     def run(self, program: Program) -> Outcome:
+        self._check()
+        chosen = {
+            name: layers
+            for name, layers in linear_weights(program).items()
+            if isinstance(program.weights[name].type, TensorType) and covers(self.layers, layers)
+        }
         outcome = Outcome()
-        for name, layers in linear_weights(program).items():
-            weight = program.weights[name]
-            if not isinstance(weight.type, TensorType) or not self._covers(layers):
-                continue
-            replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
+        for name, layers in chosen.items():
+            require_finite(program.weights[name], layers)
+        if self.method == "gptq":
+            self._with_compensation(program, chosen)
+        else:
+            for name in chosen:
+                weight = program.weights[name]
+                replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
+        for layers in chosen.values():
             outcome.hit(RULE, layers[0], layers)
         program.erase_unused_weights()
         return outcome
 
-    def _covers(self, layers: list[Op]) -> bool:
-        return self.layers == "all" or any(map(is_head, layers)) == (self.layers == "head")
+    def _check(self) -> None:
+        self._format.check(self.name)
+        if self.method != "gptq" and (self.tokens or self.folder):
+            raise PassError(f"{self.name}: method {self.method} uses neither tokens nor a folder; method=gptq does")
+        if self.damping < 0:
+            raise PassError(f"{self.name}: damping of {self.damping}, expected 0 or more")
 
     def _rounded(self, weight: Weight) -> Applied:
-        attributes: Mapping[str, Attribute] = {
-            "to": DType(self.to),
-            "group": self.group,
-            "scale": DType(self.scale),
-            "tensor_scale": self.scale == "f8e4m3",
-            "search": self.method,
-        }
-        return Applied.of(ops.round_to_nearest, (weight.expression,), attributes)
+        return self._format.rounded(weight.expression, self._search)
+
+    def _type(self, weight: Weight) -> QuantizedType:
+        type = self._rounded(weight).type
+        assert isinstance(type, QuantizedType)
+        return type
+
+    def _with_compensation(self, program: Program, chosen: Mapping[str, list[Op]]) -> None:
+        tokens = calibration_tokens(program, self.tokens)
+        method = repr(replace(self, tokens="", folder=""))
+        finished = FinishedWeights(self.folder, fingerprint(program, tokens, method) if self.folder else "")
+        how = Compensation(self._search, self.damping, self.act_order)
+        replace_with_compensation(program, chosen, self._type, how, tokens, finished)

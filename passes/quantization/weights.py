@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from graphwright.ir import Op, Program, Value, Weight, ops
 from graphwright.ir.ops.rules import is_elementwise
 from graphwright.ir.weights import WeightExpression
+
+Layers = Literal["all", "body", "head"]
+"""Which linear layers a pass treats: the output head is often left alone, or gets more bits."""
 
 
 def linear_weights(program: Program) -> dict[str, list[Op]]:
@@ -15,6 +20,11 @@ def linear_weights(program: Program) -> dict[str, list[Op]]:
             if op.definition is ops.linear and (weight := op.required("weight").weight) is not None:
                 found.setdefault(weight.name, []).append(op)
     return found
+
+
+def covers(layers: Layers, readers: list[Op]) -> bool:
+    """Whether ops over one weight are meant: those of the output head, those of the body, or all."""
+    return layers == "all" or any(map(is_head, readers)) == (layers == "head")
 
 
 def is_head(op: Op) -> bool:

@@ -152,6 +152,7 @@ CASES = [
     Case(ops.quantized_embedding, ("q4<g2, sym>[50, 4]", "i64[B, S]")),
     Case(ops.quantized_embedding, ("qf8e4m3<g2, sym>[5, 4]", "i64[]"), {"dtype": DType.F16}),
     Case(ops.fake_quantize, (X,), {"to": DType.I8}),
+    Case(ops.fake_quantize, (X, "f32[]"), {"to": DType.F8E4M3}),
     Case(ops.fake_quantize, ("bf16[S, 4]",), {"to": DType.F8E4M3, "group": 3}),
     Case(ops.quantize_tensor, ("f32[B, 2, S, 8]", "f32[1, 2, 1, 8]"), {"to": DType.I8}),
     Case(ops.quantize_tensor, ("f32[B, 2, S, 8]", "f32[]"), {"to": DType.I4}),

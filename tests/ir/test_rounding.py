@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphwright.ir import DType, IRTypeError, QuantizedType, ops, tensor
-from graphwright.ir.quantized import F4E2M1_VALUES
+from graphwright.ir import DType, IRTypeError, QuantizedType, ops, rounding, tensor
+from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
 from graphwright.ir.rounding import Grid, Search, quantize
 from graphwright.ir.types import CODE_TYPES
 from graphwright.ir.weights import Applied, StoredArray
@@ -128,6 +128,40 @@ def test_activations_are_rounded_by_the_largest_of_each_group() -> None:
     for row, expected in zip(x.reshape(-1, 4).double(), rounded.reshape(-1, 4), strict=True):
         scale = row.abs().max() / 127
         torch.testing.assert_close((row / scale).round() * scale, expected.double(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("to", [DType.I8, DType.F8E4M3], ids=str)
+def test_activations_with_a_given_scale_are_cut_off_at_its_end(to: DType) -> None:
+    x, scale = random(3, 8), torch.tensor(1 / 128)
+    rounded = evaluate(ops.fake_quantize, x, scale, to=to)
+    grid = Grid(to)
+    assert torch.equal(rounded, grid.nearest(x * 128) / 128)
+    assert rounded.abs().max() <= grid.most / 128
+
+
+@pytest.mark.parametrize("scale", [3e-9, 1e6])
+def test_scales_outside_their_type_are_the_nearest_that_it_holds(scale: float) -> None:
+    x = random(2, 8) * scale
+    half = quantize(x, of(DType.I8, (2, 8), None, scale_dtype=DType.F16), "mse")
+    assert (half.scales > 0).all()
+    assert torch.isfinite(half.scales).all()
+    assert torch.isfinite(half.dequantize(torch.float32)).all()
+
+
+def test_rounding_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, type = random(9, 20), of(DType.U3, (9, 20), 8)
+    whole = quantize(x, type, "mse")
+    monkeypatch.setattr(rounding, "AT_ONCE", 45)
+    pieces = quantize(x, type, "mse")
+    for a, b in zip(_parts(whole), _parts(pieces), strict=True):
+        assert torch.equal(a, b)
+    across = quantize(x.T.contiguous(), of(DType.U3, (20, 9), 8, axis=0), "mse")
+    for a, b in zip(_parts(whole), _parts(across), strict=True):
+        assert torch.equal(a, b.T)
+
+
+def _parts(q: QuantizedTensor) -> list[torch.Tensor]:
+    return [q.codes, q.scales, *([] if q.zero_points is None else [q.zero_points])]
 
 
 @pytest.mark.parametrize(

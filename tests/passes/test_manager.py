@@ -60,6 +60,9 @@ def test_the_observer_sees_what_changed() -> None:
         def before(self, each: Pass, program: Program) -> None:
             seen.append(f"before {each}: {len(program.graphs['forward'])}")
 
+        def during(self, each: Pass, done: int, total: int) -> None:
+            seen.append(f"during {each}: {done} of {total}")
+
         def after(self, each: Pass, program: Program) -> None:
             seen.append(f"after {each}: {len(program.graphs['forward'])}")
 
