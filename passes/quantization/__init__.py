@@ -1,5 +1,7 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
+from graphwright.passes.quantization.awq import AWQ
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
+from graphwright.passes.quantization.smooth_quant import SmoothQuant
 
-__all__ = ["QuantizeWeights"]
+__all__ = ["AWQ", "QuantizeWeights", "SmoothQuant"]
