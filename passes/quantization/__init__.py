@@ -2,6 +2,7 @@
 
 from graphwright.passes.quantization.awq import AWQ
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
+from graphwright.passes.quantization.rotate_residual import RotateResidual
 from graphwright.passes.quantization.smooth_quant import SmoothQuant
 
-__all__ = ["AWQ", "QuantizeWeights", "SmoothQuant"]
+__all__ = ["AWQ", "QuantizeWeights", "RotateResidual", "SmoothQuant"]

@@ -2,7 +2,9 @@
 weights, through the graph."""
 
 from graphwright.passes.weight_folds.channel_scales import ChannelFold, ChannelFolds
+from graphwright.passes.weight_folds.hadamard import hadamard, rotation
+from graphwright.passes.weight_folds.residual_stream import ResidualStream
 from graphwright.passes.weight_folds.scale_flow import Blocked
 from graphwright.passes.weight_folds.weight_changes import WeightChanges
 
-__all__ = ["Blocked", "ChannelFold", "ChannelFolds", "WeightChanges"]
+__all__ = ["Blocked", "ChannelFold", "ChannelFolds", "ResidualStream", "WeightChanges", "hadamard", "rotation"]
