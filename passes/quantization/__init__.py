@@ -1,9 +1,21 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
+from graphwright.passes.quantization.awq import AWQ
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 from graphwright.passes.quantization.quantize_embedding import QuantizeEmbedding
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
+from graphwright.passes.quantization.rotate_residual import RotateResidual
+from graphwright.passes.quantization.smooth_quant import SmoothQuant
 
-__all__ = ["QuantizeActivations", "QuantizeCache", "QuantizeEmbedding", "QuantizeWeights", "RestoreQuantized"]
+__all__ = [
+    "AWQ",
+    "QuantizeActivations",
+    "QuantizeCache",
+    "QuantizeEmbedding",
+    "QuantizeWeights",
+    "RestoreQuantized",
+    "RotateResidual",
+    "SmoothQuant",
+]
