@@ -46,6 +46,8 @@ class QuantizeWeights(Pass):
                 continue
             replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
             outcome.hit(RULE, layers[0], layers)
+        for graph in program.graphs.values():
+            graph.erase_dead()
         program.erase_unused_weights()
         return outcome
 
