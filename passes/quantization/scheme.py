@@ -7,7 +7,7 @@ SmoothQuant), then weights, the embedding, activations, and the KV cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_type_hints
 
 from graphwright.ir import PassError, Program, ops
@@ -37,6 +37,15 @@ class Format:
     @property
     def stored(self) -> dict[str, Attribute]:
         return {"to": self.to, "group": self.group, "scale": self.scale}
+
+
+@dataclass(frozen=True)
+class CacheFormat:
+    """Bits of a number in the KV cache, and what has a scale of its own: by default each channel of a head."""
+
+    bits: Literal[4, 8]
+    keys: Literal["tensor", "channel"] = "channel"
+    values: Literal["tensor", "channel", "token"] = "channel"
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Scheme:
-    """Formats of the linear layers of the body, of the output head and of the embedding (None: left as they are), and
-    bits of a number in the KV cache. `text` is the name that it was read from.
+    """Formats of the linear layers of the body, of the output head, of the embedding and of the KV cache (None: left as
+    they are). `text` is the name that it was read from.
 
     `tied` says that an embedding is stored as the head is where both are one weight, and otherwise left as it is.
     """
@@ -84,7 +93,7 @@ class Scheme:
     embedding: Format | None = None
     tied: bool = False
     folds: tuple[Fold, ...] = ()
-    cache: Literal[None, 4, 8] = None
+    cache: CacheFormat | None = None
     mixed: bool = False
 
     @property
@@ -99,21 +108,21 @@ class Scheme:
         `tokens` names the `.npy` file of calibration tokens, `folder` where a long method keeps what is done.
         """
         yield from self._folds(tokens)
+        for layers, each in self._layers():
+            yield _weights(each, layers, tokens, folder)
         if self.mixed:
             assert budget is not None, "a mixed scheme is run with a budget"
             given = {"max_kl": budget.max_kl, "bits": budget.bits}
             chosen = {key: value for key, value in given.items() if value is not None}
             yield Step("mixed-precision", {**chosen, "tokens": tokens})
-        for layers, each in self._layers():
-            yield _weights(each, layers, tokens, folder)
         embedding = self.head if self.tied and tied else self.embedding
         if embedding is not None:
-            yield Step("quantize-embedding", {**embedding.stored, "method": _embedding_method(embedding)})
+            yield Step("quantize-embedding", {**embedding.stored, "method": _search(embedding)})
         for layers, each in self._layers():
             if each.activations:
                 yield Step("quantize-activations", {"to": each.activations, "group": each.group, **_covering(layers)})
         if self.cache is not None:
-            yield Step("quantize-cache", {"bits": self.cache, **_CACHES[self.cache], "tokens": tokens})
+            yield Step("quantize-cache", {**asdict(self.cache), "tokens": tokens})
 
     def _layers(self) -> list[tuple[str, Format]]:
         if self.body == self.head:
@@ -123,18 +132,13 @@ class Scheme:
     def _folds(self, tokens: str) -> Iterator[Step]:
         for fold in self.folds:
             assert self.body is not None, "folds prepare weights that are rounded"
+            given: dict[str, Attribute] = {"tokens": tokens, **_covering("all" if self.head == self.body else "body")}
             if fold == "rotate":
                 yield Step("rotate-residual", {})
             elif fold == "awq":
-                yield Step("awq", {"to": self.body.to, "group": self.body.group, "tokens": tokens})
+                yield Step("awq", {**self.body.stored, "method": _search(self.body), **given})
             else:
-                yield Step("smooth-quant", {"tokens": tokens})
-
-
-_CACHES: dict[int, dict[str, Attribute]] = {
-    8: {"keys": "tensor", "values": "tensor"},
-    4: {"keys": "channel", "values": "channel"},
-}
+                yield Step("smooth-quant", given)
 
 
 def _weights(each: Format, layers: str, tokens: str, folder: str) -> Step:
@@ -150,8 +154,8 @@ def _covering(layers: str) -> dict[str, Attribute]:
     return {} if layers == "all" else {"layers": layers}
 
 
-def _embedding_method(each: Format) -> str:
-    """An embedding's rows are looked up one by one: there is nothing that GPTQ could weigh their errors by."""
+def _search(each: Format) -> str:
+    """How scales are chosen where GPTQ does not choose codes: rows of an embedding are looked up one by one."""
     return ROUNDINGS["mse" if each.rounding == "gptq" else each.rounding]
 
 

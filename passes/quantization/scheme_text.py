@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import replace
-from typing import Literal, cast
 
 from graphwright.ir import PassError
-from graphwright.passes.quantization.scheme import FOLDS, ROUNDINGS, Fold, Format, Scheme
+from graphwright.passes.quantization.scheme import FOLDS, ROUNDINGS, CacheFormat, Fold, Format, Scheme
 
 KNOWN = (
-    *("w8a8-smoothquant", "kv8", "kv4", "mixed", "fp8", "mxfp4", "nvfp4"),
+    *("w8a8-smoothquant", "kv8", "kv4", "kv8-tensor", "kv4-kivi", "mixed", "fp8", "mxfp4", "nvfp4"),
     *(
         f"w{bits}{activations}{group}{method}"
         for bits in (4, 8, 3, 2)
@@ -35,6 +34,14 @@ _FLOATS = {
     "mxfp4": Format("f4e2m1", 32, "f8e8m0"),
     "nvfp4": Format("f4e2m1", 16, "f8e4m3"),
 }
+_CACHES = {
+    "kv8": CacheFormat(8),
+    "kv8-tensor": CacheFormat(8, "tensor", "tensor"),
+    "kv8-kivi": CacheFormat(8, "channel", "token"),
+    "kv4": CacheFormat(4),
+    "kv4-tensor": CacheFormat(4, "tensor", "tensor"),
+    "kv4-kivi": CacheFormat(4, "channel", "token"),
+}
 _PLACES = ("head", "embedding")
 
 
@@ -55,7 +62,7 @@ def parse_scheme(text: str) -> Scheme:
     body, folds = (None, ()) if mixed or "weights" not in chosen else _weights(chosen["weights"], text)
     head = _own(chosen, "head", text) if "head" in chosen else body
     embedding = _own(chosen, "embedding", text) if "embedding" in chosen else None
-    cache = cast(Literal[None, 4, 8], int(chosen["cache"][2:]) if "cache" in chosen else None)
+    cache = _CACHES[chosen["cache"]] if "cache" in chosen else None
     tied = "embedding" not in chosen and head is not None
     return Scheme("+".join(parts), body, head, embedding, tied, folds, cache, mixed)
 
@@ -74,7 +81,7 @@ def _kind(part: str, text: str) -> str:
         if place not in _PLACES:
             raise PassError(f"scheme '{text}' has nothing called '{place}': write head=… or embedding=…")
         return place
-    if part in ("kv4", "kv8"):
+    if part in _CACHES:
         return "cache"
     first = part.partition("-")[0]
     if part == "mixed" or first in _FLOATS or _WEIGHTS.fullmatch(first):

@@ -33,10 +33,20 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
         ("nvfp4-rtn", [weights("f4e2m1", 16, "absmax", "f8e4m3")]),
         ("w8a8", [weights("i8", 0), 'quantize-activations{to="i8", group=0}']),
         ("w4a8-g32", [weights("i4", 32), 'quantize-activations{to="i8", group=32}']),
-        ("kv8", ['quantize-cache{bits=8, keys="tensor", values="tensor", tokens="t.npy"}']),
+        ("kv8", ['quantize-cache{bits=8, keys="channel", values="channel", tokens="t.npy"}']),
+        ("kv8-tensor", ['quantize-cache{bits=8, keys="tensor", values="tensor", tokens="t.npy"}']),
+        ("kv4-kivi", ['quantize-cache{bits=4, keys="channel", values="token", tokens="t.npy"}']),
         (
             "w4a16-g128-awq",
-            ['awq{to="i4", group=128, tokens="t.npy"}', weights("i4", 128)],
+            ['awq{to="i4", group=128, scale="f32", method="mse", tokens="t.npy"}', weights("i4", 128)],
+        ),
+        (
+            "w3-g64-rtn-awq+head=w8",
+            [
+                'awq{to="i3", group=64, scale="f32", method="absmax", tokens="t.npy", layers="body"}',
+                weights("i3", 64, "absmax", layers="body"),
+                weights("i8", 0, layers="head"),
+            ],
         ),
         (
             "w8a8-smoothquant-rotate",
