@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from graphwright.api import compile, compile_function, export, load, load_function, optimize, trace
     from graphwright.compiled import CompiledFunction, CompiledModel
     from graphwright.errors import UsageError, is_user_error
+    from graphwright.evaluating import evaluate
     from graphwright.programs import read_program, write_program
+    from graphwright.quantization import Quantization
+    from graphwright.quantizing import quantize
     from graphwright.report import CompilationReport
     from graphwright.version import __version__
 
@@ -23,15 +26,18 @@ __all__ = [
     "CompilationReport",
     "CompiledFunction",
     "CompiledModel",
+    "Quantization",
     "UsageError",
     "__version__",
     "compile",
     "compile_function",
+    "evaluate",
     "export",
     "is_user_error",
     "load",
     "load_function",
     "optimize",
+    "quantize",
     "read_program",
     "trace",
     "write_program",
@@ -41,15 +47,18 @@ _HOMES = {
     "CompilationReport": "report",
     "CompiledFunction": "compiled",
     "CompiledModel": "compiled",
+    "Quantization": "quantization",
     "UsageError": "errors",
     "__version__": "version",
     "compile": "api",
     "compile_function": "api",
+    "evaluate": "evaluating",
     "export": "api",
     "is_user_error": "errors",
     "load": "api",
     "load_function": "api",
     "optimize": "api",
+    "quantize": "quantizing",
     "read_program": "programs",
     "trace": "api",
     "write_program": "programs",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from graphwright.ir import DType, Program
     from graphwright.passes import Pass, Report
+    from graphwright.quantization import Quantization
+    from graphwright.runtime.token_rows import TokenSource
 
     ModelLike = nn.Module | Program | str | Path
     ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -39,6 +41,8 @@ def compile(
     max_context: int | None = None,
     assets: str | Path | None = None,
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
+    quantize: str | Quantization | None = None,
+    calibration: TokenSource | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledModel:
@@ -56,13 +60,15 @@ def compile(
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
+    - `quantize`: a scheme, as `w4a8-g128` (see `graphwright.quantize`), and the `calibration` that it may need
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
       and with `optimize: PASS` for each pass
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
     kind = "language model"
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout)
+    quantization = _quantization(quantize, calibration)
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
 
 
@@ -74,6 +80,8 @@ def compile_function(
     pipeline: str | Sequence[Pass] | None = None,
     dialect: str = "ort",
     dtype: DType | str | None = None,
+    quantize: str | Quantization | None = None,
+    calibration: TokenSource | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledFunction:
@@ -84,7 +92,8 @@ def compile_function(
     Token ids alone need no example, nor do most checkpoint directories; those of encoder-decoders are then captured
     without a mask. The other arguments are those of `compile`.
     """
-    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function")
+    quantization = _quantization(quantize, calibration)
+    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization)
     return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)
 
 
@@ -168,6 +177,8 @@ def export(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    quantize: str | Quantization | None = None,
+    calibration: TokenSource | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> None:
     """Write `model` as ONNX for other runtimes into `folder`, which appears whole or not at all.
@@ -179,15 +190,30 @@ def export(
     from graphwright.backends.onnx.export.folder import LAYOUTS
 
     check_choice("layout", layout, LAYOUTS)
-    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, max_context=max_context)
+    quantization = _quantization(quantize, calibration)
+    options = Options(
+        pipeline=pipeline,
+        dialect=dialect,
+        dtype=dtype,
+        max_context=max_context,
+        assets=assets,
+        quantization=quantization,
+    )
     options.check()
     source = resolve(model)
     stopwatch = Stopwatch(on_stage)
-    program, _ = prepare(source, options, stopwatch)
+    program = prepare(source, options, stopwatch).program
     with stopwatch.stage("write"):
         export_folder(
             program, folder, layout=layout, dialect=dialect, assets=source.assets if assets is None else assets
         )
+
+
+def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:
+    # Loading an artifact comes through this file too, and needs no passes.
+    from graphwright.quantization import asked_quantization
+
+    return asked_quantization(quantize, calibration)
 
 
 def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None) -> Source:

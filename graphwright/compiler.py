@@ -24,6 +24,8 @@ from graphwright.targets import (
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.passes import Observer, Pass, Report
+    from graphwright.quantization import Quantization
+    from graphwright.quantization_report import QuantizationReport
 
 
 Kind = Literal["auto", "language model", "function"]
@@ -43,6 +45,7 @@ class Options:
     assets: str | Path | None = None
     kind: Kind = "auto"
     cache_layout: str = "contiguous"
+    quantization: Quantization | None = None
 
     def check(self) -> None:
         """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
@@ -56,6 +59,17 @@ class Options:
             from graphwright.passes import named_pipeline
 
             named_pipeline(self.pipeline)
+        if self.quantization is not None:
+            self.quantization.check()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program as the backend takes it, and what the passes and quantization did to get there."""
+
+    program: Program
+    passes: Report
+    quantization: QuantizationReport | None
 
 
 def capture(source: Source, dtype: Any = None) -> Program:
@@ -75,8 +89,11 @@ def capture(source: Source, dtype: Any = None) -> Program:
     return program
 
 
-def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Program, Report]:
-    """The program as the backend takes it, and what the passes did. The source's own program is left as it is."""
+def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: bool = False) -> Prepared:
+    """The program as the backend takes it. The source's own program is left as it is.
+
+    With `measure`, the divergence of every step of quantization is taken.
+    """
     from graphwright import frontend
 
     options.check()
@@ -92,7 +109,17 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch) -> tuple[Pro
     with stopwatch.stage("optimize"):
         passes = choose_passes(program, options.target, options.pipeline, function=function)
         report = _optimize(program, with_cache_layout(passes, options.cache_layout), PassProgress(stopwatch.announce))
-    return program, report
+    if options.quantization is None:
+        return Prepared(program, report, None)
+    from graphwright.quantization import quantize_program
+
+    with stopwatch.stage("quantize"):
+        assets = source.assets if options.assets is None else options.assets
+        quantized, records = quantize_program(
+            program, options.quantization, assets, stopwatch.announce, measure=measure
+        )
+    report.records += records
+    return Prepared(program, report, quantized)
 
 
 def _is_function(program: Program, options: Options) -> bool:
@@ -142,11 +169,12 @@ def build(
     from graphwright.backends.onnx import build_artifact
 
     stopwatch = Stopwatch(on_stage)
-    program, passes = prepare(source, options, stopwatch)
+    prepared = prepare(source, options, stopwatch)
     with stopwatch.stage("write"):
         assets = source.assets if options.assets is None else options.assets
-        written = build_artifact(program, folder, dialect=options.dialect, assets=assets)
-    return CompilationReport(tuple(stopwatch.stages), passes, written.manifest, folder)
+        written = build_artifact(prepared.program, folder, dialect=options.dialect, assets=assets)
+    stages = tuple(stopwatch.stages)
+    return CompilationReport(stages, prepared.passes, written.manifest, folder, prepared.quantization)
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphwright.passes import Report
+    from graphwright.quantization_report import QuantizationReport
     from graphwright.runtime import Manifest
 
 
@@ -24,12 +25,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class CompilationReport:
-    """The stages in order, the passes' own report (None when none ran), and the artifact's manifest and folder."""
+    """The stages in order, the passes' own report (None when none ran), and the artifact's manifest and folder.
+
+    `quantization` is what quantizing did, None where nothing was quantized.
+    """
 
     stages: tuple[Stage, ...]
     passes: Report | None
     manifest: Manifest
     folder: Path
+    quantization: QuantizationReport | None = None
 
     @property
     def seconds(self) -> float:

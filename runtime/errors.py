@@ -29,3 +29,7 @@ class ContextError(GenerationError):
 
 class ChatTemplateError(GenerationError):
     """The model has no chat template, or the template refuses the messages."""
+
+
+class DataError(UserError):
+    """Text or token ids that a model cannot be evaluated on or calibrated with."""

@@ -6,6 +6,7 @@ import typer
 
 from graphwright.cli.compile import compile_command
 from graphwright.cli.doctor import doctor_command
+from graphwright.cli.evaluate import evaluate_command
 from graphwright.cli.explain import explain_command
 from graphwright.cli.export import export_command
 from graphwright.cli.generate import generate_command
@@ -13,6 +14,7 @@ from graphwright.cli.inspect import inspect_command
 from graphwright.cli.machine import machine_command
 from graphwright.cli.opt import OptCommand, opt_command
 from graphwright.cli.passes import passes_command
+from graphwright.cli.quantize import quantize_command
 from graphwright.cli.report import report_command
 from graphwright.cli.trace import trace_command
 
@@ -50,6 +52,8 @@ _EXAMPLES = {
     "explain": "graphwright explain path/to/checkpoint --rule fuse-rms-norm",
     "passes": "graphwright passes",
     "report": "graphwright report path/to/checkpoint -o report.html --prove",
+    "quantize": "graphwright quantize path/to/checkpoint --to w4a16-g128 -o out/small.gw",
+    "evaluate": "graphwright evaluate out/model --text text.txt --against path/to/checkpoint",
     "export": "graphwright export path/to/checkpoint -o out/onnx --layout plain",
     "inspect": "graphwright inspect out/model",
     "machine": "graphwright machine --measure",
@@ -64,6 +68,8 @@ for _name, _command in {
     "explain": explain_command,
     "passes": passes_command,
     "report": report_command,
+    "quantize": quantize_command,
+    "evaluate": evaluate_command,
     "export": export_command,
     "inspect": inspect_command,
     "machine": machine_command,

@@ -26,3 +26,23 @@ MaxContextOption = Annotated[
 AssetsOption = Annotated[
     Path | None, typer.Option("--assets", help="Folder of tokenizer and configuration files, by default MODEL's.")
 ]
+QuantizeOption = Annotated[
+    str | None, typer.Option("--quantize", metavar="SCHEME", help="As w4a16-g128, w4a8-g32, w8, w8a8, w4a8-g128+kv8.")
+]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", metavar="FILE", help="A text or a .npy of token ids; self: text that the model writes itself."
+    ),
+]
+CalibrationRowsOption = Annotated[int | None, typer.Option("--calibration-rows", help="Rows of tokens; at most 32.")]
+CalibrationLengthOption = Annotated[
+    int | None, typer.Option("--calibration-length", help="Tokens of a row; by default 512, or the context.")
+]
+WorkOption = Annotated[
+    Path | None, typer.Option("--work", help="A folder in which a long method keeps what is done, to go on from there.")
+]
+MaxKLOption = Annotated[
+    float | None, typer.Option("--max-kl", help="Mixed precision: at most so many nats of KL divergence a token.")
+]
+BitsOption = Annotated[float | None, typer.Option("--bits", help="Mixed precision: so many bits a weight on average.")]

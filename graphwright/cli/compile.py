@@ -5,8 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import AssetsOption, DTypeOption, MaxContextOption, ModelArgument, PipelineOption
+from graphwright.cli.arguments import (
+    AssetsOption,
+    BitsOption,
+    CalibrationLengthOption,
+    CalibrationOption,
+    CalibrationRowsOption,
+    DTypeOption,
+    MaxContextOption,
+    MaxKLOption,
+    ModelArgument,
+    PipelineOption,
+    QuantizeOption,
+    WorkOption,
+)
 from graphwright.cli.output import console, count_text, size_text, stage_display
+from graphwright.cli.quantization import read_quantization, summary
 
 if TYPE_CHECKING:
     from graphwright.report import CompilationReport
@@ -31,18 +45,28 @@ def compile_command(
     function: Annotated[
         bool, typer.Option("--function", help="Compile a plain function, without a cache: for what does not generate.")
     ] = False,
+    quantize: QuantizeOption = None,
+    calibration: CalibrationOption = None,
+    calibration_rows: CalibrationRowsOption = None,
+    calibration_length: CalibrationLengthOption = None,
+    work: WorkOption = None,
+    max_kl: MaxKLOption = None,
+    bits: BitsOption = None,
 ) -> None:
     """Compile MODEL into an artifact folder.
 
     A language model (token ids to logits, maybe beside what an encoder makes of a context) gets a cache, and
     `graphwright generate` runs it. Anything else, and with --function a language model too, becomes a plain function,
     which graphwright.load_function loads in Python.
+
+    --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
     from graphwright.compiler import Options, build
     from graphwright.models import resolve
 
     kind = "function" if function else "auto"
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout)
+    quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
+    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     options.check()
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
@@ -59,6 +83,8 @@ def _print_summary(report: "CompilationReport") -> None:
     out.print(f"compiled {manifest.model.name} to {report.folder} in {report.seconds:.1f} s ({stages})", markup=False)
     architecture = manifest.model.architecture or "unnamed architecture"
     out.print(f"model    {architecture}, {count_text(manifest.model.parameters)} parameters, {size_text(size)} on disk")
+    if report.quantization is not None:
+        out.print(f"stored   {summary(report.quantization)}", markup=False)
     if manifest.program.kind == "decoder":
         context = manifest.model.context_length or 0
         empty, token, full = (KVCache.bytes_for(manifest, 1, tokens) for tokens in (0, 1, context))

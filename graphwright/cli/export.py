@@ -5,8 +5,22 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import AssetsOption, DTypeOption, MaxContextOption, ModelArgument, PipelineOption
+from graphwright.cli.arguments import (
+    AssetsOption,
+    BitsOption,
+    CalibrationLengthOption,
+    CalibrationOption,
+    CalibrationRowsOption,
+    DTypeOption,
+    MaxContextOption,
+    MaxKLOption,
+    ModelArgument,
+    PipelineOption,
+    QuantizeOption,
+    WorkOption,
+)
 from graphwright.cli.output import console, stage_display
+from graphwright.cli.quantization import read_quantization
 
 
 def export_command(
@@ -20,10 +34,18 @@ def export_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    quantize: QuantizeOption = None,
+    calibration: CalibrationOption = None,
+    calibration_rows: CalibrationRowsOption = None,
+    calibration_length: CalibrationLengthOption = None,
+    work: WorkOption = None,
+    max_kl: MaxKLOption = None,
+    bits: BitsOption = None,
 ) -> None:
     """Write MODEL as ONNX into a folder for another runtime."""
     from graphwright.api import export
 
+    quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     with stage_display() as on_stage:
         export(
             model,
@@ -34,6 +56,7 @@ def export_command(
             dtype=dtype,
             max_context=max_context,
             assets=assets,
+            quantize=quantization,
             on_stage=on_stage,
         )
     console().print(f"exported to {output}: {', '.join(sorted(p.name for p in output.iterdir()))}", markup=False)

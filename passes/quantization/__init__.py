@@ -7,15 +7,21 @@ from graphwright.passes.quantization.quantize_embedding import QuantizeEmbedding
 from graphwright.passes.quantization.quantize_weights import QuantizeWeights
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 from graphwright.passes.quantization.rotate_residual import RotateResidual
+from graphwright.passes.quantization.scheme import Budget, Scheme, shares_embedding
+from graphwright.passes.quantization.scheme_text import parse_scheme
 from graphwright.passes.quantization.smooth_quant import SmoothQuant
 
 __all__ = [
     "AWQ",
+    "Budget",
     "QuantizeActivations",
     "QuantizeCache",
     "QuantizeEmbedding",
     "QuantizeWeights",
     "RestoreQuantized",
     "RotateResidual",
+    "Scheme",
     "SmoothQuant",
+    "parse_scheme",
+    "shares_embedding",
 ]

@@ -73,6 +73,8 @@ class QuantizeWeights(Pass):
                 replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
         for layers in chosen.values():
             outcome.hit(RULE, layers[0], layers)
+        for graph in program.graphs.values():
+            graph.erase_dead()
         program.erase_unused_weights()
         return outcome
 

@@ -26,6 +26,8 @@ def test_help_has_an_example_for_each_command(commands: Commands) -> None:
             "explain",
             "passes",
             "report",
+            "quantize",
+            "evaluate",
             "export",
             "inspect",
             "machine",

@@ -1,0 +1,93 @@
+"""`graphwright quantize`: a model in few bits, and what that costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphwright.cli.arguments import (
+    AssetsOption,
+    BitsOption,
+    CalibrationLengthOption,
+    CalibrationOption,
+    CalibrationRowsOption,
+    DTypeOption,
+    MaxContextOption,
+    MaxKLOption,
+    ModelArgument,
+    PipelineOption,
+    WorkOption,
+)
+from graphwright.cli.output import console, stage_display
+from graphwright.cli.quantization import print_quantization, read_quantization
+from graphwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphwright.ir import Program
+
+
+def quantize_command(
+    model: ModelArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .gw file, which `compile` takes; or a folder for the artifact.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="SCHEME", help="As w4a16-g128, w4a8-g32-gptq, w8, w8a8, w4a8-g128+kv8."),
+    ] = None,
+    calibration: CalibrationOption = None,
+    calibration_rows: CalibrationRowsOption = None,
+    calibration_length: CalibrationLengthOption = None,
+    work: WorkOption = None,
+    max_kl: MaxKLOption = None,
+    bits: BitsOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure the KL divergence after every lossy step.")
+    ] = True,
+    pipeline: PipelineOption = None,
+    dtype: DTypeOption = None,
+    max_context: MaxContextOption = None,
+    assets: AssetsOption = None,
+) -> None:
+    """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
+
+    A scheme names weights, activations, group and method, and the cache: w4a8-g128-gptq+kv8. A table says of each step
+    what it does to size and answers: the model writes some text beforehand, and KL is how far its predictions there
+    have moved since. With --max-kl or --bits instead of --to, formats are chosen layer by layer.
+    """
+    quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
+    if quantization is None:
+        raise UsageError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
+    from graphwright.models import resolve
+    from graphwright.quantizing import quantize
+
+    source = resolve(model)
+    with stage_display() as on_stage:
+        program, report = quantize(
+            source,
+            quantization,
+            pipeline=pipeline,
+            dtype=dtype,
+            max_context=max_context,
+            assets=assets,
+            measure=measure,
+            on_stage=on_stage,
+        )
+        on_stage("write")
+        _write(program, output, assets or source.assets)
+    print_quantization(report)
+    folder = "" if (assets or source.assets) is None else f" --assets {assets or source.assets}"
+    written = f"graphwright compile {output} -o out/{output.stem}{folder}"
+    following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"
+    console().print(f"next: {following}", markup=False)
+
+
+def _write(program: "Program", output: Path, assets: Path | None) -> None:
+    if output.suffix == ".gw":
+        from graphwright.programs import write_program
+
+        write_program(program, output)
+        return
+    from graphwright.backends.onnx import build_artifact
+
+    build_artifact(program, output, assets=assets)

@@ -1,0 +1,134 @@
+"""`graphwright.evaluate`: how well a model predicts a text, and how far it is from another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from graphwright.errors import UsageError
+from graphwright.runtime import Model, load
+from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.evaluation import Evaluation, Language, score
+from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
+from graphwright.runtime.tokenizer_file import read_tokenizer
+
+if TYPE_CHECKING:
+    from graphwright.api import ModelLike
+    from graphwright.models import Source
+    from graphwright.runtime.token_rows import TokenSource
+    from graphwright.runtime.tokenizer import Tokenizer
+
+    EvaluatedModel = ModelLike | Model
+
+LENGTH = 512
+"""Tokens of a row of a model that names no context."""
+
+
+def evaluate(
+    model: EvaluatedModel,
+    text: TokenSource,
+    *,
+    against: EvaluatedModel | None = None,
+    length: int | None = None,
+    rows: int | None = None,
+    interpreter: bool = False,
+    assets: str | Path | None = None,
+    threads: int | None = None,
+    on_stage: Callable[[str], object] | None = None,
+) -> Evaluation:
+    """Perplexity of `model` on a text; with `against`, KL divergence from that model and how often both agree.
+
+    `model` and `against` are artifacts (folders, or loaded), which need neither torch nor the compiler; or anything
+    that `compile` takes, which is compiled into a temporary folder, or run by the reference interpreter if
+    `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
+    `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
+    spread. `assets` is the folder of the tokenizer, by default a model's own.
+
+    Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
+    """
+    announce = on_stage or _unheard
+    for name, value in (("length", length), ("rows", rows)):
+        if value is not None and value < (2 if name == "length" else 1):
+            raise UsageError(f"{name} of {value} cannot be had")
+    with ExitStack() as stack:
+        given = [model] if against is None else [model, against]
+        opened = [_open(each, interpreter, length, threads, stack, announce) for each in given]
+        tokenizer = read_tokenizer(assets) if assets is not None else None
+        tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
+        contexts = [each.language.context_length for each in opened]
+        longest = min((context for context in contexts if context is not None), default=LENGTH)
+        stream = read_stream(text, tokenizer, opened[0].language.vocabulary_size)
+        start = start_token(tokenizer, opened[0].begin_tokens)
+        cut = cut_rows(stream, length=length or longest, rows=rows, exact=length is not None, start=start)
+        announce("evaluate")
+        languages = [each.language for each in opened]
+        return Evaluation(score(languages[0], cut, *languages[1:]), stream.bytes_per_token)
+
+
+def _unheard(stage: str) -> None:
+    """Where nobody wants to know of stages."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model ready to be asked, the tokenizer in its folder, and its start tokens."""
+
+    language: Language
+    tokenizer: Tokenizer | None
+    begin_tokens: tuple[int, ...]
+
+
+def _open(
+    model: Any,
+    interpreter: bool,
+    length: int | None,
+    threads: int | None,
+    stack: ExitStack,
+    on_stage: Callable[[str], object],
+) -> _Opened:
+    if isinstance(model, Model):
+        return _loaded(model)
+    if isinstance(model, str | Path) and is_artifact(Path(model)):
+        if interpreter:
+            raise UsageError(f"{model} is compiled: the interpreter runs checkpoints and .gw files")
+        return _loaded(load(model, threads=threads))
+    from graphwright.models import resolve
+
+    source = _captured(resolve(model), length, on_stage)
+    if interpreter:
+        return _interpreted(source, on_stage)
+    from graphwright.compiler import Options, build
+
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="graphwright-"))) / "artifact"
+    build(source, folder, Options(kind="language model"), on_stage)
+    return _loaded(load(folder, threads=threads, verify=False))
+
+
+def _captured(source: Source, length: int | None, on_stage: Callable[[str], object]) -> Source:
+    """The source as a program, for rows of that length where it does not say how long its context is."""
+    from graphwright.compiler import capture
+
+    on_stage("capture")
+    program = capture(source).clone()
+    program.metadata.setdefault("context_length", length or LENGTH)
+    return replace(source, model=program, example_inputs=None)
+
+
+def _loaded(model: Model) -> _Opened:
+    from graphwright.runtime.model_language import ModelLanguage
+
+    return _Opened(ModelLanguage(model), model.tokenizer, tuple(model.manifest.model.bos_token_ids))
+
+
+def _interpreted(source: Source, on_stage: Callable[[str], object]) -> _Opened:
+    from graphwright.compiler import Options, prepare
+    from graphwright.interpreted import InterpretedLanguage, metadata_tokens
+    from graphwright.report import Stopwatch
+
+    program = prepare(source, Options(kind="language model"), Stopwatch(on_stage)).program
+    tokenizer = read_tokenizer(source.assets)
+    return _Opened(InterpretedLanguage(program), tokenizer, tuple(metadata_tokens(program, "bos_token_ids")))

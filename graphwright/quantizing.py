@@ -1,0 +1,51 @@
+"""`graphwright.quantize`: a model into a program in few bits, with what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphwright.compiler import Options, prepare
+from graphwright.errors import UsageError
+from graphwright.models import Source, resolve
+from graphwright.quantization import Quantization, asked_quantization
+from graphwright.report import Stopwatch
+
+if TYPE_CHECKING:
+    from graphwright.api import ModelLike
+    from graphwright.ir import DType, Program
+    from graphwright.passes import Pass
+    from graphwright.quantization_report import QuantizationReport
+    from graphwright.runtime.token_rows import TokenSource
+
+
+def quantize(
+    model: ModelLike | Source,
+    scheme: str | Quantization,
+    *,
+    calibration: TokenSource | None = None,
+    pipeline: str | Sequence[Pass] | None = None,
+    dtype: DType | str | None = None,
+    max_context: int | None = None,
+    assets: str | Path | None = None,
+    measure: bool = True,
+    on_stage: Callable[[str], object] | None = None,
+) -> tuple[Program, QuantizationReport]:
+    """The program that `compile` would write, quantized, and what each step did to size and answers.
+
+    `scheme` is a name, as `w4a16-g128`, `w4a8-g32-gptq`, `w8a8`, `w4a8-g128+kv8` (docs/quantization.md has the
+    grammar), or a `Quantization`, which has more options. `calibration` is a text (UTF-8), a `.npy` of token ids, an
+    array of them, or `self`; methods that look at what the model computes need one. With `measure`, the model writes
+    some text before it is quantized, and the report says how far its predictions there have moved after every lossy
+    step. The other arguments are those of `compile`, which takes the program.
+
+    Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
+    """
+    quantization = asked_quantization(scheme, calibration)
+    if quantization is None:
+        raise UsageError("there is no scheme to quantize to: name one, as in w4a16-g128")
+    options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
+    prepared = prepare(resolve(model), options, Stopwatch(on_stage), measure=measure)
+    assert prepared.quantization is not None, "it was asked for"
+    return prepared.program, prepared.quantization
