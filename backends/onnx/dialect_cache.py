@@ -52,11 +52,9 @@ def dequantize_packed(codes: TensorType, scale: TensorType, *, dtype: DType = DT
     """`dequantize_tensor` of what `quantize_packed` gives: the last axis becomes twice as long."""
     if codes.dtype is not DType.U8:
         raise IRTypeError(f"codes are {codes}, expected u8")
-    return dequantize_tensor.rule(_unpacked(codes), scale, dtype=dtype)
-
-
-def _unpacked(codes: TensorType) -> TensorType:
-    return TensorType(DType.I4, (*codes.shape[:-1], last("codes", codes) * 2))
+    pairs = TensorType(DType.I4, (*codes.shape[:-1], last("codes", codes) * 2))
+    dequantize_tensor.rule(pairs, scale, dtype=dtype)
+    return pairs.with_dtype(dtype)
 
 
 @dequantize_packed.reference

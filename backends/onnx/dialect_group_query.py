@@ -103,11 +103,8 @@ def _require_scales(query: TensorType, cache: StateType, key: TensorType | None,
         same_dtype(query, cache.tensor)
         return
     channels = (Dim.of(1), cache.shape[1], Dim.of(1), Dim.of(head_size(cache) or 0))
-    if (
-        cache.dtype not in CODES_IN_A_BYTE
-        or key != value
-        or key not in (TensorType(DType.F32, s) for s in ((), channels))
-    ):
+    known = [TensorType(DType.F32, shape) for shape in ((), channels)]
+    if cache.dtype not in CODES_IN_A_BYTE or key is None or key != value or key not in known:
         raise IRTypeError(f"caches are {cache}, their scales {key} and {value}")
 
 

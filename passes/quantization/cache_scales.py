@@ -37,7 +37,8 @@ def fit_scales(program: Program, tokens: Tensor, shares: Mapping[str, Share], co
 
     interpreter = _Watching(shares.keys(), see)
     length = tokens.shape[1]
-    for rows in tokens.split(ROWS_AT_ONCE):
+    for start in range(0, len(tokens), ROWS_AT_ONCE):
+        rows = tokens[start : start + ROWS_AT_ONCE]
         run = CachedRun(program, interpreter, len(rows), length)
         # The logits of one token are asked for: nobody looks at them.
         run.step(rows, torch.full((len(rows),), length), torch.zeros(len(rows), 1, dtype=torch.int64))

@@ -11,7 +11,7 @@ from graphwright.ir.rounding import Grid
 from graphwright.ir.weights import StoredArray
 from graphwright.passes.base import Pass, has_prefill, register
 from graphwright.passes.calibration import calibration_tokens
-from graphwright.passes.quantization.cache_scales import fit_scales
+from graphwright.passes.quantization.cache_scales import Share, fit_scales
 from graphwright.passes.quantization.caches import Cache, Unfit, find_caches
 
 RULE = "quantize-cache"
@@ -48,7 +48,7 @@ class QuantizeCache(Pass):
             reasons = [miss.reason for miss in outcome.near_misses] or ["it keeps none of floats"]
             raise PassError(f"program '{program.name}' has no cache that {self.name} could take: {reasons[0]}")
         tokens = calibration_tokens(program, self.tokens)
-        shares = {
+        shares: dict[str, Share] = {
             str(cache.past.name): share
             for caches in found.values()
             for cache in caches
@@ -56,7 +56,7 @@ class QuantizeCache(Pass):
         }
         codes = DType(f"i{self.bits}")
         scales = {
-            name: program.add_weight(f"{name.removeprefix('past.')}.scale", StoredArray.of(scale))
+            name: program.add_weight(f"cache.{name.removeprefix('past.')}.scale", StoredArray.of(scale))
             for name, scale in fit_scales(program, tokens, shares, codes).items()
         }
         for graph, caches in found.items():

@@ -12,6 +12,7 @@ import torch
 
 from graphwright.ir import Graph, Program
 from graphwright.ir.interpreter import Interpreter
+from graphwright.ir.weights import torch_dtype
 from graphwright.runtime.session import NO_ROUNDING
 
 ROUNDOFF = 2.0**-24
@@ -44,8 +45,8 @@ class InPlace:
         self.session = start(model)
         self.binding = self.session.io_binding()
         self.buffers: dict[str, Any] = {}
-        for name, shape in cache_shapes(graph, batch, capacity).items():
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+        for name, zeros in empty_caches(graph, batch, capacity).items():
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(zeros.numpy())
             self.buffers[name] = value
             self.binding.bind_ortvalue_input(name, value)
             self.binding.bind_ortvalue_output(name.replace("past.", "present.", 1), value)
@@ -67,7 +68,7 @@ class Reference:
     def __init__(self, graph: Graph, batch: int, capacity: int) -> None:
         self.graph = graph
         self.interpreter = Interpreter()
-        self.caches = {n: torch.zeros(s) for n, s in cache_shapes(graph, batch, capacity).items()}
+        self.caches = empty_caches(graph, batch, capacity)
 
     def step(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         given = {name: torch.from_numpy(value) for name, value in inputs.items()}
@@ -76,9 +77,14 @@ class Reference:
         return out["logits"].numpy()
 
 
-def cache_shapes(graph: Graph, batch: int, capacity: int) -> dict[str, tuple[int, ...]]:
+def empty_caches(graph: Graph, batch: int, capacity: int) -> dict[str, torch.Tensor]:
+    """Zeros for each cache of the graph, by name."""
     states = (v for v in graph.inputs if v.name is not None and v.name.startswith("past."))
-    return {str(v.name): tuple(d.evaluate({"B": batch, "C": capacity}) for d in v.type.shape) for v in states}
+    sizes = {"B": batch, "C": capacity}
+    return {
+        str(v.name): torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(v.tensor.dtype))
+        for v in states
+    }
 
 
 def prefill_inputs(

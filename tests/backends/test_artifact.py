@@ -17,7 +17,7 @@ from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError
 from tests.backends.models import LLAMA, MODELS, decoder
-from tests.backends.running import InPlace, Reference, cache_shapes, close_enough, prefill_inputs, start
+from tests.backends.running import InPlace, Reference, close_enough, empty_caches, prefill_inputs, start
 
 
 def test_the_manifest_describes_the_program(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_portable_dialect_is_standard_onnx(name: str, tmp_path: Path) -> Non
     graph = program.graphs["prefill"]
     past, new = np.array([3, 0]), np.array([2, 4])
     inputs = prefill_inputs(np.array([[5, 6, 0, 0], [7, 8, 9, 10]]), past, new)
-    caches = {n: np.ones(s, np.float32) for n, s in cache_shapes(graph, 2, 9).items()}
+    caches = {n: np.ones_like(zeros.numpy()) for n, zeros in empty_caches(graph, 2, 9).items()}
     reference = Reference(graph, 2, 9)
     reference.caches = {n: torch.from_numpy(c) for n, c in caches.items()}
     expected = reference.step(inputs)

@@ -69,6 +69,8 @@ def _cache(build: Builder, name: str, type: StateType, growing: bool) -> Value:
         raise UnsupportedError(f"'{name}' is {type}: these tools' models keep keys and values only, no recurrent state")
     if type.layout == "ring":
         raise UnsupportedError(f"'{name}' is {type}: these tools know no rings; compile it with contiguous caches")
+    if not type.dtype.is_float:
+        raise UnsupportedError(f"'{name}' is {type}: these tools' caches hold floats; leave quantize-cache out")
     past = name.replace("past.", "past_key_values.", 1)
     if not growing:
         return build.graph.add_input(past, type)

@@ -1,0 +1,154 @@
+"""Caches of codes in both dialects: against the interpreter, in ragged batches, as the runtime keeps them, in bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import interpreted, loaded
+from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
+from graphwright.backends.onnx import build_artifact
+from graphwright.backends.onnx.export import export_folder
+from graphwright.compiled import CompiledModel
+from graphwright.ir import Program, UnsupportedError
+from graphwright.passes import parse_passes, run_passes
+from graphwright.pipeline_report import Setting
+from graphwright.pricing import memory_points, price_program
+from graphwright.runtime import KVCache, load
+from tests.backends.models import MODELS, decoder
+from tests.backends.running import InPlace, Reference, close_enough, prefill_inputs, vocabulary
+from tests.backends.test_models import STEPS
+
+BATCH, CAPACITY = 3, 26
+SPECS = {
+    "tensor8": "bits=8, keys=tensor, values=tensor",
+    "channel8": "bits=8",
+    "mixed8": "bits=8, values=tensor",
+    "token8": "bits=8, values=token",
+    "channel4": "bits=4",
+    "token4": "bits=4, values=token",
+}
+KINDS = ("llama", "stories", "odd-heads", "gemma2", "gpt-oss", "alibi", "mixed-heads")
+"""Rotation inside attention and outside; heads that do not fit; windows, caps; sinks; biases; padding that is NaN."""
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 48, (6, 24)))
+    return path
+
+
+def quantized(name: str, spec: str, tokens: Path) -> Program:
+    program = decoder(MODELS[name])
+    run_passes(program, parse_passes(f"quantize-cache{{{SPECS[spec]}, tokens={tokens}}}"))
+    return program
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+@pytest.mark.parametrize(
+    ("name", "spec"), [*((n, s) for n in ("llama", "stories") for s in SPECS), *((n, "channel4") for n in KINDS[2:])]
+)
+def test_compiled_model_equals_the_interpreter(
+    name: str, spec: str, dialect: str, tokens: Path, tmp_path: Path
+) -> None:
+    program = quantized(name, spec, tokens)
+    report = build_artifact(program, tmp_path / "model", dialect=dialect)
+    fused = dialect == "ort" and "token" not in spec and name not in ("odd-heads", "alibi")
+    assert (report.legalization.hits["group-query-attention"] > 0) == fused
+    model = load(tmp_path / "model", threads=1)
+    random = np.random.default_rng(7)
+    rows = [torch.from_numpy(random.integers(0, 48, n)) for n in (25, 17, 9)]
+    chunks = [length for length, _ in STEPS] + [1] * 7
+    found = continued_logits(loaded(model), rows, chunks, 44)
+    expected = continued_logits(interpreted(program), rows, chunks, 44)
+    floats = continued_logits(interpreted(decoder(MODELS[name])), rows, chunks, 44)
+    equal: list[bool] = []
+    for got, want, exact in zip(found, expected, floats, strict=True):
+        # A number that float32 puts on the other side of a tie is off by a whole step, which moves the logits behind it
+        # by a small part of what rounding all numbers does. That is rare: most rows have no such number.
+        assert (got - want).abs().max() <= (want - exact).abs().max() / 4
+        equal.append(bool((got - want).abs().max() <= close_enough(want.numpy())))
+    assert sum(equal) > len(equal) / 2
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+def test_codes_in_the_buffers_are_those_of_the_interpreter(dialect: str, tokens: Path, tmp_path: Path) -> None:
+    program = quantized("llama", "channel8", tokens)
+    build_artifact(program, tmp_path / "model", dialect=dialect)
+    graph = program.graphs["prefill"]
+    compiled = InPlace(tmp_path / "model" / "model.onnx", graph, BATCH, CAPACITY)
+    reference = Reference(graph, BATCH, CAPACITY)
+    random = np.random.default_rng(7)
+    past = np.zeros(BATCH, np.int64)
+    for length, real in STEPS:
+        inputs = prefill_inputs(random.integers(0, vocabulary(program), (BATCH, length)), past, np.array(real))
+        compiled.step(inputs)
+        reference.step(inputs)
+        past = past + np.array(real)
+    for name, buffer in compiled.buffers.items():
+        ours, theirs = (x.astype(int) for x in (buffer.numpy(), reference.caches[name].numpy()))
+        kept = np.arange(CAPACITY) < past[:, None]
+        off = np.abs(ours - theirs).transpose(0, 2, 1, 3)[kept]
+        assert off.max() <= 1
+        assert (off > 0).mean() < 0.01, "ties are rare"
+
+
+@pytest.mark.parametrize(("spec", "bytes_"), [("channel8", 16), ("tensor8", 16), ("channel4", 8), ("token4", 8)])
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+def test_bytes_are_as_predicted(dialect: str, spec: str, bytes_: int, tokens: Path, tmp_path: Path) -> None:
+    program = quantized("llama", spec, tokens)
+    build_artifact(program, tmp_path / "model", dialect=dialect)
+    model = CompiledModel(tmp_path / "model", threads=1)
+    for setting in (
+        Setting(batch=1, prefill_length=5, decode_context=6),
+        Setting(batch=3, prefill_length=17, decode_context=23),
+    ):
+        batch, context = setting.batch, setting.decode_context
+        layers, heads = 2, 2
+        scales = 4 if spec == "token4" else 0
+        expected = layers * heads * (2 * bytes_ + scales) * batch * context
+        assert KVCache.bytes_for(model.loaded.manifest, batch, context) == expected
+        assert bound_bytes(model, batch, context) == expected
+        for each in (program, model.graph):
+            (point,) = memory_points(each, setting, [context])
+            assert point.cache == expected
+            prices = price_program(each, setting, None)
+            counted = counted_bytes(each, setting)
+            assert {phase: predicted_bytes(price) for phase, price in prices.items()} == counted
+
+
+def greedy(folder: Path, prompt: list[int], count: int) -> list[int]:
+    model = load(folder, threads=1)
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(model.logits(tokens)[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("spec", ["channel8", "token4"])
+def test_a_conversation_goes_on_rewinds_and_forks(spec: str, tokens: Path, tmp_path: Path) -> None:
+    program = quantized("llama", spec, tokens)
+    program.metadata["eos_token_ids"] = ()
+    build_artifact(program, tmp_path / "model")
+    conversation = load(tmp_path / "model", threads=1).conversation(max_context=40)
+    conversation.append([5, 6, 7])
+    first = conversation.complete(max_new_tokens=6).token_ids
+    assert first == greedy(tmp_path / "model", [5, 6, 7], 6)
+    twin = conversation.fork()
+    conversation.append([9])
+    assert conversation.complete(max_new_tokens=4).token_ids == greedy(tmp_path / "model", [5, 6, 7, *first, 9], 4)
+    twin.rewind(4)
+    kept = list(twin.tokens)
+    assert twin.complete(max_new_tokens=4).token_ids == greedy(tmp_path / "model", kept, 4)
+
+
+def test_other_tools_are_refused_caches_of_codes(tokens: Path, tmp_path: Path) -> None:
+    program = quantized("llama", "channel8", tokens)
+    with pytest.raises(UnsupportedError, match="these tools' caches hold floats; leave quantize-cache out"):
+        export_folder(program, tmp_path / "out", layout="genai", assets=tmp_path)
+    assert not (tmp_path / "out").exists()
