@@ -1,4 +1,4 @@
-"""CPU benchmark: `python -m benchmarks.onnx_cpu`. Float32, batch 1, random weights, all systems in one run.
+"""CPU benchmark: `python -m benchmarks.onnx_cpu`. Batch 1, random weights, float32 and int4, all systems in one run.
 
 Prints medians and ratios; it states no expectation and fails only when a measurement cannot be made.
 """
@@ -18,10 +18,10 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import build, start_worker
-from benchmarks.checkpoint import BYTES_PER_SCALAR, cache_folder, checkpoint
+from benchmarks.checkpoint import cache_folder, checkpoint
 from benchmarks.interleaved import Contestant, Measurements, Workload, measure
 from benchmarks.peers.process import BenchmarkError
-from benchmarks.peers.systems import SYSTEMS, System
+from benchmarks.peers.systems import MATRIX_BITS, SYSTEMS, System
 from benchmarks.results import figures, ratios
 from benchmarks.shapes import SHAPES, ModelShape
 from benchmarks.tables import figures_table, ratios_table
@@ -63,22 +63,25 @@ def _run(shape: ModelShape, systems: list[System], workload: Workload) -> dict[s
         for system in systems:
             status.update(f"{shape.name}: {system.name}: build")
             start = partial(start_worker, system, cache)
-            contestants[system.name] = Contestant(start, build(system, source, cache), system.options)
+            folder = build(system, source, cache)
+            contestants[system.name] = Contestant(start, folder, system.options, system.format == "float32")
         measurements = measure(
             contestants, shape.vocabulary_size, workload, lambda line: status.update(f"{shape.name}: {line}")
         )
-    return _print(shape, measurements, workload)
+    weight_bytes = {system.name: shape.decode_bytes(MATRIX_BITS[system.format]) for system in systems}
+    return _print(shape, measurements, workload, weight_bytes)
 
 
-def _print(shape: ModelShape, measurements: Measurements, workload: Workload) -> dict[str, object]:
+def _print(
+    shape: ModelShape, measurements: Measurements, workload: Workload, weight_bytes: dict[str, int]
+) -> dict[str, object]:
     samples = measurements.systems
-    weight_bytes = shape.decode_weights * BYTES_PER_SCALAR
-    measured = {name: figures(sample, measurements, workload, weight_bytes) for name, sample in samples.items()}
+    measured = {name: figures(sample, measurements, workload, weight_bytes[name]) for name, sample in samples.items()}
     ours, *peers = samples
     compared = {peer: ratios(samples[ours], samples[peer]) for peer in peers}
     title = (
-        f"{shape.name}, float32: prefill {workload.prefill_tokens}, decode at context {workload.decode_context}; "
-        f"{weight_bytes / 1e9:.3f} GB of weights a token, {median(measurements.bandwidth) / 1e9:.1f} GB/s measured"
+        f"{shape.name}: prefill {workload.prefill_tokens}, decode at context {workload.decode_context}; "
+        f"{median(measurements.bandwidth) / 1e9:.1f} GB/s measured"
     )
     _OUT.print()
     _OUT.print(figures_table(title, measured))
@@ -86,7 +89,8 @@ def _print(shape: ModelShape, measurements: Measurements, workload: Workload) ->
         _OUT.print(ratios_table(ours, compared))
     for name, sample in samples.items():
         versions = ", ".join(f"{library} {version}" for library, version in sample.versions.items())
-        _OUT.print(f"{name}: {versions}", highlight=False, soft_wrap=True)
+        size = f"{weight_bytes[name] / 1e9:.3f} GB of weights a token"
+        _OUT.print(f"{name}: {size}; {versions}", highlight=False, soft_wrap=True)
     return {
         "weight_bytes_per_token": weight_bytes,
         "figures": {name: asdict(figure) for name, figure in measured.items()},

@@ -77,6 +77,11 @@ class ModelShape:
         """
         return self.parameters - (0 if self.tied_embeddings else self.vocabulary_size * self.hidden_size)
 
+    def decode_bytes(self, matrix_bits: float) -> int:
+        """Bytes of weights read for one decoded token: so many bits for each number of a matrix, 4 bytes for others."""
+        others = sum(tensor.elements for tensor in self.tensors() if len(tensor.shape) == 1)
+        return round((self.decode_weights - others) * matrix_bits / 8) + 4 * others
+
 
 SHAPES: dict[str, ModelShape] = {
     shape.name: shape

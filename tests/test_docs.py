@@ -11,7 +11,7 @@ import pytest
 from graphwright.ir.declare import REGISTRY
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXAMPLES = {"ir.md": 10, "passes.md": 4}
+EXAMPLES = {"ir.md": 10, "passes.md": 4, "quantization.md": 1}
 """The pages with examples, and how many they have at least."""
 
 

@@ -28,10 +28,12 @@ class GenaiWorker:
         return {name: version(name) for name in ("onnxruntime-genai", "onnxruntime", "transformers", "torch")}
 
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
-        """Run the model builder for float32 on the CPU, with its extra options."""
-        extra_options = [f"{key}={value}" for key, value in {"hf_token": "false", **options}.items()]
+        """Run the model builder for the CPU: the option `precision`, by default float32, and its extra options."""
+        precision = options.get("precision", "fp32")
+        extra = {"hf_token": "false", **{key: value for key, value in options.items() if key != "precision"}}
+        extra_options = [f"{key}={value}" for key, value in extra.items()]
         command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
-        command += ["-i", str(checkpoint), "-o", str(folder), "-p", "fp32", "-e", "cpu"]
+        command += ["-i", str(checkpoint), "-o", str(folder), "-p", precision, "-e", "cpu"]
         command += ["-c", str(folder / "cache"), "--extra_options", *extra_options]
         subprocess.run(command, check=True)
         return folder

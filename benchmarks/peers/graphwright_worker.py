@@ -26,11 +26,11 @@ class GraphwrightWorker:
         return {name: version(name) for name in ("graphwright", "onnxruntime")}
 
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
-        """Compile the checkpoint for the CPU."""
+        """Compile the checkpoint for the CPU; the option `quantize` names a scheme."""
         import graphwright
 
         artifact = folder / "artifact"
-        graphwright.compile(checkpoint, output=artifact)
+        graphwright.compile(checkpoint, output=artifact, quantize=options.get("quantize"))
         return artifact
 
     def load(self, folder: Path, options: Mapping[str, str]) -> None:

@@ -33,7 +33,7 @@ class Decode:
 
 
 class Worker(Protocol):
-    """A measured system: batch size 1, float32. Clocks are the worker's own, around the computation alone."""
+    """A measured system: batch size 1. Clocks are the worker's own, around the computation alone."""
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the libraries that are measured."""

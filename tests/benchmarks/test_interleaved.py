@@ -39,6 +39,11 @@ def test_systems_that_run_different_models_are_refused(fake: Fake, tmp_path: Pat
         measure(contestants, 11, WORKLOAD, lambda _: None)
 
 
+def test_systems_of_fewer_bits_may_differ(fake: Fake, tmp_path: Path) -> None:
+    contestants = {"a": Contestant(fake, tmp_path), "b": Contestant(partial(fake, "differs"), tmp_path, exact=False)}
+    assert measure(contestants, 11, WORKLOAD, lambda _: None).systems.keys() == {"a", "b"}
+
+
 def test_tokens_are_seeded_and_within_the_vocabulary() -> None:
     tokens = Workload().tokens(100)
     assert tokens == Workload().tokens(100) != Workload(seed=1).tokens(100)

@@ -18,6 +18,13 @@ def test_sizes_are_those_of_the_published_models(name: str, parameters: int, dec
     assert SHAPES[name].decode_weights == decode_weights
 
 
+def test_bytes_of_a_token_follow_the_format() -> None:
+    shape = SHAPES["SmolLM2-135M"]
+    assert shape.decode_bytes(32) == 4 * shape.decode_weights
+    norms = 576 * (2 * 30 + 1)
+    assert shape.decode_bytes(4.25) == (shape.decode_weights - norms) * 17 // 32 + 4 * norms
+
+
 def test_names_of_tensors_are_unique() -> None:
     for shape in SHAPES.values():
         names = [tensor.name for tensor in shape.tensors()]

@@ -23,6 +23,7 @@ def place(tmp_path: Path) -> Path:
     assert (ROOT / BUNDLED / "config.json").is_file()
     (tmp_path / BUNDLED).parent.mkdir(parents=True)
     (tmp_path / BUNDLED).symlink_to(ROOT / BUNDLED)
+    (tmp_path / "README.md").symlink_to(ROOT / "README.md")
     return tmp_path
 
 
@@ -44,6 +45,8 @@ def test_commands(place: Path) -> None:
             "opt",
             "explain",
             "report",
+            "quantize",
+            "evaluate",
             "passes",
             "export",
             "inspect",
