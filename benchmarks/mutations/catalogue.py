@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.faults import attention, caches, canonical, norms, projections, rotary
+from benchmarks.mutations.faults import attention, caches, canonical, codes, norms, projections, rotary
 
 FAULTS: tuple[Fault, ...] = (
     *canonical.FAULTS,
@@ -12,4 +12,5 @@ FAULTS: tuple[Fault, ...] = (
     *rotary.FAULTS,
     *projections.FAULTS,
     *caches.FAULTS,
+    *codes.FAULTS,
 )

@@ -11,6 +11,9 @@ from torch import nn
 
 from benchmarks.coverage.models import library
 from benchmarks.mutations.by_hand import ByHand
+from graphwright.ir import Dim, DType, QuantizedType
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.rounding import quantize
 
 VOCABULARY = 256
 WINDOW = 6
@@ -79,6 +82,20 @@ def translator() -> nn.Module:
     return _random("T5", {"vocab_size": VOCABULARY, **sizes, **tokens}, "ForConditionalGeneration")
 
 
+def coded() -> nn.Module:
+    """A Llama whose projections have weights of 4 bits in groups of 8, as a quantized checkpoint does."""
+    model: Any = _random("Llama", {**GROUPED, "num_hidden_layers": 1, "tie_word_embeddings": False})
+    codes: dict[str, QuantizedTensor] = {}
+    for name, module in model.model.layers.named_modules(prefix="model.layers"):
+        if isinstance(module, nn.Linear):
+            rows, columns = module.weight.shape
+            type = QuantizedType(DType.U4, (Dim.of(rows), Dim.of(columns)), 8, DType.F16)
+            codes[f"{name}.weight"] = found = quantize(module.weight.data, type, "absmax")
+            module.weight.data = found.dequantize(torch.float32)
+    model.codes = codes
+    return model
+
+
 def by_hand() -> nn.Module:
     """Everything spelt out; see `by_hand.py`."""
     _seed()
@@ -86,7 +103,7 @@ def by_hand() -> nn.Module:
 
 
 MAKERS: dict[str, Callable[[], nn.Module]] = {
-    each.__name__: each for each in (qwen, half, gpt2, gemma, deepseek, hybrid, translator, by_hand)
+    each.__name__: each for each in (qwen, half, gpt2, gemma, deepseek, hybrid, translator, coded, by_hand)
 }
 
 
