@@ -11,10 +11,9 @@ from torch import nn
 
 from benchmarks.coverage.models import library
 from benchmarks.mutations.by_hand import ByHand
-from graphwright.ir import Dim, DType, Program, QuantizedType, StoredArray, TensorType, ops
+from graphwright.ir import Dim, DType, QuantizedType
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.rounding import quantize
-from graphwright.ir.weights import Applied
 
 VOCABULARY = 256
 WINDOW = 6
@@ -22,7 +21,6 @@ GAIN, VECTOR_NOISE = 3.0, 0.1
 """What matrices are multiplied by, and the size of what is added to vectors, so that no two norms are alike."""
 NEAR_ZERO = (17, 60, 101, 149, 203, 240)
 """Token ids whose embeddings are so small that the epsilon of a norm decides what becomes of them."""
-STORED_GROUP = 16
 NEAR_ZERO_LENGTHS = (1e-4, 1e-3)
 """Euclidean lengths of the smallest and of the largest of them."""
 
@@ -84,43 +82,29 @@ def translator() -> nn.Module:
     return _random("T5", {"vocab_size": VOCABULARY, **sizes, **tokens}, "ForConditionalGeneration")
 
 
+def coded() -> nn.Module:
+    """A Llama whose projections have weights of 4 bits in groups of 8, as a quantized checkpoint does."""
+    model: Any = _random("Llama", {**GROUPED, "num_hidden_layers": 1, "tie_word_embeddings": False})
+    codes: dict[str, QuantizedTensor] = {}
+    for name, module in model.model.layers.named_modules(prefix="model.layers"):
+        if isinstance(module, nn.Linear):
+            rows, columns = module.weight.shape
+            type = QuantizedType(DType.U4, (Dim.of(rows), Dim.of(columns)), 8, DType.F16)
+            codes[f"{name}.weight"] = found = quantize(module.weight.data, type, "absmax")
+            module.weight.data = found.dequantize(torch.float32)
+    model.codes = codes
+    return model
+
+
 def by_hand() -> nn.Module:
     """Everything spelt out; see `by_hand.py`."""
     _seed()
     return _prepared(ByHand())
 
 
-def stored() -> nn.Module:
-    """A Llama whose linear layers hold numbers that codes stand for; `in_codes` says so of its program."""
-    model = _random("Llama", {**GROUPED, "tie_word_embeddings": False})
-    with torch.no_grad():
-        for layer in (m for m in model.modules() if isinstance(m, nn.Linear)):
-            layer.weight.copy_(_codes(layer.weight).dequantize(torch.float32))
-    return model
-
-
 MAKERS: dict[str, Callable[[], nn.Module]] = {
-    each.__name__: each for each in (qwen, half, gpt2, gemma, deepseek, hybrid, translator, by_hand, stored)
+    each.__name__: each for each in (qwen, half, gpt2, gemma, deepseek, hybrid, translator, coded, by_hand)
 }
-IN_CODES = ("stored",)
-"""The subjects whose programs hold codes, as a quantized checkpoint does."""
-
-
-def in_codes(program: Program) -> None:
-    """Puts codes and scales in the place of the floats that linear layers read."""
-    graph = program.graphs["forward"]
-    for weight in {op.required("weight").weight for op in graph if op.definition is ops.linear}:
-        assert weight is not None
-        found = _codes(weight.evaluate())
-        codes = StoredArray(found.codes, TensorType(DType.I4, weight.type.shape))
-        parts = codes, StoredArray.of(found.scales)
-        weight.expression = Applied.of(ops.dequantize, (Applied.of(ops.quantized, parts, {"group": STORED_GROUP}),), {})
-
-
-def _codes(weight: torch.Tensor) -> QuantizedTensor:
-    """Scales that are powers of two: rounding what has been rounded gives the same codes."""
-    shape = tuple(map(Dim.of, weight.shape))
-    return quantize(weight, QuantizedType(DType.I4, shape, STORED_GROUP, DType.F8E8M0), "absmax")
 
 
 def _random(prefix: str, options: dict[str, Any], head: str = "ForCausalLM") -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,9 +14,11 @@ from benchmarks.coverage.encoder_decoder import calls, is_encoder_decoder
 from benchmarks.coverage.models import FIRST_TOKEN, LAST_TOKEN, call
 from benchmarks.coverage.reference import LENGTHS, float64, worst
 from benchmarks.mutations.by_hand import ByHand
-from benchmarks.mutations.models import IN_CODES, MAKERS, NEAR_ZERO, in_codes
+from benchmarks.mutations.models import MAKERS, NEAR_ZERO
 from graphwright.frontend import capture
-from graphwright.ir import Program
+from graphwright.ir import Program, StoredArray, TensorType, ops
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.weights import Applied
 from graphwright.passes import PIPELINES, Pass
 from graphwright.targets import with_cache_layout
 
@@ -51,8 +53,7 @@ def subject(name: str) -> Subject:
     """The subject of that name, made once."""
     model = MAKERS[name]()
     program = capture(model)
-    if name in IN_CODES:
-        in_codes(program)
+    _store_codes(program, getattr(model, "codes", {}))
     program.metadata.setdefault("context_length", CONTEXT_LENGTH)
     generator = torch.Generator().manual_seed(3)
     rows = [_tokens(n, generator) for n in LENGTHS]
@@ -67,6 +68,17 @@ def subject(name: str) -> Subject:
         exact=exact,
         bound=4 * worst(eager, exact),
     )
+
+
+def _store_codes(program: Program, codes: Mapping[str, QuantizedTensor]) -> None:
+    """These weights are numbers that codes stand for, as the capture of a quantized checkpoint has them."""
+    for name, value in codes.items():
+        assert value.zero_points is not None
+        stored = StoredArray(value.codes, TensorType(value.type.element, value.type.shape))
+        points = StoredArray(value.zero_points, TensorType(value.type.element, value.type.scale_shape))
+        parts = (stored, StoredArray.of(value.scales), points)
+        whole = Applied.of(ops.quantized, parts, {"group": value.type.group or 0})
+        program.weights[name].expression = Applied.of(ops.dequantize, (whole,), {})
 
 
 def _tokens(count: int, generator: torch.Generator) -> Tensor:

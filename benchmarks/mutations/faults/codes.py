@@ -1,68 +1,53 @@
-"""Faults of bringing back the codes of a quantized checkpoint."""
+"""Faults of weights that are codes again."""
 
 from __future__ import annotations
 
-from benchmarks.mutations.altering import every
+from benchmarks.mutations.altering import the
 from benchmarks.mutations.fault import after, faults_of
-from graphwright.ir import Dim, Graph, Op, Program, ops
+from graphwright.ir import Dim, DType, Program, Weight, ops
 from graphwright.ir.weights import Applied, WeightExpression
 
 
-@after("restore-quantized", "stored")
-def groups_of_another_size(program: Program) -> None:
-    """A packed weight's scales are laid over groups of half the size, those at the end left out."""
-    for graph, op in _layers(program, "layers.1.mlp"):
-        codes, scales = _parts(op)
-        first = Applied.of(ops.slice, (scales,), {"axis": 1, "start": Dim.of(0), "stop": Dim.of(1)})
-        _put(program, graph, op, codes, Applied.of(ops.concat, (first, scales, first), {"axis": 1}), 8)
-
-
-@after("restore-quantized", "stored")
-def scales_packed_in_another_order(program: Program) -> None:
-    """The rows of codes are packed as gate and up, their scales as up and gate."""
-    for graph, op in _layers(program, "layers.0.mlp"):
-        codes, scales = _parts(op)
-        _put(program, graph, op, codes, _turned(scales), 16)
-
-
-@after("restore-quantized", "stored")
-def codes_in_the_place_of_others(program: Program) -> None:
-    """The codes of gate and up change places, the scales do not."""
-    for graph, op in _layers(program, "layers.1.mlp"):
-        codes, scales = _parts(op)
-        _put(program, graph, op, _turned(codes), scales, 16)
-
-
-def _layers(program: Program, at: str) -> list[tuple[Graph, Op]]:
-    """The packed gate and up of a module, in every graph."""
-    return [(graph, op) for graph in program.graphs.values() for op in every(graph, ops.linear, at)]
-
-
-def _parts(op: Op) -> tuple[WeightExpression, WeightExpression]:
-    weight = op.required("weight").weight
+def _weight(program: Program, at: str) -> Weight:
+    """The weight of the linear layer at that place."""
+    weight = the(program.graphs["prefill"], ops.linear, at).required("weight").weight
     assert weight is not None
+    return program.weights[weight.name]
+
+
+def _with(weight: Weight, **parts: WeightExpression) -> None:
+    """The weight put together from other parts."""
+    whole = weight.expression
+    assert isinstance(whole, Applied)
+    named = dict(zip((o.name for o in whole.definition.operands), whole.operands, strict=True)) | parts
+    weight.expression = Applied.of(ops.quantized, tuple(named.values()), dict(whole.attributes))
+
+
+def _part(weight: Weight, name: str) -> WeightExpression:
     assert isinstance(weight.expression, Applied)
-    codes, scales = weight.expression.operands[:2]
-    assert codes is not None
-    assert scales is not None
-    return codes, scales
+    part = weight.expression.operands[ops.quantized.operand_index(name)]
+    assert part is not None
+    return part
 
 
-def _turned(rows: WeightExpression) -> WeightExpression:
-    """The second half of the rows before the first."""
-    count = rows.type.shape[0].evaluate({})
-    halves = [
-        Applied.of(ops.slice, (rows,), {"axis": 0, "start": Dim.of(start), "stop": Dim.of(start + count // 2)})
-        for start in (count // 2, 0)
-    ]
-    return Applied.of(ops.concat, tuple(halves), {"axis": 0})
+@after("restore-quantized", "coded")
+def zero_points_less_one(program: Program) -> None:
+    """Zero points are one too small, as they are stored in GPTQ's first format; 0 becomes 15."""
+    weight = _weight(program, "mlp.down_proj")
+    sixteen = [Applied.of(ops.constant, (), {"value": n, "dtype": DType.U8}) for n in (15, 16)]
+    wide = Applied.of(ops.cast, (_part(weight, "zero_points"),), {"dtype": DType.U8})
+    less = Applied.of(ops.remainder, (Applied.of(ops.add, (wide, sixteen[0]), {}), sixteen[1]), {})
+    _with(weight, zero_points=Applied.of(ops.cast, (less,), {"dtype": DType.U4}))
 
 
-def _put(program: Program, graph: Graph, op: Op, codes: WeightExpression, scales: WeightExpression, group: int) -> None:
-    name = op.required("weight").name
-    assert name is not None
-    weight = program.add_weight(name, Applied.of(ops.quantized, (codes, scales), {"group": group}))
-    graph.set_operand(op, ops.linear.operand_index("weight"), graph.weight(weight))
+@after("restore-quantized", "coded")
+def scales_of_other_rows(program: Program) -> None:
+    """The scales of packed rows stand in another order than their codes."""
+    weight = _weight(program, "self_attn")
+    scales = _part(weight, "scales")
+    cuts = [{"axis": 0, "start": Dim.of(a), "stop": Dim.of(b)} for a, b in ((32, scales.type.shape[0]), (0, 32))]
+    parts = tuple(Applied.of(ops.slice, (scales,), cut) for cut in cuts)
+    _with(weight, scales=Applied.of(ops.concat, parts, {"axis": 0}))
 
 
 FAULTS = faults_of(globals())
