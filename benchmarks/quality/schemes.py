@@ -12,7 +12,7 @@ SCHEMES: tuple[str, ...] = (
     f"w4a16-g32-rotate-gptq{_BODY}",
     f"mxfp4{_BODY}",
     f"nvfp4{_BODY}",
-    *("w8-rtn", "w8", "w8a8", "w8a8-smoothquant"),
+    *("w8", "w8-sym-channel-rtn", "w8-sym-channel", "w8a8", "w8a8-smoothquant"),
     *("w4a16-g32", "w4a16-g32-gptq", "w4a8-g32", "w4a8-g128", "w4a8-g32-gptq", "w4a16-g32+head=w8"),
     *("kv8", "kv8-tensor", "kv4", "kv4-kivi", "w4a8-g32-gptq+kv8"),
 )

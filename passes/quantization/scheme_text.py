@@ -15,18 +15,20 @@ KNOWN = (
         f"w{bits}{activations}{group}{method}"
         for bits in (4, 8, 3, 2)
         for activations in ("", "a16", "a8")
-        for group in ("", "-g128", "-g64", "-g32", "-asym", "-channel")
+        for group in ("", "-g128", "-g64", "-g32", "-asym", "-sym", "-channel")
         for method in ("", "-gptq", "-awq", "-awq-gptq", "-rtn", "-rotate")
     ),
 )
 """Names to suggest for one that does not exist."""
 GRAMMAR = (
-    "a scheme is w4a16-g128, w4a8-g32, w8, w8a8, fp8, mxfp4, nvfp4, kv8 or kv4 and the like, joined by +; weights may "
-    "end in -asym and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and embedding= have their own"
+    "a scheme is w4a16-g128, w4a8-g32, w8, w8a8, fp8, mxfp4, nvfp4, kv8 or kv4 and the like, joined by +; weights "
+    "may end in -asym or -sym and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and embedding= "
+    "have their own"
 )
 GROUPS = (16, 32, 64, 128, 256)
 DEFAULT_GROUP = 128
-"""Inputs that share a scale in formats of less than 8 bits; weights in 8 bits have one scale a row."""
+"""Inputs that share a scale. Weights in 8 bits have zero points too, which cost less than a percent; beside
+activations in int8 (w8a8) they have one scale a row and none, as integer products want them."""
 
 _WEIGHTS = re.compile(r"w([2348])(?:a(8|16))?")
 _FLOATS = {
@@ -134,6 +136,8 @@ def _weights(part: str, text: str) -> tuple[Format, tuple[Fold, ...]]:
 
 
 def _integers(bits: int, in_bytes: bool) -> Format:
+    if bits == 8 and not in_bytes:
+        return Format("u8", DEFAULT_GROUP)
     return Format(f"i{bits}", 0 if bits == 8 else DEFAULT_GROUP, activations="i8" if in_bytes else "")
 
 
@@ -145,12 +149,14 @@ def _with(each: Format, word: str, integers: bool, part: str, text: str) -> Form
         return each
     if integers and word == "asym":
         return replace(each, to=each.to.replace("i", "u"))
+    if integers and word == "sym":
+        return replace(each, to=each.to.replace("u", "i"))
     if integers and word == "channel":
         return replace(each, group=0)
     if integers and re.fullmatch(r"g[0-9]+", word):
         if int(word[1:]) not in GROUPS:
             raise PassError(f"scheme '{text}': groups have {', '.join(map(str, GROUPS))} inputs, not {word[1:]}")
         return replace(each, group=int(word[1:]))
-    if not integers and (word in ("asym", "channel") or re.fullmatch(r"g[0-9]+", word)):
+    if not integers and (word in ("asym", "sym", "channel") or re.fullmatch(r"g[0-9]+", word)):
         raise PassError(f"scheme '{text}': {part.partition('-')[0]} has its own groups and scales; leave out -{word}")
     raise _unknown(part, text)

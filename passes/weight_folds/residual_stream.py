@@ -108,9 +108,9 @@ class ResidualStream:
 
     def _reader(self, op: Op, norm: Op | None) -> None:
         self._require(op, READERS[op.definition])
-        biased = norm is not None and norm.definition is ops.layer_norm and norm.operand("bias") is not None
-        if biased and op.definition is not ops.linear:
-            raise Blocked(f"{named(op)} reads the residual stream through the bias of {named(norm)}")
+        shifted = norm if norm is not None and norm.definition is ops.layer_norm and norm.operand("bias") else None
+        if shifted is not None and op.definition is not ops.linear:
+            raise Blocked(f"{named(op)} reads the residual stream through the bias of {named(shifted)}")
         self.readers.append(Reader(op, norm))
 
     def _table(self, op: Op, name: str) -> None:

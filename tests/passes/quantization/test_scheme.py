@@ -26,8 +26,9 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
         ("W4A16-G32-rtn", [weights("i4", 32, "absmax")]),
         ("w4a16-g64-asym", [weights("u4", 64)]),
         ("w3-channel", [weights("i3", 0)]),
-        ("w8", [weights("i8", 0)]),
-        ("w8a16-g32", [weights("i8", 32)]),
+        ("w8", [weights("u8", 128)]),
+        ("w8a16-g32", [weights("u8", 32)]),
+        ("w8-sym-channel", [weights("i8", 0)]),
         ("fp8", [weights("f8e4m3", 0)]),
         ("mxfp4", [weights("f4e2m1", 32, scale="f8e8m0")]),
         ("nvfp4-rtn", [weights("f4e2m1", 16, "absmax", "f8e4m3")]),
@@ -45,7 +46,7 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
             [
                 'awq{to="i3", group=64, scale="f32", method="absmax", tokens="t.npy", layers="body"}',
                 weights("i3", 64, "absmax", layers="body"),
-                weights("i8", 0, layers="head"),
+                weights("u8", 128, layers="head"),
             ],
         ),
         (
@@ -61,7 +62,7 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
             "w4a8-g128+head=w8",
             [
                 weights("i4", 128, layers="body"),
-                weights("i8", 0, layers="head"),
+                weights("u8", 128, layers="head"),
                 'quantize-activations{to="i8", group=128, layers="body"}',
             ],
         ),
@@ -72,7 +73,7 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
         ),
         (
             "w4a16-g128+embedding=w8",
-            [weights("i4", 128), 'quantize-embedding{to="i8", group=0, scale="f32", method="mse"}'],
+            [weights("i4", 128), 'quantize-embedding{to="u8", group=128, scale="f32", method="mse"}'],
         ),
     ],
 )
@@ -92,7 +93,7 @@ def test_a_tied_embedding_is_stored_as_the_head_is() -> None:
     embedding = 'quantize-embedding{to="i4", group=128, scale="f32", method="mse"}'
     assert steps("w4a16-g128-gptq", tied=True)[1:] == [embedding]
     assert steps("w4a16-g128+head=w8", tied=True)[2:] == [
-        'quantize-embedding{to="i8", group=0, scale="f32", method="mse"}'
+        'quantize-embedding{to="u8", group=128, scale="f32", method="mse"}'
     ]
     for name in ("w4a16-g128+embedding=none", "w4a16-g128+head=none", "kv8"):
         assert not any("embedding" in step for step in steps(name, tied=True))
