@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphwright.ir import DType, Graph, Op, Program, StoredArray, Value, Weight, ops
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Applied, WeightExpression, torch_dtype
+from graphwright.ir.weights import Applied, WeightExpression
+from graphwright.passes.weight_folds.rounding_once import Transform, rounded_once
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Place = tuple[Op, int]
 """An op and the index of its operand."""
-
-
-Transform = Callable[[WeightExpression], WeightExpression]
-"""Makes a weight of another; the type stays."""
 
 
 def why_unfit(value: Value) -> str | None:
@@ -75,14 +71,7 @@ def _weight(place: Place) -> Weight:
     return value.weight
 
 
-def scaled(factors: Tensor) -> Transform:
-    """The transform that multiplies a weight by factors that broadcast to it, in its own type."""
-    arrays: dict[DType, StoredArray] = {}
-
-    def transform(expression: WeightExpression) -> WeightExpression:
-        assert isinstance(expression.type, TensorType)
-        dtype = expression.type.dtype
-        stored = arrays.setdefault(dtype, StoredArray.of(factors.to(torch_dtype(dtype))))
-        return Applied.of(ops.mul, (expression, stored), {})
-
-    return transform
+def times(factors: Tensor) -> Transform:
+    """The transform that multiplies a weight by factors that broadcast to it."""
+    stored = StoredArray.of(factors.double())
+    return lambda expression: rounded_once(expression, lambda w: Applied.of(ops.mul, (w, stored), {}))
