@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.calibration import Calibration, write_tokens
 from graphwright.errors import UsageError
 from graphwright.ir import PassError
+from graphwright.ir.pricing import prefill_forms
 from graphwright.pass_progress import PassProgress
 from graphwright.passes import Run
 from graphwright.passes.quantization import Budget, parse_scheme, shares_embedding
@@ -120,9 +121,20 @@ def quantize_program(
             kl = meter.divergence(program, on_stage) if meter is not None and each.lossy else None
             rows.append(StepRow(_shown(each), each.lossy, size, weight_bytes(program), kl))
         records = run.report().records
-    notes = list(meter.notes) if meter is not None else []
+    notes = [*(meter.notes if meter is not None else ()), *_prefill_note(program)]
     after = weight_bytes(program), cache_bits(program)
     return QuantizationReport.of(scheme.text, before, after, rows, records, notes), records
+
+
+def _prefill_note(program: Program) -> Iterator[str]:
+    """What weights take in prefill as decode reads them, and what they would take in the other forms."""
+    forms = prefill_forms(program.graphs["prefill"], 1) if "prefill" in program.graphs else ()
+    if forms:
+        packed, unpacked, copied = (round(form.weight_bytes / 1e6, 1) for form in forms)
+        yield (
+            f"prefill multiplies packed weights, as decode does: {packed} MB for both; unpacking them once a call "
+            f"would hold {unpacked} MB, a second copy in float32 {copied} MB"
+        )
 
 
 def _shown(each: Pass) -> str:

@@ -2,6 +2,7 @@
 
 from graphwright.ir.pricing.buffers import Buffers, Memory, Part, memory
 from graphwright.ir.pricing.graph_cost import GraphCost, OpCost, Work, graph_cost
+from graphwright.ir.pricing.prefill_forms import PrefillForm, prefill_forms
 from graphwright.ir.pricing.roofline import Limit, roofline, total_time
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "Memory",
     "OpCost",
     "Part",
+    "PrefillForm",
     "Work",
     "graph_cost",
     "memory",
+    "prefill_forms",
     "roofline",
     "total_time",
 ]
