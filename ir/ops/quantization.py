@@ -222,7 +222,7 @@ def fake_quantize(x: TensorType, scale: TensorType | None = None, *, to: DType, 
 
 
 @fake_quantize.reference
-def _(x: Tensor, scale: Tensor | None, *, to: DType, group: int) -> Tensor:
+def _(x: Tensor, scale: Tensor | None = None, *, to: DType, group: int) -> Tensor:
     grid = Grid(to)
     if scale is not None:
         return grid.nearest(x / scale) * scale

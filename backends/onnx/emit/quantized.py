@@ -118,7 +118,7 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.fake_quantize)
 def _(e: Emitter, op: Op) -> None:
-    (x,), group = e.operands(op), _int(op, "group")
+    (x, given), group = e.operands(op), _int(op, "group")
     to, dtype, shape = op.attributes["to"], op.inputs[0].tensor.dtype, op.inputs[0].type.shape
     assert isinstance(to, DType)
     leading, numbers, missing = [0] * (len(shape) - 1), x, 0
@@ -129,8 +129,10 @@ def _(e: Emitter, op: Op) -> None:
             pads = e.integers(*leading, 0, *leading, missing)
             numbers = e.node("Pad", numbers, pads, e.filled(0.0, dtype))
         numbers = e.node("Reshape", numbers, e.shape([*leading, (inner + missing) // group, group]))
-    scales = _scales(e, numbers, Grid(to).most, dtype)
+    scales = given or _scales(e, numbers, Grid(to).most, dtype)
     units = e.node("Div", numbers, scales)
+    if given:
+        units = e.node("Clip", units, e.filled(Grid(to).least, dtype), e.filled(Grid(to).most, dtype))
     if to.is_integer:
         rounded = e.node("Round", units)
     else:

@@ -99,7 +99,7 @@ def _product(context: Context, op: Op, made: _Made) -> Value | Refusal:
     if x.type.rank < 2:
         return Refusal("x is a vector")
     before = x.defined_by(ops.fake_quantize)
-    if before is not None and before.attributes["to"] is DType.I8:
+    if before is not None and before.attributes["to"] is DType.I8 and before.operand("scale") is None:
         group = before.attributes["group"]
         assert isinstance(group, int), "declared so"
         if group == 0 and weight.type.group is None:
