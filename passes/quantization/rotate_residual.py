@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphwright.ir import DType, Graph, Op, Program, StoredArray, ops
+from graphwright.ir import Graph, Op, Program, StoredArray, ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.types import TensorType
 from graphwright.ir.weights import Applied, WeightExpression
 from graphwright.passes.base import Pass, register
 from graphwright.passes.weight_folds import Blocked, ResidualStream, WeightChanges, rotation
 from graphwright.passes.weight_folds.residual_stream import Reader
+from graphwright.passes.weight_folds.rounding_once import Transform, in_double, rounded_once
 from graphwright.passes.weight_folds.scale_flow import READERS
 
 RULE = "rotate-residual"
@@ -71,13 +72,13 @@ class _Rotation:
     def channels(self, expression: WeightExpression) -> WeightExpression:
         """The last axis holds channels: w R."""
         if expression.type.rank > 1:
-            return _in_double(expression, lambda w: Applied.of(ops.matmul, (w, self.matrix), {}))
+            return rounded_once(expression, lambda w: Applied.of(ops.matmul, (w, self.matrix), {}))
         # A product needs two axes; of one, linear takes the transpose.
-        return _in_double(expression, lambda w: Applied.of(ops.linear, (w, self.transposed), {}))
+        return rounded_once(expression, lambda w: Applied.of(ops.linear, (w, self.transposed), {}))
 
     def rows(self, expression: WeightExpression) -> WeightExpression:
         """The last axis but one holds channels: Rᵀ w."""
-        return _in_double(expression, lambda w: Applied.of(ops.matmul, (self.transposed, w), {}))
+        return rounded_once(expression, lambda w: Applied.of(ops.matmul, (self.transposed, w), {}))
 
 
 def _rotation(streams: list[tuple[Graph, ResidualStream]], seed: int) -> _Rotation:
@@ -98,18 +99,21 @@ def _fold_norm(program: Program, graph: Graph, reader: Reader, changes: WeightCh
         return
     columns = READERS[op.definition]
     if norm.definition is ops.layer_norm and norm.operand("bias") is not None:
-        weight = _double(_expression(op, columns))
-        shift = _in_double(_expression(norm, "bias"), lambda b: Applied.of(ops.linear, (b, weight), {}))
+        weight = in_double(_expression(op, columns))
+        shift = rounded_once(_expression(norm, "bias"), lambda b: Applied.of(ops.linear, (b, weight), {}))
         index = ops.linear.operand_index("bias")
         if op.operand("bias") is None:
             bias = program.add_weight(f"{op.required(columns).name}.bias", shift)
             graph.set_operand(op, index, graph.weight(bias))
         else:
-            changes.change(graph, op, index, lambda b: Applied.of(ops.add, (b, shift), {}))
+            changes.change(graph, op, index, _combined(ops.add, shift))
     if norm.operand("weight") is not None:
-        scale = _expression(norm, "weight")
-        index = op.definition.operand_index(columns)
-        changes.change(graph, op, index, lambda w: Applied.of(ops.mul, (w, scale), {}))
+        changes.change(graph, op, op.definition.operand_index(columns), _combined(ops.mul, _expression(norm, "weight")))
+
+
+def _combined(definition: OpDef, other: WeightExpression) -> Transform:
+    """The transform that puts the op of a weight and another in its place."""
+    return lambda expression: rounded_once(expression, lambda w: Applied.of(definition, (w, in_double(other)), {}))
 
 
 def _bare_norm(graph: Graph, norm: Op, changes: WeightChanges) -> None:
@@ -130,15 +134,3 @@ def _expression(op: Op, name: str) -> WeightExpression:
     weight = op.required(name).weight
     assert weight is not None, f"{name} of {op} is no weight"
     return weight.expression
-
-
-def _in_double(
-    expression: WeightExpression, transform: Callable[[WeightExpression], WeightExpression]
-) -> WeightExpression:
-    """The transform computed in float64, and rounded to the type that the expression has."""
-    assert isinstance(expression.type, TensorType)
-    return Applied.of(ops.cast, (transform(_double(expression)),), {"dtype": expression.type.dtype})
-
-
-def _double(expression: WeightExpression) -> WeightExpression:
-    return Applied.of(ops.cast, (expression,), {"dtype": DType.F64})

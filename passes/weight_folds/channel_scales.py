@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Op, Program, Value
 from graphwright.ir.lazy import torch
+from graphwright.passes.weight_folds.rounding_once import Transform
 from graphwright.passes.weight_folds.scale_flow import Places, ScaleFlow
-from graphwright.passes.weight_folds.weight_changes import Transform, WeightChanges, scaled
+from graphwright.passes.weight_folds.weight_changes import WeightChanges, times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,7 @@ class ChannelFold:
         """The maximum over the channels of x, given as [size], that have one scale in common: [count]."""
         classes = self.inputs[x]
         found = torch.zeros(self.count, dtype=magnitudes.dtype)
-        return found.index_reduce_(0, classes[classes >= 0], magnitudes[classes >= 0], "amax")
+        return found.scatter_reduce_(0, classes[classes >= 0], magnitudes[classes >= 0], "amax")
 
     def apply(self, changes: WeightChanges, scales: Tensor) -> None:
         """Divides each channel by its scale [count]: multiplies the columns that read it, divides what makes it."""
@@ -62,8 +63,8 @@ class ChannelFold:
             # Places that read one weight take the same array, so that they go on sharing it.
             key = (value.name, reads)
             if key not in transforms:
-                factors = _spread(scales, numbers)
-                transforms[key] = scaled(factors if reads else 1 / factors)
+                factors = _spread(scales.double(), numbers)
+                transforms[key] = times(factors if reads else 1 / factors)
             changes.change(graph, op, index, transforms[key])
 
 

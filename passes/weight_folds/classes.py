@@ -31,8 +31,10 @@ class Classes:
         a, b = one.expand(both.shape)[both], other.expand(both.shape)[both]
         while True:
             a, b = self.of(a), self.of(b)
-            if torch.equal(a, b):
+            apart = a != b
+            if not bool(apart.any()):
                 return
+            a, b = a[apart], b[apart]
             # Of several pairs with one larger root any may come last; the others are joined in the next round.
             self._parent[torch.maximum(a, b)] = torch.minimum(a, b)
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphwright.ir import DType, Graph, Op, Program, StoredArray, Value, Weight, ops
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import Applied, WeightExpression, torch_dtype
+from graphwright.ir.weights import Applied, WeightExpression
+from graphwright.passes.weight_folds.rounding_once import Transform, rounded_once
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Place = tuple[Op, int]
 """An op and the index of its operand."""
-
-
-Transform = Callable[[WeightExpression], WeightExpression]
-"""Makes a weight of another; the type stays."""
 
 
 def why_unfit(value: Value) -> str | None:
@@ -46,22 +42,24 @@ class WeightChanges:
         self._expressions[place] = transform(self._expressions.get(place, _weight(place).expression))
 
     def apply(self, program: Program) -> None:
-        """Replaces the expressions of weights in place, except where others read the weight as it was or otherwise
-        changed: there a place gets a weight of its own."""
+        """Replaces the expressions of weights in place. Where readers of one weight differ from now on, those keep it
+        that do not change, else those of its first reader; the others get a weight of their own."""
         groups: dict[Weight, dict[WeightExpression, list[Place]]] = {}
         for place, expression in self._expressions.items():
             groups.setdefault(_weight(place), {}).setdefault(expression, []).append(place)
         for weight, expressions in groups.items():
             values = [v for graph in program.graphs.values() for v in graph.weights if v.weight is weight]
-            readers = {use for value in values for use in value.uses}
+            readers = [use for value in values for use in value.uses]
+            keeping = self._expressions[readers[0]] if all(use in self._expressions for use in readers) else None
             for expression, places in expressions.items():
-                if readers == set(places):
-                    weight.expression = expression
+                if expression == keeping:
                     continue
                 new = program.add_weight(f"{weight.name}.folded", expression)
                 for op, index in places:
                     graph = self._graphs[op, index]
                     graph.set_operand(op, index, graph.weight(new))
+            if keeping is not None:
+                weight.expression = keeping
         for graph in program.graphs.values():
             graph.erase_dead()
         program.erase_unused_weights()
@@ -75,14 +73,7 @@ def _weight(place: Place) -> Weight:
     return value.weight
 
 
-def scaled(factors: Tensor) -> Transform:
-    """The transform that multiplies a weight by factors that broadcast to it, in its own type."""
-    arrays: dict[DType, StoredArray] = {}
-
-    def transform(expression: WeightExpression) -> WeightExpression:
-        assert isinstance(expression.type, TensorType)
-        dtype = expression.type.dtype
-        stored = arrays.setdefault(dtype, StoredArray.of(factors.to(torch_dtype(dtype))))
-        return Applied.of(ops.mul, (expression, stored), {})
-
-    return transform
+def times(factors: Tensor) -> Transform:
+    """The transform that multiplies a weight by factors that broadcast to it."""
+    stored = StoredArray.of(factors.double())
+    return lambda expression: rounded_once(expression, lambda w: Applied.of(ops.mul, (w, stored), {}))
