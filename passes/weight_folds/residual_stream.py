@@ -10,7 +10,6 @@ from graphwright.passes.weight_folds.weight_changes import Place, why_unfit
 
 WRITERS = {ops.linear: ("weight", "bias"), ops.moe_experts: ("down", "down_bias")}
 """Ops that write into the stream: the operands whose last axis but one, and last axis, are its channels."""
-READER_BIAS = {ops.linear: "bias", ops.moe_experts: "gate_up_bias"}
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,11 @@ class ResidualStream:
 
     def _reader(self, op: Op, norm: Op | None) -> None:
         self._require(op, READERS[op.definition])
-        shifted = norm if norm is not None and norm.definition is ops.layer_norm and norm.operand("bias") else None
-        if shifted is not None and op.definition is not ops.linear:
-            raise Blocked(f"{named(op)} reads the residual stream through the bias of {named(shifted)}")
+        if norm is not None and norm.definition is ops.layer_norm and norm.operand("bias") is not None:
+            if op.definition is not ops.linear:
+                raise Blocked(f"{named(op)} reads the residual stream through the bias of {named(norm)}")
+            if op.operand("bias") is not None:
+                self._require(op, "bias")
         self.readers.append(Reader(op, norm))
 
     def _table(self, op: Op, name: str) -> None:

@@ -22,6 +22,6 @@ def in_double(expression: WeightExpression) -> WeightExpression:
     """The expression in float64: what it was before it was rounded, if it was computed there."""
     if isinstance(expression, Applied) and expression.definition is ops.cast:
         (computed,) = expression.operands
-        if computed is not None and computed.type.dtype is DType.F64:
+        if computed is not None and isinstance(computed.type, TensorType) and computed.type.dtype is DType.F64:
             return computed
     return Applied.of(ops.cast, (expression,), {"dtype": DType.F64})

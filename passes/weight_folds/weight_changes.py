@@ -42,22 +42,24 @@ class WeightChanges:
         self._expressions[place] = transform(self._expressions.get(place, _weight(place).expression))
 
     def apply(self, program: Program) -> None:
-        """Replaces the expressions of weights in place, except where others read the weight as it was or otherwise
-        changed: there a place gets a weight of its own."""
+        """Replaces the expressions of weights in place. Where readers of one weight differ from now on, those keep it
+        that do not change, else those of its first reader; the others get a weight of their own."""
         groups: dict[Weight, dict[WeightExpression, list[Place]]] = {}
         for place, expression in self._expressions.items():
             groups.setdefault(_weight(place), {}).setdefault(expression, []).append(place)
         for weight, expressions in groups.items():
             values = [v for graph in program.graphs.values() for v in graph.weights if v.weight is weight]
-            readers = {use for value in values for use in value.uses}
+            readers = [use for value in values for use in value.uses]
+            keeping = self._expressions[readers[0]] if all(use in self._expressions for use in readers) else None
             for expression, places in expressions.items():
-                if readers == set(places):
-                    weight.expression = expression
+                if expression == keeping:
                     continue
                 new = program.add_weight(f"{weight.name}.folded", expression)
                 for op, index in places:
                     graph = self._graphs[op, index]
                     graph.set_operand(op, index, graph.weight(new))
+            if keeping is not None:
+                weight.expression = keeping
         for graph in program.graphs.values():
             graph.erase_dead()
         program.erase_unused_weights()

@@ -8,24 +8,23 @@ import pytest
 import torch
 
 from graphwright.frontend import capture
-from graphwright.ir import Interpreter, Program, parse_program, print_graph
+from graphwright.ir import Program, parse_program, print_graph
 from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.passes.proving import InterpreterProver
 from graphwright.passes.weight_folds import rotation
 from tests.models.zoo import make
-from tests.passes.graphs import random_weight
+from tests.passes.graphs import assert_same_values, random_weight
 from tests.passes.weight_folds.block import block
 
 
 def test_every_weight_on_the_stream_is_rotated() -> None:
-    before, after = block(), block()
-    (record,) = run_passes(after, parse_passes("rotate-residual"), prover=InterpreterProver()).records
-    assert record.proof is not None
-    assert record.proof.status == "proven"
+    before, after = block(dtype="f64"), block(dtype="f64")
+    (record,) = run_passes(after, parse_passes("rotate-residual")).records
     assert record.hits == {"rotate-residual": 1}
+    assert_same_values(before.graphs["forward"], after.graphs["forward"])
     r = rotation(8, 0, keep_mean=False)
     assert r is not None
-    old = {name: weight.evaluate().double() for name, weight in before.weights.items()}
+    old = {name: weight.evaluate() for name, weight in before.weights.items()}
     wanted = {
         "table": old["table"] @ r,
         "table.folded": old["table"] * old["norm3"] @ r,
@@ -34,12 +33,11 @@ def test_every_weight_on_the_stream_is_rotated() -> None:
         "gate_up": old["gate_up"] * old["norm2"] @ r,
         "down": r.T @ old["down"],
         "qkv_bias": old["qkv_bias"],
-        **{f"norm{i}": torch.ones(8) for i in (1, 2, 3)},
+        **{f"norm{i}": torch.ones(8, dtype=torch.float64) for i in (1, 2, 3)},
     }
     assert after.weights.keys() == wanted.keys()
     for name, weight in wanted.items():
-        # two roundings to float32
-        torch.testing.assert_close(after.weights[name].evaluate(), weight.float(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(after.weights[name].evaluate(), weight, rtol=0, atol=1e-12)
     text = print_graph(after.graphs["forward"])
     assert text.replace("@table.folded", "@table") == print_graph(before.graphs["forward"])
 
@@ -62,22 +60,18 @@ graph forward(%input_ids: i64[B, S]) {
 def layer_norms() -> Program:
     shapes = {"table": (9, 4), "norm": (4,), "shift": (4,), "up": (8, 4), "down": (4, 8), "constant": (4,)}
     weights = "".join(random_weight(name, *shape) for name, shape in shapes.items())
-    return parse_program(f'program "p"\n{weights}{LAYER_NORM}')
+    return parse_program(f'program "p"\n{weights}{LAYER_NORM}'.replace("f32", "f64"))
 
 
 def test_layer_norms_keep_the_mean_and_give_up_their_bias() -> None:
     before, after = layer_norms(), layer_norms()
-    (record,) = run_passes(after, parse_passes("rotate-residual{seed=1}"), prover=InterpreterProver()).records
-    assert record.proof is not None
-    assert record.proof.status == "proven"
+    run_passes(after, parse_passes("rotate-residual{seed=1}"))
+    assert_same_values(before.graphs["forward"], after.graphs["forward"])
     text = print_graph(after.graphs["forward"])
     assert "layer_norm(%0, weight=@norm) {epsilon=1e-05}" in text
     assert "linear(%1, @up, bias=@up.bias)" in text
     # Nothing went into the head, so it goes on sharing the table.
     assert "linear(%6, @table)" in text
-    ids = {"input_ids": torch.arange(9)[None]}
-    a, b = (Interpreter().run(p.graphs["forward"], ids)["logits"] for p in (before, after))
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,15 @@ def test_in_some_places() -> None:
     assert {n: w.evaluate().tolist() for n, w in program.weights.items()} == {"w": [1, 2], "w.folded": [2, 4]}
     read = [[str(op.operands[1] and op.operands[1].name) for op in graph] for graph in program.graphs.values()]
     assert read == [["w.folded"], ["w.folded", "w"]]
+
+
+def test_otherwise_in_each_place() -> None:
+    program = parse_program(TEXT)
+    changes = WeightChanges()
+    for i, graph in enumerate(program.graphs.values()):
+        for op in graph:
+            changes.change(graph, op, 1, times(torch.tensor([2.0 + i, 2.0])))
+    changes.apply(program)
+    verify(program)
+    found = {n: w.evaluate().tolist() for n, w in program.weights.items()}
+    assert found == {"w": [2, 4], "w.folded": [3, 4], "w.folded.1": [3, 4]}
