@@ -6,12 +6,12 @@ predicts, and the bytes that it holds. Prints figures; it states no expectation.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from typing import Annotated, Any
 
 import numpy as np
-import onnxruntime
 import typer
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from rich.console import Console
@@ -102,6 +102,8 @@ def _session(nodes: list[Any], weights: list[TensorProto], rows: int, columns: i
     graph = helper.make_graph(nodes, "product", [x], [y], initializer=weights)
     opsets = [helper.make_opsetid("", 24), helper.make_opsetid("com.microsoft", 1)]
     model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=11)
+    # The package has no types.
+    onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
     # Else ONNX Runtime makes the packed product of the unpacked one by itself.

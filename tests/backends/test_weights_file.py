@@ -90,7 +90,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dtype", "message"),
-    [("w", "f8e8m0", "cannot be stored"), ("padding.1", "f32", "names that begin with 'padding' are taken")],
+    [("w", "f4e2m1", "cannot be stored"), ("padding.1", "f32", "names that begin with 'padding' are taken")],
 )
 def test_what_the_file_cannot_hold_is_refused(name: str, dtype: str, message: str) -> None:
     weight = Weight(name, StoredFile("nowhere", name, tensor(dtype, 2)))
