@@ -250,7 +250,7 @@ def test_compiled_formats_equal_the_interpreter(name: str, dialect: str, tmp_pat
 STORIES = Path(__file__).parents[3] / "shared/models/stories260k"
 
 
-@pytest.mark.skipif(not STORIES.is_dir(), reason="stories260k is not at hand")
+@pytest.mark.skipif(not STORIES.is_dir(), reason="the shared model stories260k is not here")
 @pytest.mark.parametrize("dialect", ["ort", "portable"])
 @pytest.mark.parametrize("name", ["w4a16", "w4a8", "w8", "w8a8"])
 def test_a_trained_model_with_sizes_that_blocks_do_not_divide(name: str, dialect: str, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from tests.graphwright.commands import Commands
 STORIES = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
 
 
-@pytest.mark.parametrize("dialect", ["ort", "portable"])
-def test_greedy_text_is_the_published_one(commands: Commands, tmp_path: Path, dialect: str) -> None:
+@pytest.mark.parametrize(
+    "options", [["--dialect", "ort"], ["--dialect", "portable"], ["--quantize", "w8"]], ids=lambda o: o[1]
+)
+def test_greedy_text_is_the_published_one(commands: Commands, tmp_path: Path, options: list[str]) -> None:
     if not STORIES.exists():
         pytest.skip("the shared model stories260k is not here")
-    commands.succeed("compile", STORIES, "-o", tmp_path / "out", "--dialect", dialect)
+    commands.succeed("compile", STORIES, "-o", tmp_path / "out", *options)
     text = commands.succeed("generate", tmp_path / "out", "--max-new-tokens", "256")
     assert text.encode() == (STORIES / "EXPECTED.txt").read_bytes()

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphwright.ir import DType, IRTypeError, QuantizedType, ops, rounding, tensor
+from graphwright.ir import DType, IRTypeError, ops, rounding, tensor
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
 from graphwright.ir.rounding import Grid, Search, quantize
 from graphwright.ir.types import CODE_TYPES
 from graphwright.ir.weights import Applied, StoredArray
 from tests.ir.evaluation import evaluate
+from tests.ir.quantized_types import of
 
 INTEGERS = sorted((d for d in CODE_TYPES if d.is_integer), key=str)
 FLOATS = sorted((d for d in CODE_TYPES if d.is_float), key=str)
@@ -20,10 +21,6 @@ FLOATS = sorted((d for d in CODE_TYPES if d.is_float), key=str)
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def of(element: DType, shape: tuple[int, ...], group: int | None, **options: object) -> QuantizedType:
-    return QuantizedType(element, tensor("f32", *shape).shape, group, **options)  # type: ignore[arg-type] - test options
 
 
 @pytest.mark.parametrize("search", ["absmax", "mse"])
@@ -44,9 +41,9 @@ def test_every_code_is_the_nearest(element: DType, group: int | None, search: st
         assert ((value - x).abs() <= (moved - x).abs() + slack + 1e-6).all()
 
 
-def _scale(q: object) -> torch.Tensor:
-    group = q.type.group or q.codes.shape[-1]  # type: ignore[attr-defined] - a QuantizedTensor
-    return q.scales.double().repeat_interleave(group, -1)[..., : q.codes.shape[-1]]  # type: ignore[attr-defined] - a QuantizedTensor
+def _scale(q: QuantizedTensor) -> torch.Tensor:
+    group = q.type.group or q.codes.shape[-1]
+    return q.scales.double().repeat_interleave(group, -1)[..., : q.codes.shape[-1]]
 
 
 @pytest.mark.parametrize("element", [*INTEGERS, *FLOATS], ids=str)

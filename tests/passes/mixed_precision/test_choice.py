@@ -7,8 +7,6 @@ import random
 
 import pytest
 
-pytest.importorskip("scipy")
-
 from graphwright.passes.mixed_precision.choice import Option, cheapest, least_lossy
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("scipy")
-
 from graphwright.ir import PassError, Program, UserError, parse_program, print_program
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.manager import PassRecord

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.ir import DType, PassError, QuantizedType, tensor
+from graphwright.ir import DType, PassError, QuantizedType
 from graphwright.ir.rounding import quantize
 from graphwright.ir.types import CODE_TYPES
 from graphwright.passes.quantization import gptq as blocked
 from graphwright.passes.quantization.gptq import Factor, round_with_compensation
+from tests.ir.quantized_types import of
 from tests.passes.quantization import obq
 
 
@@ -23,10 +24,6 @@ def inputs(size: int, count: int, seed: int = 0) -> torch.Tensor:
 
 def weights(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def of(element: DType, shape: tuple[int, ...], group: int | None, **options: object) -> QuantizedType:
-    return QuantizedType(element, tensor("f32", *shape).shape, group, **options)  # type: ignore[arg-type] - test options
 
 
 @pytest.mark.parametrize("by_activation", [False, True])
