@@ -46,7 +46,10 @@ def _choose(
     limit: float,
 ) -> list[Option] | None:
     """None where no choice stays within the limit. Raises `PassError` where the solver finds none in its time."""
-    optimize: Any = import_module("scipy.optimize")  # untyped
+    try:
+        optimize: Any = import_module("scipy.optimize")  # untyped
+    except ImportError:
+        raise PassError("choosing formats by a budget needs scipy: pip install 'graphwright[compile]'") from None
 
     every = [option for row in options for option in row]
     rows = numpy.repeat(numpy.arange(len(options)), [len(row) for row in options])

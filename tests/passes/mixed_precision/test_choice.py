@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 
 import pytest
 
+from graphwright.ir import PassError
 from graphwright.passes.mixed_precision.choice import Option, cheapest, least_lossy
 
 
@@ -55,3 +57,9 @@ def test_three_hundred_weights() -> None:
     assert found is not None
     assert len({o.format for o in found}) > 1
     assert sum(o.loss for o in found) <= 0.02 * (1 + 1e-6)
+
+
+def test_a_missing_solver_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(PassError, match=r"needs scipy: pip install 'graphwright\[compile\]'"):
+        cheapest(options(0, 2), 1e9)
