@@ -1,0 +1,58 @@
+"""The CPU that kernels are written for: its name for LLVM, and the features that choose between instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """`name` is LLVM's name (`mcpu`), `features` are as in /proc/cpuinfo. `generic` has nothing beyond its architecture."""
+
+    name: str
+    features: frozenset[str] = frozenset()
+
+    @property
+    def float_lanes(self) -> int:
+        """float32 numbers in a vector register."""
+        if "avx512f" in self.features:
+            return 16
+        return 8 if "avx2" in self.features else 4
+
+    @property
+    def has_avx2(self) -> bool:
+        return {"avx2", "fma"} <= self.features
+
+    @property
+    def has_vnni(self) -> bool:
+        """Whether one instruction multiplies and adds four bytes a lane, in registers of 512 bits (AVX-512 VNNI)."""
+        return {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"} <= self.features
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The features that code for this CPU may use, which a manifest states."""
+        return tuple(sorted(self.features & USED))
+
+
+USED = frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"})
+"""Features that kernels, or LLVM by the CPU's name, make use of and that a machine may lack."""
+
+GENERIC = Cpu("generic")
+AVX2 = Cpu("haswell", frozenset({"avx2", "fma", "f16c"}))
+
+
+def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
+    """This machine's."""
+    from graphwright.backends.tvm.tvm_library import tvm
+
+    name: str = tvm.get_global_func("target.llvm_get_system_cpu")()
+    return Cpu(name, frozenset(_flags(cpuinfo.read_text().splitlines()) if cpuinfo.exists() else ()))
+
+
+def _flags(lines: Iterable[str]) -> Iterable[str]:
+    for line in lines:
+        if line.startswith(("flags", "Features")):
+            return line.partition(":")[2].split()
+    return ()

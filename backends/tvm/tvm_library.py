@@ -1,0 +1,52 @@
+"""TVM, imported as this backend needs it: every file of the backend takes `tvm`, `tirx`, `relax`, `T` and so on from here.
+
+Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import linecache
+import sys
+from typing import Any
+
+from graphwright.ir.errors import UnsupportedError
+
+NEAR = 8
+"""Frames whose line of code the script parser may ask for, to see whether a function stands in a class."""
+
+
+def _stack(context: int = 1) -> list[inspect.FrameInfo]:
+    """The frames of the caller, innermost first, with the line of code of the nearest ones only."""
+    frames: list[inspect.FrameInfo] = []
+    frame = sys._getframe(1)
+    while frame is not None:
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        code = [linecache.getline(file, line)] if len(frames) < NEAR else None
+        frames.append(inspect.FrameInfo(frame, file, line, frame.f_code.co_name, code, 0 if code else None))
+        frame = frame.f_back
+    return frames
+
+
+# TVM's script parser asks for the stack at every function it reads, and the library's own looks through every loaded
+# module for each frame: a second a kernel in a process that has torch.
+inspect.stack = _stack
+
+
+def _load(name: str) -> Any:
+    """A module of TVM, which has no type stubs."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UnsupportedError(f"the TVM backend needs TVM ({error}): pip install 'graphwright[tvm]'") from None
+
+
+tvm = _load("tvm")
+relax = _load("tvm.relax")
+s_tir = _load("tvm.s_tir")
+te = _load("tvm.te")
+tirx = _load("tvm.tirx")
+topi = _load("tvm.topi")
+T = _load("tvm.script").tirx
+"""The language of TensorIR scripts."""

@@ -1,0 +1,27 @@
+"""A kernel compiled on its own and called with arrays, as the step function would call it with buffers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.target import llvm_target
+from graphwright.backends.tvm.tvm_library import tvm
+
+os.environ.setdefault("TVM_NUM_THREADS", "2")
+
+
+def compiled(kernel: Any, cpu: Cpu) -> Any:
+    """The kernel as a function of TVM tensors, outputs last; its parallel loops run on TVM's threads."""
+    module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
+    return tvm.tirx.build(module, target=llvm_target(cpu), pipeline="s_tir")["main"]
+
+
+def call(kernel: Any, cpu: Cpu, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """All arrays after the call; those it was given stay as they are."""
+    tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
+    compiled(kernel, cpu)(*tensors)
+    return [tensor.numpy() for tensor in tensors]
