@@ -1,4 +1,4 @@
-"""TVM, imported as this backend needs it: every file of the backend takes `tvm`, `tirx`, `relax`, `T` and so on from here.
+"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `relax`, `T` and so on from here.
 
 Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
 """
