@@ -48,5 +48,6 @@ s_tir = _load("tvm.s_tir")
 te = _load("tvm.te")
 tirx = _load("tvm.tirx")
 topi = _load("tvm.topi")
+tvm_ffi = _load("tvm_ffi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""

@@ -1,0 +1,164 @@
+"""A flat kernel, taken apart into stages: the pieces between which threads may have to wait for each other.
+
+A parallel loop at the top of a kernel is a stage in which each thread takes its share of the iterations; whatever else
+stands there is a stage that one thread runs. Branches on sizes guard each stage within them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.region.code import (
+    accessed_buffers,
+    contains_parallel_loop,
+    free_variables,
+    is_buffer,
+    key,
+    serial,
+    variables,
+)
+from graphwright.backends.tvm.tvm_library import tirx, tvm
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One private function `(part, parts, pointers to buffers, sizes)` of a kernel.
+
+    `buffers` are the kernel's buffers that it takes, in order: parameters of the kernel, or its own scratch; `reads`
+    and `writes` are the keys of those that it does that to. `sizes` are the kernel's scalar variables that it takes.
+    """
+
+    function: Any
+    parallel: bool
+    buffers: tuple[Any, ...]
+    sizes: tuple[Any, ...]
+    reads: frozenset[int]
+    writes: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel as its stages in order.
+
+    `parameters` are the buffers and scalars that a call gives; `scratch` are its own buffers that stages share.
+    """
+
+    name: str
+    parameters: tuple[Any, ...]
+    scratch: tuple[Any, ...]
+    stages: tuple[Stage, ...]
+
+
+def split_kernel(name: str, function: Any) -> Kernel:
+    """The stages of a flat PrimFunc."""
+    definitions: dict[int, Any] = {}
+    scratch: list[Any] = []
+    found: list[tuple[Any, tuple[Any, ...]]] = []
+    for statement, conditions in _top(function.body, ()):
+        if isinstance(statement, tirx.DeclBuffer):
+            definitions[key(statement.buffer)] = statement
+        elif isinstance(statement, tirx.Bind):
+            definitions[key(statement.var)] = statement
+        elif isinstance(statement, tirx.AllocBuffer):
+            scratch.append(statement.buffer)
+        else:
+            found.append((statement, conditions))
+    given = {key(v): v for v in (*function.params, *scratch)}
+    stages = tuple(_stage(s, conditions, definitions, given, function.attrs["target"]) for s, conditions in found)
+    return Kernel(name, tuple(function.params), tuple(scratch), stages)
+
+
+def _top(statement: Any, conditions: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The statements at the top, each with the conditions under which it runs."""
+    if isinstance(statement, tirx.SeqStmt):
+        for each in statement.seq:
+            yield from _top(each, conditions)
+    elif isinstance(statement, tirx.AttrStmt) and contains_parallel_loop(statement):
+        yield from _top(statement.body, conditions)
+    elif isinstance(statement, tirx.IfThenElse) and contains_parallel_loop(statement):
+        yield from _top(statement.then_case, (*conditions, statement.condition))
+        if statement.else_case is not None:
+            yield from _top(statement.else_case, (*conditions, tirx.Not(statement.condition)))
+    else:
+        yield statement, conditions
+
+
+def _stage(
+    statement: Any, conditions: tuple[Any, ...], definitions: dict[int, Any], given: dict[int, Any], target: Any
+) -> Stage:
+    part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
+    parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
+    body = _share(statement, part, parts) if parallel else serial(statement)
+    for condition in reversed(conditions):
+        body = tirx.IfThenElse(condition, body, None)
+    needed, prelude = _definitions(body, definitions)
+    taken = [given[k] for k in needed if k in given]
+    buffers = [v for v in taken if is_buffer(v)]
+    pointers = {key(v): tirx.Var(f"{v.name}_data", tvm.ir.PointerType(v.ty.dtype)) for v in buffers}
+    sizes = [v for k, v in needed.items() if k not in {*pointers, key(part), key(parts)}]
+    views = {key(s.buffer): key(_source(s)) for s in prelude if isinstance(s, tirx.DeclBuffer)}
+    declared = [_declared(s, pointers) for s in prelude]
+    direct = [tirx.DeclBuffer(v, data=pointers[key(v)]) for v in buffers if key(v) not in views.values()]
+    reads, writes = accessed_buffers(body)
+    function = tirx.PrimFunc(
+        [part, parts, *(pointers[key(v)] for v in buffers), *sizes],
+        tirx.SeqStmt([*direct, *declared, body]) if direct or declared else body,
+        ret_type=None,
+        attrs=tvm.ir.make_node("ir.DictAttrs", target=target),
+    )
+    return Stage(
+        function,
+        parallel,
+        tuple(buffers),
+        tuple(sizes),
+        frozenset(views.get(k, k) for k in reads) & pointers.keys(),
+        frozenset(views.get(k, k) for k in writes) & pointers.keys(),
+    )
+
+
+def _share(loop: Any, part: Any, parts: Any) -> Any:
+    """The loop over one thread's share of its iterations."""
+    wide = loop.loop_var.ty.dtype if hasattr(loop.loop_var.ty, "dtype") else "int32"
+    extent = tirx.Cast("int64", loop.extent)
+    share = [tirx.floordiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
+    first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])
+    return tirx.For(loop.loop_var, loop.min + first, count, tirx.ForKind.SERIAL, loop.body)
+
+
+def _source(declaration: Any) -> Any:
+    """The buffer that a declaration is a view of."""
+    found = [v for v in variables(declaration.data) if is_buffer(v)]
+    assert len(found) == 1, f"{declaration} views {len(found)} buffers"
+    return found[0]
+
+
+def _declared(definition: Any, pointers: dict[int, Any]) -> Any:
+    if not isinstance(definition, tirx.DeclBuffer):
+        return definition
+    return tirx.DeclBuffer(definition.buffer, data=pointers[key(_source(definition))])
+
+
+def _definitions(body: Any, definitions: dict[int, Any]) -> tuple[dict[int, Any], list[Any]]:
+    """What a stage takes from outside, and the definitions that it repeats, in order."""
+    needed: dict[int, Any] = {}
+    used: dict[int, Any] = {}
+
+    def visit(names: list[Any]) -> None:
+        for variable in names:
+            definition = definitions.get(key(variable))
+            if definition is None:
+                needed.setdefault(key(variable), variable)
+                if is_buffer(variable):
+                    visit([v for size in variable.shape for v in variables(size)])
+            elif key(variable) not in used:
+                if isinstance(definition, tirx.DeclBuffer):
+                    visit(variables(definition.data))
+                    visit([v for size in definition.buffer.shape for v in variables(size)])
+                else:
+                    visit(variables(definition.value))
+                used[key(variable)] = definition
+
+    visit(free_variables(body))
+    return needed, list(used.values())
