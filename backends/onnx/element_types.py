@@ -1,12 +1,10 @@
-"""How element types are named on ONNX's side and in a safetensors header."""
+"""How element types are named on ONNX's side."""
 
 from __future__ import annotations
 
 from onnx import TensorProto
 
 from graphwright.ir.types import DType
-from graphwright.ir.weights import SAFETENSORS_DTYPES
-from graphwright.runtime.artifact import ElementTypeName
 
 ONNX_TYPES: dict[DType, int] = {
     DType.BOOL: TensorProto.BOOL,
@@ -24,19 +22,3 @@ ONNX_TYPES: dict[DType, int] = {
     DType.F32: TensorProto.FLOAT,
     DType.F64: TensorProto.DOUBLE,
 }
-
-SAFETENSORS_NAMES: dict[DType, str] = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
-
-MANIFEST_NAMES: dict[DType, ElementTypeName] = {
-    DType.BOOL: "bool",
-    DType.I8: "int8",
-    DType.U8: "uint8",
-    DType.I16: "int16",
-    DType.I32: "int32",
-    DType.I64: "int64",
-    DType.F16: "float16",
-    DType.BF16: "bfloat16",
-    DType.F32: "float32",
-    DType.F64: "float64",
-}
-"""Those that can cross the border of a program."""

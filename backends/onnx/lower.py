@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
@@ -11,16 +10,14 @@ from graphwright.backends.onnx.capabilities import OPSET
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit import EMISSIONS, Emitter
 from graphwright.backends.onnx.emit.emitter import MICROSOFT
-from graphwright.backends.onnx.weights_file import WeightsLayout
-from graphwright.ir.dims import Dim
+from graphwright.backends.program_specs import shape_names
+from graphwright.backends.weights_file import WeightsLayout
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.weights import Weight
 
 IR_VERSION = 11
 """Of the ONNX file format: the first that knows opset 24's models in every released reader."""
-
-DIMENSION_NAMES = {"B": "batch", "S": "sequence", "N": "positions", "C": "capacity"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,3 @@ def _info(name: str, value: Value) -> ValueInfoProto:
     if type.dtype not in ONNX_TYPES:
         raise UnsupportedError(f"'{name}' is {type}, which ONNX cannot exchange")
     return helper.make_tensor_value_info(name, ONNX_TYPES[type.dtype], shape_names(type.shape))
-
-
-def shape_names(shape: Sequence[Dim]) -> list[int | str]:
-    """A shape as the border of a program states it: numbers, and names of dynamic dimensions."""
-    return [DIMENSION_NAMES.get(str(d), str(d)) if d.constant is None else d.constant for d in shape]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from graphwright.backends.onnx.lower import lower, place_weights
-from graphwright.backends.onnx.weights_file import plan_weights, write_weights
+from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight, remembering_quantized
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.weights_file import raw_bytes, weight_bytes
+from graphwright.backends.weights_file import raw_bytes, weight_bytes
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value

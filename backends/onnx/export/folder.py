@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from graphwright.backends.onnx.assets import asset_files
+from graphwright.backends.assets import asset_files
+from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
 from graphwright.backends.onnx.capabilities import select_target
-from graphwright.backends.onnx.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
 from graphwright.backends.onnx.export.interface import hugging_face_interface
 from graphwright.backends.onnx.export.readme import README_FILE, interface_note

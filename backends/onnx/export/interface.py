@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphwright.backends.onnx.decoder import LOGITS, cache_names
+from graphwright.backends.decoder import LOGITS, cache_names
 from graphwright.backends.onnx.dialect import as_cache
 from graphwright.ir import ops
 from graphwright.ir.attributes import substitute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.lower import shape_names
+from graphwright.backends.program_specs import shape_names
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.types import StateType
 

@@ -1,0 +1,7 @@
+"""Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
+
+from graphwright.backends.tvm.emit import elementwise, indexing, neural, shape
+from graphwright.backends.tvm.emit.function import emit_function
+from graphwright.backends.tvm.emit.table import EMISSIONS
+
+__all__ = ["EMISSIONS", "elementwise", "emit_function", "indexing", "neural", "shape"]

@@ -1,4 +1,4 @@
-"""Kernels as flat code: blocks gone, buffers of one dimension, vectors spelt out, loops unrolled, parallel loops left."""
+"""Kernels as flat code: blocks gone, buffers of one dimension, vectors spelt out, parallel loops left."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from graphwright.backends.onnx.element_types import SAFETENSORS_NAMES
+from graphwright.backends.element_types import SAFETENSORS_NAMES
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import pack_bits

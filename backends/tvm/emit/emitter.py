@@ -1,0 +1,147 @@
+"""What an emission writes with: values, sizes, weights and kernels of the Relax function that is being built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.tvm.tvm_library import relax, tirx
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.weights import Weight, WeightExpression
+
+KERNEL = "graphwright.kernel"
+"""An attribute of PrimFuncs that are kernels of ours, whose loops stay as they are written."""
+OPAQUE = 8
+"""TVM's pattern kind for functions that its fusion leaves alone."""
+
+
+class Emitter:
+    """One graph on its way into a module of Relax and TensorIR.
+
+    `builder` holds the module, which graphs share; `weights` are the weights that functions read, by name, in the form
+    in which they read them.
+    """
+
+    def __init__(self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> None:
+        self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
+        self.symbols: dict[str, Any] = {}
+        self.absorbed: set[Op] = set()
+        """Ops that the emission of another does; each is emitted only where something else reads it."""
+        self._values: dict[Value, Any] = {}
+        self._parameters: dict[str, Any] = {}
+        self._kernels: dict[object, Any] = {}
+
+    # -- reading the graph
+
+    def dim(self, dim: Dim) -> Any:
+        """A size, as a number or an expression over the function's dimensions."""
+        if dim.constant is not None:
+            return tirx.IntImm("int64", dim.constant)
+        total: Any = tirx.IntImm("int64", 0)
+        for monomial, coefficient in dim.terms:
+            product: Any = tirx.IntImm("int64", coefficient)
+            for symbol in monomial:
+                # TVM folds a product with one, and a sum with nothing.
+                product = self.symbol(symbol) * product
+            total = product + total
+        return total
+
+    def symbol(self, name: str) -> Any:
+        """The variable of a dimension."""
+        if name not in self.symbols:
+            self.symbols[name] = tirx.Var(name, "int64")
+        return self.symbols[name]
+
+    def shape(self, dims: Iterable[Dim]) -> list[Any]:
+        return [self.dim(d) for d in dims]
+
+    def type(self, type: TensorType | StateType) -> Any:
+        """TVM's type of a tensor, or of the buffer of a state. Raises `UnsupportedError` for one that it has not."""
+        tensor = type.tensor if isinstance(type, StateType) else type
+        if tensor.dtype not in TVM_TYPES:
+            raise UnsupportedError(f"the TVM backend has no tensors of {tensor.dtype}")
+        return relax.TensorType(self.shape(tensor.shape), TVM_TYPES[tensor.dtype])
+
+    def value(self, value: Value) -> Any:
+        """The Relax variable that holds a value: what its op's emission left, or the plain form of a weight."""
+        if value.weight is not None:
+            return self.weight(value.weight)
+        return self._values[value]
+
+    def operand(self, op: Op, name: str) -> Any:
+        """The variable of the operand of that name, None if it is absent."""
+        value = op.operand(name)
+        return None if value is None else self.value(value)
+
+    # -- writing
+
+    def bind(self, value: Value, variable: Any) -> None:
+        """Says which variable holds a value."""
+        self._values[value] = variable
+
+    def emit(self, expression: Any) -> Any:
+        return self.builder.emit(expression)
+
+    def result(self, op: Op, expression: Any) -> None:
+        """The op's only result is what the expression computes."""
+        self.bind(op.result, self.emit(expression))
+
+    def te(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A variable that holds what a function of tensor expressions computes of the arguments."""
+        return self.builder.emit_te(function, *arguments)
+
+    def weight(self, weight: Weight) -> Any:
+        """A weight as the step reads it from the weights file: the parameter that stands for it."""
+        known = self._parameters.get(weight.name)
+        if known is None:
+            assert self.weights.setdefault(weight.name, weight).expression == weight.expression
+            assert isinstance(weight.type, TensorType), f"'{weight.name}' is {weight.type}: its kernel packs it"
+            known = relax.Var(f"weight.{weight.name}", self.type(weight.type))
+            self._parameters[weight.name] = known
+        return known
+
+    def packed(self, weight: Weight, suffix: str, expression: WeightExpression) -> Any:
+        """Another form of a weight, made when the file is written: the parameter that stands for it."""
+        return self.weight(Weight(f"{weight.name}.{suffix}", expression))
+
+    def kernel(
+        self,
+        make: Callable[..., Any],
+        arguments: Sequence[Any],
+        results: Sequence[Any],
+        *,
+        in_place: Sequence[int] | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        """Calls the kernel that `make(cpu, **parameters)` writes; the variables of its results, of the given types.
+
+        Result i is a new tensor, or, where `in_place` says so, argument `in_place[i]` (-1: new), which it changes.
+        """
+        identity = (make, tuple(sorted(parameters.items())))
+        name = self._kernels.get(identity)
+        if name is None:
+            function = make(self.cpu, **parameters)
+            marks = {KERNEL: True, "op_pattern": OPAQUE}
+            for mark, value in marks.items():
+                function = function.with_attr(mark, value)
+            name = self._kernels[identity] = self.builder.add_func(function, make.__name__)
+        types = list(results)
+        if in_place is None:
+            called = self.emit(relax.call_tir(name, relax.Tuple(list(arguments)), types))
+        else:
+            called = self.emit(relax.op.call_tir_inplace(name, relax.Tuple(list(arguments)), list(in_place), types))
+        if len(types) == 1:
+            return [called]
+        return [self.emit(relax.TupleGetItem(called, i)) for i in range(len(types))]
+
+    # -- the function
+
+    @property
+    def parameters(self) -> list[tuple[str, Any]]:
+        """The weights that the function reads, by name, in the order of its parameters behind the graph's inputs."""
+        return list(self._parameters.items())

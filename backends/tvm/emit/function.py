@@ -1,0 +1,84 @@
+"""A graph as a function of a Relax module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.table import EMISSIONS
+from graphwright.backends.tvm.tvm_library import relax, topi
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.types import QuantizedType, StateType, TensorType
+from graphwright.ir.weights import Weight
+
+VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
+"""Relax operators whose result is the memory of their operand."""
+IN_PLACE = "relax.call_tir_inplace"
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A function of the module.
+
+    Its parameters are the graph's inputs and then weights, its results the outputs that a step writes apart: not the
+    caches that it changes in place. `symbols` are the variables of its dimensions.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+    outputs: tuple[str, ...]
+    symbols: dict[str, Any]
+
+
+def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> Emitted:
+    """Adds the graph to the builder's module; weights go to `weights`, which the graphs of a program share.
+
+    Raises `UnsupportedError`, naming op and module path, for an op that there is no emission for.
+    """
+    e = Emitter(builder, graph, cpu, weights)
+    inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in graph.inputs}
+    outputs = {name: v for name, v in graph.outputs.items() if not is_updated_in_place(v)}
+    with builder.function(graph.name):
+        with builder.dataflow():
+            for value in graph.inputs:
+                e.bind(value, inputs[str(value.name)])
+            for op in graph:
+                _emit(e, op)
+            results = [builder.emit_output(_own(e, v, n, outputs)) for n, v in outputs.items()]
+        builder.emit_func_output(relax.Tuple(results), [*inputs.values(), *(v for _, v in e.parameters)])
+    return Emitted(graph.name, tuple(inputs), tuple(n for n, _ in e.parameters), tuple(outputs), e.symbols)
+
+
+def is_updated_in_place(value: Value) -> bool:
+    """Whether an output is the buffer of an input, which a step has changed."""
+    return isinstance(value.type, StateType) and value.type.layout == "contiguous"
+
+
+def plain_type(value: Value) -> TensorType | StateType:
+    assert not isinstance(value.type, QuantizedType), "quantized weights are no inputs"
+    return value.type
+
+
+def _emit(e: Emitter, op: Op) -> None:
+    emission = EMISSIONS.get(op.definition)
+    where = f" at {op.location}" if op.location else ""
+    if emission is None:
+        raise UnsupportedError(f"{op.name}{where}: the TVM backend has no {op.name}")
+    try:
+        emission(e, op)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{op.name}{where}: {error}") from None
+
+
+def _own(e: Emitter, value: Value, name: str, outputs: dict[str, Value]) -> Any:
+    """The variable of an output, which has memory of its own: a copy where it is an input, a view, or there twice."""
+    variable = e.value(value)
+    first = next(n for n, other in outputs.items() if other is value)
+    made = e.builder.lookup_binding(variable)
+    if first == name and isinstance(made, relax.Call) and made.op.name not in (*VIEWS, IN_PLACE):
+        return variable
+    return e.te(topi.identity, variable)

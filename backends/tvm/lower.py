@@ -1,0 +1,53 @@
+"""Graphs as one library of step functions: Relax, then TensorIR, then one region for each graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.emit import emit_function
+from graphwright.backends.tvm.library import build_library
+from graphwright.backends.tvm.region import Linearizer, StepFunctions, flatten, schedule_tail, split_kernel
+from graphwright.backends.tvm.target import llvm_target
+from graphwright.backends.tvm.tvm_library import relax, tirx, tvm
+from graphwright.backends.weights_file import WeightsLayout, plan_weights
+from graphwright.ir.graph import Graph
+from graphwright.ir.weights import Weight
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A compiled library, and the weights file that it reads: what is in it, and where."""
+
+    library: Any
+    weights: list[Weight]
+    layout: WeightsLayout
+
+
+def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Any], dict[str, Weight]]:
+    """The module of the graphs' functions, how each was emitted, and the weights that they read, by name.
+
+    Operators that have no kernel of ours are in TensorIR already. Raises `UnsupportedError`.
+    """
+    builder, weights = relax.BlockBuilder(), dict[str, Weight]()
+    emitted = [emit_function(builder, graph, cpu, weights) for graph in graphs]
+    return relax.transform.LegalizeOps()(builder.finalize()), emitted, weights
+
+
+def lower(graphs: Sequence[Graph], cpu: Cpu) -> Lowered:
+    """Compiles one step function a graph, named as it, that share weights and kernels."""
+    target = llvm_target(cpu)
+    module, emitted, weights = relax_module(graphs, cpu)
+    stored = list(weights.values())
+    layout = plan_weights(stored)
+    offsets = {name: place.offset for name, place in layout.places.items()}
+    functions = {name.name_hint: function for name, function in module.functions_items()}
+    code = {tvm.ir.GlobalVar(n): f for n, f in functions.items() if isinstance(f, tirx.PrimFunc)}
+    flat = flatten(schedule_tail(tvm.IRModule(code)), target)
+    kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}
+    steps = StepFunctions(target)
+    for each in emitted:
+        steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule())
+    return Lowered(build_library(steps.module, target), stored, layout)
