@@ -20,6 +20,7 @@ def build_library(module: Any, target: Any) -> Any:
         tirx.transform.BF16StorageLegalize(),
         tirx.transform.LowerTVMBuiltin(),
         tirx.transform.LowerIntrin(),
+        tirx.transform.ConvertSSA(),  # a kernel's inlined functions may bind one variable in several places
     ]
     with target:
         lowered = tvm.transform.Sequential(steps)(module)

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.emit import emit_function
+from graphwright.backends.tvm.emit import VIEWS, emit_function
 from graphwright.backends.tvm.library import build_library
-from graphwright.backends.tvm.region import Linearizer, StepFunctions, flatten, schedule_tail, split_kernel
+from graphwright.backends.tvm.region import (
+    Linearizer,
+    StepFunctions,
+    constant_weights,
+    flatten,
+    schedule_tail,
+    split_kernel,
+)
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import relax, tirx, tvm
 from graphwright.backends.weights_file import WeightsLayout, plan_weights
@@ -33,17 +40,17 @@ def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Any], dic
     """
     builder, weights = relax.BlockBuilder(), dict[str, Weight]()
     emitted = [emit_function(builder, graph, cpu, weights) for graph in graphs]
-    return relax.transform.LegalizeOps()(builder.finalize()), emitted, weights
+    return relax.transform.LegalizeOps(skip_ops=list(VIEWS))(builder.finalize()), emitted, weights
 
 
 def lower(graphs: Sequence[Graph], cpu: Cpu) -> Lowered:
     """Compiles one step function a graph, named as it, that share weights and kernels."""
     target = llvm_target(cpu)
     module, emitted, weights = relax_module(graphs, cpu)
-    stored = list(weights.values())
+    functions = {name.name_hint: function for name, function in module.functions_items()}
+    stored = [*weights.values(), *constant_weights([functions[each.name] for each in emitted]).values()]
     layout = plan_weights(stored)
     offsets = {name: place.offset for name, place in layout.places.items()}
-    functions = {name.name_hint: function for name, function in module.functions_items()}
     code = {tvm.ir.GlobalVar(n): f for n, f in functions.items() if isinstance(f, tirx.PrimFunc)}
     flat = flatten(schedule_tail(tvm.IRModule(code)), target)
     kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}

@@ -7,8 +7,8 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.element_types import TVM_TYPES
-from graphwright.backends.tvm.tvm_library import relax, tirx
-from graphwright.ir.dims import Dim
+from graphwright.backends.tvm.tvm_library import relax, tirx, topi
+from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import StateType, TensorType
@@ -35,6 +35,7 @@ class Emitter:
         self._values: dict[Value, Any] = {}
         self._parameters: dict[str, Any] = {}
         self._kernels: dict[object, Any] = {}
+        self._made: dict[object, list[Any]] = {}
 
     # -- reading the graph
 
@@ -95,6 +96,28 @@ class Emitter:
         """A variable that holds what a function of tensor expressions computes of the arguments."""
         return self.builder.emit_te(function, *arguments)
 
+    def once(self, identity: object, make: Callable[[], list[Any]]) -> list[Any]:
+        """What `make` writes, written once for all that ask by the same identity."""
+        if identity not in self._made:
+            self._made[identity] = make()
+        return self._made[identity]
+
+    def copied(self, x: Any) -> Any:
+        """A copy, which may be changed in place."""
+        return self.te(topi.identity, x)
+
+    def reshape(self, x: Any, shape: Iterable[Dim]) -> Any:
+        """The same memory in another shape."""
+        return self.emit(relax.op.reshape(x, self.shape(shape)))
+
+    def flatten(self, x: Any, type: TensorType) -> Any:
+        """A tensor as rows [M, size] of its last axis."""
+        return self.reshape(x, (product(type.shape[:-1]), type.shape[-1]))
+
+    def flat_type(self, type: TensorType) -> Any:
+        """TVM's type of a tensor as rows of its last axis."""
+        return self.type(type.with_shape(product(type.shape[:-1]), type.shape[-1]))
+
     def weight(self, weight: Weight) -> Any:
         """A weight as the step reads it from the weights file: the parameter that stands for it."""
         known = self._parameters.get(weight.name)
@@ -145,3 +168,8 @@ class Emitter:
     def parameters(self) -> list[tuple[str, Any]]:
         """The weights that the function reads, by name, in the order of its parameters behind the graph's inputs."""
         return list(self._parameters.items())
+
+
+def row_count(shape: Sequence[Dim]) -> int | None:
+    """How many rows of the last axis a shape has, None where that depends on a dimension."""
+    return product(shape[:-1]).constant

@@ -8,7 +8,7 @@ from typing import Any
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.table import EMISSIONS
-from graphwright.backends.tvm.tvm_library import relax, topi
+from graphwright.backends.tvm.tvm_library import relax
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
@@ -81,4 +81,4 @@ def _own(e: Emitter, value: Value, name: str, outputs: dict[str, Value]) -> Any:
     made = e.builder.lookup_binding(variable)
     if first == name and isinstance(made, relax.Call) and made.op.name not in (*VIEWS, IN_PLACE):
         return variable
-    return e.te(topi.identity, variable)
+    return e.copied(variable)

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit.function import IN_PLACE, VIEWS, Emitted
 from graphwright.backends.tvm.region.code import key, substitute
+from graphwright.backends.tvm.region.constants import constant_name, is_constant
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
 from graphwright.backends.tvm.region.stages import Kernel
 from graphwright.backends.tvm.tvm_library import relax, tirx, tvm
@@ -31,7 +32,7 @@ class Linearizer:
     def __init__(
         self, emitted: Emitted, function: Any, kernels: Mapping[str, Kernel], offsets: Mapping[str, int]
     ) -> None:
-        self.emitted, self.function, self.kernels = emitted, function, kernels
+        self.emitted, self.function, self.kernels, self.offsets = emitted, function, kernels, offsets
         self.held: dict[int, Held] = {}
         self.bindings = [binding for block in function.body.blocks for binding in block.bindings]
         given = function.params[: len(emitted.inputs)]
@@ -66,7 +67,9 @@ class Linearizer:
         return found
 
     def _run(self, variable: Any, value: Any) -> KernelCall | None:
-        if isinstance(value, tvm.ir.Var):
+        if is_constant(value):
+            self.held[key(variable)] = self._tensor(value)
+        elif isinstance(value, tvm.ir.Var):
             self.held[key(variable)] = self.held[key(value)]
         elif isinstance(value, tvm.ir.TupleGetItem):
             held = self.held[key(value.tuple_value)]
@@ -92,9 +95,8 @@ class Linearizer:
         reused = list(call.attrs.inplace_indices) if call.op.name == IN_PLACE else [-1] * len(types)
         results: list[Tensor] = []
         for type, index in zip(types, reused, strict=True):
-            results.append(
-                Tensor(self._tensor(arguments[index]).place, type) if index >= 0 else self._new(variable, type)
-            )
+            place = self._tensor(arguments[index]).place if index >= 0 else self._new(variable, type)
+            results.append(Tensor(place, type))
         fresh = [result for result, index in zip(results, reused, strict=True) if index < 0]
         self.held[key(variable)] = tuple(results) if several else results[0]
         return self._bound(kernel, arguments, fresh)
@@ -104,19 +106,18 @@ class Linearizer:
         return Temporary(size_of(type)) if output is None else output
 
     def _tensor(self, argument: Any) -> Tensor:
+        if is_constant(argument):
+            return Tensor(Stored(self.offsets[constant_name(argument)]), argument.ty)
         held = self.held[key(argument)]
-        assert isinstance(held, Tensor)
+        assert isinstance(held, Tensor), f"{argument} is a tuple"
         return held
 
     def _bound(self, kernel: Kernel, arguments: Sequence[Any], results: Sequence[Tensor]) -> KernelCall:
         """The call, with what the kernel's variables stand for read off the shapes."""
         places: dict[int, Place] = {}
         sizes: dict[int, Any] = {}
-        given = [
-            *(self._tensor(a) if isinstance(a, tvm.ir.Var) and key(a) in self.held else a for a in arguments),
-            *results,
-        ]
-        for parameter, argument in zip(kernel.parameters, given, strict=True):
+        given = [self._tensor(a) if is_constant(a) or key(a) in self.held else a for a in arguments]
+        for parameter, argument in zip(kernel.parameters, [*given, *results], strict=True):
             if not isinstance(argument, Tensor):
                 sizes[key(parameter)] = argument
                 continue

@@ -21,6 +21,9 @@ from graphwright.backends.tvm.region.code import (
 )
 from graphwright.backends.tvm.tvm_library import tirx, tvm
 
+CPU = 1
+"""DLPack's number of the CPU."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -104,8 +107,8 @@ def _stage(
     reads, writes = accessed_buffers(body)
     function = tirx.PrimFunc(
         [part, parts, *(pointers[key(v)] for v in buffers), *sizes],
-        tirx.SeqStmt([*direct, *declared, body]) if direct or declared else body,
-        ret_type=None,
+        _on_this_device([*direct, *declared, body]),
+        ret_type=tvm.ir.PrimType("int32"),
         attrs=tvm.ir.make_node("ir.DictAttrs", target=target),
     )
     return Stage(
@@ -118,11 +121,19 @@ def _stage(
     )
 
 
+def _on_this_device(statements: list[Any]) -> Any:
+    """The statements, which may ask TVM's pool of the thread for scratch that is too large for the stack."""
+    body = tirx.SeqStmt([*statements, tirx.Return(tirx.IntImm("int32", 0))])
+    for attribute, value in (("device_id", 0), ("device_type", CPU)):
+        body = tirx.AttrStmt(tvm.ir.StringImm("default"), attribute, tirx.IntImm("int32", value), body)
+    return body
+
+
 def _share(loop: Any, part: Any, parts: Any) -> Any:
     """The loop over one thread's share of its iterations."""
     wide = loop.loop_var.ty.dtype if hasattr(loop.loop_var.ty, "dtype") else "int32"
     extent = tirx.Cast("int64", loop.extent)
-    share = [tirx.floordiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
+    share = [tirx.truncdiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
     first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])
     return tirx.For(loop.loop_var, loop.min + first, count, tirx.ForKind.SERIAL, loop.body)
 

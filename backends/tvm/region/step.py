@@ -98,10 +98,10 @@ class _Step:
 
     def _run(self, call: KernelCall, stage: Stage) -> Any:
         pointers = [self._pointer(call.places[key(buffer)]) for buffer in stage.buffers]
-        sizes = [call.sizes[key(variable)] for variable in stage.sizes]
+        sizes = [tirx.Cast(variable.ty, call.sizes[key(variable)]) for variable in stage.sizes]
         name = self.library.stage(call.kernel.name, stage)
         arguments = [self.part, self.threads, *pointers, *sizes]
-        statement = tirx.Evaluate(tvm.ir.Call(name, arguments, ret_ty=tvm.ir.PrimType("void")))
+        statement = tirx.Evaluate(tvm.ir.Call(name, arguments, ret_ty=tvm.ir.PrimType("int32")))
         return statement if stage.parallel else tirx.IfThenElse(self.part == 0, statement, None)
 
     def _memory(self, call: KernelCall, keys: frozenset[int]) -> Iterator[object]:

@@ -1,0 +1,130 @@
+"""Emission of attention, rotary embedding and the KV cache."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.table import emits
+from graphwright.backends.tvm.kernels.attention import attention
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm
+from graphwright.backends.tvm.kernels.kv_append import kv_append
+from graphwright.backends.tvm.kernels.rope import rope
+from graphwright.backends.tvm.kernels.rotary_table import rotary_table
+from graphwright.ir import ops
+from graphwright.ir.dims import Dim
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.attention import Mask
+from graphwright.ir.types import DType, StateType, TensorType, tensor
+
+ONE = Dim.of(1)
+
+
+def _tables(e: Emitter, positions: Value, frequencies: Value, scale: float) -> tuple[Any, Any]:
+    """Cosines and sines of a step's positions, computed once for all layers."""
+
+    def make() -> list[Any]:
+        pairs = frequencies.type.shape[0]
+        table = e.type(tensor(DType.F32, *positions.type.shape, pairs))
+        return e.kernel(
+            rotary_table,
+            [e.value(positions), e.value(frequencies)],
+            [table, table],
+            tokens=row_count((*positions.type.shape, ONE)),
+            pairs=pairs.evaluate({}),
+            scale=scale,
+        )
+
+    cos, sin = e.once(("rotary", positions, frequencies, scale), make)
+    return cos, sin
+
+
+@emits(ops.rope)
+def _(e: Emitter, op: Op) -> None:
+    x, positions, frequencies = op.inputs
+    scale, interleaved = op.attributes["scale"], op.attributes["interleaved"]
+    assert isinstance(scale, float)
+    tables = _tables(e, positions, frequencies, scale)
+    batch, heads, sequence, size = x.type.shape
+    (turned,) = e.kernel(
+        rope,
+        [e.value(x), *tables],
+        [e.type(op.result.tensor)],
+        tokens=row_count((batch, sequence, ONE)),
+        heads=heads.evaluate({}),
+        size=size.evaluate({}),
+        pairs=frequencies.type.shape[0].evaluate({}),
+        interleaved=interleaved,
+        shared=positions.type.shape[0] is ONE and batch is not ONE,
+    )
+    e.bind(op.result, turned)
+
+
+@emits(ops.kv_append)
+def _(e: Emitter, op: Op) -> None:
+    cache, new = op.required("cache"), op.required("new")
+    assert isinstance(cache.type, StateType)
+    ring = cache.type.layout == "ring"
+    held = e.copied(e.value(cache)) if ring else e.value(cache)
+    batch, heads, sequence, size = new.type.shape
+    counts = [e.value(v) for v in (op.operand("past_length"), op.operand("new_length")) if v is not None]
+    (updated,) = e.kernel(
+        kv_append,
+        [e.value(new), *counts, held],
+        [e.type(cache.type)],
+        in_place=[1 + len(counts)],
+        tokens=row_count((batch, sequence, ONE)),
+        heads=heads.evaluate({}),
+        size=size.evaluate({}),
+        ring=ring,
+        element=TVM_TYPES[cache.type.dtype],
+    )
+    e.bind(op.result, updated)
+
+
+@emits(ops.kv_read)
+def _(e: Emitter, op: Op) -> None:
+    e.bind(op.result, e.value(op.inputs[0]))
+
+
+@emits(ops.attention)
+def _(e: Emitter, op: Op) -> None:
+    q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
+    bias, key_positions = op.operand("bias"), op.operand("key_positions")
+    batch, heads, queries, size = q.type.shape
+    form = AttentionForm(
+        heads=heads.evaluate({}),
+        kv_heads=k.type.shape[1].evaluate({}),
+        head_size=size.evaluate({}),
+        value_size=v.type.shape[3].evaluate({}),
+        scale=cast(float, op.attributes["scale"]),
+        mask=cast(Mask, op.attributes["mask"]),
+        window=cast(int, op.attributes["window"]),
+        softcap=cast(float, op.attributes["softcap"]),
+        key_length=op.operand("key_length") is not None,
+        bias=None if bias is None else "bool" if bias.tensor.dtype is DType.BOOL else "float32",
+        bias_ones=(False,) * 4 if bias is None else _ones(bias.tensor),
+        sinks=op.operand("sinks") is not None,
+        key_positions=key_positions is not None,
+        shared_positions=positions.type.shape[0] is ONE and batch is not ONE,
+        shared_key_positions=key_positions is not None and key_positions.type.shape[0] is ONE and batch is not ONE,
+        merged=False,
+    )
+    optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
+    arguments = [e.value(o) for o in (q, k, v, positions)]
+    for operand in optional:
+        if operand is not None:
+            value = e.value(operand)
+            arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
+    (y,) = e.kernel(attention, arguments, [e.type(op.result.tensor)], form=form, queries=queries.constant)
+    e.bind(op.result, y)
+
+
+def _four(type: TensorType) -> tuple[Dim, ...]:
+    return (*(ONE,) * (4 - type.rank), *type.shape)
+
+
+def _ones(type: TensorType) -> tuple[bool, bool, bool, bool]:
+    a, b, c, d = (size is ONE for size in _four(type))
+    return a, b, c, d

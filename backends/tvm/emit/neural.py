@@ -1,0 +1,95 @@
+"""Emission of products, norms, activations and gated units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.table import emits
+from graphwright.backends.tvm.kernels.activation import activation, softcap
+from graphwright.backends.tvm.kernels.float_linear import linear
+from graphwright.backends.tvm.kernels.glu import glu
+from graphwright.backends.tvm.kernels.layer_norm import layer_norm
+from graphwright.backends.tvm.kernels.rms_norm import rms_norm
+from graphwright.backends.tvm.packing.floats import packed_floats
+from graphwright.ir import ops
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.types import DType, QuantizedType
+
+
+def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
+    """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
+    type = op.result.tensor
+    if type.dtype is not DType.F32:
+        raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
+    size = type.shape[-1].evaluate({})
+    rows = row_count(type.shape)
+    flat = e.flat_type(type)
+    (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
+    e.bind(op.result, e.reshape(y, type.shape))
+
+
+def flat(e: Emitter, value: Value) -> Any:
+    """A value as rows of its last axis."""
+    return e.flatten(e.value(value), value.tensor)
+
+
+@emits(ops.linear)
+def _(e: Emitter, op: Op) -> None:
+    x, weight = op.required("x"), op.required("weight")
+    if isinstance(weight.type, QuantizedType):
+        raise UnsupportedError(f"no kernel multiplies {weight.type}")
+    if weight.weight is None:
+        raise UnsupportedError("its weight is computed in the graph")
+    outer, inner = (d.evaluate({}) for d in weight.tensor.shape)
+    packed = e.packed(weight.weight, "packed", packed_floats(weight.weight.expression))
+    bias = op.operand("bias")
+    arguments = [flat(e, x), packed, *([] if bias is None else [e.value(bias)])]
+    (y,) = e.kernel(
+        linear,
+        arguments,
+        [e.flat_type(op.result.tensor)],
+        tokens=row_count(op.result.type.shape),
+        inner=inner,
+        outer=outer,
+        weight_dtype=TVM_TYPES[weight.tensor.dtype],
+        bias=bias is not None,
+    )
+    e.bind(op.result, e.reshape(y, op.result.type.shape))
+
+
+@emits(ops.rms_norm)
+def _(e: Emitter, op: Op) -> None:
+    arguments = [flat(e, op.required("x")), e.value(op.required("weight"))]
+    rowwise(e, op, rms_norm, arguments, epsilon=op.attributes["epsilon"])
+
+
+@emits(ops.layer_norm)
+def _(e: Emitter, op: Op) -> None:
+    affine = [v for v in (op.operand("weight"), op.operand("bias")) if v is not None]
+    rowwise(
+        e,
+        op,
+        layer_norm,
+        [flat(e, op.required("x")), *map(e.value, affine)],
+        epsilon=op.attributes["epsilon"],
+        weight=op.operand("weight") is not None,
+        bias=op.operand("bias") is not None,
+    )
+
+
+@emits(ops.glu)
+def _(e: Emitter, op: Op) -> None:
+    rowwise(e, op, glu, [flat(e, v) for v in op.inputs], kind=op.attributes["kind"])
+
+
+@emits(ops.activation)
+def _(e: Emitter, op: Op) -> None:
+    rowwise(e, op, activation, [flat(e, op.inputs[0])], kind=op.attributes["kind"])
+
+
+@emits(ops.softcap)
+def _(e: Emitter, op: Op) -> None:
+    rowwise(e, op, softcap, [flat(e, op.inputs[0])], cap=op.attributes["cap"])
