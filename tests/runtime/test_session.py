@@ -60,8 +60,8 @@ def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
 
 
 def test_a_program_of_another_backend(tmp_path: Path, tiny: TinyDecoder) -> None:
-    program = program_entry(tiny).model_copy(update={"backend": "tvm"})
-    with pytest.raises(SessionError, match="the program is for the backend 'tvm'"):
+    program = program_entry(tiny).model_copy(update={"backend": "triton"})
+    with pytest.raises(SessionError, match="the program is for the backend 'triton'"):
         load(write_artifact(tmp_path / "tiny", tiny, program=program))
 
 
