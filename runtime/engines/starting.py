@@ -15,7 +15,11 @@ def start_engine(artifact: Artifact, *, threads: int, device: Device) -> Engine:
         from graphwright.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(artifact, threads=threads, device=device)
+    if backend == "tvm":
+        from graphwright.runtime.engines.tvm import TvmEngine
+
+        return TvmEngine(artifact, threads=threads, device=device)
     raise SessionError(
         f"{artifact.folder}: the program is for the backend {backend!r}; "
-        "this runtime runs 'onnx': compile the model for it"
+        "this runtime runs 'onnx' and 'tvm': compile the model for one of them"
     )
