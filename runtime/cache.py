@@ -38,10 +38,10 @@ class KVCache:
         program = session.program
         try:
             self.buffers = [
-                Buffer(session, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
+                Buffer(session.engine, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
             ]
             current, following = (
-                [Buffer(session, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)
+                [Buffer(session.engine, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)
             )
             self.states = current, following
         except MemoryError:

@@ -52,7 +52,7 @@ def test_an_unknown_device_and_impossible_threads(tmp_path: Path, tiny: TinyDeco
 def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
     folder = write_artifact(tmp_path / "tiny", tiny)
     for threads, expected in ((None, available_cores()), (3, 3)):
-        inference: Any = load(folder, threads=threads).loaded.session.inference
+        inference: Any = load(folder, threads=threads).loaded.session.executable.inference
         options = inference.get_session_options()
         assert options.intra_op_num_threads == expected
         assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
@@ -60,8 +60,8 @@ def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
 
 
 def test_a_program_of_another_backend(tmp_path: Path, tiny: TinyDecoder) -> None:
-    program = program_entry(tiny).model_copy(update={"backend": "tvm"})
-    with pytest.raises(SessionError, match="the program is for the backend 'tvm'"):
+    program = program_entry(tiny).model_copy(update={"backend": "triton"})
+    with pytest.raises(SessionError, match="the program is for the backend 'triton'"):
         load(write_artifact(tmp_path / "tiny", tiny, program=program))
 
 
