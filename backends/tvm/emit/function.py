@@ -18,6 +18,11 @@ VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
 """Relax operators whose result is the memory of their operand."""
 IN_PLACE = "relax.call_tir_inplace"
 
+INPUT_ORDER = (None, "contiguous", "ring", "recurrent")
+OUTPUT_ORDER = ("ring", "recurrent", None)
+"""The order of a step's tensors, by the layout of states: inputs, then caches, then recurrent states; what it writes of
+these to another buffer, then outputs."""
+
 
 @dataclass(frozen=True)
 class Emitted:
@@ -40,8 +45,10 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
     Raises `UnsupportedError`, naming op and module path, for an op that there is no emission for.
     """
     e = Emitter(builder, graph, cpu, weights)
-    inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in graph.inputs}
-    outputs = {name: v for name, v in graph.outputs.items() if not is_updated_in_place(v)}
+    given = sorted(graph.inputs, key=lambda v: INPUT_ORDER.index(_layout(v)))
+    inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in given}
+    written = [(name, v) for name, v in graph.outputs.items() if not is_updated_in_place(v)]
+    outputs = dict(sorted(written, key=lambda item: OUTPUT_ORDER.index(_layout(item[1]))))
     with builder.function(graph.name):
         with builder.dataflow():
             for value in graph.inputs:
@@ -56,6 +63,10 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
 def is_updated_in_place(value: Value) -> bool:
     """Whether an output is the buffer of an input, which a step has changed."""
     return isinstance(value.type, StateType) and value.type.layout == "contiguous"
+
+
+def _layout(value: Value) -> str | None:
+    return value.type.layout if isinstance(value.type, StateType) else None
 
 
 def plain_type(value: Value) -> TensorType | StateType:
