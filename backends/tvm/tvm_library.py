@@ -50,3 +50,7 @@ tirx = _load("tvm.tirx")
 topi = _load("tvm.topi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""
+
+builder = _load("tvm.tirx.script.builder")
+IRBuilder = _load("tvm.script.ir_builder").IRBuilder
+"""The same language without its parser: statements are emitted by calls, into the builder that is entered."""
