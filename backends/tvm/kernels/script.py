@@ -45,8 +45,9 @@ def shared(name: str, shape: Sequence[Any], dtype: str) -> Any:
 
 
 def local(name: str, shape: Sequence[int], dtype: str) -> Any:
-    """Scratch of one iteration, or registers where all indices are known."""
-    buffer = builder.sblock_alloc_buffer(tuple(shape), dtype, scope="local")
+    """Scratch of one iteration on the stack, or registers where all indices are known."""
+    # Of scope "local" it would be taken from the heap.
+    buffer = builder.sblock_alloc_buffer(tuple(shape), dtype)
     IRBuilder.name(name, buffer)
     return buffer
 
