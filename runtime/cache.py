@@ -75,7 +75,8 @@ class KVCache:
 
     def stepped(self, new_tokens: Lengths) -> None:
         """Note that a step has written `new_tokens` (int64 [batch]) to each row, none of which count yet."""
-        self._stepped = new_tokens.copy()
+        if self.alternates:
+            self._stepped = new_tokens.copy()
 
     def advance(self, new_tokens: Lengths) -> None:
         """Count the `new_tokens` (int64 [batch]) that a step has just written to each row.

@@ -57,7 +57,8 @@ class Tvm:
 
     def tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
         """Over the memory of `array`, which is aligned and may be written to."""
-        return self.from_dlpack(array, require_alignment=ALIGNMENT, require_contiguous=True)
+        # An empty array has no memory to align.
+        return self.from_dlpack(array, require_alignment=ALIGNMENT if array.size else 1, require_contiguous=True)
 
 
 @cache

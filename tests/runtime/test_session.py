@@ -17,7 +17,18 @@ from tests.runtime.program import TinyDecoder, decoder_model, program_entry, wri
 
 
 def test_importing_the_runtime_imports_none_of_its_libraries() -> None:
-    heavy = ("onnxruntime", "tokenizers", "jinja2", "pydantic", "numpy", "safetensors", "torch", "onnx", "transformers")
+    heavy = (
+        "onnxruntime",
+        "tvm_ffi",
+        "tokenizers",
+        "jinja2",
+        "pydantic",
+        "numpy",
+        "safetensors",
+        "torch",
+        "onnx",
+        "transformers",
+    )
     code = f"import sys, graphwright.runtime; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
