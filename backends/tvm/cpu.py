@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cpu:
-    """`name` is LLVM's name (`mcpu`), `features` are as in /proc/cpuinfo. `generic` has nothing beyond its architecture."""
+    """`name` is LLVM's (`mcpu`), `features` are as in /proc/cpuinfo. `generic` has nothing beyond its architecture."""
 
     name: str
     features: frozenset[str] = frozenset()

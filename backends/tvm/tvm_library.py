@@ -1,4 +1,4 @@
-"""TVM, imported as this backend needs it: every file of the backend takes `tvm`, `tirx`, `relax`, `T` and so on from here.
+"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `relax`, `T` and so on from here.
 
 Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
 """
@@ -9,6 +9,7 @@ import importlib
 import inspect
 import linecache
 import sys
+from types import FrameType
 from typing import Any
 
 from graphwright.ir.errors import UnsupportedError
@@ -17,10 +18,10 @@ NEAR = 8
 """Frames whose line of code the script parser may ask for, to see whether a function stands in a class."""
 
 
-def _stack(context: int = 1) -> list[inspect.FrameInfo]:
-    """The frames of the caller, innermost first, with the line of code of the nearest ones only."""
+def _outer_frames(innermost: FrameType | None, context: int = 1) -> list[inspect.FrameInfo]:
+    """A frame and its callers, with the line of code of the nearest ones only."""
     frames: list[inspect.FrameInfo] = []
-    frame = sys._getframe(1)
+    frame = innermost
     while frame is not None:
         file, line = frame.f_code.co_filename, frame.f_lineno
         code = [linecache.getline(file, line)] if len(frames) < NEAR else None
@@ -29,9 +30,15 @@ def _stack(context: int = 1) -> list[inspect.FrameInfo]:
     return frames
 
 
-# TVM's script parser asks for the stack at every function it reads, and the library's own looks through every loaded
-# module for each frame: a second a kernel in a process that has torch.
+def _stack(context: int = 1) -> list[inspect.FrameInfo]:
+    """The frames of the caller, innermost first."""
+    return _outer_frames(sys._getframe(1))
+
+
+# TVM's script parser asks for the stack at every function it reads, whole or inlined, and the library's own looks
+# through every loaded module for each frame: a second a kernel in a process that has torch.
 inspect.stack = _stack
+inspect.getouterframes = _outer_frames
 
 
 def _load(name: str) -> Any:

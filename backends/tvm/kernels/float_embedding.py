@@ -1,0 +1,61 @@
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""Rows of a float table by their numbers: of a plain one, or of one packed for products that shares its memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count, widened
+from graphwright.backends.tvm.tvm_library import T, tirx
+
+SHARE = 64
+"""Columns that one thread takes at a time, so that a single row keeps several busy."""
+
+
+def embedding_rows(
+    cpu: Cpu, *, tokens: int | None, rows: int, columns: int, weight_dtype: str = "float32", packed: bool
+) -> Any:
+    """y f32 [tokens, columns] = rows of a table by ids i64 [tokens]: parameters ids, table, y.
+
+    The table is `float32`, `bfloat16` or `float16`, [rows, columns], or [ceil(rows / 16), columns, 16] if it is packed
+    (`packing/floats.py`). Ids are taken to be in its range. `tokens=None` takes the number from ids.
+    """
+    count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
+    wide: Any = T.int64
+    shape: Any = (wide(panel_count(rows)), wide(columns), wide(PANEL)) if packed else (wide(rows), wide(columns))
+    whole, rest = divmod(columns, SHARE)
+    shares = -(-columns // SHARE)
+    lanes = cpu.float_lanes
+
+    @T.inline
+    def copy_packed(ids: Any, table: Any, y: Any, token: Any, first: Any, number: int) -> None:
+        for c in T.serial(number):
+            y[token, first + c] = widened(
+                cpu, table[ids[token] // PANEL, first + c, ids[token] % PANEL], weight_dtype, 1
+            )
+
+    @T.inline
+    def copy_plain(ids: Any, table: Any, y: Any, token: Any, first: Any, number: int) -> None:
+        for v in T.unroll(number // lanes):
+            y[token, T.ramp(first + v * lanes, 1, lanes)] = widened(
+                cpu, table[ids[token], T.ramp(first + v * lanes, 1, lanes)], weight_dtype, lanes
+            )
+        for c in T.serial(number // lanes * lanes, number):
+            y[token, first + c] = widened(cpu, table[ids[token], first + c], weight_dtype, 1)
+
+    copy = copy_packed if packed else copy_plain
+
+    @T.prim_func(private=True, s_tir=True)
+    def embedding_rows(ids_handle: T.handle, table_handle: T.handle, y_handle: T.handle):
+        ids = T.match_buffer(ids_handle, (count,), "int64")
+        table = T.match_buffer(table_handle, shape, weight_dtype)
+        y = T.match_buffer(y_handle, (count, T.int64(columns)), "float32")
+        for item in T.parallel(count * shares):
+            if item % shares < whole:
+                copy(ids, table, y, item // shares, item % shares * SHARE, SHARE)
+            else:
+                copy(ids, table, y, item // shares, T.int64(whole * SHARE), rest)
+
+    return embedding_rows

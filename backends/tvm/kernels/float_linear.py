@@ -1,0 +1,99 @@
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""Activations times float weights: few rows at the speed of memory, many at that of arithmetic, one packed layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.float_few_rows import FEW, few_rows
+from graphwright.backends.tvm.kernels.float_many_rows import DEPTH, copy_tile, multiply_tile, tile_for
+from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count
+from graphwright.backends.tvm.tvm_library import T, tirx
+
+TILES = 8
+"""Tiles of rows that are multiplied by the same panels in one turn."""
+
+
+def linear(
+    cpu: Cpu, *, tokens: int | None, inner: int, outer: int, weight_dtype: str = "float32", bias: bool = False
+) -> Any:
+    """x f32 [tokens, inner] times weight [outer, inner] transposed, plus bias: parameters x, weight, (bias,) y.
+
+    The weight is `float32`, `bfloat16` or `float16`, packed as [ceil(outer / 16), inner, 16] (`packing/floats.py`);
+    bias is f32 [outer], y f32 [tokens, outer]. Sums are in float32, in an order that depends on nothing but the sizes.
+    `tokens=None` takes the number from x.
+    """
+    panels = panel_count(outer)
+    tile = tile_for(cpu)
+    groups = -(-panels // tile.panels)
+    depths = -(-inner // DEPTH)
+    copy = copy_tile(cpu, inner)
+    multiply = multiply_tile(cpu, inner, outer, weight_dtype, bias)
+    few = {rows: few_rows(cpu, rows, inner, outer, weight_dtype, bias) for rows in (1, 2, 4, 8)}
+
+    @T.inline
+    def by_panels(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
+        for panel in T.parallel(T.int64(panels)):
+            few[rows](x, weight, bias_vector, y, panel, count - 1)
+
+    @T.inline
+    def by_tiles(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
+        with T.sblock("by_tiles"):
+            tiles = T.sblock_alloc_buffer((T.ceildiv(count, tile.rows), depths, tile.rows, DEPTH), "float32")
+            for t in T.parallel(T.ceildiv(count, tile.rows)):
+                copy(x, tiles, t, count)
+            for item in T.parallel(T.ceildiv(count, tile.rows * TILES) * groups):
+                for t in T.serial(TILES):
+                    if item % T.ceildiv(count, tile.rows * TILES) * TILES + t < T.ceildiv(count, tile.rows):
+                        multiply(
+                            tiles,
+                            weight,
+                            bias_vector,
+                            y,
+                            item % T.ceildiv(count, tile.rows * TILES) * TILES + t,
+                            item // T.ceildiv(count, tile.rows * TILES),
+                            count,
+                        )
+
+    @T.inline
+    def whole(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
+        if tokens is None:
+            if count == 1:
+                by_panels(x, weight, bias_vector, y, count, 1)
+            if count == 2:
+                by_panels(x, weight, bias_vector, y, count, 2)
+            if count > 2 and count <= 4:
+                by_panels(x, weight, bias_vector, y, count, 4)
+            if count > 4 and count <= FEW:
+                by_panels(x, weight, bias_vector, y, count, 8)
+            if count > FEW:
+                by_tiles(x, weight, bias_vector, y, count)
+        else:
+            if tokens <= FEW:
+                by_panels(x, weight, bias_vector, y, count, 1 << (tokens - 1).bit_length())
+            else:
+                by_tiles(x, weight, bias_vector, y, count)
+
+    count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
+    if bias:
+
+        @T.prim_func(private=True, s_tir=True)
+        def linear_bias(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
+            x = T.match_buffer(x_handle, (count, T.int64(inner)), "float32")
+            weight = T.match_buffer(weight_handle, (T.int64(panels), T.int64(inner), T.int64(PANEL)), weight_dtype)
+            bias_vector = T.match_buffer(bias_handle, (T.int64(outer),), "float32")
+            y = T.match_buffer(y_handle, (count, T.int64(outer)), "float32")
+            whole(x, weight, bias_vector, y, count)
+
+        return linear_bias
+
+    @T.prim_func(private=True, s_tir=True)
+    def linear(x_handle: T.handle, weight_handle: T.handle, y_handle: T.handle):
+        x = T.match_buffer(x_handle, (count, T.int64(inner)), "float32")
+        weight = T.match_buffer(weight_handle, (T.int64(panels), T.int64(inner), T.int64(PANEL)), weight_dtype)
+        y = T.match_buffer(y_handle, (count, T.int64(outer)), "float32")
+        whole(x, weight, None, y, count)
+
+    return linear

@@ -1,0 +1,88 @@
+"""Float weights as kernels read them: rows in panels of sixteen, numbers widened to float32 as they are loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.tvm_library import T
+
+PANEL = 16
+"""Rows of a weight that stand side by side, so that a vector holds one column of them: [rows / 16, columns, 16]."""
+
+STACK = "global"
+"""The storage scope of scratch. Small buffers of this scope TVM puts on the stack, whence LLVM takes them into
+registers; those of scope `local` it allocates anew in each iteration."""
+
+
+def panel_count(rows: int) -> int:
+    """Panels of a weight with that many rows; the last is filled up with zeros."""
+    return -(-rows // PANEL)
+
+
+def widened(cpu: Cpu, numbers: Any, dtype: str, lanes: int) -> Any:
+    """A vector of `lanes` float32 numbers from one of `dtype` (float32, bfloat16 or float16), exact."""
+    if dtype == "float32":
+        return numbers
+    if dtype == "float16" and not {"f16c", "avx512f"} & cpu.features:
+        return _widened_by_bits(numbers, lanes)
+    return T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", numbers)
+
+
+def _widened_by_bits(numbers: Any, lanes: int) -> Any:
+    # Where no instruction converts float16, LLVM would call a library: once a number, and it may be missing.
+    def each(value: int) -> Any:
+        constant = T.uint32(value)
+        return T.broadcast(constant, lanes) if lanes > 1 else constant
+
+    def typed(name: str) -> str:
+        return f"{name}x{lanes}" if lanes > 1 else name
+
+    bits = T.Cast(typed("uint32"), T.reinterpret(typed("uint16"), numbers))
+    magnitude = T.shift_left(T.bitwise_and(bits, each(0x7FFF)), each(13))
+    sign = T.shift_left(T.bitwise_and(bits, each(0x8000)), each(16))
+    # Exponents count from 15 there and from 127 here: times 2^112, which makes subnormal numbers right too.
+    scale = T.reinterpret(typed("float32"), each((127 + 112) << 23))
+    scaled = T.reinterpret(typed("uint32"), T.reinterpret(typed("float32"), magnitude) * scale)
+    # Infinity and what is not a number keep the greatest exponent.
+    special = T.bitwise_or(scaled, each(0x7F800000))
+    finite = magnitude < each(0x7C00 << 13)
+    return T.reinterpret(typed("float32"), T.bitwise_or(T.Select(finite, scaled, special), sign))
+
+
+def store_panel(cpu: Cpu, outer: int, bias: bool) -> Any:
+    """A script function `(y, bias, row, panel, sums, i)`: sums [i, 16], plus bias, into 16 numbers of a row of y."""
+    lanes = cpu.float_lanes
+    vectors = PANEL // lanes
+    rest = outer % PANEL
+    last = panel_count(outer) - 1
+
+    @T.inline
+    def store_whole(y: Any, bias_vector: Any, row: Any, panel: Any, sums: Any, i: Any) -> None:
+        for v in T.unroll(vectors):
+            if bias:
+                y[row, T.ramp(panel * PANEL + v * lanes, 1, lanes)] = (
+                    sums[i, T.ramp(v * lanes, 1, lanes)] + bias_vector[T.ramp(panel * PANEL + v * lanes, 1, lanes)]
+                )
+            else:
+                y[row, T.ramp(panel * PANEL + v * lanes, 1, lanes)] = sums[i, T.ramp(v * lanes, 1, lanes)]
+
+    @T.inline
+    def store_rest(y: Any, bias_vector: Any, row: Any, panel: Any, sums: Any, i: Any) -> None:
+        for n in T.unroll(rest):
+            if bias:
+                y[row, panel * PANEL + n] = sums[i, n] + bias_vector[panel * PANEL + n]
+            else:
+                y[row, panel * PANEL + n] = sums[i, n]
+
+    @T.inline
+    def store(y: Any, bias_vector: Any, row: Any, panel: Any, sums: Any, i: Any) -> None:
+        if rest == 0:
+            store_whole(y, bias_vector, row, panel, sums, i)
+        else:
+            if panel < last:
+                store_whole(y, bias_vector, row, panel, sums, i)
+            else:
+                store_rest(y, bias_vector, row, panel, sums, i)
+
+    return store

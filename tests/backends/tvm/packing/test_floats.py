@@ -1,0 +1,26 @@
+"""The packed form of float weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphwright.backends.tvm.packing.floats import packed_floats
+from graphwright.ir.types import DType, tensor
+from graphwright.ir.weights import StoredArray
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_rows_stand_in_panels_of_sixteen(dtype: torch.dtype) -> None:
+    weight = torch.arange(1, 27 * 5 + 1).reshape(27, 5).to(dtype)
+    panels = packed_floats(StoredArray.of(weight)).evaluate()
+    assert panels.shape == (2, 5, 16)
+    for row in range(27):
+        assert torch.equal(panels[row // 16, :, row % 16], weight[row])
+    assert not panels[1, :, 11:].any()
+
+
+def test_a_whole_number_of_panels_is_not_filled_up() -> None:
+    expression = packed_floats(StoredArray.of(torch.ones(32, 3)))
+    assert expression.type == tensor(DType.F32, 2, 3, 16)
+    assert bool(expression.evaluate().all())
