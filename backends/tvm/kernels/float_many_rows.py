@@ -85,6 +85,27 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 )
 
     @T.inline
+    def add_two(
+        tiles: Any,
+        weight: Any,
+        tile: Any,
+        first: Any,
+        second: Any,
+        left: Any,
+        right: Any,
+        depth: Any,
+        column: Any,
+        rows: Any,
+    ) -> None:
+        for i in T.unroll(rows):
+            left[i, T.ramp(0, 1, lanes)] = left[i, T.ramp(0, 1, lanes)] + T.broadcast(
+                tiles[tile, depth, i, column], lanes
+            ) * widened(cpu, weight[first, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+            right[i, T.ramp(0, 1, lanes)] = right[i, T.ramp(0, 1, lanes)] + T.broadcast(
+                tiles[tile, depth, i, column], lanes
+            ) * widened(cpu, weight[second, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+
+    @T.inline
     def clear(sums: Any, rows: Any) -> None:
         for i in T.unroll(rows):
             for v in T.unroll(vectors):
@@ -104,11 +125,9 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 clear(right, rows)
                 for depth in T.serial(whole):
                     for column in T.unroll(DEPTH):
-                        add_column(tiles, weight, tile, first, left, depth, column, rows)
-                        add_column(tiles, weight, tile, second, right, depth, column, rows)
+                        add_two(tiles, weight, tile, first, second, left, right, depth, column, rows)
                 for column in T.unroll(rest):
-                    add_column(tiles, weight, tile, first, left, whole, column, rows)
-                    add_column(tiles, weight, tile, second, right, whole, column, rows)
+                    add_two(tiles, weight, tile, first, second, left, right, whole, column, rows)
                 for i in T.unroll(rows):
                     store(y, bias_vector, T.min(tile * shape.rows + i, count - 1), first, left, i)
                     store(y, bias_vector, T.min(tile * shape.rows + i, count - 1), second, right, i)
