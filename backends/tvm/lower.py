@@ -63,5 +63,5 @@ def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
         steps, dimensions = StepFunctions(target), sorted(graphs[-1].symbols)
         for each in (by_name[graph.name] for graph in graphs):
             steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule(dimensions))
-        compiled.append(build_library(steps.module, target))
+        compiled.append(build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target))
     return Lowered(compiled, stored, layout)

@@ -17,36 +17,39 @@ WORKSPACE = "_workspace"
 """Ends the name of the function that tells how large a step's workspace is."""
 
 
+COMPILED_APART = 3
+"""A calling convention other than TVM's own ones: the function takes its parameters as C does, and is seen outside."""
+
+
 @dataclass
 class StepFunctions:
-    """The functions of a library: steps and their workspace sizes, and the private stages that they share."""
+    """The functions of a library: `steps` and their workspace sizes, and the `stages` that they call.
+
+    These are compiled apart. In one module LLVM would compile a stage anew for each layer that calls it.
+    """
 
     target: Any
-    functions: dict[Any, Any] = field(default_factory=dict[Any, Any])
-    _stages: dict[int, Any] = field(default_factory=dict[int, Any])
+    steps: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    stages: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    _names: dict[int, str] = field(default_factory=dict[int, str])
 
     def add(self, schedule: Schedule) -> None:
         """Adds `<name>(tensors…, weights u8[], workspace u8[], threads i32)` and `<name>_workspace(sizes…) -> i64`."""
         plan = plan_workspace(schedule)
-        self._add_public(schedule.name, _Step(self, schedule, plan).function())
-        self._add_public(f"{schedule.name}{WORKSPACE}", _workspace_size(schedule, plan))
+        self._add(self.steps, schedule.name, _Step(self, schedule, plan).function())
+        self._add(self.steps, f"{schedule.name}{WORKSPACE}", _workspace_size(schedule, plan))
 
-    def stage(self, kernel: str, stage: Stage) -> Any:
-        """The name under which a stage can be called."""
-        known = self._stages.get(id(stage))
+    def stage(self, kernel: str, stage: Stage) -> str:
+        """The symbol under which a stage can be called."""
+        known = self._names.get(id(stage))
         if known is None:
-            known = tvm.ir.GlobalVar(f"{kernel}_{len(self._stages)}")
-            self._stages[id(stage)] = known
-            self.functions[known] = stage.function
+            known = self._names[id(stage)] = f"graphwright_{kernel}_{len(self._names)}"
+            self._add(self.stages, known, stage.function.with_attr("calling_conv", COMPILED_APART))
         return known
 
-    @property
-    def module(self) -> Any:
-        return tvm.IRModule(self.functions)
-
-    def _add_public(self, name: str, function: Any) -> None:
+    def _add(self, functions: dict[Any, Any], name: str, function: Any) -> None:
         public = function.with_attr("global_symbol", name).with_attr("target", self.target)
-        self.functions[tvm.ir.GlobalVar(name)] = public
+        functions[tvm.ir.GlobalVar(name)] = public
 
 
 def _workspace_size(schedule: Schedule, plan: Plan) -> Any:
@@ -101,7 +104,7 @@ class _Step:
         sizes = [tirx.Cast(variable.ty, call.sizes[key(variable)]) for variable in stage.sizes]
         name = self.library.stage(call.kernel.name, stage)
         arguments = [self.part, self.threads, *pointers, *sizes]
-        statement = tirx.Evaluate(tvm.ir.Call(name, arguments, ret_ty=tvm.ir.PrimType("int32")))
+        statement = tirx.Evaluate(tirx.call_extern("int32", name, *arguments))
         return statement if stage.parallel else tirx.IfThenElse(self.part == 0, statement, None)
 
     def _memory(self, call: KernelCall, keys: frozenset[int]) -> Iterator[object]:
