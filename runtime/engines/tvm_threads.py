@@ -19,8 +19,8 @@ from graphwright.runtime.errors import SessionError
 from graphwright.runtime.tvm_api import BIG_CORES, PackedFunction, Tvm
 
 POOL_SIZE = "TVM_NUM_THREADS"
-"""The variable that TVM reads when it makes a pool, and at every parallel loop, which it runs on one thread if it is 1.
-Left to itself TVM counts half the cores."""
+"""The variable that TVM reads when it makes a pool, and at every parallel loop, which it runs on one thread unless this
+is above 1. Left to itself TVM counts half the cores."""
 
 _TURN = threading.RLock()
 """Held by the step that runs on several threads, and while the variable says something else for a moment."""
@@ -60,7 +60,8 @@ class Threads:
             with _TURN, _pool_size(max(self.count, available_cores()) if _is_main() else self.count):
                 self._tvm.thread_count()
                 _POOL.made = True
-        if self.count > 1 and os.environ.get(POOL_SIZE, "1") == "1":
+        size = os.environ.get(POOL_SIZE, "")
+        if self.count > 1 and (not size.isdecimal() or int(size) < 2):
             os.environ[POOL_SIZE] = str(self.count)
         if self._tvm.thread_count() != self.count:
             self._tvm.use_threads(BIG_CORES, self.count)

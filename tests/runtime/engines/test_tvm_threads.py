@@ -55,7 +55,7 @@ def test_a_step_has_the_threads_that_it_is_told_to_have(functions: dict[int, Fun
     elsewhere(check)
 
 
-@pytest.mark.parametrize("value", [None, "1", "2"])
+@pytest.mark.parametrize("value", [None, "0", "1", "2", "many"])
 def test_a_variable_of_tvm_does_not_take_them_away(
     functions: dict[int, Function], monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
