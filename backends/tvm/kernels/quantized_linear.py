@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.block_output import BlockOutput
 from graphwright.backends.tvm.kernels.dot_products import add_products, integer_lanes, unpacked
 from graphwright.backends.tvm.kernels.float_scales import load_scales
 from graphwright.backends.tvm.kernels.packed_weight import LANES, STEP_BYTES, PackedWeight, Spans
@@ -25,7 +27,10 @@ from graphwright.backends.tvm.kernels.script import (
 )
 from graphwright.backends.tvm.tvm_library import T, builder
 
-UNROLLED = 16
+SUMS = 10
+"""Vectors of sums that fit into registers twice, as integers and as floats."""
+
+UNROLLED = 8
 """Steps that are spelt out one after another."""
 
 
@@ -46,8 +51,9 @@ def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, roun
         added = tensor("bias", (weight.outer,), "float32") if bias else None
         y = tensor("y", (count, weight.outer), "float32")
         with root():
+            output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
             rounded = round_tokens(x, count, padded_rows(count), spans)
-            product = _Product(cpu, spans, rounded, codes, scales, zero_points, added, y)
+            product = _Product(cpu, spans, rounded, codes, scales, zero_points, output)
             product.stage(count)
 
     return prim_func(quantized_linear)
@@ -61,8 +67,7 @@ class _Product:
     codes: Any
     scales: Any
     zero_points: Any | None
-    bias: Any | None
-    y: Any
+    output: BlockOutput
 
     @property
     def weight(self) -> PackedWeight:
@@ -70,44 +75,37 @@ class _Product:
 
     def stage(self, tokens: Any) -> None:
         """One iteration is some blocks of the matrix with all tokens."""
-        blocks = 2 if self.weight.blocks % 2 == 0 else 1
+        blocks = self.weight.at_once
         extent = self.weight.blocks // blocks
         reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
-        reads += [each for each in (self.zero_points, self.bias) if each is not None]
-        with iteration("multiply", builder.parallel(extent), extent, reads, [self.y]) as number:
-            few_rows(tokens, lambda rows: self.tile(rows, blocks, 0, number * blocks, tokens))
+        reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
+        with iteration("multiply", builder.parallel(extent), extent, reads, [self.output.y]) as number:
+            few_rows(tokens, lambda rows: self._few(rows, blocks, number * blocks, tokens))
             many_rows(tokens, lambda rows, first: self.tile(rows, blocks, first, number * blocks, tokens))
+
+    def _few(self, rows: int, blocks: int, first_block: Any, tokens: Any) -> None:
+        if rows * blocks <= SUMS:
+            self.tile(rows, blocks, 0, first_block, tokens)
+            return
+        with builder.serial(blocks) as b:
+            self.tile(rows, 1, 0, first_block + b, tokens)
 
     def tile(self, rows: int, blocks: int, first_row: Any, first_block: Any, tokens: Any) -> None:
         """y of some rows and some blocks."""
-        totals = local("totals", (rows, blocks, LANES), "float32")
-        sums = local("sums", (rows, blocks, LANES), "int32")
+        totals = [local("totals", (rows, LANES), "float32") for _ in range(blocks)]
+        sums = [local("sums", (rows, LANES), "int32") for _ in range(blocks)]
         current = local("current", (blocks, 8 // self.weight.bits, STEP_BYTES), "uint8")
         tile = _Tile(self, rows, blocks, first_row, first_block, totals, sums, current)
-        with unrolled(rows) as r, unrolled(blocks) as b:
-            for place in tile.places:
-                store(totals, spread(T.float32(0), place.lanes), r, b, place)
+        with unrolled(rows) as r:
+            for total, place in itertools.product(totals, tile.places):
+                store(total, spread(T.float32(0), place.lanes), r, place)
         whole, rest = divmod(self.weight.steps, self.spans.steps)
         if whole:
             with builder.serial(whole) as span:
                 tile.span(span, self.spans.steps)
         if rest:
             tile.span(whole, rest)
-        # Indices that are not known before it runs keep the sums out of registers.
-        known = rows in (1, tokens)
-        with unrolled(rows) if known else builder.serial(T.min(rows, tokens - first_row)) as r, unrolled(blocks) as b:
-            self._write(tile, r, b)
-
-    def _write(self, tile: _Tile, r: Any, b: Any) -> None:
-        row, begin = tile.first_row + r, (tile.first_block + b) * LANES
-        if self.weight.outer % LANES:
-            with builder.serial(T.min(LANES, self.weight.outer - begin)) as lane:
-                value = tile.totals[r, b, lane]
-                store(self.y, value if self.bias is None else value + self.bias[begin + lane], row, begin + lane)
-            return
-        for place in tile.places:
-            value, column = tile.totals[r, b, place], lanes(begin + place.base, place.lanes)
-            store(self.y, value if self.bias is None else value + self.bias[column], row, column)
+        self.output.write(totals, first_row, first_block, tokens)
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ class _Tile:
     blocks: int
     first_row: Any
     first_block: Any
-    totals: Any
-    sums: Any
+    totals: list[Any]
+    sums: list[Any]
     current: Any
     """The codes of a step, one a byte."""
 
@@ -135,12 +133,11 @@ class _Tile:
 
     def span(self, span: Any, steps: int) -> None:
         """Adds the products of a span to the totals."""
-        product, sums, spans = self.product, self.sums, self.product.spans
-        with unrolled(self.rows) as r, unrolled(self.blocks) as b:
-            # Codes count from the middle of their range: what that adds is known beforehand.
-            start = product.rounded.sums[self.first_row + r, span] * (-product.weight.middle)
-            for place in self.places:
-                store(sums, spread(start if product.zero_points is None else T.int32(0), self.width), r, b, place)
+        product, spans = self.product, self.product.spans
+        with unrolled(self.rows) as r:
+            start = product.rounded.sums[self.first_row + r, span]
+            for sums, place in itertools.product(self.sums, self.places):
+                store(sums, spread(start if product.zero_points is None else T.int32(0), self.width), r, place)
         begin, (parts, rest) = span * spans.steps, divmod(steps, UNROLLED)
         if parts:
             with builder.serial(parts) as part:
@@ -149,34 +146,35 @@ class _Tile:
             self._steps(begin + parts * UNROLLED, rest)
         group = T.floordiv(span, spans.spans_a_weight_group)
         token_group = T.floordiv(span, spans.spans_a_token_group)
-        with unrolled(self.rows) as r, unrolled(self.blocks) as b:
-            for place in self.places:
+        with unrolled(self.rows) as r:
+            for b, place in itertools.product(range(self.blocks), self.places):
                 self._add(r, b, place, span, group, token_group)
 
-    def _add(self, r: Any, b: Any, place: Any, span: Any, group: Any, token_group: Any) -> None:
+    def _add(self, r: Any, b: int, place: Any, span: Any, group: Any, token_group: Any) -> None:
         product, row, block = self.product, self.first_row + r, self.first_block + b
-        value = self.sums[r, b, place]
+        value = self.sums[b][r, place]
         if product.zero_points is not None:
             zero = T.Cast(f"int32x{self.width}", product.zero_points[block, group, place])
             value = value - zero * spread(product.rounded.sums[row, span], self.width)
         scale = load_scales(product.cpu, product.weight, product.scales, block, group, place)
         factor = scale * spread(product.rounded.scales[row, token_group], self.width)
-        store(self.totals, self.totals[r, b, place] + T.Cast(f"float32x{self.width}", value) * factor, r, b, place)
+        totals = self.totals[b]
+        store(totals, totals[r, place] + T.Cast(f"float32x{self.width}", value) * factor, r, place)
 
     def _steps(self, begin: Any, count: int) -> None:
-        product, sums, weight = self.product, self.sums, self.product.weight
+        product, weight = self.product, self.product.weight
         halves = 8 // weight.bits
-        for_bytes = [lanes(4 * place.base, 4 * self.width) for place in self.places]
+
+        def in_bytes(place: Any) -> Any:
+            return lanes(4 * place.base, 4 * self.width)
+
         with unrolled(count) as step:
-            with unrolled(self.blocks) as b:
-                for stored in for_bytes:
-                    codes = product.codes[self.first_block + b, begin + step, stored]
-                    for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
-                        store(self.current, each, b, half, stored)
+            for b, place in itertools.product(range(self.blocks), self.places):
+                codes = product.codes[self.first_block + b, begin + step, in_bytes(place)]
+                for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
+                    store(self.current, each, b, half, in_bytes(place))
             with unrolled(self.rows) as r, unrolled(halves) as half:
                 word = product.rounded.words[self.first_row + r, (begin + step) * halves + half]
-                with unrolled(self.blocks) as b:
-                    for place, stored in zip(self.places, for_bytes, strict=True):
-                        codes = self.current[b, half, stored]
-                        value = add_products(product.cpu, sums[r, b, place], codes, word, weight.bits)
-                        store(sums, value, r, b, place)
+                for b, place in itertools.product(range(self.blocks), self.places):
+                    sums, codes = self.sums[b], self.current[b, half, in_bytes(place)]
+                    store(sums, add_products(product.cpu, sums[r, place], codes, word, weight.bits), r, place)

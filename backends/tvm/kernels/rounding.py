@@ -17,7 +17,7 @@ LARGEST = 3.4028234663852886e38
 """The largest float32."""
 
 SHIFT = 1.5 * 2.0**23
-"""Added to a number of less than 2^22, this leaves it rounded to the nearest integer, ties to even, in the last bits."""
+"""Added to a number of less than 2^22, this leaves the nearest integer, ties to even, in the last bits."""
 
 SHIFT_BITS = 0x4B400000
 """The bits of SHIFT as a float32."""
@@ -28,7 +28,8 @@ class RoundedTokens:
     """What the products of rounded tokens read, a row a token.
 
     words i32[rows, stride], four codes each, in which codes past the end are 0; scales f32[rows, token_groups]; and
-    sums i32[rows, spans], the sum of each span's codes.
+    sums i32[rows, spans], the sum of each span's codes; where the weight has no zero points times minus the middle of
+    its codes, from which these count, so that products start there.
     """
 
     words: Any
@@ -94,7 +95,8 @@ def _round_group(x: Any, rounded: RoundedTokens, token: Any, group: Any, spans: 
             store(rounded.words, words, token, place)
             store(total, total[every] + codes, every)
         _fold(total, width, lambda a, b: a + b)
-        store(rounded.sums, total[0], token, first_span + span)
+        factor = 1 if spans.weight.zero_points else -spans.weight.middle
+        store(rounded.sums, total[0] * factor, token, first_span + span)
 
 
 def _width(spans: Spans) -> int:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphwright.backends.tvm.kernels.script import local, store, when
+from graphwright.backends.tvm.kernels.script import when
 from graphwright.backends.tvm.tvm_library import T, builder
 
 FEW = (1, 4, 8)
 """Numbers of tokens for which there is code of its own where the number is not known."""
 
-MANY = 12
-"""Rows of a tile where there are more tokens: with two blocks of lanes they fill 24 of 32 registers."""
+MANY = 8
+"""Rows of a tile where there are more tokens. A power of two: TVM's analyses take minutes over multiples of 12."""
 
 
 def padded_rows(tokens: Any) -> Any:
     """Rows of a buffer that whole tiles may read."""
-    if isinstance(tokens, int):
-        return tokens if tokens <= FEW[-1] else -(-tokens // MANY) * MANY
-    return tokens + MANY
+    if isinstance(tokens, int) and tokens <= FEW[-1]:
+        return tokens
+    return _tiles(tokens) * MANY
 
 
 def few_rows(tokens: Any, tile: Callable[[int], None]) -> None:
@@ -34,17 +34,17 @@ def few_rows(tokens: Any, tile: Callable[[int], None]) -> None:
 
 
 def many_rows(tokens: Any, tile: Callable[[int, Any], None]) -> None:
-    """Emits a loop of tiles for more tokens than few; the last may reach past the end."""
-    if isinstance(tokens, int) and tokens <= FEW[-1]:
-        return
+    """Emits a loop of tiles, each given its rows and its first row, for more tokens. The last may pass the end."""
     if isinstance(tokens, int):
-        with builder.serial(padded_rows(tokens) // MANY) as number:
-            tile(MANY, number * MANY)
+        if tokens > FEW[-1]:
+            with builder.serial(_tiles(tokens)) as number:
+                tile(MANY, number * MANY)
         return
-    with when(tokens > FEW[-1]):
-        # A register that is counted up: TVM's analyses take minutes over multiples of 12 of an unknown number.
-        first = local("first", (1,), "int64")
-        store(first, T.int64(0), 0)
-        with builder.serial(T.floordiv(tokens + MANY - 1, MANY)):
-            tile(MANY, first[0])
-            store(first, first[0] + MANY, 0)
+    with when(tokens > FEW[-1]), builder.serial(_tiles(tokens)) as number:
+        tile(MANY, number * MANY)
+
+
+def _tiles(tokens: Any) -> Any:
+    if isinstance(tokens, int):
+        return -(-tokens // MANY)
+    return T.floordiv(tokens + MANY - 1, MANY)

@@ -56,7 +56,8 @@ def packed_layout(type: QuantizedType) -> PackedWeight:
     if reason is not None:
         raise IRTypeError(reason)
     outer, inner = (length.constant for length in type.shape)
-    assert outer is not None and inner is not None, "checked above"
+    assert outer is not None, "checked above"
+    assert inner is not None, "checked above"
     # Halves of f4e2m1 are whole numbers of units of half a scale; and scales that are multiplied do not fit 16 bits.
     plain = type.element is not DType.F4E2M1 and not type.tensor_scale
     scale = _SCALES.get(type.scale_dtype, "float32") if plain else "float32"

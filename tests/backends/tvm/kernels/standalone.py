@@ -20,8 +20,13 @@ def compiled(kernel: Any, cpu: Cpu) -> Any:
     return tvm.tirx.build(module, target=llvm_target(cpu), pipeline="s_tir")["main"]
 
 
-def call(kernel: Any, cpu: Cpu, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """All arrays after the call; those it was given stay as they are."""
+def run(function: Any, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """All arrays after a call of a compiled kernel; those it was given stay as they are."""
     tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
-    compiled(kernel, cpu)(*tensors)
+    function(*tensors)
     return [tensor.numpy() for tensor in tensors]
+
+
+def call(kernel: Any, cpu: Cpu, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """All arrays after a call of the kernel; those it was given stay as they are."""
+    return run(compiled(kernel, cpu), *arrays)
