@@ -1,0 +1,40 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""The IR's `rms_norm` of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
+from graphwright.backends.tvm.tvm_library import T
+
+
+def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
+    """(x f32 [M, size], weight f32 [size], y f32 [M, size]): y = x / sqrt(mean(x²) + epsilon) * weight."""
+    lanes = lanes_within(cpu, size)
+    chunks = size // lanes
+    loop = stage_loop(tokens, size)
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(x_handle: T.handle, weight: T.Buffer((size,), "float32"), y_handle: T.handle):
+        rows = T.int32()
+        x = T.match_buffer(x_handle, (rows, size), "float32")
+        y = T.match_buffer(y_handle, (rows, size), "float32")
+        with T.sblock("root"):
+            for row in loop(rows):
+                with T.sblock("row"):
+                    sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+                    factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+                    sums[span(0, lanes)] = filled(0.0, lanes)
+                    for i in range(chunks):
+                        at = T.meta_var(span(i * lanes, lanes))
+                        sums[span(0, lanes)] += x[row, at] * x[row, at]
+                    mean = T.meta_var(tree_sum([sums[i] for i in range(lanes)]) / T.float32(size))
+                    factor[0] = T.float32(1) / T.sqrt(mean + T.float32(epsilon))
+                    for i in range(chunks):
+                        at = T.meta_var(span(i * lanes, lanes))
+                        y[row, at] = x[row, at] * filled(factor[0], lanes) * weight[at]
+
+    return kernel

@@ -1,0 +1,50 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""One head of one token turned by its cosines and sines: the body of every kernel with a rotary embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.loops import lanes_within, span
+from graphwright.backends.tvm.tvm_library import T
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The first 2 * `pairs` elements of a head turn: (i, i + pairs), or (2i, 2i + 1) if interleaved. The rest passes."""
+
+    cpu: Cpu
+    size: int
+    pairs: int
+    interleaved: bool = False
+
+    @property
+    def statements(self) -> Any:
+        """turn(read, write, cos, sin): each takes the index of a vector, write a value too."""
+        pairs, interleaved, turned = self.pairs, self.interleaved, 2 * self.pairs
+        lanes = lanes_within(self.cpu, pairs)
+        rest = lanes_within(self.cpu, self.size - turned)
+
+        def places(i: Any) -> tuple[Any, Any]:
+            if interleaved:
+                return tuple(T.ramp(i * lanes * 2 + j, 2, lanes) if lanes > 1 else i * 2 + j for j in (0, 1))
+            return span(i * lanes, lanes), span(pairs + i * lanes, lanes)
+
+        @T.inline
+        def turn(x, x_index, y, y_index, cos, sin, row, column):
+            for i in range(pairs // lanes):
+                at = T.meta_var(span(i * lanes, lanes))
+                a = T.meta_var(x[x_index(places(i)[0])])
+                b = T.meta_var(x[x_index(places(i)[1])])
+                c = T.meta_var(cos[row, column, at])
+                s = T.meta_var(sin[row, column, at])
+                y[y_index(places(i)[0])] = a * c - b * s
+                y[y_index(places(i)[1])] = b * c + a * s
+            for i in range((self.size - turned) // rest):
+                at = T.meta_var(span(turned + i * rest, rest))
+                y[y_index(at)] = x[x_index(at)]
+
+        return turn
