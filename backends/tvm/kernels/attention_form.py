@@ -1,0 +1,110 @@
+"""What an attention kernel is made for: the IR op's attributes, which operands there are, and the sizes of its tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.loops import lanes_within
+from graphwright.ir.ops.attention import Mask
+
+Share = Literal["tensor", "channel", "token"]
+"""What one scale of a cache of codes is for: f32 [1], [kv heads, size], or [B, kv heads, C]."""
+
+
+@dataclass(frozen=True)
+class AttentionForm:
+    """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of float32 or int8 codes.
+
+    Operands of a kernel, in this order, those in brackets if the form has them:
+    q f32, k, v, positions i64 [B, S] ([1, S] if `shared_positions`), [key_length i64 [B]], [bias], [sinks f32 [heads]],
+    [key_positions i64 [B, C], or [1, C] if `shared_key_positions`], [key_scale], [value_scale], y.
+    bias is f32 or bool [B, heads, S, C], any axis of it 1. y is f32 [B, S, heads * size of v] if `merged`, else
+    [B, heads, S, size of v].
+    """
+
+    heads: int
+    kv_heads: int
+    head_size: int
+    value_size: int
+    scale: float
+    mask: Mask
+    window: int = 0
+    softcap: float = 0.0
+    key_length: bool = False
+    bias: Literal["float32", "bool"] | None = None
+    bias_ones: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    """Which axes of the bias are 1."""
+    sinks: bool = False
+    key_positions: bool = False
+    shared_positions: bool = False
+    shared_key_positions: bool = False
+    key_scale: Share | None = None
+    value_scale: Share | None = None
+    """Whether keys, or values, are int8 codes, and what their scales are for."""
+    merged: bool = True
+
+    @property
+    def group(self) -> int:
+        """Query heads of one key head."""
+        return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How `queries` queries of all heads of a group meet a block of keys.
+
+    Row r of an item is query r // group of head r % group; rows fill up whole tiles.
+    """
+
+    cpu: Cpu
+    form: AttentionForm
+    queries: int
+
+    @cached_property
+    def lanes(self) -> int:
+        """Keys in a vector of scores."""
+        return self.cpu.float_lanes
+
+    @property
+    def rows(self) -> int:
+        return self.queries * self.form.group
+
+    @cached_property
+    def tile_rows(self) -> int:
+        """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty."""
+        most = 6 if self.cpu.float_lanes == 16 else 4
+        if self.rows <= most:
+            return self.rows
+        return min(range(most, most // 2, -1), key=lambda size: -(-self.rows // size) * size)
+
+    @property
+    def row_tiles(self) -> int:
+        return -(-self.rows // self.tile_rows)
+
+    @property
+    def padded_rows(self) -> int:
+        return self.row_tiles * self.tile_rows
+
+    @cached_property
+    def tile_vectors(self) -> int:
+        """Vectors of scores of each of those rows."""
+        return 4 if self.cpu.float_lanes == 16 else 2
+
+    @cached_property
+    def keys(self) -> int:
+        """Keys of a block: they stay in the nearest cache, turned, while all rows meet them."""
+        return max(self.tile_vectors * self.lanes, min(64, 4096 // self.form.head_size // self.lanes * self.lanes))
+
+    @cached_property
+    def value_lanes(self) -> int:
+        return lanes_within(self.cpu, self.form.value_size)
+
+    @cached_property
+    def value_vectors(self) -> int:
+        """Vectors of a value that are summed at once for each row of a tile."""
+        vectors = self.form.value_size // self.value_lanes
+        most = (24 if self.cpu.float_lanes == 16 else 10) // self.tile_rows
+        return next(n for n in range(min(most, vectors), 0, -1) if vectors % n == 0)

@@ -1,0 +1,67 @@
+"""The operands of an attention kernel: which of them a form has, and of what shape."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
+from graphwright.backends.tvm.tvm_library import T, tirx, tvm
+
+
+def matched(form: AttentionForm, handles: tuple[Any, ...]) -> Any:
+    """The buffers of all eleven handles, None where the form has no such operand; written in the function's head."""
+    batch, sequence, capacity = (tirx.Var(name, "int32") for name in ("batch", "sequence", "capacity"))
+    bias_shape = [
+        1 if one else dim
+        for one, dim in zip(form.bias_ones, (batch, form.heads, sequence, capacity), strict=True)
+    ]
+    cache = (batch, form.kv_heads, capacity)
+
+    def scale_shape(share: Share | None, size: int) -> Any:
+        return {"tensor": (1,), "channel": (form.kv_heads, size), "token": cache, None: None}[share]
+
+    def cached(share: Share | None) -> str:
+        return "float32" if share is None else "int8"
+
+    merged = (batch, sequence, form.heads * form.value_size)
+    split = (batch, form.heads, sequence, form.value_size)
+    shapes = {
+        "q": ((batch, form.heads, sequence, form.head_size), "float32"),
+        "k": ((*cache, form.head_size), cached(form.key_scale)),
+        "v": ((*cache, form.value_size), cached(form.value_scale)),
+        "positions": ((1 if form.shared_positions else batch, sequence), "int64"),
+        "key_length": ((batch,) if form.key_length else None, "int64"),
+        "bias": (bias_shape if form.bias else None, form.bias),
+        "sinks": ((form.heads,) if form.sinks else None, "float32"),
+        "key_positions": (
+            (1 if form.shared_key_positions else batch, capacity) if form.key_positions else None,
+            "int64",
+        ),
+        "key_scale": (scale_shape(form.key_scale, form.head_size), "float32"),
+        "value_scale": (scale_shape(form.value_scale, form.value_size), "float32"),
+        "y": (merged if form.merged else split, "float32"),
+    }
+    buffers = {
+        name: None if shape is None else T.match_buffer(handle, shape, element)
+        for handle, (name, (shape, element)) in zip(handles, shapes.items(), strict=True)
+    }
+    return SimpleNamespace(batch=batch, sequence=sequence, capacity=capacity, **buffers)
+
+
+def kept(kernel: Any) -> Any:
+    """The kernel without the parameters that are no buffers: operands that its form does not have."""
+    parameters = [p for p in kernel.params if not isinstance(p.ty, tvm.ir.PointerType)]
+    return tirx.PrimFunc(parameters, kernel.body, kernel.ret_type, kernel.attrs)
+
+
+def limit(form: AttentionForm, operands: Any, b: Any) -> Any:
+    """The end of the keys that a batch row has."""
+    if not form.key_length:
+        return operands.capacity
+    return T.max(T.min(T.Cast("int32", operands.key_length[b]), operands.capacity), 0)
+
+
+def result_index(form: AttentionForm, b: Any, head: Any, query: Any, d: Any) -> Any:
+    """Where in y a number of the result goes; d may be the index of a vector."""
+    return (b, query, head * form.value_size + d) if form.merged else (b, head, query, d)

@@ -1,0 +1,65 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""What becomes of a row's weighted sum: divided, scaled, written, and done again if it is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.kernels.attention_exact import exact_row
+from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_operands import result_index
+from graphwright.backends.tvm.kernels.attention_tile import folded, larger
+from graphwright.backends.tvm.kernels.fast_math import exp, let
+from graphwright.backends.tvm.kernels.loops import filled, span
+from graphwright.backends.tvm.tvm_library import T
+
+MINUS_INFINITY = float("-inf")
+
+
+def or_zero(largest: Any) -> Any:
+    """A finite number to take away from scores where none is above minus infinity."""
+    return let(largest, lambda m: T.Select(m == T.float32(MINUS_INFINITY), T.float32(0), m))
+
+
+def output(tiling: Tiling) -> Any:
+    """write(operands, b, head, query, largest, total, sums, row, scratch): row `row` of sums [rows, size of v]."""
+    form, lanes = tiling.form, tiling.value_lanes
+    redo = exact_row(form)
+
+    def divisor(total: Any) -> Any:
+        return let(total, lambda t: T.Select(t == T.float32(0), T.float32(0), T.float32(1) / t))
+
+    def with_sink(largest: Any, total: Any, sink: Any) -> Any:
+        """The factor of the sum when one more score without a value has joined."""
+
+        def joined(m: Any) -> Any:
+            own = exp(largest - m)
+            return let(own, lambda own: own * divisor(total * own + exp(sink - m)))
+
+        return let(or_zero(larger(largest, sink)), joined)
+
+    def factor(operands: Any, head: Any, largest: Any, total: Any) -> Any:
+        return with_sink(largest, total, operands.sinks[head]) if form.sinks else divisor(total)
+
+    def in_units(operands: Any, value: Any, head: Any, at: Any) -> Any:
+        if form.value_scale == "tensor":
+            return value * filled(operands.value_scale[0], lanes)
+        return value * operands.value_scale[head // form.group, at] if form.value_scale == "channel" else value
+
+    @T.inline
+    def write(operands, b, head, query, largest, total, sums, row, scratch):
+        scratch.number[0] = factor(operands, head, largest, total)
+        scratch.check[span(0, lanes)] = filled(0.0, lanes)
+        for i in range(form.value_size // lanes):
+            at = T.meta_var(span(i * lanes, lanes))
+            scratch.result[span(0, lanes)] = in_units(
+                operands, sums[row, at] * filled(scratch.number[0], lanes), head, at
+            )
+            # The difference is 0 where a number is finite, and NaN else.
+            scratch.check[span(0, lanes)] += scratch.result[span(0, lanes)] - scratch.result[span(0, lanes)]
+            operands.y[result_index(form, b, head, query, at)] = scratch.result[span(0, lanes)]
+        if T.Not(folded(scratch.check[span(0, lanes)], lanes, lambda a, b: a + b) == T.float32(0)):
+            redo(operands, b, head, query, scratch.exact, operands.y, lambda d: result_index(form, b, head, query, d))
+
+    return write

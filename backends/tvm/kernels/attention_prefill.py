@@ -1,0 +1,88 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""Attention of many queries: blocks of them meet blocks of keys, and blocks that no query of it sees are left out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
+from graphwright.backends.tvm.kernels.attention_operands import kept, limit, matched
+from graphwright.backends.tvm.kernels.attention_output import output
+from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.tvm_library import T
+
+ROWS = 48
+"""About so many rows of queries and heads share each block of keys."""
+
+
+def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
+    """Attention of any number of queries; `AttentionForm` tells the operands.
+
+    An iteration takes a block of queries from the front and one from the back, which together see as many keys as any
+    other two if the mask is causal.
+    """
+    tiling = Tiling(cpu, form, max(1, ROWS // form.group))
+    queries, group = tiling.queries, form.group
+    body = statements(tiling)
+    write = output(tiling)
+
+    def low(scratch: Any) -> Any:
+        return 0 if form.key_positions else T.max(scratch.low_key[0], 0)
+
+    def end(scratch: Any, operands: Any, b: Any) -> Any:
+        whole = limit(form, operands, b)
+        return whole if form.key_positions else T.min(scratch.end_key[0], whole)
+
+    @T.inline
+    def attend(operands, b, head, first, scratch):
+        item = T.meta_var(
+            SimpleNamespace(b=b, head=head, first=first, count=T.min(queries, operands.sequence - first))
+        )
+        body.start(operands, item, scratch)
+        body.run(operands, item, low(scratch), end(scratch, operands, b), scratch)
+        for r in range(item.count * group):
+            write(
+                operands,
+                b,
+                head * group + r % group,
+                first + r // group,
+                scratch.largest[r],
+                scratch.total[r],
+                scratch.sums,
+                r,
+                scratch,
+            )
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        q: T.handle,
+        k: T.handle,
+        v: T.handle,
+        positions: T.handle,
+        key_length: T.handle,
+        bias: T.handle,
+        sinks: T.handle,
+        key_positions: T.handle,
+        key_scale: T.handle,
+        value_scale: T.handle,
+        y: T.handle,
+    ):
+        operands = T.meta_var(
+            matched(form, (q, k, v, positions, key_length, bias, sinks, key_positions, key_scale, value_scale, y))
+        )
+        blocks = T.meta_var((operands.sequence + queries - 1) // queries)
+        pairs = T.meta_var((blocks + 1) // 2)
+        with T.sblock("root"):
+            for i in T.parallel(operands.batch * form.kv_heads * pairs):
+                with T.sblock("pair"):
+                    scratch = T.meta_var(allocated(tiling))
+                    for j in range(T.min(2, blocks - i % pairs * 2)):
+                        b = T.meta_var(i // (form.kv_heads * pairs))
+                        head = T.meta_var(i // pairs % form.kv_heads)
+                        block = T.meta_var(T.Select(j == 0, i % pairs, blocks - 1 - i % pairs))
+                        attend(operands, b, head, block * queries, scratch)
+
+    return kept(kernel)

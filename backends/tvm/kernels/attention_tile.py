@@ -1,0 +1,313 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""Some queries of a group of heads against a block of keys: the body that all attention kernels share.
+
+The softmax is the online one (Milakov & Gimelshein 2018), the blocks those of Dao et al. 2022: scores of a block never
+leave the nearest cache.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
+from graphwright.backends.tvm.kernels.fast_math import exp, let, number, tanh
+from graphwright.backends.tvm.kernels.loops import filled, span
+from graphwright.backends.tvm.kernels.transposition import transposition
+from graphwright.backends.tvm.tvm_library import T, tirx
+
+NEVER = -(1 << 30)
+ALWAYS = 1 << 30
+"""Positions before and after all others."""
+
+
+def folded(vector: Any, lanes: int, of: Any) -> Any:
+    """One number of a vector's lanes, by halves."""
+    if lanes == 1:
+        return vector
+    half = lanes // 2
+
+    def halves(v: Any) -> Any:
+        return of(tirx.Shuffle([v], list(range(half))), tirx.Shuffle([v], list(range(half, lanes))))
+
+    return let(vector, lambda v: folded(halves(v), half, of))
+
+
+def larger(a: Any, b: Any) -> Any:
+    return let(a, lambda a: let(b, lambda b: T.Select(a > b, a, b)))
+
+
+def bounds(form: Any, position: Any) -> tuple[Any, Any]:
+    """The first and the end of the positions that a query at a position sees."""
+    after, window = position + 1, form.window
+    match form.mask:
+        case "full":
+            return T.int32(NEVER), T.int32(ALWAYS)
+        case "causal":
+            return T.int32(NEVER), after
+        case "sliding":
+            return after - window, after
+        case "chunked":
+            return T.floordiv(position, window) * window, after
+        case "prefix":
+            return T.int32(NEVER), T.max(after, window)
+
+
+def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
+    """The bias of batch row, head, query and key."""
+    return bias[tuple(0 if one else i for one, i in zip(form.bias_ones, index, strict=True))]
+
+
+def as_float(x: Any) -> Any:
+    """Codes as the floats that they are."""
+    return T.Cast(str(x.ty.dtype).replace("int8", "float32"), x) if "int8" in str(x.ty.dtype) else x
+
+
+def statements(tiling: Tiling) -> Any:
+    """The statements over one item's scratch."""
+    form, lanes, keys = tiling.form, tiling.lanes, tiling.keys
+    group, size, value_size = form.group, form.head_size, form.value_size
+    tile_rows, tile_vectors = tiling.tile_rows, tiling.tile_vectors
+    value_lanes, value_vectors = tiling.value_lanes, tiling.value_vectors
+    whole, rest = size // lanes, size % lanes
+    width = tile_vectors * lanes
+    value_width = value_vectors * value_lanes
+    turn = transposition(lanes)
+
+    def position_of(positions: Any, item: Any, query: Any) -> Any:
+        return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
+
+    def times_scale(scaled: Any, key_scale: Any, head: Any, d: Any) -> Any:
+        if form.key_scale == "tensor":
+            return scaled * key_scale[0]
+        return scaled * key_scale[head, d] if form.key_scale == "channel" else scaled
+
+    def key_vector(k: Any, item: Any, key: Any, start: Any, lanes: int) -> Any:
+        return as_float(k[item.b, item.head, key, span(start, lanes)])
+
+    def place_of(first: Any, v: Any, scratch: Any) -> Any:
+        return scratch.places[span(v * lanes, lanes)] if form.key_positions else T.ramp(first + v * lanes, 1, lanes)
+
+    def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
+        return scratch.values[j, at] if form.value_scale is not None else v[item.b, item.head, first + j, at]
+
+    @T.inline
+    def start(operands, item, scratch):
+        """Queries, times the scale, the bounds of what they see, and sums of nothing."""
+        scratch.low_key[0] = ALWAYS
+        scratch.end_key[0] = NEVER
+        for r in range(tiling.padded_rows):
+            scratch.largest[r] = T.float32(float("-inf"))
+            scratch.total[r] = T.float32(0)
+            scratch.low[r] = ALWAYS
+            scratch.end[r] = NEVER
+            for i in range(value_size // value_lanes):
+                scratch.sums[r, span(i * value_lanes, value_lanes)] = filled(0.0, value_lanes)
+            if r < item.count * group:
+                position = T.meta_var(position_of(operands.positions, item, item.first + r // group))
+                scratch.low[r] = bounds(form, position)[0]
+                scratch.end[r] = bounds(form, position)[1]
+                scratch.low_key[0] = T.min(scratch.low_key[0], scratch.low[r])
+                scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
+                for d in range(size):
+                    element = T.meta_var(operands.q[item.b, item.head * group + r % group, item.first + r // group, d])
+                    scaled = T.meta_var(element * T.float32(form.scale))
+                    scratch.queries[r // tile_rows, d, r % tile_rows] = times_scale(scaled, operands.key_scale, item.head, d)
+            else:
+                for d in range(size):
+                    scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
+
+    @T.inline
+    def turn_keys(k, item, first, count, scratch):
+        """Keys first to first + count to their columns. Beyond the last one it is repeated: nothing lies there."""
+        for v in range((count + lanes - 1) // lanes):
+            for i in range(whole):
+                turn(
+                    scratch.square,
+                    lambda j: key_vector(k, item, first + T.min(v * lanes + j, count - 1), i * lanes, lanes),
+                    scratch.turned,
+                    lambda j: (i * lanes + j, span(v * lanes, lanes)),
+                )
+            if rest > 0:
+                for j in range(lanes):
+                    for d in range(rest):
+                        key = T.meta_var(first + T.min(v * lanes + j, count - 1))
+                        scratch.turned[whole * lanes + d, v * lanes + j] = key_vector(
+                            k, item, key, whole * lanes + d, 1
+                        )
+
+    @T.inline
+    def score(item, count, scratch):
+        """Products of all rows with a block's keys."""
+        for t in range(tiling.row_tiles):
+            for c in range((count + width - 1) // width):
+                for m in T.unroll(tile_rows):
+                    for v in T.unroll(tile_vectors):
+                        scratch.tile[m, v, span(0, lanes)] = filled(0.0, lanes)
+                for d in range(size):
+                    for m in T.unroll(tile_rows):
+                        for v in T.unroll(tile_vectors):
+                            key = T.meta_var(scratch.turned[d, span(c * width + v * lanes, lanes)])
+                            scratch.tile[m, v, span(0, lanes)] += filled(scratch.queries[t, d, m], lanes) * key
+                for m in T.unroll(tile_rows):
+                    for v in T.unroll(tile_vectors):
+                        at = T.meta_var(span(c * width + v * lanes, lanes))
+                        scratch.scores[t * tile_rows + m, at] = scratch.tile[m, v, span(0, lanes)]
+
+    @T.inline
+    def bend(key_scale, bias, item, first, count, r, scratch):
+        """What happens to one row's scores before the softmax: scales of keys, softcap, bias."""
+        if form.key_scale == "token":
+            for j in range(count):
+                scratch.scores[r, j] *= key_scale[item.b, item.head, first + j]
+        if form.softcap > 0:
+            for v in range((count + lanes - 1) // lanes):
+                at = T.meta_var(span(v * lanes, lanes))
+                cap = T.meta_var(filled(form.softcap, lanes))
+                scratch.scores[r, at] = cap * tanh(scratch.scores[r, at] / cap)
+        if form.bias is not None:
+            for j in range(count):
+                head = T.meta_var(item.head * group + r % group)
+                there = T.meta_var(bias_at(form, bias, item.b, head, item.first + r // group, first + j))
+                if form.bias == "bool":
+                    scratch.scores[r, j] = T.Select(there, scratch.scores[r, j], T.float32(float("-inf")))
+                else:
+                    scratch.scores[r, j] += there
+
+    @T.inline
+    def soften(key_scale, bias, item, first, count, scratch):
+        """Scores to weights against the largest score so far, to which earlier sums are brought down."""
+        for r in range(item.count * group):
+            bend(key_scale, bias, item, first, count, r, scratch)
+            scratch.vector[span(0, lanes)] = filled(float("-inf"), lanes)
+            for v in range((count + lanes - 1) // lanes):
+                at = T.meta_var(span(v * lanes, lanes))
+                place = T.meta_var(place_of(first, v, scratch))
+                seen = T.meta_var(
+                    T.bitwise_and(
+                        place >= T.broadcast(scratch.low[r], lanes), place < T.broadcast(scratch.end[r], lanes)
+                    )
+                )
+                inside = T.meta_var(T.ramp(v * lanes, 1, lanes) < T.broadcast(count, lanes))
+                scratch.scores[r, at] = T.Select(
+                    T.bitwise_and(seen, inside), scratch.scores[r, at], filled(float("-inf"), lanes)
+                )
+                scratch.vector[span(0, lanes)] = larger(scratch.scores[r, at], scratch.vector[span(0, lanes)])
+            scratch.number[0] = larger(folded(scratch.vector[span(0, lanes)], lanes, larger), scratch.largest[r])
+            # Nothing seen so far: any finite number serves as the largest, since all weights are 0.
+            scratch.number[1] = T.Select(
+                scratch.number[0] == T.float32(float("-inf")), T.float32(0), scratch.number[0]
+            )
+            scratch.number[2] = exp(scratch.largest[r] - scratch.number[1])
+            scratch.vector[span(0, lanes)] = filled(0.0, lanes)
+            for v in range((count + lanes - 1) // lanes):
+                at = T.meta_var(span(v * lanes, lanes))
+                scratch.scores[r, at] = exp(scratch.scores[r, at] - filled(scratch.number[1], lanes))
+                scratch.vector[span(0, lanes)] += scratch.scores[r, at]
+            added = T.meta_var(folded(scratch.vector[span(0, lanes)], lanes, lambda a, b: a + b))
+            scratch.total[r] = scratch.total[r] * scratch.number[2] + added
+            if scratch.number[0] > scratch.largest[r]:
+                scratch.largest[r] = scratch.number[0]
+                for i in range(value_size // value_lanes):
+                    at = T.meta_var(span(i * value_lanes, value_lanes))
+                    scratch.sums[r, at] *= filled(scratch.number[2], value_lanes)
+
+    @T.inline
+    def weigh(v, value_scale, item, first, begin, count, scratch):
+        """Adds the weighted values of keys begin to count of the block."""
+        if form.value_scale == "token":
+            for r in range(item.count * group):
+                for j in range(begin, count):
+                    scratch.scores[r, j] *= value_scale[item.b, item.head, first + j]
+        if form.value_scale is not None:
+            for j in range(begin, count):
+                for i in range(value_size // value_lanes):
+                    at = T.meta_var(span(i * value_lanes, value_lanes))
+                    scratch.values[j, at] = as_float(v[item.b, item.head, first + j, at])
+        for t in range(tiling.row_tiles):
+            for c in range(value_size // value_width):
+                for m in T.unroll(tile_rows):
+                    for i in T.unroll(value_vectors):
+                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
+                        scratch.value_tile[m, i, span(0, value_lanes)] = scratch.sums[t * tile_rows + m, at]
+                for j in range(begin, count):
+                    for m in T.unroll(tile_rows):
+                        for i in T.unroll(value_vectors):
+                            at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
+                            value = T.meta_var(value_at(v, item, first, j, at, scratch))
+                            weight = T.meta_var(filled(scratch.scores[t * tile_rows + m, j], value_lanes))
+                            scratch.value_tile[m, i, span(0, value_lanes)] += weight * value
+                for m in T.unroll(tile_rows):
+                    for i in T.unroll(value_vectors):
+                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
+                        scratch.sums[t * tile_rows + m, at] = scratch.value_tile[m, i, span(0, value_lanes)]
+
+    @T.inline
+    def find_places(key_positions, item, first, scratch):
+        """The positions of a block's keys, and which of them are the first and the last that any row may see."""
+        scratch.number_of_keys[0] = scratch.count[0]
+        scratch.begin[0] = keys
+        scratch.count[0] = 0
+        for j in range(scratch.number_of_keys[0]):
+            place = T.meta_var(key_positions[0 if form.shared_key_positions else item.b, first + j])
+            scratch.places[j] = T.Select(place < 0, NEVER - 1, T.Cast("int32", place))
+            if T.And(scratch.places[j] >= scratch.low_key[0], scratch.places[j] < scratch.end_key[0]):
+                scratch.begin[0] = T.min(scratch.begin[0], j)
+                scratch.count[0] = j + 1
+
+    @T.inline
+    def block(operands, item, first, count, scratch):
+        """Keys first to first + count, of which each is seen by one row at least."""
+        turn_keys(operands.k, item, first, count, scratch)
+        score(item, count, scratch)
+        soften(operands.key_scale, operands.bias, item, first, count, scratch)
+        weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], count, scratch)
+
+    @T.inline
+    def run(operands, item, low_key, end_key, scratch):
+        """All keys from low_key to end_key, blockwise."""
+        for n in range((end_key - low_key + keys - 1) // keys):
+            first = T.meta_var(low_key + n * keys)
+            scratch.begin[0] = 0
+            scratch.count[0] = T.min(keys, end_key - first)
+            if form.key_positions:
+                find_places(operands.key_positions, item, first, scratch)
+            if scratch.count[0] > scratch.begin[0]:
+                block(operands, item, first, scratch.count[0], scratch)
+
+    return SimpleNamespace(start=start, run=run)
+
+
+def allocated(tiling: Tiling) -> Any:
+    """The scratch of one item, allocated in the block that is being written."""
+    form, lanes, rows = tiling.form, tiling.lanes, tiling.padded_rows
+
+    def local(element: str, *shape: int) -> Any:
+        return T.sblock_alloc_buffer(shape, element, scope="local")
+
+    return SimpleNamespace(
+        queries=local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
+        low=local("int32", rows),
+        end=local("int32", rows),
+        low_key=local("int32", 1),
+        end_key=local("int32", 1),
+        begin=local("int32", 1),
+        count=local("int32", 1),
+        number_of_keys=local("int32", 1),
+        largest=local("float32", rows),
+        total=local("float32", rows),
+        sums=local("float32", rows, form.value_size),
+        square=local("float32", lanes.bit_length(), lanes, lanes),
+        turned=local("float32", form.head_size, tiling.keys),
+        tile=local("float32", tiling.tile_rows, tiling.tile_vectors, lanes),
+        scores=local("float32", rows, tiling.keys),
+        places=local("int32", tiling.keys),
+        vector=local("float32", lanes),
+        number=local("float32", 3),
+        check=local("float32", tiling.value_lanes),
+        result=local("float32", tiling.value_lanes),
+        exact=local("float32", 4),
+        values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),
+        value_tile=local("float32", tiling.tile_rows, tiling.value_vectors, tiling.value_lanes),
+    )
