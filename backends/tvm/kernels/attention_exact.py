@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
-from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds, larger
-from graphwright.backends.tvm.kernels.fast_math import exp, let, number, tanh
+from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
+from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, let, number, tanh
+from graphwright.backends.tvm.kernels.folding import larger
 from graphwright.backends.tvm.tvm_library import T
 
 MINUS_INFINITY = float("-inf")
@@ -85,6 +86,7 @@ def exact_row(form: AttentionForm) -> Any:
                         scale = T.meta_var(scaled(operands.value_scale, form.value_scale, b, head // group, key, d))
                         value = T.meta_var(as_float(operands.v[b, head // group, key, d]) * scale)
                         # What is seen and not finite gives NaN, infinity too.
-                        target[store(d)] = target[store(d)] + (scratch[3] * value + (value - value))
+                        term = T.meta_var(T.Select(is_finite(value), scratch[3] * value, T.float32(float("nan"))))
+                        target[store(d)] = target[store(d)] + term
 
     return row

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
-from graphwright.backends.tvm.tvm_library import T, tirx, tvm
+from graphwright.backends.tvm.tvm_library import T, tirx
 
 
 def matched(form: AttentionForm, handles: tuple[Any, ...]) -> Any:
@@ -47,12 +47,6 @@ def matched(form: AttentionForm, handles: tuple[Any, ...]) -> Any:
         for handle, (name, (shape, element)) in zip(handles, shapes.items(), strict=True)
     }
     return SimpleNamespace(batch=batch, sequence=sequence, capacity=capacity, **buffers)
-
-
-def kept(kernel: Any) -> Any:
-    """The kernel without the parameters that are no buffers: operands that its form does not have."""
-    parameters = [p for p in kernel.params if not isinstance(p.ty, tvm.ir.PointerType)]
-    return tirx.PrimFunc(parameters, kernel.body, kernel.ret_type, kernel.attrs)
 
 
 def limit(form: AttentionForm, operands: Any, b: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_exact import exact_row
 from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
-from graphwright.backends.tvm.kernels.attention_tile import folded, larger
-from graphwright.backends.tvm.kernels.fast_math import exp, let
+from graphwright.backends.tvm.kernels.folding import folded, larger
+from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -47,19 +47,22 @@ def output(tiling: Tiling) -> Any:
             return value * filled(operands.value_scale[0], lanes)
         return value * operands.value_scale[head // form.group, at] if form.value_scale == "channel" else value
 
+    def whole(value: int) -> Any:
+        return T.broadcast(T.int32(value), lanes) if lanes > 1 else T.int32(value)
+
     @T.inline
     def write(operands, b, head, query, largest, total, sums, row, scratch):
         scratch.number[0] = factor(operands, head, largest, total)
-        scratch.check[span(0, lanes)] = filled(0.0, lanes)
+        scratch.check[span(0, lanes)] = whole(0)
         for i in range(form.value_size // lanes):
             at = T.meta_var(span(i * lanes, lanes))
             scratch.result[span(0, lanes)] = in_units(
                 operands, sums[row, at] * filled(scratch.number[0], lanes), head, at
             )
-            # The difference is 0 where a number is finite, and NaN else.
-            scratch.check[span(0, lanes)] += scratch.result[span(0, lanes)] - scratch.result[span(0, lanes)]
+            bits = T.meta_var(magnitude_bits(scratch.result[span(0, lanes)]))
+            scratch.check[span(0, lanes)] = T.max(scratch.check[span(0, lanes)], bits)
             operands.y[result_index(form, b, head, query, at)] = scratch.result[span(0, lanes)]
-        if T.Not(folded(scratch.check[span(0, lanes)], lanes, lambda a, b: a + b) == T.float32(0)):
+        if folded(scratch.check[span(0, lanes)], lanes, T.max) >= INFINITY_BITS:
             redo(operands, b, head, query, scratch.exact, operands.y, lambda d: result_index(form, b, head, query, d))
 
     return write

@@ -9,9 +9,10 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.attention_operands import kept, limit, matched
+from graphwright.backends.tvm.kernels.attention_operands import limit, matched
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.kernels.optional_operands import kept
 from graphwright.backends.tvm.tvm_library import T
 
 ROWS = 48

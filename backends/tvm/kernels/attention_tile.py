@@ -12,30 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.fast_math import exp, let, number, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, tanh
+from graphwright.backends.tvm.kernels.folding import folded, larger
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.kernels.transposition import transposition
-from graphwright.backends.tvm.tvm_library import T, tirx
+from graphwright.backends.tvm.tvm_library import T
 
 NEVER = -(1 << 30)
 ALWAYS = 1 << 30
 """Positions before and after all others."""
-
-
-def folded(vector: Any, lanes: int, of: Any) -> Any:
-    """One number of a vector's lanes, by halves."""
-    if lanes == 1:
-        return vector
-    half = lanes // 2
-
-    def halves(v: Any) -> Any:
-        return of(tirx.Shuffle([v], list(range(half))), tirx.Shuffle([v], list(range(half, lanes))))
-
-    return let(vector, lambda v: folded(halves(v), half, of))
-
-
-def larger(a: Any, b: Any) -> Any:
-    return let(a, lambda a: let(b, lambda b: T.Select(a > b, a, b)))
 
 
 def bounds(form: Any, position: Any) -> tuple[Any, Any]:
@@ -305,7 +290,7 @@ def allocated(tiling: Tiling) -> Any:
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
         number=local("float32", 3),
-        check=local("float32", tiling.value_lanes),
+        check=local("int32", tiling.value_lanes),
         result=local("float32", tiling.value_lanes),
         exact=local("float32", 4),
         values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),

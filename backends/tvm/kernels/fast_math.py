@@ -19,6 +19,7 @@ LN2_HIGH, LN2_LOW = 0.693115234375, 3.194618329871446e-05
 ROUNDER = 12582912.0
 """1.5 * 2^23: added and taken away again, it rounds to a whole number, which lies in the low bits of the sum."""
 ROUNDER_BITS = 0x4B400000
+INFINITY_BITS = 0x7F800000
 EXP = (0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.0083687175065279, 0.0013814596459269524)
 """(exp(r) - 1 - r) / r² for |r| <= ln 2 / 2."""
 TANH = (-0.3333328366279602, 0.13331490755081177, -0.05374349653720856, 0.020650578662753105, -0.005717036779969931)
@@ -54,7 +55,7 @@ def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 
 def exp(x: Any) -> Any:
     """e^x within 2 units: 0 below the least denormal, infinity where float32 ends."""
-    return let(_clamped(x, -105.0, 89.0), _exp)
+    return let(clamped(x, -105.0, 89.0), _exp)
 
 
 def _exp(x: Any) -> Any:
@@ -63,9 +64,7 @@ def _exp(x: Any) -> Any:
     def multiplied(rounded: Any) -> Any:
         n = rounded - number(ROUNDER, x)
         rest = x - n * number(LN2_HIGH, x) - n * number(LN2_LOW, x)
-        bits = reinterpret("int32", rounded)
-        whole = bits - number(ROUNDER_BITS, bits)
-        return let(whole, lambda whole: let(rest, lambda r: _times_power(_exp_near_zero(r), whole)))
+        return let(whole(rounded), lambda whole: let(rest, lambda r: _times_power(_exp_near_zero(r), whole)))
 
     return let(x * number(LOG2_E, x) + number(ROUNDER, x), multiplied)
 
@@ -78,6 +77,12 @@ def _times_power(x: Any, exponent: Any) -> Any:
     """x 2^exponent. In two factors: one alone ends before float32's denormals, and before its largest numbers."""
     half = T.shift_right(exponent, number(1, exponent))
     return let(half, lambda half: x * _power_of_two(half) * _power_of_two(exponent - half))
+
+
+def whole(rounded: Any) -> Any:
+    """The whole number that x + ROUNDER is rounded to, as int32."""
+    bits = reinterpret("int32", rounded)
+    return bits - number(ROUNDER_BITS, bits)
 
 
 def sigmoid(x: Any) -> Any:
@@ -101,7 +106,7 @@ def erf(x: Any) -> Any:
     """Within 3 units."""
 
     def large(x: Any) -> Any:
-        return number(1.0, x) - let(_clamped(absolute(x), 1.0, 4.0), lambda a: exp(polynomial(a, LOG_ERFC)))
+        return number(1.0, x) - let(clamped(absolute(x), 1.0, 4.0), lambda a: exp(polynomial(a, LOG_ERFC)))
 
     def small(x: Any) -> Any:
         return let(x * x, lambda square: x * polynomial(square, ERF))
@@ -109,15 +114,33 @@ def erf(x: Any) -> Any:
     return let(x, lambda x: T.Select(absolute(x) < number(1.0, x), small(x), _signed(large(x), x)))
 
 
-def _clamped(x: Any, least: float, most: float) -> Any:
+def magnitude_bits(x: Any) -> Any:
+    """The bits of |x|: an integer above INFINITY_BITS where x is NaN, equal to it where x is infinite."""
+    bits = reinterpret("int32", x)
+    return bits & number(0x7FFFFFFF, bits)
+
+
+def is_nan(x: Any) -> Any:
+    """By its bits: x != x is simplified away."""
+    bits = magnitude_bits(x)
+    return bits > number(INFINITY_BITS, bits)
+
+
+def is_finite(x: Any) -> Any:
+    """By its bits: x - x is simplified away."""
+    bits = magnitude_bits(x)
+    return bits < number(INFINITY_BITS, bits)
+
+
+def clamped(x: Any, least: float, most: float) -> Any:
+    """x within bounds."""
     low, high = number(least, x), number(most, x)
     return let(x, lambda x: T.Select(x < low, low, T.Select(x > high, high, x)))
 
 
 def absolute(x: Any) -> Any:
     """|x|."""
-    bits = reinterpret("int32", x)
-    return reinterpret("float32", bits & number(0x7FFFFFFF, bits))
+    return reinterpret("float32", magnitude_bits(x))
 
 
 def _signed(magnitude: Any, sign: Any) -> Any:

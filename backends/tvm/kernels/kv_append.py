@@ -8,6 +8,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.tvm_library import T
 
 
@@ -35,40 +36,24 @@ def kv_append(
     lanes = lanes_within(cpu, size)
     loop = stage_loop(tokens, heads * size)
 
-    @T.inline
-    def copy(new, past_length, new_length, cache, item):
-        sequence = T.meta_var(new.shape[2])
-        capacity = T.meta_var(cache.shape[2])
-        b = T.meta_var(item // (heads * sequence))
-        h = T.meta_var(item // sequence % heads)
-        s = T.meta_var(item % sequence)
-        past = T.meta_var(T.Cast("int32", past_length[b]))
-        if is_kept(s, past, T.Cast("int32", new_length[b]), capacity, ring):
-            for i in range(size // lanes):
-                at = T.meta_var(span(i * lanes, lanes))
-                cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
-
     @T.prim_func(private=True, s_tir=True)
-    def contiguous(new_handle: T.handle, past_handle: T.handle, cache_handle: T.handle):
+    def kernel(new_handle: T.handle, past_handle: T.handle, count_handle: T.handle, cache_handle: T.handle):
         batch, sequence, capacity = T.int32(), T.int32(), T.int32()
         new = T.match_buffer(new_handle, (batch, heads, sequence, size), element)
         past_length = T.match_buffer(past_handle, (batch,), "int64")
+        new_length = T.meta_var(matched_if(ring, count_handle, (batch,), "int64"))
         cache = T.match_buffer(cache_handle, (batch, heads, capacity, size), element)
         with T.sblock("root"):
             for item in loop(batch * heads * sequence):
                 with T.sblock("head"):
-                    copy(new, past_length, past_length, cache, item)
+                    b = T.meta_var(item // (heads * sequence))
+                    h = T.meta_var(item // sequence % heads)
+                    s = T.meta_var(item % sequence)
+                    past = T.meta_var(T.Cast("int32", past_length[b]))
+                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                    if is_kept(s, past, count, capacity, ring):
+                        for i in range(size // lanes):
+                            at = T.meta_var(span(i * lanes, lanes))
+                            cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
 
-    @T.prim_func(private=True, s_tir=True)
-    def around(new_handle: T.handle, past_handle: T.handle, count_handle: T.handle, cache_handle: T.handle):
-        batch, sequence, capacity = T.int32(), T.int32(), T.int32()
-        new = T.match_buffer(new_handle, (batch, heads, sequence, size), element)
-        past_length = T.match_buffer(past_handle, (batch,), "int64")
-        new_length = T.match_buffer(count_handle, (batch,), "int64")
-        cache = T.match_buffer(cache_handle, (batch, heads, capacity, size), element)
-        with T.sblock("root"):
-            for item in loop(batch * heads * sequence):
-                with T.sblock("head"):
-                    copy(new, past_length, new_length, cache, item)
-
-    return around if ring else contiguous
+    return kept(kernel)

@@ -8,7 +8,40 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
+from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.tvm_library import T
+
+
+def layer_row(cpu: Cpu, size: int, epsilon: float) -> Any:
+    """normalize(x, row, weight, bias, y): row `row` of x and y [M, size]; weight and bias may be None."""
+    lanes = lanes_within(cpu, size)
+
+    def scaled(value: Any, weight: Any, bias: Any, at: Any) -> Any:
+        value = value if weight is None else value * weight[at]
+        return value if bias is None else value + bias[at]
+
+    @T.inline
+    def normalize(x, row, weight, bias, y):
+        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+        mean = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        every = T.meta_var(span(0, lanes))
+        sums[every] = filled(0.0, lanes)
+        for i in range(size // lanes):
+            sums[every] += x[row, span(i * lanes, lanes)]
+        mean[0] = tree_sum([sums[i] for i in range(lanes)]) / T.float32(size)
+        sums[every] = filled(0.0, lanes)
+        for i in range(size // lanes):
+            difference = T.meta_var(x[row, span(i * lanes, lanes)] - filled(mean[0], lanes))
+            sums[every] += difference * difference
+        variance = T.meta_var(tree_sum([sums[i] for i in range(lanes)]) / T.float32(size))
+        factor[0] = T.float32(1) / T.sqrt(variance + T.float32(epsilon))
+        for i in range(size // lanes):
+            at = T.meta_var(span(i * lanes, lanes))
+            difference = T.meta_var(x[row, at] - filled(mean[0], lanes))
+            y[row, at] = scaled(difference * filled(factor[0], lanes), weight, bias, at)
+
+    return normalize
 
 
 def layer_norm(
@@ -18,62 +51,19 @@ def layer_norm(
 
     y = (x - mean) / sqrt(variance + epsilon) * weight + bias, the variance of the differences from the mean.
     """
-    lanes = lanes_within(cpu, size)
-    chunks = size // lanes
+    normalize = layer_row(cpu, size, epsilon)
     loop = stage_loop(tokens, size)
 
-    @T.inline
-    def normalize(x, row, y, scaled):
-        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-        mean = T.sblock_alloc_buffer((1,), "float32", scope="local")
-        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
-        every = T.meta_var(span(0, lanes))
-        sums[every] = filled(0.0, lanes)
-        for i in range(chunks):
-            sums[every] += x[row, span(i * lanes, lanes)]
-        mean[0] = tree_sum([sums[i] for i in range(lanes)]) / T.float32(size)
-        sums[every] = filled(0.0, lanes)
-        for i in range(chunks):
-            difference = T.meta_var(x[row, span(i * lanes, lanes)] - filled(mean[0], lanes))
-            sums[every] += difference * difference
-        variance = T.meta_var(tree_sum([sums[i] for i in range(lanes)]) / T.float32(size))
-        factor[0] = T.float32(1) / T.sqrt(variance + T.float32(epsilon))
-        for i in range(chunks):
-            at = T.meta_var(span(i * lanes, lanes))
-            y[row, at] = scaled((x[row, at] - filled(mean[0], lanes)) * filled(factor[0], lanes), at)
-
     @T.prim_func(private=True, s_tir=True)
-    def plain(x_handle: T.handle, y_handle: T.handle):
+    def kernel(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
         rows = T.int32()
         x = T.match_buffer(x_handle, (rows, size), "float32")
+        scale = T.meta_var(matched_if(weight, weight_handle, (size,)))
+        shift = T.meta_var(matched_if(bias, bias_handle, (size,)))
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
                 with T.sblock("row"):
-                    normalize(x, row, y, lambda value, at: value)
+                    normalize(x, row, scale, shift, y)
 
-    @T.prim_func(private=True, s_tir=True)
-    def with_one(x_handle: T.handle, other: T.Buffer((size,), "float32"), y_handle: T.handle):
-        rows = T.int32()
-        x = T.match_buffer(x_handle, (rows, size), "float32")
-        y = T.match_buffer(y_handle, (rows, size), "float32")
-        with T.sblock("root"):
-            for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, row, y, lambda value, at: value * other[at] if weight else value + other[at])
-
-    @T.prim_func(private=True, s_tir=True)
-    def with_both(
-        x_handle: T.handle, scale: T.Buffer((size,), "float32"), shift: T.Buffer((size,), "float32"), y_handle: T.handle
-    ):
-        rows = T.int32()
-        x = T.match_buffer(x_handle, (rows, size), "float32")
-        y = T.match_buffer(y_handle, (rows, size), "float32")
-        with T.sblock("root"):
-            for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, row, y, lambda value, at: value * scale[at] + shift[at])
-
-    if weight and bias:
-        return with_both
-    return with_one if weight or bias else plain
+    return kept(kernel)

@@ -11,10 +11,30 @@ from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, s
 from graphwright.backends.tvm.tvm_library import T
 
 
+def rms_row(cpu: Cpu, size: int, epsilon: float) -> Any:
+    """normalize(x, x_at, weight, y, y_at): one row; x_at and y_at give the index of a vector of its elements."""
+    lanes = lanes_within(cpu, size)
+
+    @T.inline
+    def normalize(x, x_at, weight, y, y_at):
+        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        sums[span(0, lanes)] = filled(0.0, lanes)
+        for i in range(size // lanes):
+            element = T.meta_var(x[x_at(span(i * lanes, lanes))])
+            sums[span(0, lanes)] += element * element
+        mean = T.meta_var(tree_sum([sums[i] for i in range(lanes)]) / T.float32(size))
+        factor[0] = T.float32(1) / T.sqrt(mean + T.float32(epsilon))
+        for i in range(size // lanes):
+            at = T.meta_var(span(i * lanes, lanes))
+            y[y_at(at)] = x[x_at(at)] * filled(factor[0], lanes) * weight[at]
+
+    return normalize
+
+
 def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
     """(x f32 [M, size], weight f32 [size], y f32 [M, size]): y = x / sqrt(mean(x²) + epsilon) * weight."""
-    lanes = lanes_within(cpu, size)
-    chunks = size // lanes
+    normalize = rms_row(cpu, size, epsilon)
     loop = stage_loop(tokens, size)
 
     @T.prim_func(private=True, s_tir=True)
@@ -25,16 +45,6 @@ def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
         with T.sblock("root"):
             for row in loop(rows):
                 with T.sblock("row"):
-                    sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-                    factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                    sums[span(0, lanes)] = filled(0.0, lanes)
-                    for i in range(chunks):
-                        at = T.meta_var(span(i * lanes, lanes))
-                        sums[span(0, lanes)] += x[row, at] * x[row, at]
-                    mean = T.meta_var(tree_sum([sums[i] for i in range(lanes)]) / T.float32(size))
-                    factor[0] = T.float32(1) / T.sqrt(mean + T.float32(epsilon))
-                    for i in range(chunks):
-                        at = T.meta_var(span(i * lanes, lanes))
-                        y[row, at] = x[row, at] * filled(factor[0], lanes) * weight[at]
+                    normalize(x, lambda at: (row, at), weight, y, lambda at: (row, at))
 
     return kernel

@@ -1,0 +1,137 @@
+# pyright: reportInvalidTypeForm=false
+# Annotations in scripts are read by TVM's parser, not by Python.
+"""A packed projection's output to turned queries and to keys and values in their caches, in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.attention_form import Share
+from graphwright.backends.tvm.kernels.code_rows import token_scale, write_codes
+from graphwright.backends.tvm.kernels.kv_append import is_kept, place
+from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
+from graphwright.backends.tvm.kernels.rotation import Rotation
+from graphwright.backends.tvm.tvm_library import T
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Where queries, keys and values of all heads begin in a row of `columns` columns."""
+
+    columns: int
+    query_column: int
+    key_column: int
+    value_column: int
+
+
+def rotary_append(
+    cpu: Cpu,
+    *,
+    tokens: int | None,
+    packed: Packed,
+    heads: int,
+    kv_heads: int,
+    head_size: int,
+    value_size: int,
+    pairs: int,
+    interleaved: bool = False,
+    shared: bool = False,
+    ring: bool = False,
+    key_scale: Share | None = None,
+    value_scale: Share | None = None,
+) -> Any:
+    """`rope` of queries and keys, and `kv_append` of keys and values, as the IR has them.
+
+    Parameters, those in brackets if there are such: x f32 [B, S, columns], cos f32 [B, S, pairs] ([1, S, pairs] if
+    `shared`), sin likewise, past_length i64 [B], [new_length i64 [B] if a ring], [key_scale], [value_scale],
+    q f32 [B, heads, S, head size], k [B, kv heads, C, head size], v [B, kv heads, C, value size].
+    k and v are f32, or with scales int8 codes as `quantize_tensor` gives them. A scale is f32 [1] for a tensor,
+    [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is written too, as the pass `quantize-cache`
+    has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
+    """
+    turn = Rotation(cpu, head_size, pairs, interleaved).statements
+    loop = stage_loop(tokens, packed.columns)
+    encode_key = write_codes(cpu, head_size, key_scale)
+    encode_value = write_codes(cpu, value_size, value_scale)
+    key_token_scale = token_scale(cpu, head_size)
+    value_token_scale = token_scale(cpu, value_size)
+    value_lanes = lanes_within(cpu, value_size)
+
+    def scale_shape(share: Share | None, size: int, cache: tuple[Any, ...]) -> Any:
+        return {"tensor": (1,), "channel": (kv_heads, size), "token": cache, None: ()}[share]
+
+    @T.inline
+    def append_key(x, b, s, h, row, cos, sin, scale, k, where, scratch):
+        column = T.meta_var(packed.key_column + h * head_size)
+        if key_scale is None:
+            turn(x, lambda at: (b, s, column + at), k, lambda at: (b, h, where, at), cos, sin, row, s)
+        else:
+            turn(x, lambda at: (b, s, column + at), scratch, lambda at: (at,), cos, sin, row, s)
+            if key_scale == "token":
+                key_token_scale(scratch, scale, (b, h, where))
+            encode_key(scratch, scale, b, h, where, k)
+
+    @T.inline
+    def append_value(x, b, s, h, scale, v, where, scratch):
+        for i in range(value_size // value_lanes):
+            source = T.meta_var(x[b, s, span(packed.value_column + h * value_size + i * value_lanes, value_lanes)])
+            if value_scale is None:
+                v[b, h, where, span(i * value_lanes, value_lanes)] = source
+            else:
+                scratch[span(i * value_lanes, value_lanes)] = source
+        if value_scale == "token":
+            value_token_scale(scratch, scale, (b, h, where))
+        if value_scale is not None:
+            encode_value(scratch, scale, b, h, where, v)
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        x_handle: T.handle,
+        cos_handle: T.handle,
+        sin_handle: T.handle,
+        past_handle: T.handle,
+        count_handle: T.handle,
+        key_scale_handle: T.handle,
+        value_scale_handle: T.handle,
+        q_handle: T.handle,
+        k_handle: T.handle,
+        v_handle: T.handle,
+    ):
+        batch, sequence, tables, capacity = T.int32(), T.int32(), T.int32(), T.int32()
+        x = T.match_buffer(x_handle, (batch, sequence, packed.columns), "float32")
+        cos = T.meta_var(matched_if(pairs > 0, cos_handle, (tables, sequence, pairs)))
+        sin = T.meta_var(matched_if(pairs > 0, sin_handle, (tables, sequence, pairs)))
+        past_length = T.match_buffer(past_handle, (batch,), "int64")
+        new_length = T.meta_var(matched_if(ring, count_handle, (batch,), "int64"))
+        cache = T.meta_var((batch, kv_heads, capacity))
+        of_keys = T.meta_var(
+            matched_if(key_scale is not None, key_scale_handle, scale_shape(key_scale, head_size, cache))
+        )
+        of_values = T.meta_var(
+            matched_if(value_scale is not None, value_scale_handle, scale_shape(value_scale, value_size, cache))
+        )
+        q = T.match_buffer(q_handle, (batch, heads, sequence, head_size), "float32")
+        k = T.match_buffer(k_handle, (*cache, head_size), "float32" if key_scale is None else "int8")
+        v = T.match_buffer(v_handle, (*cache, value_size), "float32" if value_scale is None else "int8")
+        with T.sblock("root"):
+            for token in loop(batch * sequence):
+                with T.sblock("token"):
+                    scratch = T.sblock_alloc_buffer((max(head_size, value_size),), "float32", scope="local")
+                    b = T.meta_var(token // sequence)
+                    s = T.meta_var(token % sequence)
+                    row = T.meta_var(0 if shared else b)
+                    for h in range(heads):
+                        column = T.meta_var(packed.query_column + h * head_size)
+                        turn(x, lambda at: (b, s, column + at), q, lambda at: (b, h, s, at), cos, sin, row, s)
+                    past = T.meta_var(T.Cast("int32", past_length[b]))
+                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                    where = T.meta_var(place(s, past, capacity, ring))
+                    if is_kept(s, past, count, capacity, ring):
+                        for h in range(kv_heads):
+                            append_key(x, b, s, h, row, cos, sin, of_keys, k, where, scratch)
+                            append_value(x, b, s, h, of_values, v, where, scratch)
+
+    return kept(kernel)
