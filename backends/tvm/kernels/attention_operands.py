@@ -9,9 +9,10 @@ from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 
-def matched(form: AttentionForm, handles: tuple[Any, ...]) -> Any:
+def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None = None) -> Any:
     """The buffers of all eleven handles, None where the form has no such operand; written in the function's head."""
-    batch, sequence, capacity = (tirx.Var(name, "int32") for name in ("batch", "sequence", "capacity"))
+    batch, capacity = (tirx.Var(name, "int32") for name in ("batch", "capacity"))
+    sequence = tirx.Var("sequence", "int32") if queries is None else queries
     bias_shape = [
         1 if one else dim
         for one, dim in zip(form.bias_ones, (batch, form.heads, sequence, capacity), strict=True)
@@ -59,3 +60,11 @@ def limit(form: AttentionForm, operands: Any, b: Any) -> Any:
 def result_index(form: AttentionForm, b: Any, head: Any, query: Any, d: Any) -> Any:
     """Where in y a number of the result goes; d may be the index of a vector."""
     return (b, query, head * form.value_size + d) if form.merged else (b, head, query, d)
+
+
+def key_range(form: AttentionForm, operands: Any, b: Any, scratch: Any) -> tuple[Any, Any]:
+    """The first and the end of the keys that an item's rows may see, once their bounds are in scratch."""
+    whole = limit(form, operands, b)
+    if form.key_positions:
+        return 0, whole
+    return T.max(scratch.low_key[0], 0), T.min(scratch.end_key[0], whole)

@@ -9,7 +9,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.attention_operands import limit, matched
+from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
 from graphwright.backends.tvm.kernels.optional_operands import kept
@@ -30,20 +30,15 @@ def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
     body = statements(tiling)
     write = output(tiling)
 
-    def low(scratch: Any) -> Any:
-        return 0 if form.key_positions else T.max(scratch.low_key[0], 0)
-
-    def end(scratch: Any, operands: Any, b: Any) -> Any:
-        whole = limit(form, operands, b)
-        return whole if form.key_positions else T.min(scratch.end_key[0], whole)
-
     @T.inline
     def attend(operands, b, head, first, scratch):
         item = T.meta_var(
             SimpleNamespace(b=b, head=head, first=first, count=T.min(queries, operands.sequence - first))
         )
+        body.look(operands, item, scratch)
         body.start(operands, item, scratch)
-        body.run(operands, item, low(scratch), end(scratch, operands, b), scratch)
+        keys = T.meta_var(key_range(form, operands, b, scratch))
+        body.run(operands, item, keys[0], keys[1], scratch)
         for r in range(item.count * group):
             write(
                 operands,

@@ -78,27 +78,32 @@ def statements(tiling: Tiling) -> Any:
         return scratch.values[j, at] if form.value_scale is not None else v[item.b, item.head, first + j, at]
 
     @T.inline
-    def start(operands, item, scratch):
-        """Queries, times the scale, the bounds of what they see, and sums of nothing."""
+    def look(operands, item, scratch):
+        """What each row sees, and what any."""
         scratch.low_key[0] = ALWAYS
         scratch.end_key[0] = NEVER
+        for r in range(item.count * group):
+            position = T.meta_var(position_of(operands.positions, item, item.first + r // group))
+            scratch.low[r] = bounds(form, position)[0]
+            scratch.end[r] = bounds(form, position)[1]
+            scratch.low_key[0] = T.min(scratch.low_key[0], scratch.low[r])
+            scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
+
+    @T.inline
+    def start(operands, item, scratch):
+        """Queries, times the scale, and sums of nothing."""
         for r in range(tiling.padded_rows):
             scratch.largest[r] = T.float32(float("-inf"))
             scratch.total[r] = T.float32(0)
-            scratch.low[r] = ALWAYS
-            scratch.end[r] = NEVER
             for i in range(value_size // value_lanes):
                 scratch.sums[r, span(i * value_lanes, value_lanes)] = filled(0.0, value_lanes)
             if r < item.count * group:
-                position = T.meta_var(position_of(operands.positions, item, item.first + r // group))
-                scratch.low[r] = bounds(form, position)[0]
-                scratch.end[r] = bounds(form, position)[1]
-                scratch.low_key[0] = T.min(scratch.low_key[0], scratch.low[r])
-                scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
                 for d in range(size):
                     element = T.meta_var(operands.q[item.b, item.head * group + r % group, item.first + r // group, d])
                     scaled = T.meta_var(element * T.float32(form.scale))
-                    scratch.queries[r // tile_rows, d, r % tile_rows] = times_scale(scaled, operands.key_scale, item.head, d)
+                    scratch.queries[r // tile_rows, d, r % tile_rows] = times_scale(
+                        scaled, operands.key_scale, item.head, d
+                    )
             else:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
@@ -261,7 +266,7 @@ def statements(tiling: Tiling) -> Any:
             if scratch.count[0] > scratch.begin[0]:
                 block(operands, item, first, scratch.count[0], scratch)
 
-    return SimpleNamespace(start=start, run=run)
+    return SimpleNamespace(look=look, start=start, run=run)
 
 
 def allocated(tiling: Tiling) -> Any:
@@ -289,6 +294,8 @@ def allocated(tiling: Tiling) -> Any:
         scores=local("float32", rows, tiling.keys),
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
+        ends=local("int32", 2),
+        joined=local("float32", 3),
         number=local("float32", 3),
         check=local("int32", tiling.value_lanes),
         result=local("float32", tiling.value_lanes),
