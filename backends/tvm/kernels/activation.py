@@ -39,11 +39,10 @@ def elementwise(cpu: Cpu, function: Callable[[Any], Any], *, tokens: int | None,
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        at = T.meta_var(span((first + i) * lanes, lanes))
-                        y[row, at] = function(x[row, at])
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    at = T.meta_var(span((first + i) * lanes, lanes))
+                    y[row, at] = function(x[row, at])
 
     return kernel

@@ -51,9 +51,8 @@ def add_rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> 
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    add(a, b, row, sum)
-                    normalize(sum, lambda at: (row, at), weight, y, lambda at: (row, at))
+                add(a, b, row, sum)
+                normalize(sum, lambda at: (row, at), weight, y, lambda at: (row, at))
 
     return kernel
 
@@ -87,8 +86,7 @@ def add_layer_norm(
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    add(a, b, row, sum)
-                    normalize(sum, row, scale, shift, y)
+                add(a, b, row, sum)
+                normalize(sum, row, scale, shift, y)
 
     return kept(kernel)

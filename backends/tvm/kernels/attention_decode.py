@@ -76,8 +76,8 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
                 scratch.joined[1] += parts.total[b, head // group, part, row] * scratch.joined[2]
                 for i in range(form.value_size // lanes):
                     at = T.meta_var(span(i * lanes, lanes))
-                    scratch.sums[0, at] += (
-                        parts.sums[b, head // group, part, row, at] * filled(scratch.joined[2], lanes)
+                    scratch.sums[0, at] += parts.sums[b, head // group, part, row, at] * filled(
+                        scratch.joined[2], lanes
                     )
         write(operands, b, head, query, scratch.joined[0], scratch.joined[1], scratch.sums, 0, scratch)
 
@@ -109,16 +109,14 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
             sums = T.sblock_alloc_buffer((batch, form.kv_heads, PARTS, rows, form.value_size), "float32")
             parts = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
             for i in T.parallel(PARTS * batch * form.kv_heads):
-                with T.sblock("part"):
-                    scratch = T.meta_var(allocated(tiling))
-                    part = T.meta_var(i // (batch * form.kv_heads))
-                    b = T.meta_var(i // form.kv_heads % batch)
-                    item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
-                    attend(operands, item, part, parts, scratch)
+                scratch = T.meta_var(allocated(tiling))
+                part = T.meta_var(i // (batch * form.kv_heads))
+                b = T.meta_var(i // form.kv_heads % batch)
+                item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
+                attend(operands, item, part, parts, scratch)
             for i in T.parallel(batch * form.heads * queries):
-                with T.sblock("join"):
-                    scratch = T.meta_var(allocated(tiling))
-                    b = T.meta_var(i // (form.heads * queries))
-                    join(operands, b, i // queries % form.heads, i % queries, parts, scratch)
+                scratch = T.meta_var(allocated(tiling))
+                b = T.meta_var(i // (form.heads * queries))
+                join(operands, b, i // queries % form.heads, i % queries, parts, scratch)
 
     return kept(kernel)

@@ -14,8 +14,7 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
     batch, capacity = (tirx.Var(name, "int32") for name in ("batch", "capacity"))
     sequence = tirx.Var("sequence", "int32") if queries is None else queries
     bias_shape = [
-        1 if one else dim
-        for one, dim in zip(form.bias_ones, (batch, form.heads, sequence, capacity), strict=True)
+        1 if one else dim for one, dim in zip(form.bias_ones, (batch, form.heads, sequence, capacity), strict=True)
     ]
     cache = (batch, form.kv_heads, capacity)
 

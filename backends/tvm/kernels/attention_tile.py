@@ -14,8 +14,9 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.fast_math import exp, tanh
 from graphwright.backends.tvm.kernels.folding import folded, larger
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, span
-from graphwright.backends.tvm.kernels.transposition import transposition
+from graphwright.backends.tvm.kernels.transposition import transposed
 from graphwright.backends.tvm.tvm_library import T
 
 NEVER = -(1 << 30)
@@ -58,7 +59,6 @@ def statements(tiling: Tiling) -> Any:
     whole, rest = size // lanes, size % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
-    turn = transposition(lanes)
 
     def position_of(positions: Any, item: Any, query: Any) -> Any:
         return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
@@ -108,17 +108,18 @@ def statements(tiling: Tiling) -> Any:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
 
+    def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
+        """A square of keys and elements."""
+        rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes) for j in range(lanes)]
+        for j, vector in enumerate(transposed(rows)):
+            T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
+
     @T.inline
     def turn_keys(k, item, first, count, scratch):
         """Keys first to first + count to their columns. Beyond the last one it is repeated: nothing lies there."""
         for v in range((count + lanes - 1) // lanes):
             for i in range(whole):
-                turn(
-                    scratch.square,
-                    lambda j: key_vector(k, item, first + T.min(v * lanes + j, count - 1), i * lanes, lanes),
-                    scratch.turned,
-                    lambda j: (i * lanes + j, span(v * lanes, lanes)),
-                )
+                turn(k, item, first, count - 1, i * lanes, v * lanes, scratch)
             if rest > 0:
                 for j in range(lanes):
                     for d in range(rest):
@@ -127,23 +128,35 @@ def statements(tiling: Tiling) -> Any:
                             k, item, key, whole * lanes + d, 1
                         )
 
+    def each(rows: int, vectors: int) -> list[tuple[int, int]]:
+        return [(m, v) for m in range(rows) for v in range(vectors)]
+
+    def clear(tile: Any) -> None:
+        for m, v in each(tile_rows, tile_vectors):
+            T.buffer_store(tile[m], filled(0.0, lanes), [v, span(0, lanes)])
+
+    def multiply(scratch: Any, t: Any, d: Any, column: Any) -> None:
+        """One element of queries and keys."""
+        of_keys = [T.Bind(scratch.turned[d, span(column + v * lanes, lanes)]) for v in range(tile_vectors)]
+        of_queries = [T.Bind(filled(scratch.queries[t, d, m], lanes)) for m in range(tile_rows)]
+        for m, v in each(tile_rows, tile_vectors):
+            sum = scratch.tile[m][v, span(0, lanes)]
+            T.buffer_store(scratch.tile[m], sum + of_queries[m] * of_keys[v], [v, span(0, lanes)])
+
+    def store_scores(scratch: Any, t: Any, column: Any) -> None:
+        for m, v in each(tile_rows, tile_vectors):
+            index = [t * tile_rows + m, span(column + v * lanes, lanes)]
+            T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
+
     @T.inline
-    def score(item, count, scratch):
+    def score(count, scratch):
         """Products of all rows with a block's keys."""
         for t in range(tiling.row_tiles):
             for c in range((count + width - 1) // width):
-                for m in T.unroll(tile_rows):
-                    for v in T.unroll(tile_vectors):
-                        scratch.tile[m, v, span(0, lanes)] = filled(0.0, lanes)
+                clear(scratch.tile)
                 for d in range(size):
-                    for m in T.unroll(tile_rows):
-                        for v in T.unroll(tile_vectors):
-                            key = T.meta_var(scratch.turned[d, span(c * width + v * lanes, lanes)])
-                            scratch.tile[m, v, span(0, lanes)] += filled(scratch.queries[t, d, m], lanes) * key
-                for m in T.unroll(tile_rows):
-                    for v in T.unroll(tile_vectors):
-                        at = T.meta_var(span(c * width + v * lanes, lanes))
-                        scratch.scores[t * tile_rows + m, at] = scratch.tile[m, v, span(0, lanes)]
+                    multiply(scratch, t, d, c * width)
+                store_scores(scratch, t, c * width)
 
     @T.inline
     def bend(key_scale, bias, item, first, count, r, scratch):
@@ -186,9 +199,7 @@ def statements(tiling: Tiling) -> Any:
                 scratch.vector[span(0, lanes)] = larger(scratch.scores[r, at], scratch.vector[span(0, lanes)])
             scratch.number[0] = larger(folded(scratch.vector[span(0, lanes)], lanes, larger), scratch.largest[r])
             # Nothing seen so far: any finite number serves as the largest, since all weights are 0.
-            scratch.number[1] = T.Select(
-                scratch.number[0] == T.float32(float("-inf")), T.float32(0), scratch.number[0]
-            )
+            scratch.number[1] = T.Select(scratch.number[0] == T.float32(float("-inf")), T.float32(0), scratch.number[0])
             scratch.number[2] = exp(scratch.largest[r] - scratch.number[1])
             scratch.vector[span(0, lanes)] = filled(0.0, lanes)
             for v in range((count + lanes - 1) // lanes):
@@ -202,6 +213,27 @@ def statements(tiling: Tiling) -> Any:
                 for i in range(value_size // value_lanes):
                     at = T.meta_var(span(i * value_lanes, value_lanes))
                     scratch.sums[r, at] *= filled(scratch.number[2], value_lanes)
+
+    def sums_at(t: Any, m: int, column: Any, i: int) -> list[Any]:
+        return [t * tile_rows + m, span(column + i * value_lanes, value_lanes)]
+
+    def load_sums(scratch: Any, t: Any, column: Any) -> None:
+        for m, i in each(tile_rows, value_vectors):
+            row, at = sums_at(t, m, column, i)
+            T.buffer_store(scratch.value_tile[m], scratch.sums[row, at], [i, span(0, value_lanes)])
+
+    def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
+        """One key's value, weighted, to the sums of a tile."""
+        places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
+        values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
+        weights = [T.Bind(filled(scratch.scores[t * tile_rows + m, j], value_lanes)) for m in range(tile_rows)]
+        for m, i in each(tile_rows, value_vectors):
+            sum = scratch.value_tile[m][i, span(0, value_lanes)]
+            T.buffer_store(scratch.value_tile[m], sum + weights[m] * values[i], [i, span(0, value_lanes)])
+
+    def store_sums(scratch: Any, t: Any, column: Any) -> None:
+        for m, i in each(tile_rows, value_vectors):
+            T.buffer_store(scratch.sums, scratch.value_tile[m][i, span(0, value_lanes)], sums_at(t, m, column, i))
 
     @T.inline
     def weigh(v, value_scale, item, first, begin, count, scratch):
@@ -217,21 +249,10 @@ def statements(tiling: Tiling) -> Any:
                     scratch.values[j, at] = as_float(v[item.b, item.head, first + j, at])
         for t in range(tiling.row_tiles):
             for c in range(value_size // value_width):
-                for m in T.unroll(tile_rows):
-                    for i in T.unroll(value_vectors):
-                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                        scratch.value_tile[m, i, span(0, value_lanes)] = scratch.sums[t * tile_rows + m, at]
+                load_sums(scratch, t, c * value_width)
                 for j in range(begin, count):
-                    for m in T.unroll(tile_rows):
-                        for i in T.unroll(value_vectors):
-                            at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                            value = T.meta_var(value_at(v, item, first, j, at, scratch))
-                            weight = T.meta_var(filled(scratch.scores[t * tile_rows + m, j], value_lanes))
-                            scratch.value_tile[m, i, span(0, value_lanes)] += weight * value
-                for m in T.unroll(tile_rows):
-                    for i in T.unroll(value_vectors):
-                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                        scratch.sums[t * tile_rows + m, at] = scratch.value_tile[m, i, span(0, value_lanes)]
+                    add_value(v, item, first, j, scratch, t, c * value_width)
+                store_sums(scratch, t, c * value_width)
 
     @T.inline
     def find_places(key_positions, item, first, scratch):
@@ -250,7 +271,7 @@ def statements(tiling: Tiling) -> Any:
     def block(operands, item, first, count, scratch):
         """Keys first to first + count, of which each is seen by one row at least."""
         turn_keys(operands.k, item, first, count, scratch)
-        score(item, count, scratch)
+        score(count, scratch)
         soften(operands.key_scale, operands.bias, item, first, count, scratch)
         weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], count, scratch)
 
@@ -274,7 +295,7 @@ def allocated(tiling: Tiling) -> Any:
     form, lanes, rows = tiling.form, tiling.lanes, tiling.padded_rows
 
     def local(element: str, *shape: int) -> Any:
-        return T.sblock_alloc_buffer(shape, element, scope="local")
+        return local_buffer(*shape, element=element)
 
     return SimpleNamespace(
         queries=local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
@@ -288,9 +309,9 @@ def allocated(tiling: Tiling) -> Any:
         largest=local("float32", rows),
         total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
-        square=local("float32", lanes.bit_length(), lanes, lanes),
         turned=local("float32", form.head_size, tiling.keys),
-        tile=local("float32", tiling.tile_rows, tiling.tile_vectors, lanes),
+        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
+        tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
         scores=local("float32", rows, tiling.keys),
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
@@ -301,5 +322,5 @@ def allocated(tiling: Tiling) -> Any:
         result=local("float32", tiling.value_lanes),
         exact=local("float32", 4),
         values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),
-        value_tile=local("float32", tiling.tile_rows, tiling.value_vectors, tiling.value_lanes),
+        value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
     )

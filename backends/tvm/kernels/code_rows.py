@@ -10,6 +10,7 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import Share
 from graphwright.backends.tvm.kernels.fast_math import ROUNDER, absolute, clamped, number, whole
 from graphwright.backends.tvm.kernels.folding import folded
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -46,7 +47,7 @@ def token_scale(cpu: Cpu, size: int) -> Any:
 
     @T.inline
     def fit(row, scale, index):
-        largest = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+        largest = local_buffer(lanes)
         largest[span(0, lanes)] = filled(0.0, lanes)
         for i in range(size // lanes):
             at = T.meta_var(span(i * lanes, lanes))

@@ -28,12 +28,11 @@ def glu(cpu: Cpu, *, tokens: int | None, size: int, kind: Activation) -> Any:
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        at = T.meta_var(span((first + i) * lanes, lanes))
-                        y[row, at] = activate(gate[row, at], kind) * up[row, at]
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    at = T.meta_var(span((first + i) * lanes, lanes))
+                    y[row, at] = activate(gate[row, at], kind) * up[row, at]
 
     return kernel
 
@@ -54,13 +53,12 @@ def packed_glu(
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        column = T.meta_var((first + i) * lanes)
-                        gate = T.meta_var(both[row, span(gate_column + column, lanes)])
-                        up = T.meta_var(both[row, span(up_column + column, lanes)])
-                        y[row, span(column, lanes)] = activate(gate, kind) * up
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    column = T.meta_var((first + i) * lanes)
+                    gate = T.meta_var(both[row, span(gate_column + column, lanes)])
+                    up = T.meta_var(both[row, span(up_column + column, lanes)])
+                    y[row, span(column, lanes)] = activate(gate, kind) * up
 
     return kernel

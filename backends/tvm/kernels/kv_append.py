@@ -45,15 +45,14 @@ def kv_append(
         cache = T.match_buffer(cache_handle, (batch, heads, capacity, size), element)
         with T.sblock("root"):
             for item in loop(batch * heads * sequence):
-                with T.sblock("head"):
-                    b = T.meta_var(item // (heads * sequence))
-                    h = T.meta_var(item // sequence % heads)
-                    s = T.meta_var(item % sequence)
-                    past = T.meta_var(T.Cast("int32", past_length[b]))
-                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
-                    if is_kept(s, past, count, capacity, ring):
-                        for i in range(size // lanes):
-                            at = T.meta_var(span(i * lanes, lanes))
-                            cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
+                b = T.meta_var(item // (heads * sequence))
+                h = T.meta_var(item // sequence % heads)
+                s = T.meta_var(item % sequence)
+                past = T.meta_var(T.Cast("int32", past_length[b]))
+                count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                if is_kept(s, past, count, capacity, ring):
+                    for i in range(size // lanes):
+                        at = T.meta_var(span(i * lanes, lanes))
+                        cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
 
     return kept(kernel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
 from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.tvm_library import T
@@ -22,9 +23,9 @@ def layer_row(cpu: Cpu, size: int, epsilon: float) -> Any:
 
     @T.inline
     def normalize(x, row, weight, bias, y):
-        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-        mean = T.sblock_alloc_buffer((1,), "float32", scope="local")
-        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        sums = local_buffer(lanes)
+        mean = local_buffer(1)
+        factor = local_buffer(1)
         every = T.meta_var(span(0, lanes))
         sums[every] = filled(0.0, lanes)
         for i in range(size // lanes):
@@ -63,7 +64,6 @@ def layer_norm(
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, row, scale, shift, y)
+                normalize(x, row, scale, shift, y)
 
     return kept(kernel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
 from graphwright.backends.tvm.tvm_library import T
 
@@ -17,8 +18,8 @@ def rms_row(cpu: Cpu, size: int, epsilon: float) -> Any:
 
     @T.inline
     def normalize(x, x_at, weight, y, y_at):
-        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+        sums = local_buffer(lanes)
+        factor = local_buffer(1)
         sums[span(0, lanes)] = filled(0.0, lanes)
         for i in range(size // lanes):
             element = T.meta_var(x[x_at(span(i * lanes, lanes))])
@@ -44,7 +45,6 @@ def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, lambda at: (row, at), weight, y, lambda at: (row, at))
+                normalize(x, lambda at: (row, at), weight, y, lambda at: (row, at))
 
     return kernel

@@ -31,19 +31,18 @@ def rope(
         y = T.match_buffer(y_handle, (batch, heads, sequence, size), "float32")
         with T.sblock("root"):
             for item in loop(batch * heads * sequence):
-                with T.sblock("head"):
-                    b = T.meta_var(item // (heads * sequence))
-                    h = T.meta_var(item // sequence % heads)
-                    s = T.meta_var(item % sequence)
-                    turn(
-                        x,
-                        lambda at: (b, h, s, at),
-                        y,
-                        lambda at: (b, h, s, at),
-                        cos,
-                        sin,
-                        0 if shared else b,
-                        s,
-                    )
+                b = T.meta_var(item // (heads * sequence))
+                h = T.meta_var(item // sequence % heads)
+                s = T.meta_var(item % sequence)
+                turn(
+                    x,
+                    lambda at: (b, h, s, at),
+                    y,
+                    lambda at: (b, h, s, at),
+                    cos,
+                    sin,
+                    0 if shared else b,
+                    s,
+                )
 
     return kernel

@@ -11,6 +11,7 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import Share
 from graphwright.backends.tvm.kernels.code_rows import token_scale, write_codes
 from graphwright.backends.tvm.kernels.kv_append import is_kept, place
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop
 from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.kernels.rotation import Rotation
@@ -118,20 +119,19 @@ def rotary_append(
         v = T.match_buffer(v_handle, (*cache, value_size), "float32" if value_scale is None else "int8")
         with T.sblock("root"):
             for token in loop(batch * sequence):
-                with T.sblock("token"):
-                    scratch = T.sblock_alloc_buffer((max(head_size, value_size),), "float32", scope="local")
-                    b = T.meta_var(token // sequence)
-                    s = T.meta_var(token % sequence)
-                    row = T.meta_var(0 if shared else b)
-                    for h in range(heads):
-                        column = T.meta_var(packed.query_column + h * head_size)
-                        turn(x, lambda at: (b, s, column + at), q, lambda at: (b, h, s, at), cos, sin, row, s)
-                    past = T.meta_var(T.Cast("int32", past_length[b]))
-                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
-                    where = T.meta_var(place(s, past, capacity, ring))
-                    if is_kept(s, past, count, capacity, ring):
-                        for h in range(kv_heads):
-                            append_key(x, b, s, h, row, cos, sin, of_keys, k, where, scratch)
-                            append_value(x, b, s, h, of_values, v, where, scratch)
+                scratch = local_buffer(max(head_size, value_size))
+                b = T.meta_var(token // sequence)
+                s = T.meta_var(token % sequence)
+                row = T.meta_var(0 if shared else b)
+                for h in range(heads):
+                    column = T.meta_var(packed.query_column + h * head_size)
+                    turn(x, lambda at: (b, s, column + at), q, lambda at: (b, h, s, at), cos, sin, row, s)
+                past = T.meta_var(T.Cast("int32", past_length[b]))
+                count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                where = T.meta_var(place(s, past, capacity, ring))
+                if is_kept(s, past, count, capacity, ring):
+                    for h in range(kv_heads):
+                        append_key(x, b, s, h, row, cos, sin, of_keys, k, where, scratch)
+                        append_value(x, b, s, h, of_values, v, where, scratch)
 
     return kept(kernel)
