@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Attention on this CPU: decode against what memory gives, prefill against torch.
 
@@ -160,7 +161,7 @@ def prefill_line(cpu: Cpu, model: Heads, tokens: int, threads: int) -> str:
     )
     seconds = least["attention"]
     flops = 2 * model.heads * tokens * (tokens + 1) * model.size
-    figure = f"{seconds * 1e6:8.1f} µs {flops / seconds / 1e9:6.1f} GFLOP/s, {least['torch'] / seconds:.2f}× torch"
+    figure = f"{seconds * 1e6:8.1f} µs {flops / seconds / 1e9:6.1f} GFLOP/s, {least['torch'] / seconds:.2f} times torch's speed"
     return f"{model.name} prefill {tokens} {figure}"
 
 

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The greedy token: where logits are largest, so that they need not leave."""
 
@@ -29,7 +30,7 @@ def argmax(cpu: Cpu, *, size: int) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(logits_handle: T.handle, token_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         logits = T.match_buffer(logits_handle, (rows, size), "float32")
         token = T.match_buffer(token_handle, (rows,), "int64")
         with T.sblock("root"):
@@ -42,11 +43,11 @@ def argmax(cpu: Cpu, *, size: int) -> Any:
                 first = T.meta_var(i % PARTS * chunks // PARTS)
                 end = T.meta_var((i % PARTS + 1) * chunks // PARTS)
                 largest[every] = filled(float("-inf"), lanes)
-                where[every] = T.ramp(first * lanes, 1, lanes)
+                where[every] = T.Cast(f"int32x{lanes}", T.ramp(first * lanes, 1, lanes))
                 for c in range(end - first):
                     at = T.meta_var(T.ramp((first + c) * lanes, 1, lanes))
                     take = T.meta_var(better(logits[row, at], largest[every]))
-                    where[every] = T.Select(take, at, where[every])
+                    where[every] = T.Select(take, T.Cast(f"int32x{lanes}", at), where[every])
                     largest[every] = T.Select(take, logits[row, at], largest[every])
                 part_value[row, i % PARTS] = largest[0]
                 part_index[row, i % PARTS] = where[0]

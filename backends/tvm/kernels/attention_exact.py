@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """One query's attention, key by key: what stands in for a result that is not finite.
 
@@ -51,7 +52,7 @@ def exact_row(form: AttentionForm) -> Any:
         return let(score, lambda score: T.Select(sees(operands, b, head, query, key), score, T.float32(MINUS_INFINITY)))
 
     @T.inline
-    def score(operands, b, head, query, key, scratch):
+    def score(operands: Any, b: Any, head: Any, query: Any, key: Any, scratch: Any) -> None:
         scratch[0] = T.float32(0)
         for d in range(form.head_size):
             scale = T.meta_var(scaled(operands.key_scale, form.key_scale, b, head // group, key, d))
@@ -60,13 +61,13 @@ def exact_row(form: AttentionForm) -> Any:
         scratch[0] = softened(operands, scratch[0], b, head, query, key)
 
     @T.inline
-    def row(operands, b, head, query, scratch, target, store):
+    def row(operands: Any, b: Any, head: Any, query: Any, scratch: Any, target: Any, store: Any) -> None:
         scratch[1] = T.float32(MINUS_INFINITY)
         scratch[2] = T.float32(0)
         if form.sinks:
             scratch[1] = operands.sinks[head]
             scratch[2] = T.float32(1)
-        for key in range(operands.k.shape[2]):
+        for key in range(operands.capacity):
             score(operands, b, head, query, key, scratch)
             scratch[3] = larger(scratch[0], scratch[1])
             # Both may be minus infinity: then there is nothing to bring down.
@@ -77,7 +78,7 @@ def exact_row(form: AttentionForm) -> Any:
                 scratch[2] += exp(scratch[0] - scratch[1])
         for d in range(form.value_size):
             target[store(d)] = T.float32(0)
-        for key in range(operands.k.shape[2]):
+        for key in range(operands.capacity):
             score(operands, b, head, query, key, scratch)
             if T.Not(scratch[0] == T.float32(MINUS_INFINITY)):
                 scratch[3] = exp(scratch[0] - scratch[1]) / scratch[2]

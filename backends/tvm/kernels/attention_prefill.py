@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Attention of many queries: blocks of them meet blocks of keys, and blocks that no query of it sees are left out."""
 
@@ -31,7 +32,7 @@ def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
     write = output(tiling)
 
     @T.inline
-    def attend(operands, b, head, first, scratch):
+    def attend(operands: Any, b: Any, head: Any, first: Any, scratch: Any) -> None:
         item = T.meta_var(SimpleNamespace(b=b, head=head, first=first, count=T.min(queries, operands.sequence - first)))
         body.look(operands, item, scratch)
         body.start(operands, item, scratch)

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Some queries of a group of heads against a block of keys: the body that all attention kernels share.
 
@@ -24,7 +25,7 @@ ALWAYS = 1 << 30
 """Positions before and after all others."""
 
 
-def bounds(form: Any, position: Any) -> tuple[Any, Any]:
+def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
     """The first and the end of the positions that a query at a position sees."""
     after, window = position + 1, form.window
     match form.mask:
@@ -78,7 +79,7 @@ def statements(tiling: Tiling) -> Any:
         return scratch.values[j, at] if form.value_scale is not None else v[item.b, item.head, first + j, at]
 
     @T.inline
-    def look(operands, item, scratch):
+    def look(operands: Any, item: Any, scratch: Any) -> None:
         """What each row sees, and what any."""
         scratch.low_key[0] = ALWAYS
         scratch.end_key[0] = NEVER
@@ -90,7 +91,7 @@ def statements(tiling: Tiling) -> Any:
             scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
 
     @T.inline
-    def start(operands, item, scratch):
+    def start(operands: Any, item: Any, scratch: Any) -> None:
         """Queries, times the scale, and sums of nothing."""
         for r in range(tiling.padded_rows):
             scratch.largest[r] = T.float32(float("-inf"))
@@ -115,7 +116,7 @@ def statements(tiling: Tiling) -> Any:
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
 
     @T.inline
-    def turn_keys(k, item, first, count, scratch):
+    def turn_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Keys first to first + count to their columns. Beyond the last one it is repeated: nothing lies there."""
         for v in range((count + lanes - 1) // lanes):
             for i in range(whole):
@@ -149,7 +150,7 @@ def statements(tiling: Tiling) -> Any:
             T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
 
     @T.inline
-    def score(count, scratch):
+    def score(count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
         for t in range(tiling.row_tiles):
             for c in range((count + width - 1) // width):
@@ -159,7 +160,7 @@ def statements(tiling: Tiling) -> Any:
                 store_scores(scratch, t, c * width)
 
     @T.inline
-    def bend(key_scale, bias, item, first, count, r, scratch):
+    def bend(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, r: Any, scratch: Any) -> None:
         """What happens to one row's scores before the softmax: scales of keys, softcap, bias."""
         if form.key_scale == "token":
             for j in range(count):
@@ -179,7 +180,7 @@ def statements(tiling: Tiling) -> Any:
                     scratch.scores[r, j] += there
 
     @T.inline
-    def soften(key_scale, bias, item, first, count, scratch):
+    def soften(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Scores to weights against the largest score so far, to which earlier sums are brought down."""
         for r in range(item.count * group):
             bend(key_scale, bias, item, first, count, r, scratch)
@@ -236,7 +237,7 @@ def statements(tiling: Tiling) -> Any:
             T.buffer_store(scratch.sums, scratch.value_tile[m][i, span(0, value_lanes)], sums_at(t, m, column, i))
 
     @T.inline
-    def weigh(v, value_scale, item, first, begin, count, scratch):
+    def weigh(v: Any, value_scale: Any, item: Any, first: Any, begin: Any, count: Any, scratch: Any) -> None:
         """Adds the weighted values of keys begin to count of the block."""
         if form.value_scale == "token":
             for r in range(item.count * group):
@@ -255,7 +256,7 @@ def statements(tiling: Tiling) -> Any:
                 store_sums(scratch, t, c * value_width)
 
     @T.inline
-    def find_places(key_positions, item, first, scratch):
+    def find_places(key_positions: Any, item: Any, first: Any, scratch: Any) -> None:
         """The positions of a block's keys, and which of them are the first and the last that any row may see."""
         scratch.number_of_keys[0] = scratch.count[0]
         scratch.begin[0] = keys
@@ -268,7 +269,7 @@ def statements(tiling: Tiling) -> Any:
                 scratch.count[0] = j + 1
 
     @T.inline
-    def block(operands, item, first, count, scratch):
+    def block(operands: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Keys first to first + count, of which each is seen by one row at least."""
         turn_keys(operands.k, item, first, count, scratch)
         score(count, scratch)
@@ -276,7 +277,7 @@ def statements(tiling: Tiling) -> Any:
         weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], count, scratch)
 
     @T.inline
-    def run(operands, item, low_key, end_key, scratch):
+    def run(operands: Any, item: Any, low_key: Any, end_key: Any, scratch: Any) -> None:
         """All keys from low_key to end_key, blockwise."""
         for n in range((end_key - low_key + keys - 1) // keys):
             first = T.meta_var(low_key + n * keys)

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `glu`, of two tensors or of two spans of columns of one: a packed projection's output needs no split."""
 
@@ -22,7 +23,7 @@ def glu(cpu: Cpu, *, tokens: int | None, size: int, kind: Activation) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(gate_handle: T.handle, up_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         gate = T.match_buffer(gate_handle, (rows, size), "float32")
         up = T.match_buffer(up_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
@@ -48,7 +49,7 @@ def packed_glu(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(both_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         both = T.match_buffer(both_handle, (rows, columns), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `kv_append` on its own: new tokens to their places in a cache, contiguous or a ring."""
 
@@ -38,7 +39,7 @@ def kv_append(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(new_handle: T.handle, past_handle: T.handle, count_handle: T.handle, cache_handle: T.handle):
-        batch, sequence, capacity = T.int32(), T.int32(), T.int32()
+        batch, sequence, capacity = T.int64(), T.int64(), T.int64()
         new = T.match_buffer(new_handle, (batch, heads, sequence, size), element)
         past_length = T.match_buffer(past_handle, (batch,), "int64")
         new_length = T.meta_var(matched_if(ring, count_handle, (batch,), "int64"))

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `layer_norm` of rows, with or without weight and bias."""
 
@@ -22,7 +23,7 @@ def layer_row(cpu: Cpu, size: int, epsilon: float) -> Any:
         return value if bias is None else value + bias[at]
 
     @T.inline
-    def normalize(x, row, weight, bias, y):
+    def normalize(x: Any, row: Any, weight: Any, bias: Any, y: Any) -> None:
         sums = local_buffer(lanes)
         mean = local_buffer(1)
         factor = local_buffer(1)
@@ -57,7 +58,7 @@ def layer_norm(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         x = T.match_buffer(x_handle, (rows, size), "float32")
         scale = T.meta_var(matched_if(weight, weight_handle, (size,)))
         shift = T.meta_var(matched_if(bias, bias_handle, (size,)))

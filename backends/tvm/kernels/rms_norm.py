@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `rms_norm` of rows."""
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.local_buffer import local_buffer
-from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
+from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum, within
 from graphwright.backends.tvm.tvm_library import T
 
 
@@ -17,7 +18,7 @@ def rms_row(cpu: Cpu, size: int, epsilon: float) -> Any:
     lanes = lanes_within(cpu, size)
 
     @T.inline
-    def normalize(x, x_at, weight, y, y_at):
+    def normalize(x: Any, x_at: Any, weight: Any, y: Any, y_at: Any) -> None:
         sums = local_buffer(lanes)
         factor = local_buffer(1)
         sums[span(0, lanes)] = filled(0.0, lanes)
@@ -40,11 +41,11 @@ def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(x_handle: T.handle, weight: T.Buffer((size,), "float32"), y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         x = T.match_buffer(x_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                normalize(x, lambda at: (row, at), weight, y, lambda at: (row, at))
+                normalize(x, within(row), weight, y, within(row))
 
     return kernel

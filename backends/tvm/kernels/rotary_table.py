@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The cosines and sines of a step's positions: computed once, used by all layers."""
 
@@ -47,7 +48,7 @@ def rotary_table(cpu: Cpu, *, tokens: int | None, pairs: int, scale: float = 1.0
         cos_handle: T.handle,
         sin_handle: T.handle,
     ):
-        batch, sequence = T.int32(), T.int32()
+        batch, sequence = T.int64(), T.int64()
         positions = T.match_buffer(positions_handle, (batch, sequence), "int64")
         cos = T.match_buffer(cos_handle, (batch, sequence, pairs), "float32")
         sin = T.match_buffer(sin_handle, (batch, sequence, pairs), "float32")
