@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.peers.process import BenchmarkError, WorkerProcess
 from benchmarks.peers.systems import System
 
-FINISHED = "benchmark-build.json"
+FINISHED = "finished-build.json"
 
 
 @dataclass(frozen=True)
