@@ -68,23 +68,28 @@ def main(
 def _run(shape: ModelShape, systems: list[System], workload: Workload) -> Measurements:
     cache = cache_folder()
     with _PROGRESS.status(f"{shape.name}: checkpoint") as status:
+
+        def report(line: str) -> None:
+            status.update(f"{shape.name}: {line}")
+            if not _PROGRESS.is_terminal:  # where a status line shows nothing
+                _PROGRESS.print(f"{shape.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+
         source = checkpoint(shape, cache)
         contestants: dict[str, Contestant] = {}
         unbuilt: dict[str, str] = {}
         for system in systems:
-            status.update(f"{shape.name}: {system.name}: build")
+            report(f"{system.name}: build")
             try:
                 built = build(system, source, cache)
             except BenchmarkError as error:
                 unbuilt[system.name] = str(error)
+                report(str(error))
                 continue
             start = partial(start_worker, system, cache)
             contestants[system.name] = Contestant(
                 start, built.folder, system.options, system.exact, system.verifies, built.compile_seconds
             )
-        measurements = measure(
-            contestants, shape.vocabulary_size, workload, lambda line: status.update(f"{shape.name}: {line}")
-        )
+        measurements = measure(contestants, shape.vocabulary_size, workload, report)
     measurements.failures = {**unbuilt, **measurements.failures}
     return measurements
 

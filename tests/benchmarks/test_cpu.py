@@ -51,7 +51,7 @@ def test_a_run_prints_and_writes_everything(cli: typer.Typer, tmp_path: Path) ->
     reason = "missing: not installed; run `python -m benchmarks.peers.install nowhere`"
     assert tiny["failures"] == {"missing": reason}
     text = (tmp_path / "run.1.txt").read_text()
-    assert text == result.output
+    assert text == result.stdout
     assert f"not measured: {reason}" in text
     assert "peer: fake 1.0" in text
 
@@ -59,7 +59,7 @@ def test_a_run_prints_and_writes_everything(cli: typer.Typer, tmp_path: Path) ->
 def test_a_quick_run_has_fewer_systems_and_rounds(cli: typer.Typer) -> None:
     result = CliRunner().invoke(cli, ["--quick"])
     assert result.exit_code == 0, result.output
-    assert "peer" not in result.output
+    assert "peer" not in result.stdout
 
 
 @pytest.mark.parametrize(
