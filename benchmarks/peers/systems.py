@@ -102,6 +102,20 @@ SYSTEMS: dict[str, System] = {
             {"file_type": "Q4_0", "cache": "F16", "flash_attention": "on"},
             format="int4",
         ),
+        System(
+            "llama.cpp-plain-attention",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"cache": "F16", "flash_attention": "off"},
+            is_exact=False,
+        ),
+        System(
+            "llama.cpp-int4-plain-attention",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"file_type": "Q4_0", "cache": "F16", "flash_attention": "off"},
+            format="int4",
+        ),
         # Left alone it computes in bfloat16 where the processor can, and keeps the cache in eight bits.
         System(
             "openvino",
@@ -116,10 +130,18 @@ SYSTEMS: dict[str, System] = {
             {"weights": "int4", "INFERENCE_PRECISION_HINT": "f32"},
             format="int4",
         ),
+        System("openvino-int4-defaults", _OPENVINO, ENVIRONMENTS["openvino"], {"weights": "int4"}, format="int4"),
         System("optimum-onnx", "benchmarks.peers.optimum_worker", ENVIRONMENTS["optimum"]),
     )
 }
 
-_VARIANTS = ("transformers-static", "genai-shared", "genai-int4-shared")
+_VARIANTS = (
+    "transformers-static",
+    "genai-shared",
+    "genai-int4-shared",
+    "llama.cpp-plain-attention",
+    "llama.cpp-int4-plain-attention",
+    "openvino-int4-defaults",
+)
 DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name not in _VARIANTS)
 QUICK_SYSTEMS = tuple(name for name in DEFAULT_SYSTEMS if name.startswith(("graphwright", "genai", "llama.cpp")))
