@@ -30,6 +30,7 @@ class LlamaCppWorker(SteppingWorker):
     _vocabulary_size: int
     _options: Mapping[str, str]
     _context: Any = None
+    _capacity: int
     _past: int
 
     def versions(self) -> Mapping[str, str]:
@@ -69,10 +70,15 @@ class LlamaCppWorker(SteppingWorker):
         self._vocabulary_size = self._library.llama_vocab_n_tokens(vocabulary)
 
     def begin(self, capacity: int) -> None:
-        """A context of its own size."""
+        """A context of its own size, the last one emptied if it has that: a new one's buffers are not in memory yet."""
         library = self._library
+        self._past = 0
         if self._context is not None:
+            if self._capacity == capacity:
+                library.llama_memory_clear(library.llama_get_memory(self._context), False)
+                return
             library.llama_free(self._context)
+        self._capacity = capacity
         parameters = library.llama_context_default_params()
         parameters.n_ctx = capacity
         parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
@@ -83,7 +89,6 @@ class LlamaCppWorker(SteppingWorker):
         self._context = library.llama_init_from_model(self._model, parameters)
         if not self._context:
             raise RuntimeError(f"llama.cpp cannot make a context of {capacity} tokens")
-        self._past = 0
 
     def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
         """Time `llama_decode` over batches of at most 512 tokens."""
