@@ -18,6 +18,9 @@ from graphwright.backends.tvm.tvm_library import T
 DEPTH = 16
 """Columns of x that stand together in a tile, row after row: one cache line of each."""
 
+COLUMN_STEP = 4
+"""Columns in one turn of the loop. Of more, LLVM loads so much ahead that sums leave the registers."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -124,8 +127,20 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 clear(left, rows)
                 clear(right, rows)
                 for depth in T.serial(whole):
-                    for column in T.unroll(DEPTH):
-                        add_two(tiles, weight, tile, first, second, left, right, depth, column, rows)
+                    for part in T.serial(DEPTH // COLUMN_STEP):
+                        for column in T.unroll(COLUMN_STEP):
+                            add_two(
+                                tiles,
+                                weight,
+                                tile,
+                                first,
+                                second,
+                                left,
+                                right,
+                                depth,
+                                part * COLUMN_STEP + column,
+                                rows,
+                            )
                 for column in T.unroll(rest):
                     add_two(tiles, weight, tile, first, second, left, right, whole, column, rows)
                 for i in T.unroll(rows):
@@ -136,8 +151,9 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 sums = T.sblock_alloc_buffer((rows, PANEL), "float32", scope=STACK)
                 clear(sums, rows)
                 for depth in T.serial(whole):
-                    for column in T.unroll(DEPTH):
-                        add_column(tiles, weight, tile, group, sums, depth, column, rows)
+                    for part in T.serial(DEPTH // COLUMN_STEP):
+                        for column in T.unroll(COLUMN_STEP):
+                            add_column(tiles, weight, tile, group, sums, depth, part * COLUMN_STEP + column, rows)
                 for column in T.unroll(rest):
                     add_column(tiles, weight, tile, group, sums, whole, column, rows)
                 for i in T.unroll(rows):
