@@ -161,7 +161,8 @@ def prefill_line(cpu: Cpu, model: Heads, tokens: int, threads: int) -> str:
     )
     seconds = least["attention"]
     flops = 2 * model.heads * tokens * (tokens + 1) * model.size
-    figure = f"{seconds * 1e6:8.1f} µs {flops / seconds / 1e9:6.1f} GFLOP/s, {least['torch'] / seconds:.2f} times torch's speed"
+    speed = least["torch"] / seconds
+    figure = f"{seconds * 1e6:8.1f} µs {flops / seconds / 1e9:6.1f} GFLOP/s, {speed:.2f} times torch's speed"
     return f"{model.name} prefill {tokens} {figure}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
-from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, let, number, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
 from graphwright.backends.tvm.kernels.folding import larger
 from graphwright.backends.tvm.tvm_library import T
 
@@ -44,13 +44,6 @@ def exact_row(form: AttentionForm) -> Any:
         seen = T.And(seen, T.And(key_at >= low, key_at < end))
         return T.And(seen, bias_at(form, operands.bias, b, head, query, key)) if form.bias == "bool" else seen
 
-    def softened(operands: Any, score: Any, b: Any, head: Any, query: Any, key: Any) -> Any:
-        if form.softcap > 0:
-            score = number(form.softcap, score) * tanh(score / number(form.softcap, score))
-        if form.bias == "float32":
-            score = score + bias_at(form, operands.bias, b, head, query, key)
-        return let(score, lambda score: T.Select(sees(operands, b, head, query, key), score, T.float32(MINUS_INFINITY)))
-
     @T.inline
     def score(operands: Any, b: Any, head: Any, query: Any, key: Any, scratch: Any) -> None:
         scratch[0] = T.float32(0)
@@ -58,7 +51,15 @@ def exact_row(form: AttentionForm) -> Any:
             scale = T.meta_var(scaled(operands.key_scale, form.key_scale, b, head // group, key, d))
             element = T.meta_var(as_float(operands.k[b, head // group, key, d]) * scale)
             scratch[0] += operands.q[b, head, query, d] * T.float32(form.scale) * element
-        scratch[0] = softened(operands, scratch[0], b, head, query, key)
+        # A store for each step: TVM would write a nested expression out once for every use of it.
+        if form.softcap > 0:
+            scratch[0] = scratch[0] / T.float32(form.softcap)
+            scratch[0] = tanh(scratch[0])
+            scratch[0] = scratch[0] * T.float32(form.softcap)
+        if form.bias == "float32":
+            scratch[0] = scratch[0] + bias_at(form, operands.bias, b, head, query, key)
+        if T.Not(sees(operands, b, head, query, key)):
+            scratch[0] = T.float32(MINUS_INFINITY)
 
     @T.inline
     def row(operands: Any, b: Any, head: Any, query: Any, scratch: Any, target: Any, store: Any) -> None:

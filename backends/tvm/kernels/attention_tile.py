@@ -169,7 +169,9 @@ def statements(tiling: Tiling) -> Any:
             for v in range((count + lanes - 1) // lanes):
                 at = T.meta_var(span(v * lanes, lanes))
                 cap = T.meta_var(filled(form.softcap, lanes))
-                scratch.scores[r, at] = cap * tanh(scratch.scores[r, at] / cap)
+                scratch.scores[r, at] = scratch.scores[r, at] / cap
+                scratch.scores[r, at] = tanh(scratch.scores[r, at])
+                scratch.scores[r, at] = scratch.scores[r, at] * cap
         if form.bias is not None:
             for j in range(count):
                 head = T.meta_var(item.head * group + r % group)

@@ -27,9 +27,9 @@ def span(start: Any, lanes: int) -> Any:
     return T.ramp(start, 1, lanes) if lanes > 1 else start
 
 
-def within(*row: Any, offset: Any = 0) -> Callable[[Any], tuple[Any, ...]]:
+def within(*row: Any, offset: Any = None) -> Callable[[Any], tuple[Any, ...]]:
     """Of places in a row the index in a buffer whose last axis holds it, from an offset on."""
-    return lambda place: (*row, offset + place)
+    return lambda place: (*row, place if offset is None else offset + place)
 
 
 def filled(value: Any, lanes: int) -> Any:

@@ -35,15 +35,6 @@ def rope(
                 b = T.meta_var(item // (heads * sequence))
                 h = T.meta_var(item // sequence % heads)
                 s = T.meta_var(item % sequence)
-                turn(
-                    x,
-                    lambda at: (b, h, s, at),
-                    y,
-                    lambda at: (b, h, s, at),
-                    cos,
-                    sin,
-                    0 if shared else b,
-                    s,
-                )
+                turn(x, within(b, h, s), y, within(b, h, s), cos, sin, 0 if shared else b, s)
 
     return kernel

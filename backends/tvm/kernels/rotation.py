@@ -15,7 +15,7 @@ from graphwright.backends.tvm.tvm_library import T
 
 @dataclass(frozen=True)
 class Rotation:
-    """Of a head the first 2 * `pairs` elements turn: (i, i + pairs), or (2i, 2i + 1) if interleaved. The rest passes."""
+    """Of a head the first 2 * `pairs` elements turn: (i, i + pairs), or (2i, 2i + 1) if interleaved; others pass."""
 
     cpu: Cpu
     size: int
