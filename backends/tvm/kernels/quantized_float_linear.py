@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
@@ -24,6 +27,9 @@ from graphwright.backends.tvm.kernels.script import (
     variable,
 )
 from graphwright.backends.tvm.tvm_library import T, builder
+
+CHAINS = 4
+"""Sums that are added to in turn: a processor starts the next addition before the last one has ended."""
 
 UNROLLED = 4
 """Steps that are spelt out one after another."""
@@ -77,7 +83,8 @@ class _Tile:
     def emit(self, output: BlockOutput, tokens: Any) -> None:
         width = float_lanes(self.cpu)
         totals = local("totals", (self.rows, LANES), "float32")
-        sums = local("sums", (self.rows, LANES), "float32")
+        chains = max(1, CHAINS // self.rows)
+        sums = local("sums", (chains, self.rows, LANES), "float32")
         numbers = local("numbers", (LANES,), "float32")
         zeros = local("zeros", (LANES,), "float32")
         places = [lanes(begin, width) for begin in range(0, LANES, width)]
@@ -87,15 +94,16 @@ class _Tile:
 
         def group(number: Any, length: int) -> None:
             with unrolled(self.rows) as r:
-                for place in places:
-                    store(sums, spread(T.float32(0), width), r, place)
+                for chain, place in itertools.product(range(chains), places):
+                    store(sums, spread(T.float32(0), width), chain, r, place)
             for place in places if self.zero_points is not None else ():
                 store(zeros, self._zeros(number, place), place)
             self._steps(number, length, sums, numbers, zeros, places)
             with unrolled(self.rows) as r:
                 for place in places:
                     scale = load_scales(self.cpu, self.weight, self.scales, self.block, number, place)
-                    store(totals, totals[r, place] + sums[r, place] * scale, r, place)
+                    total = reduce(add, [sums[chain, r, place] for chain in range(chains)])
+                    store(totals, totals[r, place] + total * scale, r, place)
 
         length = self.weight.group or self.weight.inner
         whole, rest = divmod(self.weight.inner, length)
@@ -124,9 +132,11 @@ class _Tile:
                     zero = None if self.zero_points is None else zeros[place]
                     store(numbers, code_numbers(self.cpu, self.weight, words, k, zero), place)
                 with unrolled(self.rows) as r:
-                    value = self.x[self._row(r), number * self.weight.step + k]
+                    token = self.x[self._row(r), number * self.weight.step + k]
                     for place in places:
-                        store(sums, sums[r, place] + numbers[place] * spread(value, place.lanes), r, place)
+                        chain = k % int(sums.shape[0])
+                        value = sums[chain, r, place] + numbers[place] * spread(token, place.lanes)
+                        store(sums, value, chain, r, place)
 
         steps, rest = divmod(length, self.weight.step)
         parts, single = divmod(steps, UNROLLED)

@@ -12,7 +12,7 @@ from graphwright.backends.tvm.kernels.dot_products import add_products, integer_
 from graphwright.backends.tvm.kernels.float_scales import load_scales
 from graphwright.backends.tvm.kernels.packed_weight import LANES, STEP_BYTES, PackedWeight, Spans
 from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
-from graphwright.backends.tvm.kernels.row_tiles import few_rows, many_rows, padded_rows
+from graphwright.backends.tvm.kernels.row_tiles import few_known, few_rows, many_rows, padded_rows
 from graphwright.backends.tvm.kernels.script import (
     iteration,
     lanes,
@@ -26,9 +26,6 @@ from graphwright.backends.tvm.kernels.script import (
     variable,
 )
 from graphwright.backends.tvm.tvm_library import T, builder
-
-SUMS = 10
-"""Vectors of sums that fit into registers twice, as integers and as floats."""
 
 UNROLLED = 8
 """Steps that are spelt out one after another."""
@@ -74,21 +71,20 @@ class _Product:
         return self.spans.weight
 
     def stage(self, tokens: Any) -> None:
-        """One iteration is some blocks of the matrix with all tokens."""
-        blocks = self.weight.at_once
+        """One iteration is one or two blocks of the matrix with all tokens."""
+        blocks = 1 if few_known(tokens) else self.weight.at_once
         extent = self.weight.blocks // blocks
         reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
         reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
         with iteration("multiply", builder.parallel(extent), extent, reads, [self.output.y]) as number:
-            few_rows(tokens, lambda rows: self._few(rows, blocks, number * blocks, tokens))
-            many_rows(tokens, lambda rows, first: self.tile(rows, blocks, first, number * blocks, tokens))
 
-    def _few(self, rows: int, blocks: int, first_block: Any, tokens: Any) -> None:
-        if rows * blocks <= SUMS:
-            self.tile(rows, blocks, 0, first_block, tokens)
-            return
-        with builder.serial(blocks) as b:
-            self.tile(rows, 1, 0, first_block + b, tokens)
+            def few(rows: int) -> None:
+                # One stream of codes through memory is faster than two.
+                with builder.serial(blocks) as block:
+                    self.tile(rows, 1, 0, number * blocks + block, tokens)
+
+            few_rows(tokens, few)
+            many_rows(tokens, lambda rows, first: self.tile(rows, blocks, first, number * blocks, tokens))
 
     def tile(self, rows: int, blocks: int, first_row: Any, first_block: Any, tokens: Any) -> None:
         """y of some rows and some blocks."""

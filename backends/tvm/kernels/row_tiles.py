@@ -15,17 +15,20 @@ MANY = 8
 """Rows of a tile where there are more tokens. A power of two: TVM's analyses take minutes over multiples of 12."""
 
 
+def few_known(tokens: Any) -> bool:
+    """Whether it is known that there are few tokens."""
+    return isinstance(tokens, int) and tokens <= FEW[-1]
+
+
 def padded_rows(tokens: Any) -> Any:
     """Rows of a buffer that whole tiles may read."""
-    if isinstance(tokens, int) and tokens <= FEW[-1]:
-        return tokens
-    return _tiles(tokens) * MANY
+    return tokens if few_known(tokens) else _tiles(tokens) * MANY
 
 
 def few_rows(tokens: Any, tile: Callable[[int], None]) -> None:
     """Emits the tile for few tokens: of as many rows as there are, or of the next larger number."""
     if isinstance(tokens, int):
-        if tokens <= FEW[-1]:
+        if few_known(tokens):
             tile(tokens)
         return
     for below, rows in zip((0, *FEW), FEW, strict=False):
@@ -36,7 +39,7 @@ def few_rows(tokens: Any, tile: Callable[[int], None]) -> None:
 def many_rows(tokens: Any, tile: Callable[[int, Any], None]) -> None:
     """Emits a loop of tiles, each given its rows and its first row, for more tokens. The last may pass the end."""
     if isinstance(tokens, int):
-        if tokens > FEW[-1]:
+        if not few_known(tokens):
             with builder.serial(_tiles(tokens)) as number:
                 tile(MANY, number * MANY)
         return
