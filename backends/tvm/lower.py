@@ -26,9 +26,13 @@ from graphwright.ir.weights import Weight
 
 @dataclass(frozen=True)
 class Lowered:
-    """A compiled library, and the weights file that it reads: what is in it, and where."""
+    """A compiled library, and the weights file that it reads: what is in it, and where.
+
+    `dimensions` are of each function the sizes that tell its workspace, in order.
+    """
 
     library: Any
+    dimensions: dict[str, tuple[str, ...]]
     weights: list[Weight]
     layout: WeightsLayout
 
@@ -57,4 +61,5 @@ def lower(graphs: Sequence[Graph], cpu: Cpu) -> Lowered:
     steps = StepFunctions(target)
     for each in emitted:
         steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule())
-    return Lowered(build_library(steps.module, target), stored, layout)
+    dimensions = {each.name: tuple(each.symbols) for each in emitted}
+    return Lowered(build_library(steps.module, target), dimensions, stored, layout)

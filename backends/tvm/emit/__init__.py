@@ -1,7 +1,17 @@
 """Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
 
-from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, shape
+from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, reduction, shape
 from graphwright.backends.tvm.emit.function import VIEWS, emit_function
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
-__all__ = ["EMISSIONS", "VIEWS", "attention", "elementwise", "emit_function", "indexing", "neural", "shape"]
+__all__ = [
+    "EMISSIONS",
+    "VIEWS",
+    "attention",
+    "elementwise",
+    "emit_function",
+    "indexing",
+    "neural",
+    "reduction",
+    "shape",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphwright.backends.tvm.region.barrier import CODE, PRAGMA, barrier
-from graphwright.backends.tvm.region.code import key, substitute
+from graphwright.backends.tvm.region.code import key, sequence, substitute
 from graphwright.backends.tvm.region.plan import HEAD, Plan, plan_workspace
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
 from graphwright.backends.tvm.region.stages import Stage
@@ -75,9 +75,9 @@ class _Step:
 
     def function(self) -> Any:
         region = tirx.For(
-            self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, tirx.SeqStmt([*self._statements()])
+            self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, sequence(self._statements())
         )
-        body = tirx.SeqStmt([*self._slots(), region])
+        body = sequence([*self._slots(), region])
         body = tirx.AttrStmt(tirx.IntImm("int32", 0), PRAGMA, tvm.ir.StringImm(CODE), body)
         return tirx.PrimFunc([*self.tensors.values(), self.weights, self.workspace, self.threads], body)
 
