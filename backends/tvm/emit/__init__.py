@@ -1,7 +1,19 @@
 """Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
 
-from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, shape
+from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, quantized, reduction, shape
 from graphwright.backends.tvm.emit.function import VIEWS, Emitted, emit_function
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
-__all__ = ["EMISSIONS", "VIEWS", "Emitted", "attention", "elementwise", "emit_function", "indexing", "neural", "shape"]
+__all__ = [
+    "EMISSIONS",
+    "VIEWS",
+    "Emitted",
+    "attention",
+    "elementwise",
+    "emit_function",
+    "indexing",
+    "neural",
+    "quantized",
+    "reduction",
+    "shape",
+]

@@ -1,41 +1,80 @@
-"""Emission of elementwise ops, which TVM's operators of the same meaning compute."""
+"""Emission of elementwise ops: arithmetic, comparisons, logic, casts and choice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.table import emits
-from graphwright.backends.tvm.tvm_library import relax
+from graphwright.backends.tvm.emit.pointwise import computed, element_type, pointwise
+from graphwright.backends.tvm.emit.table import Emission, emits
+from graphwright.backends.tvm.kernels.integer_power import integer_power
+from graphwright.backends.tvm.tvm_library import tirx
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 
-SAME: dict[OpDef, Callable[..., Any]] = {
-    ops.add: relax.op.add,
-    ops.sub: relax.op.subtract,
-    ops.mul: relax.op.multiply,
-    ops.div: relax.op.divide,
+FUNCTIONS: dict[OpDef, Callable[..., Any]] = {
+    ops.add: numbers.add,
+    ops.sub: lambda x, y: x - y,
+    ops.mul: numbers.multiply,
+    ops.div: numbers.divide,
+    ops.remainder: numbers.remainder,
+    ops.maximum: numbers.maximum,
+    ops.minimum: numbers.minimum,
+    ops.logical_and: tirx.And,
+    ops.logical_or: tirx.Or,
+    ops.logical_not: tirx.Not,
+    ops.lt: lambda x, y: x < y,
+    ops.le: lambda x, y: x <= y,
+    ops.gt: lambda x, y: x > y,
+    ops.ge: lambda x, y: x >= y,
+    ops.eq: tirx.EQ,
+    ops.ne: numbers.not_equal,
+    ops.neg: lambda x: -x,
+    ops.abs: tirx.abs,
+    ops.exp: numbers.exp,
+    ops.log: tirx.log,
+    ops.log1p: tirx.log1p,
+    ops.sqrt: tirx.sqrt,
+    ops.rsqrt: lambda x: numbers.constant(1, x) / tirx.sqrt(x),
+    ops.reciprocal: lambda x: numbers.constant(1, x) / x,
+    ops.sin: tirx.sin,
+    ops.cos: tirx.cos,
+    ops.tanh: numbers.tanh,
+    ops.sigmoid: numbers.sigmoid,
+    ops.erf: numbers.erf,
+    ops.floor: tirx.floor,
+    ops.where: tirx.Select,
 }
-"""Ops and the operator that takes the same operands."""
+"""Ops, and what they compute of one element of each operand."""
 
 
-def _same(operator: Callable[..., Any]) -> Callable[[Emitter, Op], None]:
-    def emit(e: Emitter, op: Op) -> None:
-        e.result(op, operator(*map(e.value, op.inputs)))
-
-    return emit
+def _pointwise(function: Callable[..., Any]) -> Emission:
+    return lambda e, op: pointwise(e, op, function)
 
 
-for _definition, _operator in SAME.items():
-    emits(_definition)(_same(_operator))
+for _definition, _function in FUNCTIONS.items():
+    emits(_definition)(_pointwise(_function))
+
+
+@emits(ops.pow)
+def _(e: Emitter, op: Op) -> None:
+    type = op.result.tensor
+    if type.dtype.is_float:
+        return pointwise(e, op, tirx.pow)
+    count = (product(type.shape),)
+    operands = [e.reshape(computed(e, "expand", lambda x: x, [v], type), count) for v in op.inputs]
+    (z,) = e.kernel(integer_power, operands, [e.type(type.with_shape(*count))], element=element_type(type.dtype))
+    return e.bind(op.result, e.reshape(z, type.shape))
 
 
 @emits(ops.cast)
 def _(e: Emitter, op: Op) -> None:
     dtype = op.attributes["dtype"]
     assert isinstance(dtype, DType)
-    e.result(op, relax.op.astype(e.value(op.inputs[0]), TVM_TYPES[dtype]))
+    name = element_type(dtype)
+    pointwise(e, op, lambda x: numbers.converted(x, name))

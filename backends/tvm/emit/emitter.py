@@ -7,7 +7,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.element_types import TVM_TYPES
-from graphwright.backends.tvm.tvm_library import relax, tirx, topi
+from graphwright.backends.tvm.tvm_library import relax, te, tirx, topi, tvm
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
@@ -91,8 +91,25 @@ class Emitter:
         self.bind(op.result, self.emit(expression))
 
     def te(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A variable that holds what a function of tensor expressions computes of the arguments."""
-        return self.builder.emit_te(function, *arguments)
+        """A variable that holds what a function of tensor expressions computes of the arguments.
+
+        Unlike in TVM's own `emit_te`, expressions may use all sizes of the graph, not only those of the arguments.
+        """
+        tensors = [te.placeholder(list(a.ty.shape.values), str(a.ty.dtype), "x") for a in arguments]
+        made = function(*tensors)
+        types = relax.TensorType(list(made.shape), made.dtype)
+        sizes = self._passed(te.create_prim_func([*tensors, made], "int64"), [*tensors, made])
+        code = te.create_prim_func([*tensors, *sizes, made], "int64").without_attr("global_symbol")
+        name = self.builder.add_func(code, made.op.name)
+        return self.emit(relax.call_tir(name, relax.Tuple([*arguments, *sizes]), [types]))
+
+    def _passed(self, code: Any, tensors: Sequence[Any]) -> list[Any]:
+        """The sizes in a function that are not to be read off its tensors' shapes."""
+        shapes = [size for tensor in tensors for size in tensor.shape]
+        statements = [code.body, *(tirx.Evaluate(size) for size in shapes)]
+        used = {hash(v) for each in statements for v in tirx.analysis.undefined_vars(each, [])}
+        bound = {hash(size) for size in shapes if isinstance(size, tvm.ir.Var)}
+        return [v for v in self.symbols.values() if hash(v) in used - bound]
 
     def once(self, identity: object, make: Callable[[], list[Any]]) -> list[Any]:
         """What `make` writes, written once for all that ask by the same identity."""

@@ -6,10 +6,12 @@ from typing import Any
 
 from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.pointwise import element_type, widened
+from graphwright.backends.tvm.emit.shape import moved
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
 from graphwright.backends.tvm.packing.floats import packed_floats
-from graphwright.backends.tvm.tvm_library import relax, te
+from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
@@ -21,7 +23,7 @@ def _(e: Emitter, op: Op) -> None:
     table, ids = op.required("weight"), op.required("indices")
     shape = op.result.type.shape
     if table.weight is None or op.result.tensor.dtype is not DType.F32:
-        e.result(op, relax.op.take(e.value(table), e.value(ids), axis=0, mode="fast"))
+        moved(e, op, lambda tensors, index: tensors[0](within(tensors[1](*index[:-1]), tensors[0].shape[0]), index[-1]))
         return
     # A table that is multiplied too is stored once, as the product reads it.
     tied = any(op.definition is ops.linear for op, _ in table.uses)
@@ -42,8 +44,78 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.take_tokens)
 def _(e: Emitter, op: Op) -> None:
-    def picked(x: Any, positions: Any) -> Any:
-        shape = (x.shape[0], positions.shape[1], x.shape[2])
-        return te.compute(shape, lambda b, n, i: x[b, positions[b, n], i], name="take_tokens")
+    def element(tensors: Any, index: Any) -> Any:
+        x, positions = tensors
+        return x(index[0], within(positions(index[0], index[1]), x.shape[1]), index[2])
 
-    e.bind(op.result, e.te(picked, *map(e.value, op.inputs)))
+    moved(e, op, element)
+
+
+def within(index: Any, length: Any) -> Any:
+    """An index that is read at: one out of range would leave the tensor's memory, and reads its edge instead."""
+    return tirx.max(tirx.min(index, length - 1), tirx.const(0, "int64"))
+
+
+def _axis(op: Op) -> int:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return axis % op.inputs[0].type.rank
+
+
+@emits(ops.gather)
+def _(e: Emitter, op: Op) -> None:
+    axis, rank = _axis(op), op.inputs[1].type.rank
+
+    def element(tensors: Any, index: Any) -> Any:
+        x, indices = tensors
+        picked = within(indices(*index[axis : axis + rank]), x.shape[axis])
+        return x(*index[:axis], picked, *index[axis + rank :])
+
+    moved(e, op, element)
+
+
+@emits(ops.gather_elements)
+def _(e: Emitter, op: Op) -> None:
+    axis = _axis(op)
+
+    def element(tensors: Any, index: Any) -> Any:
+        x, indices = tensors
+        return x(*index[:axis], within(indices(*index), x.shape[axis]), *index[axis + 1 :])
+
+    moved(e, op, element)
+
+
+@emits(ops.scatter_elements)
+def _(e: Emitter, op: Op) -> None:
+    """Each element looks for its updates: none is written twice, and threads need not share the work by index."""
+    axis, adds = _axis(op), op.attributes["reduction"] == "add"
+    type, indices = op.result.tensor, op.inputs[1].tensor
+    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    lengths = e.shape(indices.shape)
+
+    def latest(x: Any, y: Any) -> Any:
+        return tirx.Or(x[0], y[0]), tirx.Select(y[0], y[1], x[1])
+
+    def nothing(*dtypes: Any) -> Any:
+        return tirx.const(False, "bool"), tirx.const(0, dtypes[1])
+
+    last = te.comm_reducer(latest, nothing, name="latest")
+
+    def compute(x: Any, indices: Any, updates: Any) -> Any:
+        place = te.reduce_axis((0, lengths[axis]), "place")
+
+        def found(*index: Any) -> tuple[Any, Any]:
+            at = (*index[:axis], place.var, *index[axis + 1 :])
+            inside = [i < n for a, (i, n) in enumerate(zip(index, lengths, strict=True)) if a != axis]
+            here = tirx.EQ(
+                tirx.if_then_else(tirx.all(*inside), indices(*at), -1) if inside else indices(*at), index[axis]
+            )
+            return here, tirx.if_then_else(here, updates(*at), tirx.const(0, dtype))
+
+        if adds:
+            total = te.compute(shape, lambda *i: te.sum(widened(found(*i)[1]), axis=place), name="found")
+            return te.compute(shape, lambda *i: (widened(x(*i)) + total(*i)).astype(dtype), name="scatter")
+        any_, update = te.compute(shape, lambda *i: last(found(*i), axis=place), name="found")
+        return te.compute(shape, lambda *i: tirx.Select(any_(*i), update(*i), x(*i)), name="scatter")
+
+    e.bind(op.result, e.te(compute, *map(e.value, op.inputs)))

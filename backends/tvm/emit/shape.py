@@ -1,17 +1,40 @@
-"""Emission of ops that only move numbers, or count."""
+"""Emission of ops that make or move elements without arithmetic."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.pointwise import aligned, element_type
 from graphwright.backends.tvm.emit.table import emits
-from graphwright.backends.tvm.tvm_library import relax
+from graphwright.backends.tvm.tvm_library import relax, te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
-from graphwright.ir.types import DType
+from graphwright.ir.ops.shape import as_ints, slice_bounds
+
+
+def moved(e: Emitter, op: Op, element: Callable[..., Any]) -> None:
+    """The op's only result: the element at an index is `element(operands, index)`."""
+    shape = e.shape(op.result.type.shape)
+
+    def compute(*tensors: Any) -> Any:
+        return te.compute(shape, lambda *index: element(tensors, index), name=op.name)
+
+    e.bind(op.result, e.te(compute, *map(e.value, op.inputs)))
+
+
+def _axis(op: Op) -> int:
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return axis % op.inputs[0].type.rank
+
+
+def _dim(op: Op, name: str) -> Dim:
+    value = op.attributes[name]
+    assert isinstance(value, Dim)
+    return value
 
 
 def reshaped(e: Emitter, x: Any, op: Op) -> None:
@@ -19,35 +42,90 @@ def reshaped(e: Emitter, x: Any, op: Op) -> None:
     e.result(op, relax.op.reshape(x, e.shape(op.result.type.shape)))
 
 
+@emits(ops.constant)
+def _(e: Emitter, op: Op) -> None:
+    value, type = op.attributes["value"], op.result.tensor
+    assert isinstance(value, bool | int | float)
+    name = element_type(type.dtype)
+    # By way of float64, as the reference goes, so that a number out of range becomes infinite.
+    number = tirx.const(value, "float64" if type.dtype.is_float else name).astype(name)
+    moved(e, op, lambda tensors, index: number)
+
+
+@emits(ops.iota)
+def _(e: Emitter, op: Op) -> None:
+    name = element_type(op.result.tensor.dtype)
+    moved(e, op, lambda tensors, index: index[0].astype(name))
+
+
+@emits(ops.dim_value)
+def _(e: Emitter, op: Op) -> None:
+    value = e.dim(_dim(op, "value"))
+    moved(e, op, lambda tensors, index: value)
+
+
 @emits(ops.reshape)
 def _(e: Emitter, op: Op) -> None:
     reshaped(e, e.value(op.inputs[0]), op)
 
 
-@emits(ops.iota)
-def _(e: Emitter, op: Op) -> None:
-    dtype, size = op.attributes["dtype"], op.attributes["size"]
-    assert isinstance(dtype, DType)
-    assert isinstance(size, (Dim, int))
-    e.result(op, relax.op.arange(0, e.dim(Dim.of(size)), 1, TVM_TYPES[dtype]))
-
-
 @emits(ops.transpose)
 def _(e: Emitter, op: Op) -> None:
-    permutation = op.attributes["permutation"]
-    assert isinstance(permutation, tuple)
-    e.result(op, relax.op.permute_dims(e.value(op.inputs[0]), list(permutation)))
+    permutation = as_ints(op.attributes["permutation"])
+    moved(e, op, lambda tensors, index: tensors[0](*(index[permutation.index(i)] for i in range(len(index)))))
+
+
+@emits(ops.expand)
+def _(e: Emitter, op: Op) -> None:
+    shape = op.inputs[0].type.shape
+    moved(e, op, lambda tensors, index: tensors[0](*aligned(index, shape)))
+
+
+@emits(ops.slice)
+def _(e: Emitter, op: Op) -> None:
+    axis, step = _axis(op), op.attributes["step"]
+    assert isinstance(step, int)
+    start, _ = slice_bounds(op.inputs[0].type.shape[axis], _dim(op, "start"), _dim(op, "stop"))
+    first = e.dim(start)
+
+    def element(tensors: Any, index: Any) -> Any:
+        return tensors[0](*index[:axis], first + index[axis] * step, *index[axis + 1 :])
+
+    moved(e, op, element)
+
+
+@emits(ops.concat)
+def _(e: Emitter, op: Op) -> None:
+    axis = _axis(op)
+    lengths = [e.dim(v.type.shape[axis]) for v in op.inputs]
+
+    def element(tensors: Any, index: Any) -> Any:
+        place, chosen = index[axis], None
+        pieces: list[tuple[Any, Any]] = []
+        for tensor, length in zip(tensors, lengths, strict=True):
+            pieces.append((place < length, tensor(*index[:axis], place, *index[axis + 1 :])))
+            place = place - length
+        for inside, value in reversed(pieces):
+            chosen = value if chosen is None else tirx.if_then_else(inside, value, chosen)
+        return chosen
+
+    moved(e, op, element)
 
 
 @emits(ops.split)
 def _(e: Emitter, op: Op) -> None:
-    axis, start = op.attributes["axis"], 0
-    assert isinstance(axis, int)
-    x = e.value(op.inputs[0])
+    axis, start = _axis(op), 0
     for result in op.results:
-        size = result.tensor.shape[axis].evaluate({})
-        e.bind(result, e.emit(relax.op.strided_slice(x, [axis], [start], [start + size])))
-        start += size
+        shape, first = e.shape(result.type.shape), start
+
+        def compute(x: Any, shape: list[Any] = shape, first: int = first) -> Any:
+            def element(*index: Any) -> Any:
+                return x(*index[:axis], index[axis] + first, *index[axis + 1 :])
+
+            return te.compute(shape, element, name="split")
+
+        e.bind(result, e.te(compute, e.value(op.inputs[0])))
+        start += result.tensor.shape[axis].evaluate({})
 
 
 @emits(ops.split_heads)
@@ -55,7 +133,7 @@ def _(e: Emitter, op: Op) -> None:
     batch, heads, sequence, size = op.result.type.shape
     if sequence.constant == 1:
         return reshaped(e, e.value(op.inputs[0]), op)
-    parts = relax.op.reshape(e.value(op.inputs[0]), e.shape((batch, sequence, heads, size)))
+    parts = e.reshape(e.value(op.inputs[0]), (batch, sequence, heads, size))
     return e.result(op, relax.op.permute_dims(parts, [0, 2, 1, 3]))
 
 
@@ -65,3 +143,29 @@ def _(e: Emitter, op: Op) -> None:
     if op.inputs[0].type.shape[2].constant != 1:
         x = e.emit(relax.op.permute_dims(x, [0, 2, 1, 3]))
     reshaped(e, x, op)
+
+
+@emits(ops.bitcast)
+def _(e: Emitter, op: Op) -> None:
+    source, target = op.inputs[0].tensor.dtype, op.result.tensor.dtype
+    name, parts = element_type(target), source.bits // target.bits
+    whole, part = f"uint{source.bits}", f"uint{target.bits}"
+
+    def element(tensors: Any, index: Any) -> Any:
+        bits = tirx.reinterpret(whole, tensors[0](*index[:-1], index[-1] // parts))
+        shift = (index[-1] % parts * target.bits).astype(whole)
+        return tirx.reinterpret(name, (bits >> shift).astype(part))
+
+    moved(e, op, element)
+
+
+@emits(ops.ring_positions)
+def _(e: Emitter, op: Op) -> None:
+    capacity = op.attributes["capacity"]
+    assert isinstance(capacity, int)
+
+    def element(tensors: Any, index: Any) -> Any:
+        last = tensors[0](index[0]) - 1
+        return last - tirx.floormod(last - index[1], tirx.const(capacity, "int64"))
+
+    moved(e, op, element)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from graphwright.backends.tvm.tvm_library import tirx, tvm, tvm_ffi
@@ -17,6 +18,12 @@ def key(variable: Any) -> int:
 
 def is_buffer(variable: Any) -> bool:
     return tirx.buffer.is_buffer_var(variable)
+
+
+def sequence(statements: Iterable[Any]) -> Any:
+    """The statements one after another."""
+    given = list(statements)
+    return given[0] if len(given) == 1 else tirx.SeqStmt(given)
 
 
 def as_constant(expression: Any) -> int | None:

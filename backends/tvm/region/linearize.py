@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.emit.function import IN_PLACE, VIEWS, Emitted
-from graphwright.backends.tvm.region.code import key, substitute
+from graphwright.backends.tvm.region.code import is_buffer, key, substitute
 from graphwright.backends.tvm.region.constants import constant_name, is_constant
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
 from graphwright.backends.tvm.region.stages import Kernel
@@ -103,7 +103,7 @@ class Linearizer:
             results.append(Tensor(place, type))
         fresh = [result for result, index in zip(results, reused, strict=True) if index < 0]
         self.held[key(variable)] = tuple(results) if several else results[0]
-        return self._bound(kernel, arguments, fresh)
+        return self._bound(kernel, [*arguments, *fresh])
 
     def _new(self, variable: Any, type: Any) -> Place:
         output = self.outputs.get(key(variable))
@@ -116,15 +116,15 @@ class Linearizer:
         assert isinstance(held, Tensor), f"{argument} is a tuple"
         return held
 
-    def _bound(self, kernel: Kernel, arguments: Sequence[Any], results: Sequence[Tensor]) -> KernelCall:
-        """The call, with what the kernel's variables stand for read off the shapes."""
+    def _bound(self, kernel: Kernel, arguments: Sequence[Any]) -> KernelCall:
+        """The call, with what the kernel's variables stand for read off the shapes, where they are no arguments."""
         places: dict[int, Place] = {}
         sizes: dict[int, Any] = {}
-        given = [self._tensor(a) if is_constant(a) or key(a) in self.held else a for a in arguments]
-        for parameter, argument in zip(kernel.parameters, [*given, *results], strict=True):
-            if not isinstance(argument, Tensor):
-                sizes[key(parameter)] = argument
+        for parameter, given in zip(kernel.parameters, arguments, strict=True):
+            if not is_buffer(parameter):
+                sizes[key(parameter)] = given
                 continue
+            argument = given if isinstance(given, Tensor) else self._tensor(given)
             places[key(parameter)] = argument.place
             for dimension, size in zip(parameter.shape, argument.type.shape.values, strict=True):
                 if isinstance(dimension, tvm.ir.Var):

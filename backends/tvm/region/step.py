@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphwright.backends.tvm.region.barrier import barrier
-from graphwright.backends.tvm.region.code import key, substitute
+from graphwright.backends.tvm.region.code import key, sequence, substitute
 from graphwright.backends.tvm.region.plan import HEAD, Plan, plan_workspace
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
 from graphwright.backends.tvm.region.segments import Memory, call_segment, cut, segment_function
@@ -90,9 +90,9 @@ class _Step:
             function = segment_function(statements, [self.weights, self.workspace])
             name = self.library.segment(f"{self.schedule.name}_{number}", function)
             calls.append(call_segment(name, function, memories))
-        region = tirx.For(self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, tirx.SeqStmt(calls))
+        region = tirx.For(self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, sequence(calls))
         return tirx.PrimFunc(
-            [*(memory.buffer for memory in memories), self.threads], tirx.SeqStmt([*self._slots(), region])
+            [*(memory.buffer for memory in memories), self.threads], sequence([*self._slots(), region])
         )
 
     def _slots(self) -> Iterator[Any]:

@@ -1,0 +1,65 @@
+"""How an op is written whose result depends, element by element, on its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.tvm_library import te
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.types import DType, StateType, TensorType
+
+ONE = Dim.of(1)
+NARROW = ("float16", "bfloat16")
+"""Floats that are computed with as float32, and rounded after each op, as the reference does."""
+
+
+def element_type(dtype: DType) -> str:
+    """TVM's name of an element type. Raises `UnsupportedError` for one that it has not."""
+    if dtype not in TVM_TYPES:
+        raise UnsupportedError(f"the TVM backend has no tensors of {dtype}")
+    return TVM_TYPES[dtype]
+
+
+def plain(value: Value) -> TensorType:
+    """The type of a tensor, or of what a state holds."""
+    return value.type.tensor if isinstance(value.type, StateType) else value.tensor
+
+
+def widened(x: Any) -> Any:
+    """A number as what is computed with."""
+    return x.astype("float32") if str(x.ty.dtype) in NARROW else x
+
+
+def pointwise(e: Emitter, op: Op, function: Callable[..., Any]) -> None:
+    """The op's only result: of each element a function of the operands', which broadcast.
+
+    The function takes and gives expressions; narrow floats come to it as float32.
+    """
+    result = op.result.tensor
+    e.bind(op.result, computed(e, op.name, function, op.inputs, result))
+
+
+def computed(e: Emitter, name: str, function: Callable[..., Any], operands: Sequence[Value], result: TensorType) -> Any:
+    """A tensor of that type of which each element is a function of those of the operands, which broadcast."""
+    shape, dtype = e.shape(result.shape), element_type(result.dtype)
+    types = [plain(v) for v in operands]
+
+    def compute(*tensors: Any) -> Any:
+        def element(*index: Any) -> Any:
+            elements = (widened(t(*aligned(index, type.shape))) for t, type in zip(tensors, types, strict=True))
+            return function(*elements).astype(dtype)
+
+        return te.compute(shape, element, name=name)
+
+    return e.te(compute, *map(e.value, operands))
+
+
+def aligned(index: Sequence[Any], shape: Sequence[Dim]) -> list[Any]:
+    """The index of an operand of that shape, which broadcasts to a result with the given index."""
+    last = index[len(index) - len(shape) :]
+    return [0 if size is ONE else i for i, size in zip(last, shape, strict=True)]

@@ -1,0 +1,158 @@
+"""Emission of reductions and softmax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from graphwright.backends.tvm.emit import numbers
+from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.pointwise import element_type, widened
+from graphwright.backends.tvm.emit.table import emits
+from graphwright.backends.tvm.tvm_library import te, tirx
+from graphwright.ir import ops
+from graphwright.ir.dims import product
+from graphwright.ir.graph import Op
+from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.types import DType
+
+SUMMED = "float64"
+"""What floats are added up in: sums in TVM's order lose more than the reference's, which go by halves."""
+
+
+class _Reduced:
+    """A reduction of x over axes: its index, and what it sums over."""
+
+    def __init__(self, x: Any, rank: int, axes: set[int], keepdims: bool) -> None:
+        self.rank, self.axes, self.keepdims = rank, axes, keepdims
+        self.variables = {axis: te.reduce_axis((0, x.shape[axis]), f"r{axis}") for axis in sorted(axes)}
+
+    def place(self, index: tuple[Any, ...]) -> list[Any]:
+        """The index of x at an index of the result."""
+        kept = iter(index)
+        found: list[Any] = []
+        for axis in range(self.rank):
+            outer = next(kept) if axis not in self.axes or self.keepdims else None
+            found.append(self.variables[axis].var if axis in self.axes else outer)
+        return found
+
+    @property
+    def over(self) -> list[Any]:
+        return list(self.variables.values())
+
+
+def _axes(op: Op) -> set[int]:
+    return {axis % op.inputs[0].type.rank for axis in as_ints(op.attributes["axes"])}
+
+
+def _number(e: Emitter, op: Op) -> Any:
+    """How many elements each result is made of."""
+    return e.dim(product(op.inputs[0].type.shape[axis] for axis in _axes(op)))
+
+
+def summed(x: Any) -> Any:
+    """A number as what is added up."""
+    return x.astype(SUMMED) if numbers.is_float(x) else x
+
+
+def reduced(
+    e: Emitter, op: Op, reducer: Callable[..., Any], prepare: Callable[[Any], Any], finish: Callable[[Any], Any]
+) -> None:
+    """The op's result: of each element a number is prepared, those over the axes are reduced, the outcome finished."""
+    axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
+    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+
+    def compute(x: Any) -> Any:
+        form = _Reduced(x, rank, axes, keep)
+        whole = te.compute(shape, lambda *i: reducer(prepare(widened(x(*form.place(i)))), axis=form.over), name=op.name)
+        return te.compute(shape, lambda *i: finish(whole(*i)).astype(dtype), name=f"{op.name}_result")
+
+    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+
+
+def _extreme(function: Callable[[Any, Any], Any], least: bool) -> Callable[..., Any]:
+    """The reducer of maxima or minima, NaN where one is."""
+
+    def identity(dtype: str) -> Any:
+        if dtype == "bool":
+            return tirx.const(not least, "bool")
+        if dtype.startswith("float"):
+            return tirx.const(-math.inf if least else math.inf, dtype)
+        return tirx.min_value(dtype) if least else tirx.max_value(dtype)
+
+    return te.comm_reducer(function, lambda dtype: identity(str(dtype)), name="extreme")
+
+
+_maximum = _extreme(numbers.maximum, True)
+_minimum = _extreme(numbers.minimum, False)
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+@emits(ops.sum)
+def _(e: Emitter, op: Op) -> None:
+    counts = op.inputs[0].tensor.dtype is DType.BOOL
+    reduced(e, op, te.sum, lambda x: x.astype("int64") if counts else summed(x), _same)
+
+
+@emits(ops.mean)
+def _(e: Emitter, op: Op) -> None:
+    number = _number(e, op).astype(SUMMED)
+    reduced(e, op, te.sum, summed, lambda total: total / number)
+
+
+@emits(ops.amax, ops.any)
+def _(e: Emitter, op: Op) -> None:
+    reduced(e, op, _maximum, _same, _same)
+
+
+@emits(ops.amin, ops.all)
+def _(e: Emitter, op: Op) -> None:
+    reduced(e, op, _minimum, _same, _same)
+
+
+@emits(ops.var)
+def _(e: Emitter, op: Op) -> None:
+    axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
+    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+    number = _number(e, op).astype(SUMMED)
+
+    def compute(x: Any) -> Any:
+        first, second = (_Reduced(x, rank, axes, keep) for _ in range(2))
+        total = te.compute(shape, lambda *i: te.sum(summed(widened(x(*first.place(i)))), axis=first.over), name="total")
+
+        def square(*i: Any) -> Any:
+            difference = summed(widened(x(*second.place(i)))) - total(*i) / number
+            return te.sum(difference * difference, axis=second.over)
+
+        squares = te.compute(shape, square, name="squares")
+        return te.compute(shape, lambda *i: (squares(*i) / number).astype(dtype), name="var")
+
+    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+
+
+@emits(ops.softmax)
+def _(e: Emitter, op: Op) -> None:
+    axis, type = op.attributes["axis"], op.result.tensor
+    assert isinstance(axis, int)
+    axis %= type.rank
+    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    outer = e.shape(size for i, size in enumerate(type.shape) if i != axis)
+
+    def compute(x: Any) -> Any:
+        first, second = (_Reduced(x, type.rank, {axis}, False) for _ in range(2))
+
+        def outside(index: Any) -> Any:
+            return (*index[:axis], *index[axis + 1 :])
+
+        largest = te.compute(outer, lambda *i: _maximum(widened(x(*first.place(i))), axis=first.over), name="largest")
+        power = te.compute(shape, lambda *i: numbers.exp(widened(x(*i)) - largest(*outside(i))), name="power")
+        total = te.compute(outer, lambda *i: te.sum(summed(power(*second.place(i))), axis=second.over), name="total")
+        return te.compute(
+            shape, lambda *i: (power(*i) / total(*outside(i)).astype(power.dtype)).astype(dtype), name="softmax"
+        )
+
+    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
