@@ -11,7 +11,7 @@ from graphwright.backends.tvm.kernels.attention_exact import exact_row
 from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
 from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
-from graphwright.backends.tvm.kernels.folding import folded, larger
+from graphwright.backends.tvm.kernels.folding import folded
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -45,11 +45,15 @@ def output(tiling: Tiling) -> Any:
     ) -> None:
         # A store for each step: TVM would write a nested expression out once for every use of it.
         if form.sinks:
-            scratch.number[0] = larger(largest, operands.sinks[head])
+            scratch.number[1] = largest
+            scratch.number[2] = operands.sinks[head]
+            scratch.number[0] = T.Select(scratch.number[1] > scratch.number[2], scratch.number[1], scratch.number[2])
             scratch.number[0] = or_zero(scratch.number[0])
-            scratch.number[1] = exp(largest - scratch.number[0])
-            scratch.number[2] = exp(operands.sinks[head] - scratch.number[0])
-            scratch.number[2] += total * scratch.number[1]
+            scratch.number[1] = scratch.number[1] - scratch.number[0]
+            scratch.number[1] = exp(scratch.number[1])
+            scratch.number[2] = scratch.number[2] - scratch.number[0]
+            scratch.number[2] = exp(scratch.number[2])
+            scratch.number[2] = scratch.number[2] + total * scratch.number[1]
             scratch.number[0] = scratch.number[1] * divisor(scratch.number[2])
         else:
             scratch.number[0] = divisor(total)
