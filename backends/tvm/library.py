@@ -15,7 +15,6 @@ def build_library(module: Any, target: Any) -> Any:
     steps = [
         tirx.transform.BindTarget(target),
         tirx.transform.StmtSimplify(),
-        tirx.transform.CommonSubexprElim(),
         tirx.transform.MakePackedAPI(),
         tirx.transform.BF16StorageLegalize(),
         tirx.transform.LowerTVMBuiltin(),

@@ -1,6 +1,15 @@
 """Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
 
-from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, reduction, shape
+from graphwright.backends.tvm.emit import (
+    attention,
+    elementwise,
+    indexing,
+    matrix,
+    neural,
+    recurrence,
+    reduction,
+    shape,
+)
 from graphwright.backends.tvm.emit.function import VIEWS, emit_function
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
@@ -11,7 +20,9 @@ __all__ = [
     "elementwise",
     "emit_function",
     "indexing",
+    "matrix",
     "neural",
+    "recurrence",
     "reduction",
     "shape",
 ]

@@ -11,7 +11,7 @@ from graphwright.backends.tvm.tvm_library import relax, te, tirx, topi, tvm
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.types import DType, QuantizedType, StateType, TensorType
 from graphwright.ir.weights import Weight, WeightExpression
 
 KERNEL = "graphwright.kernel"
@@ -122,6 +122,36 @@ class Emitter:
     def copied(self, x: Any) -> Any:
         """A copy, which may be changed in place."""
         return self.te(topi.identity, x)
+
+    def converted(self, x: Any, dtype: str) -> Any:
+        """A tensor with its numbers as another type."""
+        return x if str(x.ty.dtype) == dtype else self.emit(relax.op.astype(x, dtype))
+
+    def single(self, value: Value) -> Any:
+        """A value as kernels read it: narrow floats as float32, which the reference computes them in too.
+
+        Raises `UnsupportedError` for float64.
+        """
+        type = value.type
+        assert not isinstance(type, QuantizedType)
+        tensor = type.tensor if isinstance(type, StateType) else type
+        if not tensor.dtype.is_float or tensor.dtype is DType.F32:
+            return self.value(value)
+        self._refuse_double(tensor)
+        return self.once(("single", value), lambda: [self.converted(self.value(value), "float32")])[0]
+
+    def single_type(self, type: TensorType) -> Any:
+        """TVM's type of a result that a kernel computes in float32. Raises `UnsupportedError` for float64."""
+        self._refuse_double(type)
+        return self.type(type.with_dtype(DType.F32))
+
+    def _refuse_double(self, type: TensorType) -> None:
+        if type.dtype is DType.F64:
+            raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
+
+    def computed(self, value: Value, variable: Any) -> None:
+        """The variable, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
+        self.bind(value, self.converted(variable, TVM_TYPES[value.tensor.dtype]))
 
     def reshape(self, x: Any, shape: Iterable[Dim]) -> Any:
         """The same memory in another shape."""
