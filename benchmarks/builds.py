@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.process import BenchmarkError, WorkerProcess
 from benchmarks.peers.systems import System
 
-FINISHED = "benchmark-build.json"
+FINISHED = "finished-build.json"
+
+
+@dataclass(frozen=True)
+class Build:
+    """The folder that a system loads, and the seconds that making it took, in this run or an earlier one."""
+
+    folder: Path
+    compile_seconds: float
 
 
 def start_worker(system: System, cache: Path) -> WorkerProcess:
@@ -22,20 +32,24 @@ def start_worker(system: System, cache: Path) -> WorkerProcess:
     return WorkerProcess(system.name, [system.python, "-m", system.worker], log)
 
 
-def build(system: System, checkpoint: Path, cache: Path) -> Path:
-    """The folder that the system loads for the checkpoint. Raises BenchmarkError."""
+def build(system: System, checkpoint: Path, cache: Path) -> Build:
+    """What the system loads for the checkpoint. Raises BenchmarkError."""
     with start_worker(system, cache) as worker:
-        recipe = json.dumps({"versions": worker.versions(), "options": system.options}, sort_keys=True)
-        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        recipe = {"versions": worker.versions(), "options": system.options}
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         folder = cache / "builds" / f"{checkpoint.name}-{system.name}-{digest}"
         finished = folder / FINISHED
-        if system.keeps_build and finished.is_file():
-            return folder
+        if not system.is_ours and finished.is_file():
+            made = json.loads(finished.read_text(encoding="utf-8"))
+            return Build(Path(made["loads"]), made["seconds"])
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        began = time.perf_counter()
         loadable = worker.prepare(checkpoint, folder, system.options)
+        seconds = time.perf_counter() - began
         if loadable.is_relative_to(folder):
-            finished.write_text(recipe + "\n", encoding="utf-8")
+            made = {**recipe, "loads": str(loadable), "seconds": seconds}
+            finished.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
         else:
             folder.rmdir()
-        return loadable
+        return Build(loadable, seconds)

@@ -1,18 +1,21 @@
-"""Measures several systems in one run: each once a round, in rotating order, never two at a time."""
+"""Measures several systems in one run: each once a round, in rotating order, never two processes at a time."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.bandwidth import measured_bandwidth
+from benchmarks.divergence import mean_divergence
+from benchmarks.file_cache import warm
+from benchmarks.measurements import Measurements, Samples, Workload
 from benchmarks.peers.process import BenchmarkError, WorkerProcess
-from benchmarks.process_tree import PeakMemory
 
 Report = Callable[[str], object]
 
@@ -26,133 +29,127 @@ class Contestant:
     options: dict[str, str] = field(default_factory=dict[str, str])
     exact: bool = True
     """Whether it computes in float32, so that its likeliest tokens must be those of the others."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What is measured, in tokens; batch size 1."""
-
-    prefill_tokens: int = 512
-    decode_context: int = 128
-    decode_steps: int = 16
-    rounds: int = 7
-    startups: int = 3
-    seed: int = 0
-
-    def tokens(self, vocabulary_size: int) -> list[int]:
-        """Seeded token ids: enough for the prompt, and for a decode's context and steps."""
-        count = max(self.prefill_tokens, self.decode_context + self.decode_steps)
-        return random.Random(self.seed).choices(range(vocabulary_size), k=count)
-
-
-@dataclass
-class Samples:
-    """One system's raw measurements: one entry a round (speeds), or one a fresh process (the rest).
-
-    load_seconds runs from the process's start to the model being ready: interpreter, imports and weights, files cached
-    by the system. decode_seconds holds each round's median step.
-    """
-
-    load_seconds: list[float] = field(default_factory=list[float])
-    prefill_seconds: list[float] = field(default_factory=list[float])
-    decode_seconds: list[float] = field(default_factory=list[float])
-    peak_memory: list[PeakMemory] = field(default_factory=list[PeakMemory])
-    versions: dict[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass
-class Measurements:
-    """All systems' samples for one model, and the bandwidth measured beside them (bytes per second, one a round)."""
-
-    systems: dict[str, Samples]
-    bandwidth: list[float] = field(default_factory=list[float])
+    verifies: bool = True
+    """Whether a step of several tokens computes the logits of each."""
+    compile_seconds: float = 0.0
 
 
 def measure(
     contestants: Mapping[str, Contestant], vocabulary_size: int, workload: Workload, report: Report
 ) -> Measurements:
-    """Measure the systems, by name, each in processes of its own.
+    """Measure the systems, by name, each in a fresh process in every round.
 
-    `report` gets a line before each step. Raises BenchmarkError when a system fails, or when the exact ones do not
-    agree on the likeliest next token: then they do not run the same model.
+    `report` gets a line before each step. A system that fails, or is exact and does not find the likeliest tokens of
+    the first exact one (then it does not run the same model), goes to the failures, and the others go on.
     """
-    measurements = Measurements({name: Samples() for name in contestants})
-    tokens = workload.tokens(vocabulary_size)
-    _measure_startups(contestants, tokens, workload, report, measurements)
-    _measure_speed(contestants, tokens, workload, report, measurements)
-    return measurements
+    rounds = _Rounds(contestants, workload.tokens(vocabulary_size), workload, report)
+    for number in range(workload.rounds):
+        report(f"round {number + 1} of {workload.rounds}: bandwidth")
+        rounds.measurements.bandwidth.append(measured_bandwidth())
+        for name in _rotated(list(contestants), number):
+            if name in rounds.measurements.systems:
+                report(f"round {number + 1} of {workload.rounds}: {name}")
+                rounds.take_turn(name)
+    rounds.compare_logits()
+    return rounds.measurements
 
 
-def _measure_startups(
-    contestants: Mapping[str, Contestant],
-    tokens: list[int],
-    workload: Workload,
-    report: Report,
-    measurements: Measurements,
-) -> None:
-    # The first load of all brings the files into the system's cache, so it is not counted.
-    for startup in range(workload.startups + 1):
-        for name in _rotated(list(contestants), startup):
-            report(f"{name}: start {startup} of {workload.startups}")
-            contestant = contestants[name]
-            began = time.perf_counter()
-            with contestant.start() as worker:
-                worker.watch_memory()
-                worker.load(contestant.folder, contestant.options)
-                loaded = time.perf_counter() - began
-                worker.prefill(tokens[: workload.prefill_tokens])
-                worker.decode(*_decode_tokens(tokens, workload))
-                peak = worker.peak_memory()
-            if startup > 0:
-                measurements.systems[name].load_seconds.append(loaded)
-                measurements.systems[name].peak_memory.append(peak)
+class _Rounds:
+    """What the turns of one run collect."""
 
+    def __init__(
+        self, contestants: Mapping[str, Contestant], tokens: list[int], workload: Workload, report: Report
+    ) -> None:
+        self._contestants = contestants
+        self._tokens = tokens
+        self._workload = workload
+        self._report = report
+        self._logits: dict[str, NDArray[np.float32]] = {}
+        self._likeliest: dict[str, int] = {}
+        self._judge = ""
+        self.measurements = Measurements(
+            {name: Samples(compile_seconds=c.compile_seconds) for name, c in contestants.items()}
+        )
 
-def _measure_speed(
-    contestants: Mapping[str, Contestant],
-    tokens: list[int],
-    workload: Workload,
-    report: Report,
-    measurements: Measurements,
-) -> None:
-    with ExitStack() as stack:
-        workers: dict[str, WorkerProcess] = {}
-        for name, contestant in contestants.items():
-            report(f"{name}: load")
-            workers[name] = stack.enter_context(contestant.start())
-            measurements.systems[name].versions = workers[name].versions()
-            workers[name].load(contestant.folder, contestant.options)
-        # Round 0 warms up: allocations, thread pools, page tables.
-        for number in range(workload.rounds + 1):
-            report(f"round {number} of {workload.rounds}: bandwidth")
-            bandwidth = measured_bandwidth()
-            next_tokens: dict[str, tuple[int, int]] = {}
-            for name in _rotated(list(workers), number):
-                report(f"round {number} of {workload.rounds}: {name}")
-                prefill = workers[name].prefill(tokens[: workload.prefill_tokens])
-                decode = workers[name].decode(*_decode_tokens(tokens, workload))
-                workers[name].wait_until_quiet()
-                if contestants[name].exact:
-                    next_tokens[name] = (prefill.next_token, decode.next_token)
-                if number > 0:
-                    measurements.systems[name].prefill_seconds.append(prefill.seconds)
-                    measurements.systems[name].decode_seconds.append(median(decode.seconds))
-            _check_agreement(next_tokens)
-            if number > 0:
-                measurements.bandwidth.append(bandwidth)
+    def take_turn(self, name: str) -> None:
+        """One round of one system, in a process of its own; a failure ends its part in the run."""
+        try:
+            self._measure(name, self._contestants[name], self.measurements.systems[name])
+        except BenchmarkError as error:
+            del self.measurements.systems[name]
+            self._logits.pop(name, None)
+            self.measurements.failures[name] = str(error)
+            self._report(str(error))
 
+    def compare_logits(self) -> None:
+        """Every system's divergence from the first exact one."""
+        exact = [name for name in self._logits if self._contestants[name].exact]
+        for name, logits in self._logits.items():
+            if exact:
+                self.measurements.systems[name].divergence = mean_divergence(self._logits[exact[0]], logits)
 
-def _decode_tokens(tokens: list[int], workload: Workload) -> tuple[list[int], list[int]]:
-    context = workload.decode_context
-    return tokens[:context], tokens[context : context + workload.decode_steps]
+    def _measure(self, name: str, contestant: Contestant, samples: Samples) -> None:
+        workload = self._workload
+        prompt = self._tokens[: workload.prefill_tokens]
+        warm(contestant.folder)
+        began = time.perf_counter()
+        with contestant.start() as worker:
+            worker.watch_memory()
+            worker.load(contestant.folder, contestant.options)
+            loaded = time.perf_counter() - began
+            # The first pass warms up: allocations, thread pools, page tables.
+            worker.prefill(prompt)
+            prefill = worker.prefill(prompt)
+            likeliest = {"prefill": prefill.next_token}
+            decode_seconds: dict[int, float] = {}
+            first, *others = workload.decode_contexts
+            decode_seconds[first] = self._decode(worker, first, likeliest)
+            verify_seconds = self._verify(worker, likeliest) if contestant.verifies else None
+            # Longer contexts would hide what the first takes in systems that compute the logits of a whole prompt.
+            peak = worker.peak_memory()
+            for context in others:
+                decode_seconds[context] = self._decode(worker, context, likeliest)
+            if name not in self._logits:
+                samples.versions = worker.versions()
+                self._logits[name] = worker.logits(*self._cut(workload.logit_context, workload.logit_steps))
+            worker.wait_until_quiet()
+        if contestant.exact:
+            self._check_agreement(name, likeliest)
+        samples.load_seconds.append(loaded)
+        samples.prefill_seconds.append(prefill.seconds)
+        samples.peak_memory.append(peak)
+        for context, seconds in decode_seconds.items():
+            samples.decode_seconds.setdefault(context, []).append(seconds)
+        if verify_seconds is not None:
+            samples.verify_seconds.append(verify_seconds)
+
+    def _decode(self, worker: WorkerProcess, context: int, likeliest: dict[str, int]) -> float:
+        decode = worker.decode(*self._cut(context, self._workload.decode_steps))
+        likeliest[f"decode at {context}"] = decode.next_token
+        return median(decode.seconds)
+
+    def _verify(self, worker: WorkerProcess, likeliest: dict[str, int]) -> float:
+        workload = self._workload
+        tokens = workload.verify_tokens * workload.verify_steps
+        verify = worker.decode(*self._cut(workload.decode_contexts[0], tokens), workload.verify_tokens)
+        likeliest[f"{workload.verify_tokens} at once"] = verify.next_token
+        return median(verify.seconds)
+
+    def _cut(self, context: int, steps: int) -> tuple[list[int], list[int]]:
+        return self._tokens[:context], self._tokens[context : context + steps]
+
+    def _check_agreement(self, name: str, likeliest: Mapping[str, int]) -> None:
+        if not self._likeliest:
+            self._judge = name
+        for key, token in likeliest.items():
+            expected = self._likeliest.setdefault(key, token)
+            if token != expected:
+                raise BenchmarkError(
+                    f"{name}: does not run the same model: after {key} its likeliest token is {token}, "
+                    f"that of {self._judge} is {expected}"
+                )
 
 
 def _rotated(names: Sequence[str], by: int) -> list[str]:
-    turn = by % len(names)
+    turn = by % max(1, len(names))
     return [*names[turn:], *names[:turn]]
-
-
-def _check_agreement(next_tokens: Mapping[str, tuple[int, int]]) -> None:
-    if len(set(next_tokens.values())) > 1:
-        found = ", ".join(f"{name} {prefill} and {decode}" for name, (prefill, decode) in next_tokens.items())
-        raise BenchmarkError(f"the systems do not run the same model: next tokens after prefill and decode are {found}")

@@ -2,58 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.interleaved import Measurements, Samples, Workload
+from benchmarks.measurements import Measurements, Samples, Workload
+
+_AMOUNTS = ("load", "peak memory")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens per second, by the median round; `spread` is half of what the rounds' times range over, as a share."""
+
+    tokens_per_second: float
+    spread: float
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One system's medians. Speeds in tokens per second, memory in bytes; the share is of measured bandwidth."""
+    """One system's medians. Memory in bytes, `divergence` in nats.
 
+    - `bandwidth_share`, by context: bytes of weights a token over its time, as a share of measured bandwidth
+    - `context_cost`: the time that the longest context adds to a step of the shortest, over the time that reading the
+      float32 cache of the tokens between takes; None with one context
+    - `verify_cost`: a step of several tokens over a step of one; None for a system that cannot
+    """
+
+    compile_seconds: float
     load_seconds: float
-    prefill_speed: float
-    decode_speed: float
-    bandwidth_share: float
+    prefill: Speed
+    decode: Mapping[int, Speed]
+    bandwidth_share: Mapping[int, float]
+    context_cost: float | None
+    verify_cost: float | None
     peak_resident: float
     peak_anonymous: float
+    divergence: float | None
 
 
 @dataclass(frozen=True)
-class Ratios:
-    """A system against a peer. Speeds: above 1 is faster than the peer; load and memory: below 1 is less than it."""
+class BestPeer:
+    """The peer that is best at something, and our figure beside its: above 1 is faster, but of memory and loading more.
 
-    prefill_speed: float
-    decode_speed: float
-    load_seconds: float
-    peak_resident: float
-    peak_anonymous: float
+    The ratio is the median over rounds, so that a slow moment of the machine weighs on both sides.
+    """
+
+    name: str
+    ratio: float
 
 
-def figures(samples: Samples, measurements: Measurements, workload: Workload, weight_bytes: int) -> Figures:
-    """Medians of a system's samples; `weight_bytes` are the bytes of weights that one decoded token reads."""
-    decode_seconds = median(samples.decode_seconds)
+def figures(
+    samples: Samples, measurements: Measurements, workload: Workload, weight_bytes: int, token_cache_bytes: int
+) -> Figures:
+    """Medians of a system's samples.
+
+    `weight_bytes` are the bytes of weights that one decoded token reads, `token_cache_bytes` those of the float32 cache
+    of one token.
+    """
+    bandwidth = median(measurements.bandwidth)
+    steps = {context: median(seconds) for context, seconds in samples.decode_seconds.items()}
+    shortest, longest = min(steps), max(steps)
+    context_cost = None
+    if longest > shortest:
+        explained = (longest - shortest) * token_cache_bytes / bandwidth
+        context_cost = (steps[longest] - steps[shortest]) / explained
+    verify_cost = None
+    if samples.verify_seconds:
+        verify_cost = _paired(samples.verify_seconds, samples.decode_seconds[workload.decode_contexts[0]])
     return Figures(
+        compile_seconds=samples.compile_seconds,
         load_seconds=median(samples.load_seconds),
-        prefill_speed=workload.prefill_tokens / median(samples.prefill_seconds),
-        decode_speed=1 / decode_seconds,
-        bandwidth_share=weight_bytes / decode_seconds / median(measurements.bandwidth),
+        prefill=_speed(samples.prefill_seconds, workload.prefill_tokens),
+        decode={context: _speed(seconds, 1) for context, seconds in samples.decode_seconds.items()},
+        bandwidth_share={context: weight_bytes / seconds / bandwidth for context, seconds in steps.items()},
+        context_cost=context_cost,
+        verify_cost=verify_cost,
         peak_resident=median(peak.resident for peak in samples.peak_memory),
         peak_anonymous=median(peak.anonymous for peak in samples.peak_memory),
+        divergence=samples.divergence,
     )
 
 
-def ratios(ours: Samples, peer: Samples) -> Ratios:
-    """Medians of the ratios of each round, so that a slow moment of the machine weighs on both sides."""
-    return Ratios(
-        prefill_speed=_paired(peer.prefill_seconds, ours.prefill_seconds),
-        decode_speed=_paired(peer.decode_seconds, ours.decode_seconds),
-        load_seconds=_paired(ours.load_seconds, peer.load_seconds),
-        peak_resident=_paired([p.resident for p in ours.peak_memory], [p.resident for p in peer.peak_memory]),
-        peak_anonymous=_paired([p.anonymous for p in ours.peak_memory], [p.anonymous for p in peer.peak_memory]),
-    )
+def best_peers(ours: Samples, peers: Mapping[str, Samples]) -> dict[str, BestPeer]:
+    """By what is measured, the best of the peers at it and our ratio to it. `peers` must not be empty."""
+
+    own = _costs(ours)
+    others = {name: _costs(samples) for name, samples in peers.items()}
+    found: dict[str, BestPeer] = {}
+    for cost, values in own.items():
+        medians = {name: median(other[cost]) for name, other in others.items()}
+        name = min(medians, key=medians.__getitem__)
+        other = others[name][cost]
+        found[cost] = BestPeer(name, _paired(values, other) if cost in _AMOUNTS else _paired(other, values))
+    return found
+
+
+def _costs(samples: Samples) -> dict[str, list[float]]:
+    """One number a round of everything that less of is better."""
+    decode = {f"decode at {context}": seconds for context, seconds in samples.decode_seconds.items()}
+    memory = [float(peak.resident) for peak in samples.peak_memory]
+    return {"prefill": samples.prefill_seconds, **decode, "load": samples.load_seconds, "peak memory": memory}
+
+
+def _speed(seconds: Sequence[float], tokens: int) -> Speed:
+    middle = median(seconds)
+    return Speed(tokens / middle, (max(seconds) - min(seconds)) / 2 / middle)
 
 
 def _paired(numerators: Sequence[float], denominators: Sequence[float]) -> float:

@@ -82,6 +82,11 @@ class ModelShape:
         others = sum(tensor.elements for tensor in self.tensors() if len(tensor.shape) == 1)
         return round((self.decode_weights - others) * matrix_bits / 8) + 4 * others
 
+    @property
+    def token_cache_bytes(self) -> int:
+        """Bytes of float32 keys and values that one token leaves in the cache."""
+        return 4 * 2 * self.layers * self.key_value_heads * self.head_size
+
 
 SHAPES: dict[str, ModelShape] = {
     shape.name: shape

@@ -54,6 +54,7 @@ def compile(
     lengths. The model itself is not changed.
 
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
+    - `backend`: `onnx`, for ONNX Runtime, or `tvm`, machine code for this machine's CPU
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
     - `dialect`: `ort` uses ONNX Runtime's own operators, `portable` standard ONNX operators only
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own

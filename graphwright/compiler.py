@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphwright.passes import Observer, Pass, Report
     from graphwright.quantization import Quantization
     from graphwright.quantization_report import QuantizationReport
+    from graphwright.runtime.artifact import Manifest
 
 
 Kind = Literal["auto", "language model", "function"]
@@ -166,15 +167,24 @@ def build(
     source: Source, folder: Path, options: Options, on_stage: Callable[[str], object] | None = None
 ) -> CompilationReport:
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
-    from graphwright.backends.onnx import build_artifact
-
     stopwatch = Stopwatch(on_stage)
     prepared = prepare(source, options, stopwatch)
     with stopwatch.stage("write"):
-        assets = source.assets if options.assets is None else options.assets
-        written = build_artifact(prepared.program, folder, dialect=options.dialect, assets=assets)
-    stages = tuple(stopwatch.stages)
-    return CompilationReport(stages, prepared.passes, written.manifest, folder, prepared.quantization)
+        manifest = _write(
+            prepared.program, folder, options, source.assets if options.assets is None else options.assets
+        )
+    return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
+
+
+def _write(program: Program, folder: Path, options: Options, assets: str | Path | None) -> Manifest:
+    """The artifact, by the backend that the options name."""
+    if options.backend == "tvm":
+        from graphwright.backends import tvm
+
+        return tvm.build_artifact(program, folder, assets=assets)
+    from graphwright.backends import onnx
+
+    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets).manifest
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

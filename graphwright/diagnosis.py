@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +16,16 @@ PACKAGES = (
     "tokenizers",
     "onnxruntime",
     "onnxruntime-gpu",
+    "apache-tvm",
+    "apache-tvm-ffi",
     "torch",
     "onnx",
     "transformers",
 )
+CRASHING_FFI = "0.1.15"
+"""The version of apache-tvm-ffi that ends the process while a kernel is scheduled."""
+LINKERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")
+"""What TVM links a library with, in the order in which it looks, unless CXX or CC names another."""
 VECTOR_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve")
 
 
@@ -31,19 +38,15 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this process's packages and machine. Imports no package but ONNX Runtime."""
+    """Look at this process's packages and machine. Imports no package but the libraries that run programs."""
     installed = {name: _version(name) for name in PACKAGES}
     problems = list(package_problems(installed))
     facts = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     facts += [(name, version or "not installed") for name, version in installed.items()]
     if not problems:
-        from graphwright.runtime.errors import SessionError
-        from graphwright.runtime.onnxruntime_api import import_onnxruntime
-
-        try:
-            facts.append(("devices", ", ".join(import_onnxruntime().get_available_providers())))
-        except SessionError as error:
-            problems.append(str(error))
+        problems += _load_problems(installed, facts)
+    if installed["apache-tvm"]:
+        facts.append(("linker", _linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
     from graphwright.runtime.cores import available_cores
 
     facts.append(("threads", f"{available_cores()} used, of {os.cpu_count()} in the machine"))
@@ -55,14 +58,50 @@ def diagnose() -> Diagnosis:
 def package_problems(installed: dict[str, str | None]) -> list[str]:
     """What is wrong with the installed packages, by name to version (None: not installed)."""
     cpu, gpu = installed.get("onnxruntime"), installed.get("onnxruntime-gpu")
+    tvm, ffi = installed.get("apache-tvm"), installed.get("apache-tvm-ffi")
+    problems: list[str] = []
     if cpu and gpu:
-        return [
+        problems.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
             "run `pip uninstall -y onnxruntime onnxruntime-gpu`, then install graphwright[cpu] or graphwright[cuda]"
-        ]
-    if not cpu and not gpu:
-        return ["ONNX Runtime is not installed, so nothing can be generated: run `pip install 'graphwright[cpu]'`"]
-    return []
+        )
+    if not cpu and not gpu and not tvm:
+        problems.append(
+            "ONNX Runtime is not installed, so nothing can be generated: run `pip install 'graphwright[cpu]'`"
+        )
+    if tvm and not ffi:
+        problems.append("apache-tvm needs apache-tvm-ffi, which is missing: run `pip install 'graphwright[tvm]'`")
+    if tvm and ffi and ffi.startswith(CRASHING_FFI):
+        problems.append(
+            f"apache-tvm-ffi {ffi} crashes while kernels are compiled: run `pip install 'graphwright[tvm]'`, "
+            "which takes another version"
+        )
+    return problems
+
+
+def _load_problems(installed: dict[str, str | None], facts: list[tuple[str, str]]) -> list[str]:
+    """Of the libraries that run programs; adds what they say of themselves to the facts."""
+    from graphwright.runtime.errors import SessionError
+    from graphwright.runtime.onnxruntime_api import import_onnxruntime
+    from graphwright.runtime.tvm_api import import_tvm
+
+    problems: list[str] = []
+    try:
+        if installed["onnxruntime"] or installed["onnxruntime-gpu"]:
+            facts.append(("devices", ", ".join(import_onnxruntime().get_available_providers())))
+    except SessionError as error:
+        problems.append(str(error))
+    try:
+        if installed["apache-tvm"]:
+            import_tvm()
+    except SessionError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _linker() -> str | None:
+    named = os.environ.get("CXX") or os.environ.get("CC")
+    return named or next((path for path in map(shutil.which, LINKERS) if path), None)
 
 
 def vector_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.passes import Pass
 
-BACKENDS = ("onnx",)
+BACKENDS = ("onnx", "tvm")
 TARGETS = ("cpu",)
 CACHE_LAYOUTS = ("contiguous", "ring")
 

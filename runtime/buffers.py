@@ -5,30 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from graphwright.runtime.aligned import aligned_zeros
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
-from graphwright.runtime.onnxruntime_api import OrtValue
-from graphwright.runtime.session import Session
-
-_ALIGNMENT = 64  # bytes: one cache line, and the widest vector load
+from graphwright.runtime.engines import Engine, Value
 
 
 class Buffer:
-    """A zeroed tensor on the session's device.
+    """A zeroed tensor on the engine's device.
 
     Zeros matter: the unused part of a cache is masked, not skipped, and zero times NaN is NaN.
     """
 
-    def __init__(self, session: Session, shape: tuple[int, ...], dtype: ElementTypeName) -> None:
-        element = ELEMENT_TYPES[dtype]
-        self._host: np.ndarray[Any, Any] = _aligned_zeros(shape, element.storage)
-        self.value: OrtValue = session.view(self._host, dtype)
-        self._on_host = session.device == "cpu"
+    def __init__(self, engine: Engine, shape: tuple[int, ...], dtype: ElementTypeName) -> None:
+        self._host: np.ndarray[Any, Any] = aligned_zeros(shape, ELEMENT_TYPES[dtype].storage)
+        self.value: Value = engine.place(self._host, dtype)
+        self._on_host = engine.on_host
         if not self._on_host:
-            zeros = self.value
-            self.value = session.onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-                shape, element.onnx_number, session.device, 0
-            )
-            self.value.update_inplace(zeros)
             self._host = np.empty(0)
 
     def copy_from(self, other: "Buffer", used: int) -> None:
@@ -57,11 +49,3 @@ class Buffer:
         changed = self.value.numpy().copy()
         changed[chosen] = 0
         self.value.update_inplace(changed)
-
-
-def _aligned_zeros(shape: tuple[int, ...], storage: np.dtype[np.generic]) -> np.ndarray[Any, Any]:
-    # The system hands out zeroed pages on first touch, so an unused tail of a cache costs no memory.
-    size = int(np.prod(shape, dtype=np.int64)) * storage.itemsize
-    raw = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size].view(storage).reshape(shape)

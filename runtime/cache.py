@@ -38,10 +38,10 @@ class KVCache:
         program = session.program
         try:
             self.buffers = [
-                Buffer(session, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
+                Buffer(session.engine, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
             ]
             current, following = (
-                [Buffer(session, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)
+                [Buffer(session.engine, _rows(s, batch), s.dtype) for s in program.alternating] for _ in range(2)
             )
             self.states = current, following
         except MemoryError:
@@ -75,7 +75,8 @@ class KVCache:
 
     def stepped(self, new_tokens: Lengths) -> None:
         """Note that a step has written `new_tokens` (int64 [batch]) to each row, none of which count yet."""
-        self._stepped = new_tokens.copy()
+        if self.alternates:
+            self._stepped = new_tokens.copy()
 
     def advance(self, new_tokens: Lengths) -> None:
         """Count the `new_tokens` (int64 [batch]) that a step has just written to each row.

@@ -5,27 +5,25 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from graphwright.runtime.aligned import aligned_empty
 from graphwright.runtime.artifact import CONTEXT_LENGTH, Program
 from graphwright.runtime.element_types import ELEMENT_TYPES
-from graphwright.runtime.errors import GenerationError, SessionError
-from graphwright.runtime.onnxruntime_api import OrtValue
+from graphwright.runtime.engines import Array, Value
+from graphwright.runtime.errors import GenerationError
 from graphwright.runtime.session import Session
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class EncodedContext:
     """Inputs of the decoder by name, on the session's device, for `batch` rows.
 
-    `lengths` is the memory that one of them views.
+    `lengths` (int64 [batch]) is the memory that one of them views.
     """
 
     batch: int
-    values: Mapping[str, OrtValue]
-    lengths: npt.NDArray[np.int64] | None
+    values: Mapping[str, Value]
+    lengths: Array
 
 
 def encode(session: Session, contexts: Sequence[Array]) -> EncodedContext:
@@ -37,23 +35,14 @@ def encode(session: Session, contexts: Sequence[Array]) -> EncodedContext:
     spec = session.program.encoder
     assert spec is not None, "the manifest has an encoder"
     assert session.encoder is not None, "the session has started it"
-    name, taken = spec.context
-    lengths = np.array([len(context) for context in contexts], dtype=np.int64)
+    name, _ = spec.context
+    lengths = aligned_empty((len(contexts),), np.int64)
+    lengths[:] = [len(context) for context in contexts]
     batch = np.stack([_padded(context, int(lengths.max())) for context in contexts])
-    lasting = CONTEXT_LENGTH in spec.inputs
-    binding = session.encoder.io_binding()
-    try:
-        binding.bind_ortvalue_input(name, session.view(np.ascontiguousarray(batch), taken.dtype))
-        if lasting:
-            binding.bind_ortvalue_input(CONTEXT_LENGTH, session.view(lengths, "int64"))
-        for output in spec.outputs:
-            binding.bind_output(output, session.device)
-        session.encoder.run_with_iobinding(binding)
-        values = dict(zip(spec.outputs, binding.get_outputs(), strict=True))
-    except Exception as error:  # the library's exception types have no public common base
-        raise SessionError(f"{spec.file}: the program failed: {error}") from None
+    inputs = {name: batch, CONTEXT_LENGTH: lengths} if CONTEXT_LENGTH in spec.inputs else {name: batch}
+    values = session.encoder.values(inputs)
     if CONTEXT_LENGTH in session.program.inputs:
-        values[CONTEXT_LENGTH] = session.view(lengths, "int64")
+        values[CONTEXT_LENGTH] = session.engine.view(lengths, "int64")
     return EncodedContext(len(contexts), values, lengths)
 
 

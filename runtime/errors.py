@@ -16,7 +16,7 @@ class ArtifactError(UserError):
 
 
 class SessionError(UserError):
-    """The program cannot be started or run on this machine with the installed ONNX Runtime."""
+    """The program cannot be started or run on this machine with the library that is installed for it."""
 
 
 class GenerationError(UserError):

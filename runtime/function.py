@@ -1,17 +1,15 @@
 """A compiled plain function: named arrays in, named arrays out."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Manifest, TensorSpec, artifact_while_checked
 from graphwright.runtime.element_types import ELEMENT_TYPES
-from graphwright.runtime.errors import ArtifactError, GenerationError, SessionError
-from graphwright.runtime.session import Device, Session
-
-Array = npt.NDArray[Any]
+from graphwright.runtime.engines import Array, Device
+from graphwright.runtime.errors import ArtifactError, GenerationError
+from graphwright.runtime.session import Session
 
 SEQUENCE = "sequence"
 """The dimension that the model's context length bounds."""
@@ -33,13 +31,7 @@ class Function:
 
         Raises GenerationError for inputs that do not fit, SessionError when the program fails.
         """
-        arrays = self._check(inputs)
-        names = list(self.manifest.program.outputs)
-        try:
-            values = self.session.inference.run(names, arrays)
-        except Exception as error:  # the library's exception types have no public common base
-            raise SessionError(f"{self.manifest.program.file}: the program failed: {error}") from None
-        return dict(zip(names, values, strict=True))
+        return self.session.executable.run(self._check(inputs))
 
     def _check(self, inputs: dict[str, npt.ArrayLike]) -> dict[str, Array]:
         specs = self.manifest.program.inputs

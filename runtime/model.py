@@ -11,13 +11,14 @@ from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
+from graphwright.runtime.engines import Device
 from graphwright.runtime.errors import ArtifactError, GenerationError
 from graphwright.runtime.generation import CancelSignal, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
 from graphwright.runtime.options import GenerationArguments
 from graphwright.runtime.prompts import Prompt
 from graphwright.runtime.request import Context, Request, read_request, read_tokens, start
-from graphwright.runtime.session import Device, Session
+from graphwright.runtime.session import Session
 
 if TYPE_CHECKING:
     from graphwright.runtime.chat import Message

@@ -9,8 +9,19 @@ from graphwright.backends.tvm.tvm_library import tirx, tvm
 from graphwright.ir.errors import UnsupportedError
 
 
-def build_library(module: Any, target: Any) -> Any:
-    """The module of flat functions, compiled; `target` is LLVM's."""
+LINK = ["-Wl,-Bsymbolic"]
+"""Calls from step to stage stay within the library, whatever else the process has loaded."""
+
+
+def build_library(steps: Any, stages: Any, target: Any) -> Any:
+    """Steps and the stages that they call, each a module of flat functions, as one library; `target` is LLVM's."""
+    library = compiled(steps, target)
+    library.import_module(compiled(stages, target))
+    return library
+
+
+def compiled(module: Any, target: Any) -> Any:
+    """A module of flat functions as machine code."""
     target = target.with_host(target)
     steps = [
         tirx.transform.BindTarget(target),
@@ -29,7 +40,7 @@ def build_library(module: Any, target: Any) -> Any:
 def write_library(library: Any, path: Path) -> None:
     """Links the shared library. Raises `UnsupportedError` where there is no C++ compiler to link with."""
     try:
-        library.export_library(str(path))
+        library.export_library(str(path), options=LINK)
     except (RuntimeError, OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise UnsupportedError(f"'{path.name}' cannot be linked: {line}; install g++ (or clang++)") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.emit import VIEWS, emit_function
+from graphwright.backends.tvm.emit import VIEWS, Emitted, emit_function
 from graphwright.backends.tvm.library import build_library
 from graphwright.backends.tvm.region import (
     Linearizer,
@@ -26,18 +26,14 @@ from graphwright.ir.weights import Weight
 
 @dataclass(frozen=True)
 class Lowered:
-    """A compiled library, and the weights file that it reads: what is in it, and where.
+    """Compiled libraries, and the weights file that they read: what is in it, and where."""
 
-    `dimensions` are of each function the sizes that tell its workspace, in order.
-    """
-
-    library: Any
-    dimensions: dict[str, tuple[str, ...]]
+    libraries: list[Any]
     weights: list[Weight]
     layout: WeightsLayout
 
 
-def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Any], dict[str, Weight]]:
+def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Emitted], dict[str, Weight]]:
     """The module of the graphs' functions, how each was emitted, and the weights that they read, by name.
 
     Operators that have no kernel of ours are in TensorIR already. Raises `UnsupportedError`.
@@ -47,10 +43,13 @@ def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Any], dic
     return relax.transform.LegalizeOps(skip_ops=list(VIEWS))(builder.finalize()), emitted, weights
 
 
-def lower(graphs: Sequence[Graph], cpu: Cpu) -> Lowered:
-    """Compiles one step function a graph, named as it, that share weights and kernels."""
+def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
+    """Compiles libraries with one step function a graph, named as it; all share the weights.
+
+    The last graph of a library has all its dimensions, and each workspace function takes those, sorted by name.
+    """
     target = llvm_target(cpu)
-    module, emitted, weights = relax_module(graphs, cpu)
+    module, emitted, weights = relax_module([graph for graphs in libraries for graph in graphs], cpu)
     functions = {name.name_hint: function for name, function in module.functions_items()}
     stored = [*weights.values(), *constant_weights([functions[each.name] for each in emitted]).values()]
     layout = plan_weights(stored)
@@ -58,8 +57,11 @@ def lower(graphs: Sequence[Graph], cpu: Cpu) -> Lowered:
     code = {tvm.ir.GlobalVar(n): f for n, f in functions.items() if isinstance(f, tirx.PrimFunc)}
     flat = flatten(schedule_tail(tvm.IRModule(code)), target)
     kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}
-    steps = StepFunctions(target)
-    for each in emitted:
-        steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule())
-    dimensions = {each.name: tuple(each.symbols) for each in emitted}
-    return Lowered(build_library(steps.module, target), dimensions, stored, layout)
+    by_name = {each.name: each for each in emitted}
+    compiled: list[Any] = []
+    for graphs in libraries:
+        steps, dimensions = StepFunctions(target), sorted(graphs[-1].symbols)
+        for each in (by_name[graph.name] for graph in graphs):
+            steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule(dimensions))
+        compiled.append(build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target))
+    return Lowered(compiled, stored, layout)

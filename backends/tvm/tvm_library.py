@@ -58,3 +58,7 @@ topi = _load("tvm.topi")
 tvm_ffi = _load("tvm_ffi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""
+
+builder = _load("tvm.tirx.script.builder")
+IRBuilder = _load("tvm.script.ir_builder").IRBuilder
+"""The same language without its parser: statements are emitted by calls, into the builder that is entered."""

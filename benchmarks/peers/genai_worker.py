@@ -13,15 +13,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.protocol import Decode, Prefill, serve
+from benchmarks.peers.protocol import serve
+from benchmarks.peers.stepping import Logits, SteppingWorker
 
 
-class GenaiWorker:
+class GenaiWorker(SteppingWorker):
     """A folder of genai's own model builder, run through its Python interface."""
 
     # The package exists in the peer's environment only, and has no types.
     _genai: Any
     _model: Any
+    _generator: Any
 
     def versions(self) -> Mapping[str, str]:
         """Of the runtime, of ONNX Runtime beneath it and of the builder's PyTorch."""
@@ -47,34 +49,19 @@ class GenaiWorker:
         config.overlay(json.dumps(overlay))
         self._model = self._genai.Model(config)
 
-    def prefill(self, prompt: list[int]) -> Prefill:
-        """Time `append_tokens`, which runs the model; the token is chosen afterwards, untimed."""
-        generator = self._generator(len(prompt) + 1)
-        start = time.perf_counter()
-        generator.append_tokens(prompt)
-        seconds = time.perf_counter() - start
-        return Prefill(seconds, _next_token(generator))
-
-    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
-        """Time `append_tokens` of one token at a time: the model's step without the sampling."""
-        generator = self._generator(len(prompt) + len(continuation) + 1)
-        generator.append_tokens(prompt)
-        seconds: list[float] = []
-        for token in continuation:
-            start = time.perf_counter()
-            generator.append_tokens([token])
-            seconds.append(time.perf_counter() - start)
-        return Decode(seconds, _next_token(generator))
-
-    def _generator(self, max_length: int) -> Any:
+    def begin(self, capacity: int) -> None:
+        """A generator of its own; one token more than asked, as a full one refuses to go on."""
         # The cache is allocated for max_length; left alone it would be the model's whole context.
         parameters = self._genai.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=max_length, do_sample=False)
-        return self._genai.Generator(self._model, parameters)
+        parameters.set_search_options(max_length=capacity + 1, do_sample=False)
+        self._generator = self._genai.Generator(self._model, parameters)
 
-
-def _next_token(generator: Any) -> int:
-    return int(generator.get_logits()[0, -1].argmax())
+    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+        """Time `append_tokens`, which runs the model; nothing is sampled."""
+        start = time.perf_counter()
+        self._generator.append_tokens(tokens)
+        seconds = time.perf_counter() - start
+        return seconds, self._generator.get_logits()[0, -wanted:]
 
 
 if __name__ == "__main__":

@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.peers.protocol import Decode, Prefill, serve
+from benchmarks.peers.protocol import serve
+from benchmarks.peers.stepping import Logits, SteppingWorker
 
 if TYPE_CHECKING:
     from graphwright.runtime import Decoder, Model
 
 
-class GraphwrightWorker:
-    """The runtime's own step, beneath `Model.generate`: a cache, a decoder, last-token logits."""
+class GraphwrightWorker(SteppingWorker):
+    """The runtime's own step, beneath `Model.generate`: a cache, a decoder, the logits that are wanted."""
 
     _model: Model
+    _decoder: Decoder
 
     def versions(self) -> Mapping[str, str]:
-        """Of the project and of ONNX Runtime beneath it."""
-        return {name: version(name) for name in ("graphwright", "onnxruntime")}
+        """Of the project and of what its backends rest on."""
+        return {name: version(name) for name in ("graphwright", "onnxruntime", "apache-tvm")}
 
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
-        """Compile the checkpoint for the CPU; the option `quantize` names a scheme."""
+        """Compile the checkpoint for the CPU; the option `backend` names a backend, `quantize` a scheme."""
         import graphwright
 
         artifact = folder / "artifact"
-        graphwright.compile(checkpoint, output=artifact, quantize=options.get("quantize"))
+        backend = options.get("backend", "onnx")
+        graphwright.compile(checkpoint, output=artifact, backend=backend, quantize=options.get("quantize"))
         return artifact
 
     def load(self, folder: Path, options: Mapping[str, str]) -> None:
@@ -40,35 +43,21 @@ class GraphwrightWorker:
 
         self._model = load(folder)
 
-    def prefill(self, prompt: list[int]) -> Prefill:
-        """Time one step over the prompt."""
-        seconds, next_token = _step(self._decoder(len(prompt)), prompt)
-        return Prefill(seconds, next_token)
-
-    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
-        """Time one step for each token of the continuation."""
-        decoder = self._decoder(len(prompt) + len(continuation))
-        _, next_token = _step(decoder, prompt)
-        seconds: list[float] = []
-        for token in continuation:
-            step, next_token = _step(decoder, [token])
-            seconds.append(step)
-        return Decode(seconds, next_token)
-
-    def _decoder(self, capacity: int) -> Decoder:
+    def begin(self, capacity: int) -> None:
+        """A cache of its own size, and a decoder over it."""
         from graphwright.runtime import Decoder, KVCache
 
-        return Decoder(KVCache(self._model.loaded.session, 1, capacity))
+        self._decoder = Decoder(KVCache(self._model.loaded.session, 1, capacity))
 
-
-def _step(decoder: Decoder, token_ids: list[int]) -> tuple[float, int]:
-    ids = np.array([token_ids], dtype=np.int64)
-    length = np.array([len(token_ids)], dtype=np.int64)
-    start = time.perf_counter()
-    logits = decoder.step(ids, length, length[:, None] - 1)
-    decoder.cache.advance(length)
-    seconds = time.perf_counter() - start
-    return seconds, int(logits[0, -1].argmax())
+    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+        """Time the decoder's step and the cache's advance over it."""
+        ids = np.array([tokens], dtype=np.int64)
+        length = np.array([len(tokens)], dtype=np.int64)
+        positions = np.arange(len(tokens) - wanted, len(tokens), dtype=np.int64)[None]
+        start = time.perf_counter()
+        logits = self._decoder.step(ids, length, positions)
+        self._decoder.cache.advance(length)
+        return time.perf_counter() - start, logits[0]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -17,8 +18,8 @@ class InstallError(Exception):
     """A peer's environment could not be made; the message is one line that says which command failed."""
 
 
-def _run(command: Sequence[str]) -> None:
-    completed = subprocess.run(command, check=False)
+def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:
+    completed = subprocess.run(command, check=False, env={**os.environ, **variables})
     if completed.returncode != 0:
         raise InstallError(
             f"`{' '.join(command)}` failed with exit status {completed.returncode}: see its output above"
@@ -28,10 +29,13 @@ def _run(command: Sequence[str]) -> None:
 def install(environment: PeerEnvironment) -> None:
     """Make or complete the environment and check that the peer imports. Raises InstallError."""
     environment.installed_marker.unlink(missing_ok=True)
-    _run([sys.executable, "-m", "venv", str(environment.folder)])
-    python = str(environment.python)
-    _run([python, "-m", "pip", "install", *environment.requirements])
-    _run([python, "-c", "; ".join(f"import {module}" for module in environment.modules)])
+    python, variables = str(environment.python), environment.variables
+    _run([sys.executable, "-m", "venv", str(environment.folder)], variables)
+    built_here = [f"--no-binary={package}" for package in environment.from_source]
+    _run([python, "-m", "pip", "install", *built_here, *environment.requirements], variables)
+    if environment.removed:
+        _run([python, "-m", "pip", "uninstall", "--yes", *environment.removed], variables)
+    _run([python, "-c", "; ".join(f"import {module}" for module in environment.modules)], variables)
     environment.installed_marker.write_text("\n".join(environment.requirements) + "\n", encoding="utf-8")
 
 

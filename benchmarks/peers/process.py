@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.peers.environments import REPOSITORY
 from benchmarks.peers.protocol import Decode, Prefill
@@ -21,6 +26,8 @@ ANSWER_SECONDS = 1800.0
 # Thread pools spin for a while after their work; a pool that never stops would slow every other system down.
 QUIET_WINDOW_SECONDS = 0.05
 QUIET_DEADLINE_SECONDS = 10.0
+# Each worker chooses its own threads: what the driver was started with must not reach them.
+_THREAD_VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TVM_NUM_THREADS")
 
 
 class BenchmarkError(Exception):
@@ -41,7 +48,13 @@ class WorkerProcess:
         with log.open("wb") as errors:
             try:
                 self._process = subprocess.Popen(
-                    command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                    command,
+                    cwd=REPOSITORY,
+                    env={name: value for name, value in os.environ.items() if not name.startswith(_THREAD_VARIABLES)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
                 )
             except OSError as error:
                 raise BenchmarkError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
@@ -82,9 +95,20 @@ class WorkerProcess:
         """One timed forward pass over the prompt."""
         return Prefill(**self._ask({"command": "prefill", "prompt": prompt}))
 
-    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
-        """Timed steps over the continuation, after an untimed pass over the prompt."""
-        return Decode(**self._ask({"command": "decode", "prompt": prompt, "continuation": continuation}))
+    def decode(self, prompt: list[int], continuation: list[int], tokens_at_once: int = 1) -> Decode:
+        """Timed steps of so many tokens over the continuation, after an untimed pass over the prompt."""
+        request = {"command": "decode", "prompt": prompt, "continuation": continuation}
+        return Decode(**self._ask({**request, "tokens_at_once": tokens_at_once}))
+
+    def logits(self, prompt: list[int], continuation: list[int]) -> NDArray[np.float32]:
+        """Logits after the prompt and after each token of the continuation, float32 [1 + N, V]."""
+        rows = 1 + len(continuation)
+        with tempfile.NamedTemporaryFile(prefix="logits-") as file:
+            self._ask({"command": "logits", "prompt": prompt, "continuation": continuation, "file": file.name})
+            values = np.fromfile(file.name, dtype=np.float32)
+        if values.size == 0 or values.size % rows:
+            raise BenchmarkError(f"{self.name}: 'logits' answered {values.size} numbers for {rows} rows")
+        return values.reshape(rows, -1)
 
     def watch_memory(self) -> None:
         """From now on sample the memory that the kernel keeps no high-water mark of."""

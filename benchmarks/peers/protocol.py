@@ -26,7 +26,7 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Decode:
-    """The time of each decoded token, in order, and the likeliest token after the last one."""
+    """The time of each step, in order, and the likeliest token after the last one."""
 
     seconds: list[float]
     next_token: int
@@ -42,7 +42,7 @@ class Worker(Protocol):
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
         """The folder that `load` wants: `folder`, existing and empty, after building into it, or the checkpoint itself.
 
-        Neither time nor memory of this is measured.
+        The time of this is the system's compile time.
         """
         ...
 
@@ -54,8 +54,15 @@ class Worker(Protocol):
         """Run the prompt through the model from an empty cache; only the last position's logits are wanted."""
         ...
 
-    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
-        """Run the prompt untimed, then time one step for each token of the continuation."""
+    def decode(self, prompt: list[int], continuation: list[int], tokens_at_once: int) -> Decode:
+        """Run the prompt untimed, then time steps over the continuation of so many tokens each.
+
+        A step of several tokens computes the logits of each of them, as checking a guessed continuation needs it.
+        """
+        ...
+
+    def logits(self, prompt: list[int], continuation: list[int]) -> bytes:
+        """Logits after the prompt and after each token of the continuation, one a step: float32, row by row."""
         ...
 
 
@@ -95,6 +102,10 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         case "prefill":
             return vars(worker.prefill(request["prompt"]))
         case "decode":
-            return vars(worker.decode(request["prompt"], request["continuation"]))
+            return vars(worker.decode(request["prompt"], request["continuation"], request["tokens_at_once"]))
+        case "logits":
+            # A vocabulary's worth of numbers a row is too much for a line of text.
+            Path(request["file"]).write_bytes(worker.logits(request["prompt"], request["continuation"]))
+            return {}
         case command:
             raise ValueError(f"unknown command {command!r}")

@@ -9,8 +9,8 @@ from typing import Literal
 from benchmarks.peers.environments import ENVIRONMENTS, PeerEnvironment
 
 Format = Literal["float32", "int4"]
-MATRIX_BITS: dict[Format, float] = {"float32": 32, "int4": 4 + 32 / 128}
-"""Bits of one number of a matrix: those in 4 bits have a float32 scale for each group of 128."""
+MATRIX_BITS: dict[Format, float] = {"float32": 32, "int4": 4 + 16 / 128}
+"""Bits of one number of a matrix: for every system in 4 bits those of a float16 scale for each group of 128."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,17 @@ class System:
     environment: PeerEnvironment | None = None
     options: dict[str, str] = field(default_factory=dict[str, str])
     format: Format = "float32"
-    # A peer's build depends on its pinned version alone; our own output changes with every edit of the compiler.
-    keeps_build: bool = True
+    is_ours: bool = False
+    """A peer's build depends on its pinned version alone; our own output changes with every edit of the compiler."""
+    is_exact: bool | None = None
+    """Whether its likeliest tokens must be those of the others: by default in float32."""
+    verifies: bool = True
+    """Whether a step of several tokens computes the logits of each."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in float32 throughout."""
+        return self.format == "float32" if self.is_exact is None else self.is_exact
 
     @property
     def python(self) -> str:
@@ -31,57 +40,108 @@ class System:
         return sys.executable if self.environment is None else str(self.environment.python)
 
 
+_OURS = "benchmarks.peers.graphwright_worker"
+# Rounded to nearest without a search, which takes a second; head and embedding share their codes.
+_OUR_INT4 = {"quantize": "w4a8-g128-rtn"}
+_GENAI = "benchmarks.peers.genai_worker"
+# Last-token logits and packed projections; an own embedding table beside lm_head is a larger file but stays in the
+# mapped file, row by row, where the shared one is transposed into memory at load.
 _GENAI_OPTIONS = {"prune_lm_head": "true", "fuse_mlp_gate_up": "true"}
 # Activations are rounded to int8 as in ours, and groups are as large: its default of 32 reads more scales.
 _GENAI_INT4 = {**_GENAI_OPTIONS, "precision": "int4", "block_size": "128", "accuracy_level": "4"}
+_LLAMA_CPP = "benchmarks.peers.llama_cpp_worker"
+_OPENVINO = "benchmarks.peers.openvino_worker"
+_TRANSFORMERS = "benchmarks.peers.transformers_worker"
 
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        System(name="graphwright", worker="benchmarks.peers.graphwright_worker", keeps_build=False),
-        # Rounded to nearest without a search, which takes a second; head and embedding share their codes.
+        System("graphwright", _OURS, is_ours=True),
+        System("graphwright-tvm", _OURS, options={"backend": "tvm"}, is_ours=True),
+        System("graphwright-int4", _OURS, options=_OUR_INT4, format="int4", is_ours=True),
+        System("graphwright-tvm-int4", _OURS, options={"backend": "tvm", **_OUR_INT4}, format="int4", is_ours=True),
+        System("transformers", _TRANSFORMERS, ENVIRONMENTS["transformers"]),
+        System("transformers-static", _TRANSFORMERS, ENVIRONMENTS["transformers"], {"cache": "static"}),
         System(
-            name="graphwright-int4",
-            worker="benchmarks.peers.graphwright_worker",
-            options={"quantize": "w4a8-g128-rtn"},
-            format="int4",
-            keeps_build=False,
+            "transformers-compiled", _TRANSFORMERS, ENVIRONMENTS["transformers"], {"cache": "static", "compile": "yes"}
         ),
-        # Last-token logits and packed projections. An own embedding table beside lm_head is a larger file but stays in
-        # the mapped file, row by row, where the shared one is transposed into memory at load.
         System(
-            name="genai",
-            worker="benchmarks.peers.genai_worker",
-            environment=ENVIRONMENTS["genai"],
-            options={**_GENAI_OPTIONS, "shared_embeddings": "false"},
+            "genai", _GENAI, ENVIRONMENTS["genai"], {**_GENAI_OPTIONS, "shared_embeddings": "false"}, verifies=False
         ),
         # The same with the builder's default for tied embeddings.
+        System("genai-shared", _GENAI, ENVIRONMENTS["genai"], _GENAI_OPTIONS, verifies=False),
         System(
-            name="genai-shared",
-            worker="benchmarks.peers.genai_worker",
-            environment=ENVIRONMENTS["genai"],
-            options=_GENAI_OPTIONS,
-        ),
-        System(
-            name="genai-int4",
-            worker="benchmarks.peers.genai_worker",
-            environment=ENVIRONMENTS["genai"],
-            options={**_GENAI_INT4, "shared_embeddings": "false"},
+            "genai-int4",
+            _GENAI,
+            ENVIRONMENTS["genai"],
+            {**_GENAI_INT4, "shared_embeddings": "false"},
             format="int4",
+            verifies=False,
         ),
         # The embedding in four bits too, by the codes of lm_head.
         System(
-            name="genai-int4-shared",
-            worker="benchmarks.peers.genai_worker",
-            environment=ENVIRONMENTS["genai"],
-            options={**_GENAI_INT4, "shared_embeddings": "true", "op_types_to_quantize": "MatMul/Gather"},
+            "genai-int4-shared",
+            _GENAI,
+            ENVIRONMENTS["genai"],
+            {**_GENAI_INT4, "shared_embeddings": "true", "op_types_to_quantize": "MatMul/Gather"},
+            format="int4",
+            verifies=False,
+        ),
+        # Its cache is float16 by default.
+        System(
+            "llama.cpp",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"cache": "F16", "flash_attention": "on"},
+            is_exact=False,
+        ),
+        System(
+            "llama.cpp-int4",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"file_type": "Q4_0", "cache": "F16", "flash_attention": "on"},
             format="int4",
         ),
-        System(name="transformers", worker="benchmarks.peers.transformers_worker"),
         System(
-            name="transformers-static",
-            worker="benchmarks.peers.transformers_worker",
-            options={"cache": "static"},
+            "llama.cpp-plain-attention",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"cache": "F16", "flash_attention": "off"},
+            is_exact=False,
         ),
+        System(
+            "llama.cpp-int4-plain-attention",
+            _LLAMA_CPP,
+            ENVIRONMENTS["llama-cpp"],
+            {"file_type": "Q4_0", "cache": "F16", "flash_attention": "off"},
+            format="int4",
+        ),
+        # Left alone it computes in bfloat16 where the processor can, and keeps the cache in eight bits.
+        System(
+            "openvino",
+            _OPENVINO,
+            ENVIRONMENTS["openvino"],
+            {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"},
+        ),
+        System(
+            "openvino-int4",
+            _OPENVINO,
+            ENVIRONMENTS["openvino"],
+            {"weights": "int4", "INFERENCE_PRECISION_HINT": "f32"},
+            format="int4",
+        ),
+        System("openvino-int4-defaults", _OPENVINO, ENVIRONMENTS["openvino"], {"weights": "int4"}, format="int4"),
+        System("optimum-onnx", "benchmarks.peers.optimum_worker", ENVIRONMENTS["optimum"]),
     )
 }
+
+_VARIANTS = (
+    "transformers-static",
+    "genai-shared",
+    "genai-int4-shared",
+    "llama.cpp-plain-attention",
+    "llama.cpp-int4-plain-attention",
+    "openvino-int4-defaults",
+)
+DEFAULT_SYSTEMS = tuple(name for name in SYSTEMS if name not in _VARIANTS)
+QUICK_SYSTEMS = tuple(name for name in DEFAULT_SYSTEMS if name.startswith(("graphwright", "genai", "llama.cpp")))

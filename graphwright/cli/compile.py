@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def compile_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the artifact; an artifact is replaced.")],
-    backend: Annotated[str, typer.Option(help="What to generate: onnx.")] = "onnx",
+    backend: Annotated[str, typer.Option(help="onnx, for ONNX Runtime; tvm, machine code for this CPU.")] = "onnx",
     target: Annotated[str, typer.Option(help="Where it runs: cpu.")] = "cpu",
     pipeline: PipelineOption = None,
     dialect: Annotated[

@@ -1,20 +1,12 @@
 """The artifact folder: its manifest, reading and writing it."""
 
+from graphwright.runtime.artifact.encoder import CONTEXT_LENGTH, EncoderSpec
 from graphwright.runtime.artifact.folder import AtomicFolder
-from graphwright.runtime.artifact.manifest import (
-    CONTEXT_LENGTH,
-    FORMAT_VERSION,
-    MANIFEST_FILE,
-    CacheSpec,
-    EncoderSpec,
-    FileEntry,
-    Manifest,
-    ModelInfo,
-    Program,
-    StateSpec,
-    TensorSpec,
-)
+from graphwright.runtime.artifact.functions import FunctionSpec
+from graphwright.runtime.artifact.manifest import FORMAT_VERSION, MANIFEST_FILE, FileEntry, Manifest, ModelInfo
+from graphwright.runtime.artifact.program import Program
 from graphwright.runtime.artifact.reader import Artifact, artifact_while_checked, is_artifact, open_artifact
+from graphwright.runtime.artifact.tensors import CacheSpec, StateSpec, TensorSpec
 from graphwright.runtime.artifact.writer import ArtifactWriter
 from graphwright.runtime.element_types import ElementTypeName
 
@@ -29,6 +21,7 @@ __all__ = [
     "ElementTypeName",
     "EncoderSpec",
     "FileEntry",
+    "FunctionSpec",
     "Manifest",
     "ModelInfo",
     "Program",

@@ -13,7 +13,7 @@ import torch
 from graphwright.ir import Graph, Program
 from graphwright.ir.interpreter import Interpreter
 from graphwright.ir.weights import torch_dtype
-from graphwright.runtime.session import NO_ROUNDING
+from graphwright.runtime.engines.onnxruntime import NO_ROUNDING
 
 ROUNDOFF = 2.0**-24
 """Of one float32 operation, relative."""

@@ -10,7 +10,7 @@ from benchmarks.peers.process import WorkerProcess
 from benchmarks.shapes import ModelShape
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_shape() -> ModelShape:
     return ModelShape(
         name="tiny",

@@ -1,6 +1,7 @@
 """A worker with no model, for the tests of the driver: `python -m tests.benchmarks.fake_worker BEHAVIOUR`."""
 
 import os
+import struct
 import sys
 import threading
 from collections.abc import Mapping
@@ -42,9 +43,15 @@ class FakeWorker:
     def prefill(self, prompt: list[int]) -> Prefill:
         return Prefill(len(prompt) / 1000, self._next_token(prompt))
 
-    def decode(self, prompt: list[int], continuation: list[int]) -> Decode:
+    def decode(self, prompt: list[int], continuation: list[int], tokens_at_once: int) -> Decode:
         # The first step is an outlier: a round is its median step.
-        return Decode([9.0] + [0.01] * (len(continuation) - 1), self._next_token(prompt + continuation))
+        steps = len(continuation) // tokens_at_once
+        seconds = 0.01 if tokens_at_once == 1 else 0.012
+        return Decode([9.0] + [seconds] * (steps - 1), self._next_token(prompt + continuation))
+
+    def logits(self, prompt: list[int], continuation: list[int]) -> bytes:
+        rows = 1 + len(continuation)
+        return struct.pack(f"{3 * rows}f", *[0.0, 1.0, 5.0 if self._behaviour == "differs" else 2.0] * rows)
 
     def _next_token(self, tokens: list[int]) -> int:
         return sum(tokens) % 7 + (100 if self._behaviour == "differs" else 0)

@@ -16,6 +16,8 @@ def test_answers_come_through_whatever_libraries_print(fake: Fake, tmp_path: Pat
         worker.load(tmp_path, {})
         assert worker.prefill([1, 2, 3]) == Prefill(0.003, 6)
         assert worker.decode([1], [2, 3]).seconds == [9.0, 0.01]
+        assert worker.decode([1], [2, 3, 4, 5], 2).seconds == [9.0, 0.012]
+        assert worker.logits([1], [2]).tolist() == [[0.0, 1.0, 2.0]] * 2
         assert worker.versions() == {"fake": "1.0"}
         worker.wait_until_quiet()
     assert "libraries print to stdout" in (tmp_path / "fake.log").read_text()

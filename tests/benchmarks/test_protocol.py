@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_every_request_has_one_answer_in_order() -> None:
         {"command": "prepare", "checkpoint": "/c", "folder": "/f", "options": {}},
         {"command": "load", "folder": "/c", "options": {}},
         {"command": "prefill", "prompt": [1, 2, 3]},
-        {"command": "decode", "prompt": [1, 2], "continuation": [3, 4]},
+        {"command": "decode", "prompt": [1, 2], "continuation": [3, 4], "tokens_at_once": 1},
     ) == [
         {"ok": True, "versions": {"fake": "1.0"}},
         {"ok": True, "folder": "/c"},
@@ -30,6 +31,13 @@ def test_every_request_has_one_answer_in_order() -> None:
         {"ok": True, "seconds": 0.003, "next_token": 6},
         {"ok": True, "seconds": [9.0, 0.01], "next_token": 3},
     ]
+
+
+def test_logits_come_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "logits"
+    request = {"command": "logits", "prompt": [1, 2], "continuation": [3], "file": str(file)}
+    assert answers(request) == [{"ok": True}]
+    assert file.read_bytes() == FakeWorker().logits([1, 2], [3])
 
 
 def test_quit_ends_without_an_answer() -> None:

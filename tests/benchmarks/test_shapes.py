@@ -1,5 +1,6 @@
 import pytest
 
+from benchmarks.peers.systems import MATRIX_BITS
 from benchmarks.shapes import SHAPES
 
 
@@ -22,7 +23,11 @@ def test_bytes_of_a_token_follow_the_format() -> None:
     shape = SHAPES["SmolLM2-135M"]
     assert shape.decode_bytes(32) == 4 * shape.decode_weights
     norms = 576 * (2 * 30 + 1)
-    assert shape.decode_bytes(4.25) == (shape.decode_weights - norms) * 17 // 32 + 4 * norms
+    assert shape.decode_bytes(MATRIX_BITS["int4"]) == (shape.decode_weights - norms) * 33 // 64 + 4 * norms
+
+
+def test_bytes_of_the_cache_are_keys_and_values_of_every_layer() -> None:
+    assert SHAPES["SmolLM2-135M"].token_cache_bytes == 4 * 2 * 30 * 3 * 64
 
 
 def test_names_of_tensors_are_unique() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from graphwright import diagnosis
 from graphwright.diagnosis import diagnose, memory_text, package_problems, vector_features
+from graphwright.runtime import SessionError, onnxruntime_api, tvm_api
 from tests.graphwright.commands import Commands
 
 
@@ -18,6 +19,34 @@ def test_none_is_a_problem_and_one_is_not() -> None:
     assert "pip install 'graphwright[cpu]'" in package_problems({})[0]
     assert package_problems({"onnxruntime": "1.23", "onnxruntime-gpu": None}) == []
     assert package_problems({"onnxruntime": None, "onnxruntime-gpu": "1.23"}) == []
+
+
+def test_tvm_alone_runs_programs_if_it_is_whole() -> None:
+    assert package_problems({"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.14.post0"}) == []
+    (problem,) = package_problems({"apache-tvm": "0.27.0"})
+    assert "apache-tvm-ffi, which is missing: run `pip install 'graphwright[tvm]'`" in problem
+    (problem,) = package_problems({"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.15"})
+    assert "apache-tvm-ffi 0.1.15 crashes while kernels are compiled" in problem
+
+
+def test_a_library_that_cannot_be_loaded_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise SessionError("TVM's runtime cannot be loaded")
+
+    monkeypatch.setattr(tvm_api, "import_tvm", broken)
+    monkeypatch.setattr(onnxruntime_api, "import_onnxruntime", broken)
+    monkeypatch.setattr(diagnosis, "_version", lambda name: "0.1.14" if name != "onnxruntime-gpu" else None)
+    assert diagnose().problems == ("TVM's runtime cannot be loaded",) * 2
+
+
+def test_the_linker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "_version", lambda name: "0.27" if name == "apache-tvm" else None)
+    monkeypatch.setenv("CXX", "/opt/clang")
+    assert dict(diagnose().facts)["linker"] == "/opt/clang"
+    monkeypatch.delenv("CXX")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert "install gcc or clang" in dict(diagnose().facts)["linker"]
 
 
 def test_the_command_reports_a_clash_and_fails(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from hypothesis import settings
 from graphwright.runtime import Model, load
 from tests.runtime import tokenizer_files
 from tests.runtime.program import Dialect, TinyDecoder, write_artifact
+from tests.runtime.tvm_decoder import write_tvm_artifact
 
 # A busy machine is no defect of the code under test.
 settings.register_profile("no deadline", deadline=None)
@@ -20,10 +21,12 @@ def tiny() -> TinyDecoder:
     return TinyDecoder()
 
 
-@pytest.fixture(scope="session", params=["scatter", "contrib"])
+@pytest.fixture(scope="session", params=["scatter", "contrib", "tvm"])
 def model(request: pytest.FixtureRequest, tiny: TinyDecoder, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Token ids only; the cache written by TensorScatter or by GroupQueryAttention."""
+    """Token ids only; the cache written by TensorScatter, by GroupQueryAttention, or by a library of TVM's."""
     folder = tmp_path_factory.mktemp("artifacts") / "tiny"
+    if request.param == "tvm":
+        return load(write_tvm_artifact(folder, tiny), threads=2)
     return load(write_artifact(folder, tiny, dialect=cast(Dialect, request.param)), threads=1)
 
 

@@ -17,7 +17,18 @@ from tests.runtime.program import TinyDecoder, decoder_model, program_entry, wri
 
 
 def test_importing_the_runtime_imports_none_of_its_libraries() -> None:
-    heavy = ("onnxruntime", "tokenizers", "jinja2", "pydantic", "numpy", "safetensors", "torch", "onnx", "transformers")
+    heavy = (
+        "onnxruntime",
+        "tvm_ffi",
+        "tokenizers",
+        "jinja2",
+        "pydantic",
+        "numpy",
+        "safetensors",
+        "torch",
+        "onnx",
+        "transformers",
+    )
     code = f"import sys, graphwright.runtime; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
@@ -52,7 +63,7 @@ def test_an_unknown_device_and_impossible_threads(tmp_path: Path, tiny: TinyDeco
 def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
     folder = write_artifact(tmp_path / "tiny", tiny)
     for threads, expected in ((None, available_cores()), (3, 3)):
-        inference: Any = load(folder, threads=threads).loaded.session.inference
+        inference: Any = load(folder, threads=threads).loaded.session.executable.inference
         options = inference.get_session_options()
         assert options.intra_op_num_threads == expected
         assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
@@ -60,8 +71,8 @@ def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
 
 
 def test_a_program_of_another_backend(tmp_path: Path, tiny: TinyDecoder) -> None:
-    program = program_entry(tiny).model_copy(update={"backend": "tvm"})
-    with pytest.raises(SessionError, match="the program is for the backend 'tvm'"):
+    program = program_entry(tiny).model_copy(update={"backend": "triton"})
+    with pytest.raises(SessionError, match="the program is for the backend 'triton'"):
         load(write_artifact(tmp_path / "tiny", tiny, program=program))
 
 

@@ -10,12 +10,13 @@ from graphwright.backends.tvm.emit import (
     reduction,
     shape,
 )
-from graphwright.backends.tvm.emit.function import VIEWS, emit_function
+from graphwright.backends.tvm.emit.function import VIEWS, Emitted, emit_function
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
 __all__ = [
     "EMISSIONS",
     "VIEWS",
+    "Emitted",
     "attention",
     "elementwise",
     "emit_function",

@@ -30,8 +30,6 @@ class Emitter:
     def __init__(self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> None:
         self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
         self.symbols: dict[str, Any] = {}
-        self.absorbed: set[Op] = set()
-        """Ops that the emission of another does; each is emitted only where something else reads it."""
         self._values: dict[Value, Any] = {}
         self._parameters: dict[str, Any] = {}
         self._kernels: dict[object, Any] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.quantized import absorbed_rounding
 from graphwright.backends.tvm.emit.table import EMISSIONS
 from graphwright.backends.tvm.tvm_library import relax
 from graphwright.ir.errors import UnsupportedError
@@ -17,6 +18,11 @@ from graphwright.ir.weights import Weight
 VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
 """Relax operators whose result is the memory of their operand."""
 IN_PLACE = "relax.call_tir_inplace"
+
+INPUT_ORDER = (None, "contiguous", "ring", "recurrent")
+OUTPUT_ORDER = ("ring", "recurrent", None)
+"""The order of a step's tensors, by the layout of states: inputs, then caches, then recurrent states; what it writes of
+these to another buffer, then outputs."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,18 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
     Raises `UnsupportedError`, naming op and module path, for an op that there is no emission for.
     """
     e = Emitter(builder, graph, cpu, weights)
-    inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in graph.inputs}
-    outputs = {name: v for name, v in graph.outputs.items() if not is_updated_in_place(v)}
+    given = sorted(graph.inputs, key=lambda v: INPUT_ORDER.index(_layout(v)))
+    inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in given}
+    written = [(name, v) for name, v in graph.outputs.items() if not is_updated_in_place(v)]
+    outputs = dict(sorted(written, key=lambda item: OUTPUT_ORDER.index(_layout(item[1]))))
     with builder.function(graph.name):
         with builder.dataflow():
             for value in graph.inputs:
                 e.bind(value, inputs[str(value.name)])
+            absorbed = absorbed_rounding(graph)
             for op in graph:
-                _emit(e, op)
+                if op not in absorbed:
+                    _emit(e, op)
             results = [builder.emit_output(_own(e, v, n, outputs)) for n, v in outputs.items()]
         builder.emit_func_output(relax.Tuple(results), [*inputs.values(), *(v for _, v in e.parameters)])
     return Emitted(graph.name, tuple(inputs), tuple(n for n, _ in e.parameters), tuple(outputs), e.symbols)
@@ -56,6 +66,10 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
 def is_updated_in_place(value: Value) -> bool:
     """Whether an output is the buffer of an input, which a step has changed."""
     return isinstance(value.type, StateType) and value.type.layout == "contiguous"
+
+
+def _layout(value: Value) -> str | None:
+    return value.type.layout if isinstance(value.type, StateType) else None
 
 
 def plain_type(value: Value) -> TensorType | StateType:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.activation import activation, softcap
-from graphwright.backends.tvm.kernels.float_linear import linear
 from graphwright.backends.tvm.kernels.glu import glu
 from graphwright.backends.tvm.kernels.layer_norm import layer_norm
 from graphwright.backends.tvm.kernels.rms_norm import rms_norm
-from graphwright.backends.tvm.packing.floats import packed_floats
 from graphwright.ir import ops
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
@@ -38,26 +36,13 @@ def flat(e: Emitter, value: Value) -> Any:
 
 @emits(ops.linear)
 def _(e: Emitter, op: Op) -> None:
-    x, weight = op.required("x"), op.required("weight")
-    if isinstance(weight.type, QuantizedType):
-        raise UnsupportedError(f"no kernel multiplies {weight.type}")
+    weight = op.required("weight")
     if weight.weight is None:
         raise UnsupportedError("its weight is computed in the graph")
-    outer, inner = (d.evaluate({}) for d in weight.tensor.shape)
-    packed = e.packed(weight.weight, "packed", packed_floats(weight.weight.expression))
-    bias = op.operand("bias")
-    arguments = [flat(e, x), packed, *([] if bias is None else [e.value(bias)])]
-    (y,) = e.kernel(
-        linear,
-        arguments,
-        [e.flat_type(op.result.tensor)],
-        tokens=row_count(op.result.type.shape),
-        inner=inner,
-        outer=outer,
-        weight_dtype=TVM_TYPES[weight.tensor.dtype],
-        bias=bias is not None,
-    )
-    e.bind(op.result, e.reshape(y, op.result.type.shape))
+    if isinstance(weight.type, QuantizedType):
+        quantized_product(e, op, weight.weight)
+    else:
+        float_product(e, op, weight.weight)
 
 
 @emits(ops.rms_norm)

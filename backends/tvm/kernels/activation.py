@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `activation` and `softcap`, elementwise."""
 
@@ -34,16 +35,15 @@ def elementwise(cpu: Cpu, function: Callable[[Any], Any], *, tokens: int | None,
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(x_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         x = T.match_buffer(x_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        at = T.meta_var(span((first + i) * lanes, lanes))
-                        y[row, at] = function(x[row, at])
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    at = T.meta_var(span((first + i) * lanes, lanes))
+                    y[row, at] = function(x[row, at])
 
     return kernel

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import math
 from typing import Any
 
 from graphwright.backends.tvm.kernels.fast_math import erf, exp, let, number, sigmoid, tanh

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """A residual sum and the norm of it in one pass; the sum is kept for the next residual."""
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.layer_norm import layer_row
-from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop, within
 from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.kernels.rms_norm import rms_row
 from graphwright.backends.tvm.tvm_library import T
@@ -19,7 +20,7 @@ def add_row(cpu: Cpu, size: int) -> Any:
     lanes = lanes_within(cpu, size)
 
     @T.inline
-    def add(a, b, row, sum):
+    def add(a: Any, b: Any, row: Any, sum: Any) -> None:
         for i in range(size // lanes):
             at = T.meta_var(span(i * lanes, lanes))
             sum[row, at] = a[row, at] + b[row, at]
@@ -44,16 +45,15 @@ def add_rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> 
         sum_handle: T.handle,
         y_handle: T.handle,
     ):
-        rows = T.int32()
+        rows = T.int64()
         a = T.match_buffer(a_handle, (rows, size), "float32")
         b = T.match_buffer(b_handle, (rows, size), "float32")
         sum = T.match_buffer(sum_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    add(a, b, row, sum)
-                    normalize(sum, lambda at: (row, at), weight, y, lambda at: (row, at))
+                add(a, b, row, sum)
+                normalize(sum, within(row), weight, y, within(row))
 
     return kernel
 
@@ -78,7 +78,7 @@ def add_layer_norm(
         sum_handle: T.handle,
         y_handle: T.handle,
     ):
-        rows = T.int32()
+        rows = T.int64()
         a = T.match_buffer(a_handle, (rows, size), "float32")
         b = T.match_buffer(b_handle, (rows, size), "float32")
         scale = T.meta_var(matched_if(weight, weight_handle, (size,)))
@@ -87,8 +87,7 @@ def add_layer_norm(
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    add(a, b, row, sum)
-                    normalize(sum, row, scale, shift, y)
+                add(a, b, row, sum)
+                normalize(sum, row, scale, shift, y)
 
     return kept(kernel)

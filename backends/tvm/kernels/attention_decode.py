@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Attention of few queries to many keys: keys are cut into parts, which threads take at once, and the parts joined.
 
@@ -29,8 +30,8 @@ PARTS = 8
 def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
     """Attention of so many queries a row; `AttentionForm` tells the operands.
 
-    The parts of a row are whole blocks of keys, as equal as may be. Threads take neighbouring iterations: an iteration's
-    part is its slowest index, so that long and short rows of a batch fall to all of them alike.
+    The parts of a row are whole blocks of keys, as equal as may be. Threads take neighbouring iterations, whose slowest
+    index is the part: so long and short rows of a batch fall to all threads alike.
     """
     tiling = Tiling(cpu, form, queries)
     group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.rows
@@ -38,7 +39,7 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
     write = output(tiling)
 
     @T.inline
-    def attend(operands, item, part, parts, scratch):
+    def attend(operands: Any, item: Any, part: Any, parts: Any, scratch: Any) -> None:
         body.look(operands, item, scratch)
         low = T.meta_var(key_range(form, operands, item.b, scratch)[0])
         end = T.meta_var(key_range(form, operands, item.b, scratch)[1])
@@ -60,7 +61,7 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
                 parts.total[item.b, item.head, part, r] = T.float32(0)
 
     @T.inline
-    def join(operands, b, head, query, parts, scratch):
+    def join(operands: Any, b: Any, head: Any, query: Any, parts: Any, scratch: Any) -> None:
         row = T.meta_var(query * group + head % group)
         scratch.joined[0] = T.float32(float("-inf"))
         scratch.joined[1] = T.float32(0)
@@ -109,16 +110,14 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
             sums = T.sblock_alloc_buffer((batch, form.kv_heads, PARTS, rows, form.value_size), "float32")
             parts = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
             for i in T.parallel(PARTS * batch * form.kv_heads):
-                with T.sblock("part"):
-                    scratch = T.meta_var(allocated(tiling))
-                    part = T.meta_var(i // (batch * form.kv_heads))
-                    b = T.meta_var(i // form.kv_heads % batch)
-                    item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
-                    attend(operands, item, part, parts, scratch)
+                scratch = T.meta_var(allocated(tiling))
+                part = T.meta_var(i // (batch * form.kv_heads))
+                b = T.meta_var(i // form.kv_heads % batch)
+                item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
+                attend(operands, item, part, parts, scratch)
             for i in T.parallel(batch * form.heads * queries):
-                with T.sblock("join"):
-                    scratch = T.meta_var(allocated(tiling))
-                    b = T.meta_var(i // (form.heads * queries))
-                    join(operands, b, i // queries % form.heads, i % queries, parts, scratch)
+                scratch = T.meta_var(allocated(tiling))
+                b = T.meta_var(i // (form.heads * queries))
+                join(operands, b, i // queries % form.heads, i % queries, parts, scratch)
 
     return kept(kernel)

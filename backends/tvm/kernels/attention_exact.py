@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """One query's attention, key by key: what stands in for a result that is not finite.
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
-from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, let, number, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
 from graphwright.backends.tvm.kernels.folding import larger
 from graphwright.backends.tvm.tvm_library import T
 
@@ -43,30 +44,31 @@ def exact_row(form: AttentionForm) -> Any:
         seen = T.And(seen, T.And(key_at >= low, key_at < end))
         return T.And(seen, bias_at(form, operands.bias, b, head, query, key)) if form.bias == "bool" else seen
 
-    def softened(operands: Any, score: Any, b: Any, head: Any, query: Any, key: Any) -> Any:
-        if form.softcap > 0:
-            score = number(form.softcap, score) * tanh(score / number(form.softcap, score))
-        if form.bias == "float32":
-            score = score + bias_at(form, operands.bias, b, head, query, key)
-        return let(score, lambda score: T.Select(sees(operands, b, head, query, key), score, T.float32(MINUS_INFINITY)))
-
     @T.inline
-    def score(operands, b, head, query, key, scratch):
+    def score(operands: Any, b: Any, head: Any, query: Any, key: Any, scratch: Any) -> None:
         scratch[0] = T.float32(0)
         for d in range(form.head_size):
             scale = T.meta_var(scaled(operands.key_scale, form.key_scale, b, head // group, key, d))
             element = T.meta_var(as_float(operands.k[b, head // group, key, d]) * scale)
             scratch[0] += operands.q[b, head, query, d] * T.float32(form.scale) * element
-        scratch[0] = softened(operands, scratch[0], b, head, query, key)
+        # A store for each step: TVM would write a nested expression out once for every use of it.
+        if form.softcap > 0:
+            scratch[0] = scratch[0] / T.float32(form.softcap)
+            scratch[0] = tanh(scratch[0])
+            scratch[0] = scratch[0] * T.float32(form.softcap)
+        if form.bias == "float32":
+            scratch[0] = scratch[0] + bias_at(form, operands.bias, b, head, query, key)
+        if T.Not(sees(operands, b, head, query, key)):
+            scratch[0] = T.float32(MINUS_INFINITY)
 
     @T.inline
-    def row(operands, b, head, query, scratch, target, store):
+    def row(operands: Any, b: Any, head: Any, query: Any, scratch: Any, target: Any, store: Any) -> None:
         scratch[1] = T.float32(MINUS_INFINITY)
         scratch[2] = T.float32(0)
         if form.sinks:
             scratch[1] = operands.sinks[head]
             scratch[2] = T.float32(1)
-        for key in range(operands.k.shape[2]):
+        for key in range(operands.capacity):
             score(operands, b, head, query, key, scratch)
             scratch[3] = larger(scratch[0], scratch[1])
             # Both may be minus infinity: then there is nothing to bring down.
@@ -77,7 +79,7 @@ def exact_row(form: AttentionForm) -> Any:
                 scratch[2] += exp(scratch[0] - scratch[1])
         for d in range(form.value_size):
             target[store(d)] = T.float32(0)
-        for key in range(operands.k.shape[2]):
+        for key in range(operands.capacity):
             score(operands, b, head, query, key, scratch)
             if T.Not(scratch[0] == T.float32(MINUS_INFINITY)):
                 scratch[3] = exp(scratch[0] - scratch[1]) / scratch[2]

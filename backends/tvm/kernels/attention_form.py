@@ -1,4 +1,4 @@
-"""What an attention kernel is made for: the IR op's attributes, which operands there are, and the sizes of its tiles."""
+"""What an attention kernel is made for: the op's attributes, which operands there are, and the sizes of its tiles."""
 
 from __future__ import annotations
 

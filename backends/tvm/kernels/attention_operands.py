@@ -11,8 +11,8 @@ from graphwright.backends.tvm.tvm_library import T, tirx
 
 def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None = None) -> Any:
     """The buffers of all eleven handles, None where the form has no such operand; written in the function's head."""
-    batch, capacity = (tirx.Var(name, "int32") for name in ("batch", "capacity"))
-    sequence = tirx.Var("sequence", "int32") if queries is None else queries
+    batch, capacity = (tirx.Var(name, "int64") for name in ("batch", "capacity"))
+    sequence = tirx.Var("sequence", "int64") if queries is None else T.int64(queries)
     bias_shape = [
         1 if one else dim for one, dim in zip(form.bias_ones, (batch, form.heads, sequence, capacity), strict=True)
     ]
@@ -46,7 +46,8 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
         name: None if shape is None else T.match_buffer(handle, shape, element)
         for handle, (name, (shape, element)) in zip(handles, shapes.items(), strict=True)
     }
-    return SimpleNamespace(batch=batch, sequence=sequence, capacity=capacity, **buffers)
+    sizes = {"batch": batch, "sequence": sequence, "capacity": capacity}
+    return SimpleNamespace(**{name: T.Cast("int32", size) for name, size in sizes.items()}, **buffers)
 
 
 def limit(form: AttentionForm, operands: Any, b: Any) -> Any:

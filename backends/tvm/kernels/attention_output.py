@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """What becomes of a row's weighted sum: divided, scaled, written, and done again if it is not finite."""
 
@@ -9,8 +10,8 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_exact import exact_row
 from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
-from graphwright.backends.tvm.kernels.folding import folded, larger
 from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
+from graphwright.backends.tvm.kernels.folding import folded, larger
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -51,7 +52,9 @@ def output(tiling: Tiling) -> Any:
         return T.broadcast(T.int32(value), lanes) if lanes > 1 else T.int32(value)
 
     @T.inline
-    def write(operands, b, head, query, largest, total, sums, row, scratch):
+    def write(
+        operands: Any, b: Any, head: Any, query: Any, largest: Any, total: Any, sums: Any, row: Any, scratch: Any
+    ) -> None:
         scratch.number[0] = factor(operands, head, largest, total)
         scratch.check[span(0, lanes)] = whole(0)
         for i in range(form.value_size // lanes):

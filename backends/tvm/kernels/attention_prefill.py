@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Attention of many queries: blocks of them meet blocks of keys, and blocks that no query of it sees are left out."""
 
@@ -31,7 +32,7 @@ def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
     write = output(tiling)
 
     @T.inline
-    def attend(operands, b, head, first, scratch):
+    def attend(operands: Any, b: Any, head: Any, first: Any, scratch: Any) -> None:
         item = T.meta_var(SimpleNamespace(b=b, head=head, first=first, count=T.min(queries, operands.sequence - first)))
         body.look(operands, item, scratch)
         body.start(operands, item, scratch)
@@ -71,12 +72,11 @@ def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
         pairs = T.meta_var((blocks + 1) // 2)
         with T.sblock("root"):
             for i in T.parallel(operands.batch * form.kv_heads * pairs):
-                with T.sblock("pair"):
-                    scratch = T.meta_var(allocated(tiling))
-                    for j in range(T.min(2, blocks - i % pairs * 2)):
-                        b = T.meta_var(i // (form.kv_heads * pairs))
-                        head = T.meta_var(i // pairs % form.kv_heads)
-                        block = T.meta_var(T.Select(j == 0, i % pairs, blocks - 1 - i % pairs))
-                        attend(operands, b, head, block * queries, scratch)
+                scratch = T.meta_var(allocated(tiling))
+                for j in range(T.min(2, blocks - i % pairs * 2)):
+                    b = T.meta_var(i // (form.kv_heads * pairs))
+                    head = T.meta_var(i // pairs % form.kv_heads)
+                    block = T.meta_var(T.Select(j == 0, i % pairs, blocks - 1 - i % pairs))
+                    attend(operands, b, head, block * queries, scratch)
 
     return kept(kernel)

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Some queries of a group of heads against a block of keys: the body that all attention kernels share.
 
@@ -14,8 +15,9 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.fast_math import exp, tanh
 from graphwright.backends.tvm.kernels.folding import folded, larger
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, span
-from graphwright.backends.tvm.kernels.transposition import transposition
+from graphwright.backends.tvm.kernels.transposition import transposed
 from graphwright.backends.tvm.tvm_library import T
 
 NEVER = -(1 << 30)
@@ -23,7 +25,7 @@ ALWAYS = 1 << 30
 """Positions before and after all others."""
 
 
-def bounds(form: Any, position: Any) -> tuple[Any, Any]:
+def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
     """The first and the end of the positions that a query at a position sees."""
     after, window = position + 1, form.window
     match form.mask:
@@ -58,7 +60,6 @@ def statements(tiling: Tiling) -> Any:
     whole, rest = size // lanes, size % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
-    turn = transposition(lanes)
 
     def position_of(positions: Any, item: Any, query: Any) -> Any:
         return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
@@ -78,7 +79,7 @@ def statements(tiling: Tiling) -> Any:
         return scratch.values[j, at] if form.value_scale is not None else v[item.b, item.head, first + j, at]
 
     @T.inline
-    def look(operands, item, scratch):
+    def look(operands: Any, item: Any, scratch: Any) -> None:
         """What each row sees, and what any."""
         scratch.low_key[0] = ALWAYS
         scratch.end_key[0] = NEVER
@@ -90,7 +91,7 @@ def statements(tiling: Tiling) -> Any:
             scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
 
     @T.inline
-    def start(operands, item, scratch):
+    def start(operands: Any, item: Any, scratch: Any) -> None:
         """Queries, times the scale, and sums of nothing."""
         for r in range(tiling.padded_rows):
             scratch.largest[r] = T.float32(float("-inf"))
@@ -108,17 +109,18 @@ def statements(tiling: Tiling) -> Any:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
 
+    def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
+        """A square of keys and elements."""
+        rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes) for j in range(lanes)]
+        for j, vector in enumerate(transposed(rows)):
+            T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
+
     @T.inline
-    def turn_keys(k, item, first, count, scratch):
+    def turn_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Keys first to first + count to their columns. Beyond the last one it is repeated: nothing lies there."""
         for v in range((count + lanes - 1) // lanes):
             for i in range(whole):
-                turn(
-                    scratch.square,
-                    lambda j: key_vector(k, item, first + T.min(v * lanes + j, count - 1), i * lanes, lanes),
-                    scratch.turned,
-                    lambda j: (i * lanes + j, span(v * lanes, lanes)),
-                )
+                turn(k, item, first, count - 1, i * lanes, v * lanes, scratch)
             if rest > 0:
                 for j in range(lanes):
                     for d in range(rest):
@@ -127,26 +129,38 @@ def statements(tiling: Tiling) -> Any:
                             k, item, key, whole * lanes + d, 1
                         )
 
+    def each(rows: int, vectors: int) -> list[tuple[int, int]]:
+        return [(m, v) for m in range(rows) for v in range(vectors)]
+
+    def clear(tile: Any) -> None:
+        for m, v in each(tile_rows, tile_vectors):
+            T.buffer_store(tile[m], filled(0.0, lanes), [v, span(0, lanes)])
+
+    def multiply(scratch: Any, t: Any, d: Any, column: Any) -> None:
+        """One element of queries and keys."""
+        of_keys = [T.Bind(scratch.turned[d, span(column + v * lanes, lanes)]) for v in range(tile_vectors)]
+        of_queries = [T.Bind(filled(scratch.queries[t, d, m], lanes)) for m in range(tile_rows)]
+        for m, v in each(tile_rows, tile_vectors):
+            sum = scratch.tile[m][v, span(0, lanes)]
+            T.buffer_store(scratch.tile[m], sum + of_queries[m] * of_keys[v], [v, span(0, lanes)])
+
+    def store_scores(scratch: Any, t: Any, column: Any) -> None:
+        for m, v in each(tile_rows, tile_vectors):
+            index = [t * tile_rows + m, span(column + v * lanes, lanes)]
+            T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
+
     @T.inline
-    def score(item, count, scratch):
+    def score(count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
         for t in range(tiling.row_tiles):
             for c in range((count + width - 1) // width):
-                for m in T.unroll(tile_rows):
-                    for v in T.unroll(tile_vectors):
-                        scratch.tile[m, v, span(0, lanes)] = filled(0.0, lanes)
+                clear(scratch.tile)
                 for d in range(size):
-                    for m in T.unroll(tile_rows):
-                        for v in T.unroll(tile_vectors):
-                            key = T.meta_var(scratch.turned[d, span(c * width + v * lanes, lanes)])
-                            scratch.tile[m, v, span(0, lanes)] += filled(scratch.queries[t, d, m], lanes) * key
-                for m in T.unroll(tile_rows):
-                    for v in T.unroll(tile_vectors):
-                        at = T.meta_var(span(c * width + v * lanes, lanes))
-                        scratch.scores[t * tile_rows + m, at] = scratch.tile[m, v, span(0, lanes)]
+                    multiply(scratch, t, d, c * width)
+                store_scores(scratch, t, c * width)
 
     @T.inline
-    def bend(key_scale, bias, item, first, count, r, scratch):
+    def bend(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, r: Any, scratch: Any) -> None:
         """What happens to one row's scores before the softmax: scales of keys, softcap, bias."""
         if form.key_scale == "token":
             for j in range(count):
@@ -155,7 +169,9 @@ def statements(tiling: Tiling) -> Any:
             for v in range((count + lanes - 1) // lanes):
                 at = T.meta_var(span(v * lanes, lanes))
                 cap = T.meta_var(filled(form.softcap, lanes))
-                scratch.scores[r, at] = cap * tanh(scratch.scores[r, at] / cap)
+                scratch.scores[r, at] = scratch.scores[r, at] / cap
+                scratch.scores[r, at] = tanh(scratch.scores[r, at])
+                scratch.scores[r, at] = scratch.scores[r, at] * cap
         if form.bias is not None:
             for j in range(count):
                 head = T.meta_var(item.head * group + r % group)
@@ -166,7 +182,7 @@ def statements(tiling: Tiling) -> Any:
                     scratch.scores[r, j] += there
 
     @T.inline
-    def soften(key_scale, bias, item, first, count, scratch):
+    def soften(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Scores to weights against the largest score so far, to which earlier sums are brought down."""
         for r in range(item.count * group):
             bend(key_scale, bias, item, first, count, r, scratch)
@@ -201,8 +217,29 @@ def statements(tiling: Tiling) -> Any:
                     at = T.meta_var(span(i * value_lanes, value_lanes))
                     scratch.sums[r, at] *= filled(scratch.number[2], value_lanes)
 
+    def sums_at(t: Any, m: int, column: Any, i: int) -> list[Any]:
+        return [t * tile_rows + m, span(column + i * value_lanes, value_lanes)]
+
+    def load_sums(scratch: Any, t: Any, column: Any) -> None:
+        for m, i in each(tile_rows, value_vectors):
+            row, at = sums_at(t, m, column, i)
+            T.buffer_store(scratch.value_tile[m], scratch.sums[row, at], [i, span(0, value_lanes)])
+
+    def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
+        """One key's value, weighted, to the sums of a tile."""
+        places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
+        values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
+        weights = [T.Bind(filled(scratch.scores[t * tile_rows + m, j], value_lanes)) for m in range(tile_rows)]
+        for m, i in each(tile_rows, value_vectors):
+            sum = scratch.value_tile[m][i, span(0, value_lanes)]
+            T.buffer_store(scratch.value_tile[m], sum + weights[m] * values[i], [i, span(0, value_lanes)])
+
+    def store_sums(scratch: Any, t: Any, column: Any) -> None:
+        for m, i in each(tile_rows, value_vectors):
+            T.buffer_store(scratch.sums, scratch.value_tile[m][i, span(0, value_lanes)], sums_at(t, m, column, i))
+
     @T.inline
-    def weigh(v, value_scale, item, first, begin, count, scratch):
+    def weigh(v: Any, value_scale: Any, item: Any, first: Any, begin: Any, count: Any, scratch: Any) -> None:
         """Adds the weighted values of keys begin to count of the block."""
         if form.value_scale == "token":
             for r in range(item.count * group):
@@ -215,24 +252,13 @@ def statements(tiling: Tiling) -> Any:
                     scratch.values[j, at] = as_float(v[item.b, item.head, first + j, at])
         for t in range(tiling.row_tiles):
             for c in range(value_size // value_width):
-                for m in T.unroll(tile_rows):
-                    for i in T.unroll(value_vectors):
-                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                        scratch.value_tile[m, i, span(0, value_lanes)] = scratch.sums[t * tile_rows + m, at]
+                load_sums(scratch, t, c * value_width)
                 for j in range(begin, count):
-                    for m in T.unroll(tile_rows):
-                        for i in T.unroll(value_vectors):
-                            at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                            value = T.meta_var(value_at(v, item, first, j, at, scratch))
-                            weight = T.meta_var(filled(scratch.scores[t * tile_rows + m, j], value_lanes))
-                            scratch.value_tile[m, i, span(0, value_lanes)] += weight * value
-                for m in T.unroll(tile_rows):
-                    for i in T.unroll(value_vectors):
-                        at = T.meta_var(span(c * value_width + i * value_lanes, value_lanes))
-                        scratch.sums[t * tile_rows + m, at] = scratch.value_tile[m, i, span(0, value_lanes)]
+                    add_value(v, item, first, j, scratch, t, c * value_width)
+                store_sums(scratch, t, c * value_width)
 
     @T.inline
-    def find_places(key_positions, item, first, scratch):
+    def find_places(key_positions: Any, item: Any, first: Any, scratch: Any) -> None:
         """The positions of a block's keys, and which of them are the first and the last that any row may see."""
         scratch.number_of_keys[0] = scratch.count[0]
         scratch.begin[0] = keys
@@ -245,15 +271,15 @@ def statements(tiling: Tiling) -> Any:
                 scratch.count[0] = j + 1
 
     @T.inline
-    def block(operands, item, first, count, scratch):
+    def block(operands: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Keys first to first + count, of which each is seen by one row at least."""
         turn_keys(operands.k, item, first, count, scratch)
-        score(item, count, scratch)
+        score(count, scratch)
         soften(operands.key_scale, operands.bias, item, first, count, scratch)
         weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], count, scratch)
 
     @T.inline
-    def run(operands, item, low_key, end_key, scratch):
+    def run(operands: Any, item: Any, low_key: Any, end_key: Any, scratch: Any) -> None:
         """All keys from low_key to end_key, blockwise."""
         for n in range((end_key - low_key + keys - 1) // keys):
             first = T.meta_var(low_key + n * keys)
@@ -272,7 +298,7 @@ def allocated(tiling: Tiling) -> Any:
     form, lanes, rows = tiling.form, tiling.lanes, tiling.padded_rows
 
     def local(element: str, *shape: int) -> Any:
-        return T.sblock_alloc_buffer(shape, element, scope="local")
+        return local_buffer(*shape, element=element)
 
     return SimpleNamespace(
         queries=local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
@@ -286,9 +312,9 @@ def allocated(tiling: Tiling) -> Any:
         largest=local("float32", rows),
         total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
-        square=local("float32", lanes.bit_length(), lanes, lanes),
         turned=local("float32", form.head_size, tiling.keys),
-        tile=local("float32", tiling.tile_rows, tiling.tile_vectors, lanes),
+        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
+        tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
         scores=local("float32", rows, tiling.keys),
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
@@ -299,5 +325,5 @@ def allocated(tiling: Tiling) -> Any:
         result=local("float32", tiling.value_lanes),
         exact=local("float32", 4),
         values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),
-        value_tile=local("float32", tiling.tile_rows, tiling.value_vectors, tiling.value_lanes),
+        value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
     )

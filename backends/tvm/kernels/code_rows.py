@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """One head of one token to int8 codes in a cache, as the IR's `quantize_tensor` gives them."""
 
@@ -10,6 +11,7 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import Share
 from graphwright.backends.tvm.kernels.fast_math import ROUNDER, absolute, clamped, number, whole
 from graphwright.backends.tvm.kernels.folding import folded
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -32,7 +34,7 @@ def write_codes(cpu: Cpu, size: int, share: Share | None) -> Any:
         return whole(clamped(x, LEAST, MOST) + number(ROUNDER, x))
 
     @T.inline
-    def encode(row, scale, b, head, key, cache):
+    def encode(row: Any, scale: Any, b: Any, head: Any, key: Any, cache: Any) -> None:
         for i in range(size // lanes):
             at = T.meta_var(span(i * lanes, lanes))
             cache[b, head, key, at] = T.Cast(codes, rounded(row[at] * reciprocal(scale, b, head, key, at)))
@@ -45,8 +47,8 @@ def token_scale(cpu: Cpu, size: int) -> Any:
     lanes = lanes_within(cpu, size)
 
     @T.inline
-    def fit(row, scale, index):
-        largest = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
+    def fit(row: Any, scale: Any, index: Any) -> None:
+        largest = local_buffer(lanes)
         largest[span(0, lanes)] = filled(0.0, lanes)
         for i in range(size // lanes):
             at = T.meta_var(span(i * lanes, lanes))

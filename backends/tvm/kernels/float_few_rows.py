@@ -1,9 +1,9 @@
 # pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
-"""One to eight rows of activations times a panel of float weights: each number is read once, for all rows.
+"""One to eight rows of activations times float weights: each number is read once, for all rows.
 
-Weights of one panel lie in the order in which they are read, and panels lie one after another, so a thread reads its
-share of the weights from front to back: what memory and its prefetching are best at.
+A panel lies in the order in which it is read. One such stream leaves half of the memory's channels waiting, so a thread
+reads several panels at a time, each from front to back, and asks for what comes next in each.
 """
 
 from __future__ import annotations
@@ -11,56 +11,121 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, store_panel, widened
+from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, panel_count, store_panel, widened
 from graphwright.backends.tvm.tvm_library import T
 
 FEW = 8
 """The most rows that are multiplied at once. Up to here memory is slower than arithmetic."""
 
-STEP = 8
+STREAMS = 8
+"""The most panels that are read at a time."""
+
+AHEAD = 4096
+"""How far ahead memory is asked for, in bytes: a page."""
+
+LINE = 64
+"""Bytes that memory gives at once."""
+
+COLUMN_STEP = 4
 """Columns of the weight in one turn of the loop."""
+
+SECOND_LEVEL = 2
+"""The cache that is asked to hold what comes next, as `llvm.prefetch` counts: the first would overflow."""
+
+
+def streams_for(cpu: Cpu, rows: int, panels: int) -> int:
+    """Panels that are read at a time: as many as leave their sums in registers and the work easy to share.
+
+    Shares count as even if there is an even number of groups of panels, or so many that one more does not matter.
+    """
+    registers = 16 if cpu.float_lanes == 16 else 8
+    streams = max(1, min(STREAMS, registers // (rows * (PANEL // cpu.float_lanes))))
+    while streams > 1 and (
+        streams > panels or (group_count(panels, streams) % 2 and group_count(panels, streams) < 32)
+    ):
+        streams //= 2
+    return streams
+
+
+def group_count(panels: int, streams: int) -> int:
+    return -(-panels // streams)
 
 
 def few_rows(cpu: Cpu, rows: int, inner: int, outer: int, weight_dtype: str, bias: bool) -> Any:
-    """A script function `(x, weight, bias, y, panel, last)` that computes y [rows, 16 of a panel].
+    """A script function `(x, weight, bias, y, group, last)`: y [rows, of a group of panels].
 
     Rows past `last` stand for row `last`, so that x and y may have fewer than `rows`.
     """
     lanes = cpu.float_lanes
     vectors = PANEL // lanes
-    # A sum can take the next product after four cycles only, so a few go side by side where there are few rows.
-    chains = max(1, 4 // rows)
-    turns, rest = divmod(inner, STEP)
+    panels = panel_count(outer)
+    streams = streams_for(cpu, rows, panels)
+    # Two buffers for the sums, since one of a kilobyte would no longer stand on the stack.
+    second = streams // 2
+    first = streams - second
+    turns, rest = divmod(inner, COLUMN_STEP)
+    column_bytes = PANEL * (4 if weight_dtype == "float32" else 2)
+    # Measured: with two and four rows, what asks ahead costs more of the load units than it gains.
+    ahead = 0 if rows in (2, 4) else AHEAD // column_bytes
     store = store_panel(cpu, outer, bias)
 
-    @T.inline
-    def add_column(x: Any, weight: Any, panel: Any, last: Any, sums: Any, column: Any, chain: Any) -> None:
-        for v in T.unroll(vectors):
-            for i in T.unroll(rows):
-                sums[chain * rows + i, T.ramp(v * lanes, 1, lanes)] = sums[
-                    chain * rows + i, T.ramp(v * lanes, 1, lanes)
-                ] + T.broadcast(x[T.min(i, last), column], lanes) * widened(
-                    cpu, weight[panel, column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes
-                )
+    def panel_of(group: Any, stream: Any) -> Any:
+        panel = group * streams + stream
+        return panel if panels % streams == 0 else T.min(panel, panels - 1)
 
     @T.inline
-    def multiply(x: Any, weight: Any, bias_vector: Any, y: Any, panel: Any, last: Any) -> None:
+    def clear(sums: Any, count: int) -> None:
+        for i in T.unroll(count * rows):
+            for v in T.unroll(vectors):
+                sums[i, T.ramp(v * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
+
+    @T.inline
+    def ask_ahead(weight: Any, group: Any, column: Any) -> None:
+        for s in T.unroll(streams):
+            T.evaluate(
+                T.call_llvm_intrin(
+                    "void",
+                    "llvm.prefetch",
+                    T.address_of(weight[panel_of(group, s), column + ahead, 0]),
+                    0,
+                    SECOND_LEVEL,
+                    1,
+                )
+            )
+
+    @T.inline
+    def add(x: Any, weight: Any, sums: Any, row: Any, i: Any, panel: Any, column: Any) -> None:
+        for v in T.unroll(vectors):
+            sums[i, T.ramp(v * lanes, 1, lanes)] = sums[i, T.ramp(v * lanes, 1, lanes)] + T.broadcast(
+                x[row, column], lanes
+            ) * widened(cpu, weight[panel, column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes)
+
+    @T.inline
+    def add_column(x: Any, weight: Any, group: Any, last: Any, left: Any, right: Any, column: Any) -> None:
+        for i in T.unroll(rows):
+            for s in T.unroll(first):
+                add(x, weight, left, T.min(i, last), i * first + s, panel_of(group, s), column)
+            for s in T.unroll(second):
+                add(x, weight, right, T.min(i, last), i * second + s, panel_of(group, first + s), column)
+
+    @T.inline
+    def multiply(x: Any, weight: Any, bias_vector: Any, y: Any, group: Any, last: Any) -> None:
         with T.sblock("few_rows"):
-            sums = T.sblock_alloc_buffer((chains * rows, PANEL), "float32", scope=STACK)
-            for i in T.unroll(chains * rows):
-                for v in T.unroll(vectors):
-                    sums[i, T.ramp(v * lanes, 1, lanes)] = T.broadcast(T.float32(0), lanes)
+            left = T.sblock_alloc_buffer((rows * first, PANEL), "float32", scope=STACK)
+            right = T.sblock_alloc_buffer((max(rows * second, 1), PANEL), "float32", scope=STACK)
+            clear(left, first)
+            clear(right, second)
             for turn in T.serial(turns):
-                for c in T.unroll(STEP):
-                    add_column(x, weight, panel, last, sums, turn * STEP + c, c % chains)
+                for c in T.unroll(COLUMN_STEP):
+                    if ahead > 0 and c * column_bytes % LINE == 0:
+                        ask_ahead(weight, group, turn * COLUMN_STEP + c)
+                    add_column(x, weight, group, last, left, right, turn * COLUMN_STEP + c)
             for c in T.unroll(rest):
-                add_column(x, weight, panel, last, sums, turns * STEP + c, c % chains)
-            for i in T.unroll(rows, chains * rows):
-                for v in T.unroll(vectors):
-                    sums[i % rows, T.ramp(v * lanes, 1, lanes)] = (
-                        sums[i % rows, T.ramp(v * lanes, 1, lanes)] + sums[i, T.ramp(v * lanes, 1, lanes)]
-                    )
+                add_column(x, weight, group, last, left, right, turns * COLUMN_STEP + c)
             for i in T.unroll(rows):
-                store(y, bias_vector, T.min(i, last), panel, sums, i)
+                for s in T.unroll(first):
+                    store(y, bias_vector, T.min(i, last), panel_of(group, s), left, i * first + s)
+                for s in T.unroll(second):
+                    store(y, bias_vector, T.min(i, last), panel_of(group, first + s), right, i * second + s)
 
     return multiply

@@ -7,13 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_few_rows import FEW, few_rows
+from graphwright.backends.tvm.kernels.float_few_rows import FEW, few_rows, group_count, streams_for
 from graphwright.backends.tvm.kernels.float_many_rows import DEPTH, copy_tile, multiply_tile, tile_for
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count
 from graphwright.backends.tvm.tvm_library import T, tirx
-
-TILES = 8
-"""Tiles of rows that are multiplied by the same panels in one turn."""
 
 
 def linear(
@@ -35,8 +32,8 @@ def linear(
 
     @T.inline
     def by_panels(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
-        for panel in T.parallel(T.int64(panels)):
-            few[rows](x, weight, bias_vector, y, panel, count - 1)
+        for group in T.parallel(T.int64(group_count(panels, streams_for(cpu, rows, panels)))):
+            few[rows](x, weight, bias_vector, y, group, count - 1)
 
     @T.inline
     def by_tiles(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
@@ -44,18 +41,17 @@ def linear(
             tiles = T.sblock_alloc_buffer((T.ceildiv(count, tile.rows), depths, tile.rows, DEPTH), "float32")
             for t in T.parallel(T.ceildiv(count, tile.rows)):
                 copy(x, tiles, t, count)
-            for item in T.parallel(T.ceildiv(count, tile.rows * TILES) * groups):
-                for t in T.serial(TILES):
-                    if item % T.ceildiv(count, tile.rows * TILES) * TILES + t < T.ceildiv(count, tile.rows):
-                        multiply(
-                            tiles,
-                            weight,
-                            bias_vector,
-                            y,
-                            item % T.ceildiv(count, tile.rows * TILES) * TILES + t,
-                            item // T.ceildiv(count, tile.rows * TILES),
-                            count,
-                        )
+            # All tiles of x one after another, so that the panels, which are larger, stay in the nearer cache.
+            for item in T.parallel(T.ceildiv(count, tile.rows) * groups):
+                multiply(
+                    tiles,
+                    weight,
+                    bias_vector,
+                    y,
+                    item % T.ceildiv(count, tile.rows),
+                    item // T.ceildiv(count, tile.rows),
+                    count,
+                )
 
     @T.inline
     def whole(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:

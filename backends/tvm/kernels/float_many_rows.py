@@ -18,6 +18,9 @@ from graphwright.backends.tvm.tvm_library import T
 DEPTH = 16
 """Columns of x that stand together in a tile, row after row: one cache line of each."""
 
+COLUMN_STEP = 4
+"""Columns in one turn of the loop. Of more, LLVM loads so much ahead that sums leave the registers."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -85,6 +88,27 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 )
 
     @T.inline
+    def add_two(
+        tiles: Any,
+        weight: Any,
+        tile: Any,
+        first: Any,
+        second: Any,
+        left: Any,
+        right: Any,
+        depth: Any,
+        column: Any,
+        rows: Any,
+    ) -> None:
+        for i in T.unroll(rows):
+            left[i, T.ramp(0, 1, lanes)] = left[i, T.ramp(0, 1, lanes)] + T.broadcast(
+                tiles[tile, depth, i, column], lanes
+            ) * widened(cpu, weight[first, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+            right[i, T.ramp(0, 1, lanes)] = right[i, T.ramp(0, 1, lanes)] + T.broadcast(
+                tiles[tile, depth, i, column], lanes
+            ) * widened(cpu, weight[second, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+
+    @T.inline
     def clear(sums: Any, rows: Any) -> None:
         for i in T.unroll(rows):
             for v in T.unroll(vectors):
@@ -103,12 +127,22 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 clear(left, rows)
                 clear(right, rows)
                 for depth in T.serial(whole):
-                    for column in T.unroll(DEPTH):
-                        add_column(tiles, weight, tile, first, left, depth, column, rows)
-                        add_column(tiles, weight, tile, second, right, depth, column, rows)
+                    for part in T.serial(DEPTH // COLUMN_STEP):
+                        for column in T.unroll(COLUMN_STEP):
+                            add_two(
+                                tiles,
+                                weight,
+                                tile,
+                                first,
+                                second,
+                                left,
+                                right,
+                                depth,
+                                part * COLUMN_STEP + column,
+                                rows,
+                            )
                 for column in T.unroll(rest):
-                    add_column(tiles, weight, tile, first, left, whole, column, rows)
-                    add_column(tiles, weight, tile, second, right, whole, column, rows)
+                    add_two(tiles, weight, tile, first, second, left, right, whole, column, rows)
                 for i in T.unroll(rows):
                     store(y, bias_vector, T.min(tile * shape.rows + i, count - 1), first, left, i)
                     store(y, bias_vector, T.min(tile * shape.rows + i, count - 1), second, right, i)
@@ -117,8 +151,9 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 sums = T.sblock_alloc_buffer((rows, PANEL), "float32", scope=STACK)
                 clear(sums, rows)
                 for depth in T.serial(whole):
-                    for column in T.unroll(DEPTH):
-                        add_column(tiles, weight, tile, group, sums, depth, column, rows)
+                    for part in T.serial(DEPTH // COLUMN_STEP):
+                        for column in T.unroll(COLUMN_STEP):
+                            add_column(tiles, weight, tile, group, sums, depth, part * COLUMN_STEP + column, rows)
                 for column in T.unroll(rest):
                     add_column(tiles, weight, tile, group, sums, whole, column, rows)
                 for i in T.unroll(rows):

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `glu`, of two tensors or of two spans of columns of one: a packed projection's output needs no split."""
 
@@ -22,18 +23,17 @@ def glu(cpu: Cpu, *, tokens: int | None, size: int, kind: Activation) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(gate_handle: T.handle, up_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         gate = T.match_buffer(gate_handle, (rows, size), "float32")
         up = T.match_buffer(up_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        at = T.meta_var(span((first + i) * lanes, lanes))
-                        y[row, at] = activate(gate[row, at], kind) * up[row, at]
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    at = T.meta_var(span((first + i) * lanes, lanes))
+                    y[row, at] = activate(gate[row, at], kind) * up[row, at]
 
     return kernel
 
@@ -49,18 +49,17 @@ def packed_glu(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(both_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         both = T.match_buffer(both_handle, (rows, columns), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for item in loop(rows * blocks):
-                with T.sblock("columns"):
-                    row = T.meta_var(item // blocks)
-                    first = T.meta_var(item % blocks * at_once)
-                    for i in range(T.min(at_once, chunks - first)):
-                        column = T.meta_var((first + i) * lanes)
-                        gate = T.meta_var(both[row, span(gate_column + column, lanes)])
-                        up = T.meta_var(both[row, span(up_column + column, lanes)])
-                        y[row, span(column, lanes)] = activate(gate, kind) * up
+                row = T.meta_var(item // blocks)
+                first = T.meta_var(item % blocks * at_once)
+                for i in range(T.min(at_once, chunks - first)):
+                    column = T.meta_var((first + i) * lanes)
+                    gate = T.meta_var(both[row, span(gate_column + column, lanes)])
+                    up = T.meta_var(both[row, span(up_column + column, lanes)])
+                    y[row, span(column, lanes)] = activate(gate, kind) * up
 
     return kernel

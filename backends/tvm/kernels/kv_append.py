@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `kv_append` on its own: new tokens to their places in a cache, contiguous or a ring."""
 
@@ -38,22 +39,21 @@ def kv_append(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(new_handle: T.handle, past_handle: T.handle, count_handle: T.handle, cache_handle: T.handle):
-        batch, sequence, capacity = T.int32(), T.int32(), T.int32()
+        batch, sequence, capacity = T.int64(), T.int64(), T.int64()
         new = T.match_buffer(new_handle, (batch, heads, sequence, size), element)
         past_length = T.match_buffer(past_handle, (batch,), "int64")
         new_length = T.meta_var(matched_if(ring, count_handle, (batch,), "int64"))
         cache = T.match_buffer(cache_handle, (batch, heads, capacity, size), element)
         with T.sblock("root"):
             for item in loop(batch * heads * sequence):
-                with T.sblock("head"):
-                    b = T.meta_var(item // (heads * sequence))
-                    h = T.meta_var(item // sequence % heads)
-                    s = T.meta_var(item % sequence)
-                    past = T.meta_var(T.Cast("int32", past_length[b]))
-                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
-                    if is_kept(s, past, count, capacity, ring):
-                        for i in range(size // lanes):
-                            at = T.meta_var(span(i * lanes, lanes))
-                            cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
+                b = T.meta_var(item // (heads * sequence))
+                h = T.meta_var(item // sequence % heads)
+                s = T.meta_var(item % sequence)
+                past = T.meta_var(T.Cast("int32", past_length[b]))
+                count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                if is_kept(s, past, count, capacity, ring):
+                    for i in range(size // lanes):
+                        at = T.meta_var(span(i * lanes, lanes))
+                        cache[b, h, place(s, past, capacity, ring), at] = new[b, h, s, at]
 
     return kept(kernel)

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `layer_norm` of rows, with or without weight and bias."""
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
 from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.tvm_library import T
@@ -21,10 +23,10 @@ def layer_row(cpu: Cpu, size: int, epsilon: float) -> Any:
         return value if bias is None else value + bias[at]
 
     @T.inline
-    def normalize(x, row, weight, bias, y):
-        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-        mean = T.sblock_alloc_buffer((1,), "float32", scope="local")
-        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+    def normalize(x: Any, row: Any, weight: Any, bias: Any, y: Any) -> None:
+        sums = local_buffer(lanes)
+        mean = local_buffer(1)
+        factor = local_buffer(1)
         every = T.meta_var(span(0, lanes))
         sums[every] = filled(0.0, lanes)
         for i in range(size // lanes):
@@ -56,14 +58,13 @@ def layer_norm(
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         x = T.match_buffer(x_handle, (rows, size), "float32")
         scale = T.meta_var(matched_if(weight, weight_handle, (size,)))
         shift = T.meta_var(matched_if(bias, bias_handle, (size,)))
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, row, scale, shift, y)
+                normalize(x, row, scale, shift, y)
 
     return kept(kernel)

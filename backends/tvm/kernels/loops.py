@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
@@ -24,6 +25,11 @@ def lanes_within(cpu: Cpu, size: int) -> int:
 def span(start: Any, lanes: int) -> Any:
     """The index of so many neighbours."""
     return T.ramp(start, 1, lanes) if lanes > 1 else start
+
+
+def within(*row: Any, offset: Any = None) -> Callable[[Any], tuple[Any, ...]]:
+    """Of places in a row the index in a buffer whose last axis holds it, from an offset on."""
+    return lambda place: (*row, place if offset is None else offset + place)
 
 
 def filled(value: Any, lanes: int) -> Any:

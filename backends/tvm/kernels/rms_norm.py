@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `rms_norm` of rows."""
 
@@ -7,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
+from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop, tree_sum, within
 from graphwright.backends.tvm.tvm_library import T
 
 
@@ -16,9 +18,9 @@ def rms_row(cpu: Cpu, size: int, epsilon: float) -> Any:
     lanes = lanes_within(cpu, size)
 
     @T.inline
-    def normalize(x, x_at, weight, y, y_at):
-        sums = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-        factor = T.sblock_alloc_buffer((1,), "float32", scope="local")
+    def normalize(x: Any, x_at: Any, weight: Any, y: Any, y_at: Any) -> None:
+        sums = local_buffer(lanes)
+        factor = local_buffer(1)
         sums[span(0, lanes)] = filled(0.0, lanes)
         for i in range(size // lanes):
             element = T.meta_var(x[x_at(span(i * lanes, lanes))])
@@ -39,12 +41,11 @@ def rms_norm(cpu: Cpu, *, tokens: int | None, size: int, epsilon: float) -> Any:
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(x_handle: T.handle, weight: T.Buffer((size,), "float32"), y_handle: T.handle):
-        rows = T.int32()
+        rows = T.int64()
         x = T.match_buffer(x_handle, (rows, size), "float32")
         y = T.match_buffer(y_handle, (rows, size), "float32")
         with T.sblock("root"):
             for row in loop(rows):
-                with T.sblock("row"):
-                    normalize(x, lambda at: (row, at), weight, y, lambda at: (row, at))
+                normalize(x, within(row), weight, y, within(row))
 
     return kernel

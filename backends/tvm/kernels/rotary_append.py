@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """A packed projection's output to turned queries and to keys and values in their caches, in one pass."""
 
@@ -11,7 +12,8 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import Share
 from graphwright.backends.tvm.kernels.code_rows import token_scale, write_codes
 from graphwright.backends.tvm.kernels.kv_append import is_kept, place
-from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
+from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop, within
 from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
 from graphwright.backends.tvm.kernels.rotation import Rotation
 from graphwright.backends.tvm.tvm_library import T
@@ -64,18 +66,20 @@ def rotary_append(
         return {"tensor": (1,), "channel": (kv_heads, size), "token": cache, None: ()}[share]
 
     @T.inline
-    def append_key(x, b, s, h, row, cos, sin, scale, k, where, scratch):
+    def append_key(
+        x: Any, b: Any, s: Any, h: Any, row: Any, cos: Any, sin: Any, scale: Any, k: Any, where: Any, scratch: Any
+    ) -> None:
         column = T.meta_var(packed.key_column + h * head_size)
         if key_scale is None:
-            turn(x, lambda at: (b, s, column + at), k, lambda at: (b, h, where, at), cos, sin, row, s)
+            turn(x, within(b, s, offset=column), k, within(b, h, where), cos, sin, row, s)
         else:
-            turn(x, lambda at: (b, s, column + at), scratch, lambda at: (at,), cos, sin, row, s)
+            turn(x, within(b, s, offset=column), scratch, within(), cos, sin, row, s)
             if key_scale == "token":
                 key_token_scale(scratch, scale, (b, h, where))
             encode_key(scratch, scale, b, h, where, k)
 
     @T.inline
-    def append_value(x, b, s, h, scale, v, where, scratch):
+    def append_value(x: Any, b: Any, s: Any, h: Any, scale: Any, v: Any, where: Any, scratch: Any) -> None:
         for i in range(value_size // value_lanes):
             source = T.meta_var(x[b, s, span(packed.value_column + h * value_size + i * value_lanes, value_lanes)])
             if value_scale is None:
@@ -100,7 +104,7 @@ def rotary_append(
         k_handle: T.handle,
         v_handle: T.handle,
     ):
-        batch, sequence, tables, capacity = T.int32(), T.int32(), T.int32(), T.int32()
+        batch, sequence, tables, capacity = T.int64(), T.int64(), T.int64(), T.int64()
         x = T.match_buffer(x_handle, (batch, sequence, packed.columns), "float32")
         cos = T.meta_var(matched_if(pairs > 0, cos_handle, (tables, sequence, pairs)))
         sin = T.meta_var(matched_if(pairs > 0, sin_handle, (tables, sequence, pairs)))
@@ -118,20 +122,19 @@ def rotary_append(
         v = T.match_buffer(v_handle, (*cache, value_size), "float32" if value_scale is None else "int8")
         with T.sblock("root"):
             for token in loop(batch * sequence):
-                with T.sblock("token"):
-                    scratch = T.sblock_alloc_buffer((max(head_size, value_size),), "float32", scope="local")
-                    b = T.meta_var(token // sequence)
-                    s = T.meta_var(token % sequence)
-                    row = T.meta_var(0 if shared else b)
-                    for h in range(heads):
-                        column = T.meta_var(packed.query_column + h * head_size)
-                        turn(x, lambda at: (b, s, column + at), q, lambda at: (b, h, s, at), cos, sin, row, s)
-                    past = T.meta_var(T.Cast("int32", past_length[b]))
-                    count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
-                    where = T.meta_var(place(s, past, capacity, ring))
-                    if is_kept(s, past, count, capacity, ring):
-                        for h in range(kv_heads):
-                            append_key(x, b, s, h, row, cos, sin, of_keys, k, where, scratch)
-                            append_value(x, b, s, h, of_values, v, where, scratch)
+                scratch = local_buffer(max(head_size, value_size))
+                b = T.meta_var(token // sequence)
+                s = T.meta_var(token % sequence)
+                row = T.meta_var(0 if shared else b)
+                for h in range(heads):
+                    column = T.meta_var(packed.query_column + h * head_size)
+                    turn(x, within(b, s, offset=column), q, within(b, h, s), cos, sin, row, s)
+                past = T.meta_var(T.Cast("int32", past_length[b]))
+                count = T.meta_var(T.Cast("int32", new_length[b]) if ring else None)
+                where = T.meta_var(place(s, past, capacity, ring))
+                if is_kept(s, past, count, capacity, ring):
+                    for h in range(kv_heads):
+                        append_key(x, b, s, h, row, cos, sin, of_keys, k, where, scratch)
+                        append_value(x, b, s, h, of_values, v, where, scratch)
 
     return kept(kernel)

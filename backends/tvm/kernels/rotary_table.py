@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The cosines and sines of a step's positions: computed once, used by all layers."""
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.fast_math import number, polynomial
+from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop
 from graphwright.backends.tvm.tvm_library import T
 
@@ -46,49 +48,48 @@ def rotary_table(cpu: Cpu, *, tokens: int | None, pairs: int, scale: float = 1.0
         cos_handle: T.handle,
         sin_handle: T.handle,
     ):
-        batch, sequence = T.int32(), T.int32()
+        batch, sequence = T.int64(), T.int64()
         positions = T.match_buffer(positions_handle, (batch, sequence), "int64")
         cos = T.match_buffer(cos_handle, (batch, sequence, pairs), "float32")
         sin = T.match_buffer(sin_handle, (batch, sequence, pairs), "float32")
         with T.sblock("root"):
             for token in loop(batch * sequence):
-                with T.sblock("token"):
-                    angle = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
-                    quarter = T.sblock_alloc_buffer((lanes,), "float64", scope="local")
-                    rest = T.sblock_alloc_buffer((lanes,), "float64", scope="local")
-                    square = T.sblock_alloc_buffer((lanes,), "float64", scope="local")
-                    sine = T.sblock_alloc_buffer((lanes,), "float64", scope="local")
-                    cosine = T.sblock_alloc_buffer((lanes,), "float64", scope="local")
-                    quadrant = T.sblock_alloc_buffer((lanes,), "int32", scope="local")
-                    row = T.meta_var(token // sequence)
-                    column = T.meta_var(token % sequence)
-                    every = T.meta_var(span(0, lanes))
-                    for i in range(chunks):
-                        at = T.meta_var(span(i * lanes, lanes))
-                        position = T.meta_var(T.Cast("float32", positions[row, column]))
-                        angle[every] = filled(position, lanes) * frequencies[at]
-                        exact = T.meta_var(T.Cast(wide, angle[every]))
-                        rounder = T.meta_var(number(ROUNDER, quarter[every]))
-                        quarter[every] = exact * number(0.6366197723675814, quarter[every]) + rounder
-                        quarter[every] = quarter[every] - rounder
-                        quadrant[every] = T.Cast(whole, quarter[every])
-                        high = T.meta_var(number(HALF_PI_HIGH, quarter[every]))
-                        low = T.meta_var(number(HALF_PI_LOW, quarter[every]))
-                        rest[every] = exact - quarter[every] * high - quarter[every] * low
-                        square[every] = rest[every] * rest[every]
-                        sine[every] = rest[every] + rest[every] * square[every] * polynomial(square[every], SIN)
-                        cosine[every] = number(1.0, square[every]) + square[every] * polynomial(square[every], COS)
-                        one = T.meta_var(number(1, quadrant[every]))
-                        two = T.meta_var(number(2, quadrant[every]))
-                        none = T.meta_var(number(0, quadrant[every]))
-                        # In an odd quadrant sine and cosine change places; in two of four each changes its sign.
-                        odd = T.meta_var((quadrant[every] & one) != none)
-                        of_sine = T.meta_var(T.Select(odd, cosine[every], sine[every]))
-                        of_cosine = T.meta_var(T.Select(odd, sine[every], cosine[every]))
-                        below = T.meta_var((quadrant[every] & two) != none)
-                        left = T.meta_var(((quadrant[every] + one) & two) != none)
-                        factor = T.meta_var(number(scale, angle[every]))
-                        sin[row, column, at] = T.Cast(narrow, T.Select(below, -of_sine, of_sine)) * factor
-                        cos[row, column, at] = T.Cast(narrow, T.Select(left, -of_cosine, of_cosine)) * factor
+                angle = local_buffer(lanes)
+                quarter = local_buffer(lanes, element="float64")
+                rest = local_buffer(lanes, element="float64")
+                square = local_buffer(lanes, element="float64")
+                sine = local_buffer(lanes, element="float64")
+                cosine = local_buffer(lanes, element="float64")
+                quadrant = local_buffer(lanes, element="int32")
+                row = T.meta_var(token // sequence)
+                column = T.meta_var(token % sequence)
+                every = T.meta_var(span(0, lanes))
+                for i in range(chunks):
+                    at = T.meta_var(span(i * lanes, lanes))
+                    position = T.meta_var(T.Cast("float32", positions[row, column]))
+                    angle[every] = filled(position, lanes) * frequencies[at]
+                    exact = T.meta_var(T.Cast(wide, angle[every]))
+                    rounder = T.meta_var(number(ROUNDER, quarter[every]))
+                    quarter[every] = exact * number(0.6366197723675814, quarter[every]) + rounder
+                    quarter[every] = quarter[every] - rounder
+                    quadrant[every] = T.Cast(whole, quarter[every])
+                    high = T.meta_var(number(HALF_PI_HIGH, quarter[every]))
+                    low = T.meta_var(number(HALF_PI_LOW, quarter[every]))
+                    rest[every] = exact - quarter[every] * high - quarter[every] * low
+                    square[every] = rest[every] * rest[every]
+                    sine[every] = rest[every] + rest[every] * square[every] * polynomial(square[every], SIN)
+                    cosine[every] = number(1.0, square[every]) + square[every] * polynomial(square[every], COS)
+                    one = T.meta_var(number(1, quadrant[every]))
+                    two = T.meta_var(number(2, quadrant[every]))
+                    none = T.meta_var(number(0, quadrant[every]))
+                    # In an odd quadrant sine and cosine change places; in two of four each changes its sign.
+                    odd = T.meta_var((quadrant[every] & one) != none)
+                    of_sine = T.meta_var(T.Select(odd, cosine[every], sine[every]))
+                    of_cosine = T.meta_var(T.Select(odd, sine[every], cosine[every]))
+                    below = T.meta_var((quadrant[every] & two) != none)
+                    left = T.meta_var(((quadrant[every] + one) & two) != none)
+                    factor = T.meta_var(number(scale, angle[every]))
+                    sin[row, column, at] = T.Cast(narrow, T.Select(below, -of_sine, of_sine)) * factor
+                    cos[row, column, at] = T.Cast(narrow, T.Select(left, -of_cosine, of_cosine)) * factor
 
     return kernel

@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """One head of one token turned by its cosines and sines: the body of every kernel with a rotary embedding."""
 
@@ -14,7 +15,7 @@ from graphwright.backends.tvm.tvm_library import T
 
 @dataclass(frozen=True)
 class Rotation:
-    """The first 2 * `pairs` elements of a head turn: (i, i + pairs), or (2i, 2i + 1) if interleaved. The rest passes."""
+    """Of a head the first 2 * `pairs` elements turn: (i, i + pairs), or (2i, 2i + 1) if interleaved; others pass."""
 
     cpu: Cpu
     size: int
@@ -34,7 +35,7 @@ class Rotation:
             return span(i * lanes, lanes), span(pairs + i * lanes, lanes)
 
         @T.inline
-        def turn(x, x_index, y, y_index, cos, sin, row, column):
+        def turn(x: Any, x_index: Any, y: Any, y_index: Any, cos: Any, sin: Any, row: Any, column: Any) -> None:
             for i in range(pairs // lanes):
                 at = T.meta_var(span(i * lanes, lanes))
                 a = T.meta_var(x[x_index(places(i)[0])])

@@ -43,15 +43,19 @@ class Linearizer:
             self.held[key(parameter)] = Tensor(Stored(offsets[name]), parameter.ty)
         self.outputs = self._outputs()
 
-    def schedule(self) -> Schedule:
-        """The calls in order; outputs are written where the caller wants them."""
+    def schedule(self, dimensions: Sequence[str]) -> Schedule:
+        """The calls in order; outputs are written where the caller wants them.
+
+        `dimensions` are those of the library.
+        """
         calls: list[KernelCall] = []
         for binding in self.bindings:
             call = self._run(binding.var, binding.value)
             if call is not None:
                 calls.append(call)
         parameters = (*self.inputs, *self.outputs.values())
-        return Schedule(self.emitted.name, parameters, self.emitted.symbols, calls)
+        named = {name: self.emitted.symbols.get(name, tirx.Var(name, "int64")) for name in dimensions}
+        return Schedule(self.emitted.name, parameters, named, calls)
 
     def _outputs(self) -> dict[int, Given]:
         """The places of results, by the variable that holds each."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphwright.backends.tvm.region.barrier import CODE, PRAGMA, barrier
+from graphwright.backends.tvm.region.barrier import barrier
 from graphwright.backends.tvm.region.code import key, sequence, substitute
 from graphwright.backends.tvm.region.plan import HEAD, Plan, plan_workspace
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
+from graphwright.backends.tvm.region.segments import Memory, call_segment, cut, segment_function
 from graphwright.backends.tvm.region.stages import Stage
 from graphwright.backends.tvm.tvm_library import tirx, tvm
 
@@ -17,36 +18,45 @@ WORKSPACE = "_workspace"
 """Ends the name of the function that tells how large a step's workspace is."""
 
 
+COMPILED_APART = 3
+"""A calling convention other than TVM's own ones: the function takes its parameters as C does, and is seen outside."""
+
+
 @dataclass
 class StepFunctions:
-    """The functions of a library: steps and their workspace sizes, and the private stages that they share."""
+    """The functions of a library: `steps` and their workspace sizes, and the `stages` that they call.
+
+    These are compiled apart. In one module LLVM would compile a stage anew for each layer that calls it.
+    """
 
     target: Any
-    functions: dict[Any, Any] = field(default_factory=dict[Any, Any])
-    _stages: dict[int, Any] = field(default_factory=dict[int, Any])
+    steps: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    stages: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    _names: dict[int, str] = field(default_factory=dict[int, str])
 
     def add(self, schedule: Schedule) -> None:
         """Adds `<name>(tensors…, weights u8[], workspace u8[], threads i32)` and `<name>_workspace(sizes…) -> i64`."""
         plan = plan_workspace(schedule)
-        self._add_public(schedule.name, _Step(self, schedule, plan).function())
-        self._add_public(f"{schedule.name}{WORKSPACE}", _workspace_size(schedule, plan))
+        self._add(self.steps, schedule.name, _Step(self, schedule, plan).function())
+        self._add(self.steps, f"{schedule.name}{WORKSPACE}", _workspace_size(schedule, plan))
 
-    def stage(self, kernel: str, stage: Stage) -> Any:
-        """The name under which a stage can be called."""
-        known = self._stages.get(id(stage))
+    def stage(self, kernel: str, stage: Stage) -> str:
+        """The symbol under which a stage can be called."""
+        known = self._names.get(id(stage))
         if known is None:
-            known = tvm.ir.GlobalVar(f"{kernel}_{len(self._stages)}")
-            self._stages[id(stage)] = known
-            self.functions[known] = stage.function
+            known = self._names[id(stage)] = f"graphwright_{kernel}_{len(self._names)}"
+            self._add(self.stages, known, stage.function.with_attr("calling_conv", COMPILED_APART))
         return known
 
-    @property
-    def module(self) -> Any:
-        return tvm.IRModule(self.functions)
+    def segment(self, name: str, function: Any) -> str:
+        """Adds a piece of a step; the symbol under which it can be called."""
+        symbol = f"graphwright_{name}"
+        self._add(self.steps, symbol, function.with_attr("calling_conv", COMPILED_APART))
+        return symbol
 
-    def _add_public(self, name: str, function: Any) -> None:
+    def _add(self, functions: dict[Any, Any], name: str, function: Any) -> None:
         public = function.with_attr("global_symbol", name).with_attr("target", self.target)
-        self.functions[tvm.ir.GlobalVar(name)] = public
+        functions[tvm.ir.GlobalVar(name)] = public
 
 
 def _workspace_size(schedule: Schedule, plan: Plan) -> Any:
@@ -63,23 +73,27 @@ class _Step:
     def __init__(self, library: StepFunctions, schedule: Schedule, plan: Plan) -> None:
         self.library, self.schedule, self.plan = library, schedule, plan
         self.tensors = {
-            each: tirx.decl_buffer(list(each.type.shape.values), each.type.dtype, each.name.replace(".", "_"))
+            each: Memory(tirx.decl_buffer(list(each.type.shape.values), each.type.dtype, each.name.replace(".", "_")))
             for each in schedule.parameters
         }
-        bytes = tirx.Var("weight_bytes", "int64"), tirx.Var("workspace_bytes", "int64")
         self.weights, self.workspace = (
-            tirx.decl_buffer([size], "uint8", name) for size, name in zip(bytes, ("weights", "workspace"), strict=True)
+            Memory(tirx.decl_buffer([tirx.Var(f"{name}_size", "int64")], "uint8", name))
+            for name in ("weights", "workspace")
         )
         self.threads, self.part = tirx.Var("threads", "int32"), tirx.Var("part", "int32")
         self.offsets = [tirx.Var(f"slot_{n}", "int64") for n in range(len(plan.sizes))]
 
     def function(self) -> Any:
-        region = tirx.For(
-            self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, sequence(self._statements())
+        memories = [*self.tensors.values(), self.weights, self.workspace]
+        calls: list[Any] = []
+        for number, statements in enumerate(cut([*self._statements()])):
+            function = segment_function(statements, [self.weights, self.workspace])
+            name = self.library.segment(f"{self.schedule.name}_{number}", function)
+            calls.append(call_segment(name, function, memories))
+        region = tirx.For(self.part, tirx.IntImm("int32", 0), self.threads, tirx.ForKind.PARALLEL, sequence(calls))
+        return tirx.PrimFunc(
+            [*(memory.buffer for memory in memories), self.threads], sequence([*self._slots(), region])
         )
-        body = sequence([*self._slots(), region])
-        body = tirx.AttrStmt(tirx.IntImm("int32", 0), PRAGMA, tvm.ir.StringImm(CODE), body)
-        return tirx.PrimFunc([*self.tensors.values(), self.weights, self.workspace, self.threads], body)
 
     def _slots(self) -> Iterator[Any]:
         end = tirx.IntImm("int64", HEAD)
@@ -93,7 +107,7 @@ class _Step:
             for stage in call.kernel.stages:
                 reads, writes = (frozenset(self._memory(call, keys)) for keys in (stage.reads, stage.writes))
                 if waits.needed(reads, writes, stage.parallel):
-                    yield barrier(self._address(self.workspace, 0), self.threads)
+                    yield barrier(self.workspace.address(0), self.threads)
                 yield self._run(call, stage)
 
     def _run(self, call: KernelCall, stage: Stage) -> Any:
@@ -101,7 +115,7 @@ class _Step:
         sizes = [tirx.Cast(variable.ty, call.sizes[key(variable)]) for variable in stage.sizes]
         name = self.library.stage(call.kernel.name, stage)
         arguments = [self.part, self.threads, *pointers, *sizes]
-        statement = tirx.Evaluate(tvm.ir.Call(name, arguments, ret_ty=tvm.ir.PrimType("int32")))
+        statement = tirx.Evaluate(tirx.call_extern("int32", name, *arguments))
         return statement if stage.parallel else tirx.IfThenElse(self.part == 0, statement, None)
 
     def _memory(self, call: KernelCall, keys: frozenset[int]) -> Iterator[object]:
@@ -116,15 +130,11 @@ class _Step:
     def _pointer(self, place: Place) -> Any:
         match place:
             case Given():
-                return self.tensors[place].data
+                return self.tensors[place].pointer
             case Stored(offset):
-                return self._address(self.weights, offset)
+                return self.weights.address(offset)
             case Temporary():
-                return self._address(self.workspace, self.offsets[self.plan.slots[place]])
-
-    def _address(self, buffer: Any, offset: Any) -> Any:
-        index = tirx.IntImm("int64", offset) if isinstance(offset, int) else offset
-        return tirx.address_of(tirx.BufferLoad(buffer, [index]))
+                return self.workspace.address(self.offsets[self.plan.slots[place]])
 
 
 class _Waits:

@@ -17,11 +17,18 @@ os.environ.setdefault("TVM_NUM_THREADS", "2")
 def compiled(kernel: Any, cpu: Cpu) -> Any:
     """The kernel as a function of TVM tensors, outputs last; its parallel loops run on TVM's threads."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
-    return tvm.tirx.build(module, target=llvm_target(cpu), pipeline="s_tir")["main"]
+    # The pass that lets buffers share memory would forget which of them belong on the stack.
+    with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}):
+        return tvm.tirx.build(module, target=llvm_target(cpu), pipeline="s_tir")["main"]
+
+
+def run(function: Any, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """All arrays after a call of a compiled kernel; those it was given stay as they are."""
+    tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
+    function(*tensors)
+    return [tensor.numpy() for tensor in tensors]
 
 
 def call(kernel: Any, cpu: Cpu, *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """All arrays after the call; those it was given stay as they are."""
-    tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
-    compiled(kernel, cpu)(*tensors)
-    return [tensor.numpy() for tensor in tensors]
+    """All arrays after a call of the kernel; those it was given stay as they are."""
+    return run(compiled(kernel, cpu), *arrays)

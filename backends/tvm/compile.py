@@ -1,0 +1,128 @@
+"""Writes artifacts: a program in, a folder out with a library of machine code that the runtime loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from graphwright.backends.assets import asset_files
+from graphwright.backends.decoder import (
+    DECODE,
+    ENCODE,
+    FUNCTION,
+    LOGITS,
+    PREFILL,
+    cache_names,
+    decoder_graph,
+    encoder_graph,
+    function_graph,
+    is_decoder,
+)
+from graphwright.backends.program_specs import (
+    DIMENSION_NAMES,
+    cache_spec,
+    is_recurrent,
+    model_info,
+    state_spec,
+    tensor_spec,
+)
+from graphwright.backends.tvm.cpu import Cpu, host_cpu
+from graphwright.backends.tvm.library import write_library
+from graphwright.backends.tvm.lower import lower
+from graphwright.backends.weights_file import write_weights
+from graphwright.ir.graph import Graph
+from graphwright.ir.program import Program, clone_graph
+from graphwright.runtime.artifact import ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
+from graphwright.runtime.artifact import Program as ProgramInfo
+
+LIBRARY_FILE = "program.so"
+ENCODER_FILE = "encoder.so"
+WEIGHTS_FILE = "weights.safetensors"
+
+VERIFY = "verify"
+VERIFIED = 4
+"""Tokens of the step that verifies what speculation proposes."""
+SPECIAL: dict[str, dict[str, int]] = {
+    DECODE: {"B": 1, "S": 1, "N": 1},
+    VERIFY: {"B": 1, "S": VERIFIED, "N": VERIFIED},
+}
+"""Functions of a decoder that are compiled for sizes of their own, and those."""
+
+
+def build_artifact(
+    program: Program, folder: str | Path, *, assets: str | Path | None = None, cpu: Cpu | None = None
+) -> Manifest:
+    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
+    function (graph `forward`).
+
+    `cpu` is what the code is for, by default this machine's. `assets` is the checkpoint folder whose tokenizer and
+    configuration files go along. The program is left as it is; the folder appears whole or not at all. Raises
+    `UserError` (with what to do) and the runtime's `ArtifactError`.
+    """
+    cpu = host_cpu() if cpu is None else cpu
+    program = program.clone()
+    decodes = is_decoder(program)
+    graph = decoder_graph(program) if decodes else function_graph(program)
+    encoder = encoder_graph(program) if decodes else None
+    steps = [*_special(graph), graph] if decodes else [graph]
+    libraries = {LIBRARY_FILE: steps} if encoder is None else {LIBRARY_FILE: steps, ENCODER_FILE: [encoder]}
+    lowered = lower(list(libraries.values()), cpu)
+    with ArtifactWriter(folder) as writer:
+        for file, library in zip(libraries, lowered.libraries, strict=True):
+            write_library(library, writer.folder / file)
+        write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
+        for source in asset_files(assets):
+            writer.add_copy(source)
+        return writer.commit(
+            producer=f"graphwright {version('graphwright')}",
+            model=model_info(program, graph),
+            program=_program_info(graph, encoder, cpu),
+        )
+
+
+def _special(graph: Graph) -> list[Graph]:
+    """The graph again for each of the sizes that have a function of their own."""
+    return [clone_graph(graph, name, dict(sizes)) for name, sizes in SPECIAL.items()]
+
+
+def _program_info(graph: Graph, encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
+    kept = cache_names(graph)
+    pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
+    decodes = LOGITS in graph.outputs and graph.name != FUNCTION
+    special = SPECIAL if decodes else {}
+    functions = [FunctionSpec(name=name, fixed=_named(sizes)) for name, sizes in special.items()]
+    return ProgramInfo(
+        kind="decoder" if decodes else "function",
+        backend="tvm",
+        dialect=cpu.name,
+        file=LIBRARY_FILE,
+        weights=WEIGHTS_FILE,
+        cpu_features=cpu.required,
+        inputs={str(v.name): tensor_spec(str(v.name), v) for v in graph.inputs if v.name not in kept},
+        outputs={name: tensor_spec(name, v) for name, v in graph.outputs.items() if name not in kept.values()},
+        cache=tuple(cache_spec(*pair) for pair in pairs if not is_recurrent(pair[2])),
+        states=tuple(state_spec(*pair) for pair in pairs if is_recurrent(pair[2])),
+        encoder=None if encoder is None else _encoder(encoder),
+        functions=(*functions, FunctionSpec(name=PREFILL if decodes else FUNCTION)),
+        dimensions=tuple(DIMENSION_NAMES.get(symbol, symbol) for symbol in dimensions(graph)),
+    )
+
+
+def dimensions(graph: Graph) -> Sequence[str]:
+    """The symbols of a graph's inputs, in the order in which its workspace function takes them."""
+    return sorted(graph.symbols)
+
+
+def _named(sizes: dict[str, int]) -> dict[str, int]:
+    return {DIMENSION_NAMES[symbol]: size for symbol, size in sizes.items()}
+
+
+def _encoder(graph: Graph) -> EncoderSpec:
+    assert graph.name == ENCODE
+    return EncoderSpec(
+        file=ENCODER_FILE,
+        inputs={str(v.name): tensor_spec(str(v.name), v) for v in graph.inputs},
+        outputs={name: tensor_spec(name, v) for name, v in graph.outputs.items()},
+        dimensions=tuple(DIMENSION_NAMES.get(symbol, symbol) for symbol in dimensions(graph)),
+    )

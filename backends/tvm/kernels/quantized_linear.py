@@ -1,0 +1,176 @@
+"""Products of tokens rounded to int8 with weights of 4 or 8 bits: integers within a span, floats across spans."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.block_output import BlockOutput
+from graphwright.backends.tvm.kernels.dot_products import add_products, integer_lanes, unpacked
+from graphwright.backends.tvm.kernels.float_scales import load_scales
+from graphwright.backends.tvm.kernels.packed_weight import LANES, STEP_BYTES, PackedWeight, Spans
+from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
+from graphwright.backends.tvm.kernels.row_tiles import few_known, few_rows, many_rows, padded_rows
+from graphwright.backends.tvm.kernels.script import (
+    iteration,
+    lanes,
+    local,
+    prim_func,
+    root,
+    spread,
+    store,
+    tensor,
+    unrolled,
+    variable,
+)
+from graphwright.backends.tvm.tvm_library import T, builder
+
+UNROLLED = 8
+"""Steps that are spelt out one after another."""
+
+
+def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, rounding: int, bias: bool) -> Any:
+    """y = fake_quantize(x, to=i8, group=rounding) @ weight.T + bias.
+
+    Parameters: x f32[tokens, inner]; codes, scales and, if the weight has them, zero points, as `PackedWeight` says;
+    bias f32[outer] if `bias`; y f32[tokens, outer]. Products of codes are exact, as is the rounding of x.
+    """
+    spans = Spans(weight, rounding)
+
+    def quantized_linear() -> None:
+        count = variable("tokens") if tokens is None else tokens
+        x = tensor("x", (count, weight.inner), "float32")
+        codes = tensor("codes", weight.codes_shape, "uint8")
+        scales = tensor("scales", weight.scales_shape, "uint8")
+        zero_points = tensor("zero_points", weight.zero_points_shape, "uint8") if weight.zero_points else None
+        added = tensor("bias", (weight.outer,), "float32") if bias else None
+        y = tensor("y", (count, weight.outer), "float32")
+        with root():
+            output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
+            rounded = round_tokens(x, count, padded_rows(count), spans)
+            product = _Product(cpu, spans, rounded, codes, scales, zero_points, output)
+            product.stage(count)
+
+    return prim_func(quantized_linear)
+
+
+@dataclass(frozen=True)
+class _Product:
+    cpu: Cpu
+    spans: Spans
+    rounded: RoundedTokens
+    codes: Any
+    scales: Any
+    zero_points: Any | None
+    output: BlockOutput
+
+    @property
+    def weight(self) -> PackedWeight:
+        return self.spans.weight
+
+    def stage(self, tokens: Any) -> None:
+        """One iteration is one or two blocks of the matrix with all tokens."""
+        blocks = 1 if few_known(tokens) else self.weight.at_once
+        extent = self.weight.blocks // blocks
+        reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
+        reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
+        with iteration("multiply", builder.parallel(extent), extent, reads, [self.output.y]) as number:
+
+            def few(rows: int) -> None:
+                # One stream of codes through memory is faster than two.
+                with builder.serial(blocks) as block:
+                    self.tile(rows, 1, 0, number * blocks + block, tokens)
+
+            few_rows(tokens, few)
+            many_rows(tokens, lambda rows, first: self.tile(rows, blocks, first, number * blocks, tokens))
+
+    def tile(self, rows: int, blocks: int, first_row: Any, first_block: Any, tokens: Any) -> None:
+        """y of some rows and some blocks."""
+        totals = [local("totals", (rows, LANES), "float32") for _ in range(blocks)]
+        sums = [local("sums", (rows, LANES), "int32") for _ in range(blocks)]
+        current = local("current", (blocks, 8 // self.weight.bits, STEP_BYTES), "uint8")
+        tile = _Tile(self, rows, blocks, first_row, first_block, totals, sums, current)
+        with unrolled(rows) as r:
+            for total, place in itertools.product(totals, tile.places):
+                store(total, spread(T.float32(0), place.lanes), r, place)
+        whole, rest = divmod(self.weight.steps, self.spans.steps)
+        if whole:
+            with builder.serial(whole) as span:
+                tile.span(span, self.spans.steps)
+        if rest:
+            tile.span(whole, rest)
+        self.output.write(totals, first_row, first_block, tokens)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Registers of a product of some rows with some blocks."""
+
+    product: _Product
+    rows: int
+    blocks: int
+    first_row: Any
+    first_block: Any
+    totals: list[Any]
+    sums: list[Any]
+    current: Any
+    """The codes of a step, one a byte."""
+
+    @property
+    def width(self) -> int:
+        return integer_lanes(self.product.cpu)
+
+    @property
+    def places(self) -> list[Any]:
+        """The lanes of a block that share a register, as indices."""
+        return [lanes(begin, self.width) for begin in range(0, LANES, self.width)]
+
+    def span(self, span: Any, steps: int) -> None:
+        """Adds the products of a span to the totals."""
+        product, spans = self.product, self.product.spans
+        with unrolled(self.rows) as r:
+            start = product.rounded.sums[self.first_row + r, span]
+            for sums, place in itertools.product(self.sums, self.places):
+                store(sums, spread(start if product.zero_points is None else T.int32(0), self.width), r, place)
+        begin, (parts, rest) = span * spans.steps, divmod(steps, UNROLLED)
+        if parts:
+            with builder.serial(parts) as part:
+                self._steps(begin + part * UNROLLED, UNROLLED)
+        if rest:
+            self._steps(begin + parts * UNROLLED, rest)
+        group = T.floordiv(span, spans.spans_a_weight_group)
+        token_group = T.floordiv(span, spans.spans_a_token_group)
+        with unrolled(self.rows) as r:
+            for b, place in itertools.product(range(self.blocks), self.places):
+                self._add(r, b, place, span, group, token_group)
+
+    def _add(self, r: Any, b: int, place: Any, span: Any, group: Any, token_group: Any) -> None:
+        product, row, block = self.product, self.first_row + r, self.first_block + b
+        value = self.sums[b][r, place]
+        if product.zero_points is not None:
+            zero = T.Cast(f"int32x{self.width}", product.zero_points[block, group, place])
+            value = value - zero * spread(product.rounded.sums[row, span], self.width)
+        scale = load_scales(product.cpu, product.weight, product.scales, block, group, place)
+        factor = scale * spread(product.rounded.scales[row, token_group], self.width)
+        totals = self.totals[b]
+        store(totals, totals[r, place] + T.Cast(f"float32x{self.width}", value) * factor, r, place)
+
+    def _steps(self, begin: Any, count: int) -> None:
+        product, weight = self.product, self.product.weight
+        halves = 8 // weight.bits
+
+        def in_bytes(place: Any) -> Any:
+            return lanes(4 * place.base, 4 * self.width)
+
+        with unrolled(count) as step:
+            for b, place in itertools.product(range(self.blocks), self.places):
+                codes = product.codes[self.first_block + b, begin + step, in_bytes(place)]
+                for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
+                    store(self.current, each, b, half, in_bytes(place))
+            with unrolled(self.rows) as r, unrolled(halves) as half:
+                word = product.rounded.words[self.first_row + r, (begin + step) * halves + half]
+                for b, place in itertools.product(range(self.blocks), self.places):
+                    sums, codes = self.sums[b], self.current[b, half, in_bytes(place)]
+                    store(sums, add_products(product.cpu, sums[r, place], codes, word, weight.bits), r, place)

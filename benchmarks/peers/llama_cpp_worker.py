@@ -1,0 +1,134 @@
+"""llama.cpp, through the low-level calls of llama-cpp-python, as a measured system; runs in `.peers/llama-cpp`."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.gguf_checkpoint import write_gguf
+from benchmarks.peers.protocol import serve
+from benchmarks.peers.stepping import Logits, SteppingWorker
+
+MODEL_FILE = "model.gguf"
+BATCH_TOKENS = 512
+
+
+class LlamaCppWorker(SteppingWorker):
+    """One sequence in one context, all cores in both phases."""
+
+    # The package exists in the peer's environment only.
+    _library: Any
+    _model: Any
+    _vocabulary_size: int
+    _options: Mapping[str, str]
+    _context: Any = None
+    _capacity: int
+    _past: int
+
+    def versions(self) -> Mapping[str, str]:
+        """Of the binding, which carries llama.cpp's source."""
+        return {name: version(name) for name in ("llama-cpp-python", "gguf")}
+
+    def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
+        """Write GGUF in float32; the option `file_type` (`Q4_0`) has llama.cpp quantize every matrix, head too."""
+        library = self._import()
+        file_type = options.get("file_type")
+        file = folder / MODEL_FILE
+        if file_type is None:
+            write_gguf(checkpoint, file)
+            return folder
+        exact = folder / "float32.gguf"
+        write_gguf(checkpoint, exact)
+        parameters = library.llama_model_quantize_default_params()
+        parameters.ftype = getattr(library, f"LLAMA_FTYPE_MOSTLY_{file_type}")
+        parameters.nthread = _cores()
+        # Left alone it keeps the head in eight bits: slower, and more bytes than the other systems read.
+        parameters.pure = True
+        status = library.llama_model_quantize(os.fsencode(exact), os.fsencode(file), ctypes.byref(parameters))
+        exact.unlink()
+        if status != 0:
+            raise RuntimeError(f"llama_model_quantize to {file_type} failed with {status}")
+        return folder
+
+    def load(self, folder: Path, options: Mapping[str, str]) -> None:
+        """Load the file; the options `cache` (`F32`, `F16`) and `flash_attention` (`on`, `off`) hold for contexts."""
+        self._library = self._import()
+        self._options = options
+        parameters = self._library.llama_model_default_params()
+        self._model = self._library.llama_model_load_from_file(os.fsencode(folder / MODEL_FILE), parameters)
+        if not self._model:
+            raise RuntimeError(f"llama.cpp cannot load {folder / MODEL_FILE}")
+        vocabulary = self._library.llama_model_get_vocab(self._model)
+        self._vocabulary_size = self._library.llama_vocab_n_tokens(vocabulary)
+
+    def begin(self, capacity: int) -> None:
+        """A context of its own size, the last one emptied if it has that: a new one's buffers are not in memory yet."""
+        library = self._library
+        self._past = 0
+        if self._context is not None:
+            if self._capacity == capacity:
+                library.llama_memory_clear(library.llama_get_memory(self._context), False)
+                return
+            library.llama_free(self._context)
+        self._capacity = capacity
+        parameters = library.llama_context_default_params()
+        parameters.n_ctx = capacity
+        parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+        parameters.n_threads = parameters.n_threads_batch = _cores()
+        parameters.type_k = parameters.type_v = getattr(library, f"GGML_TYPE_{self._options['cache']}")
+        flash = "ENABLED" if self._options["flash_attention"] == "on" else "DISABLED"
+        parameters.flash_attn_type = getattr(library, f"LLAMA_FLASH_ATTN_TYPE_{flash}")
+        self._context = library.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            raise RuntimeError(f"llama.cpp cannot make a context of {capacity} tokens")
+
+    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+        """Time `llama_decode` over batches of at most 512 tokens."""
+        seconds = 0.0
+        for start in range(0, len(tokens), BATCH_TOKENS):
+            part = tokens[start : start + BATCH_TOKENS]
+            # Logits are wanted of the last tokens, and those are within the last batch.
+            seconds += self._decode(part, first_wanted=len(tokens) - start - wanted)
+        last = [self._library.llama_get_logits_ith(self._context, row - wanted) for row in range(wanted)]
+        rows = [np.ctypeslib.as_array(row, shape=(self._vocabulary_size,)) for row in last]
+        return seconds, np.stack(rows)
+
+    def _decode(self, tokens: list[int], first_wanted: int) -> float:
+        batch = self._library.llama_batch_init(len(tokens), 0, 1)
+        batch.n_tokens = len(tokens)
+        for index, token in enumerate(tokens):
+            batch.token[index] = token
+            batch.pos[index] = self._past + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = 0
+            batch.logits[index] = index >= first_wanted
+        start = time.perf_counter()
+        status = self._library.llama_decode(self._context, batch)
+        self._library.llama_synchronize(self._context)
+        seconds = time.perf_counter() - start
+        self._library.llama_batch_free(batch)
+        if status != 0:
+            raise RuntimeError(f"llama_decode of {len(tokens)} tokens after {self._past} failed with {status}")
+        self._past += len(tokens)
+        return seconds
+
+    def _import(self) -> Any:
+        library = importlib.import_module("llama_cpp")
+        library.llama_backend_init()
+        return library
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    serve(LlamaCppWorker)

@@ -1,0 +1,54 @@
+"""A library of compiled functions: which one a call runs, and the sizes that each takes."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from graphwright.runtime.artifact.strict import Positive, Strict
+
+WORKSPACE = "_workspace"
+"""Stands behind the name of a function in the name of the one that tells how many bytes of workspace it needs."""
+
+
+class FunctionSpec(Strict):
+    """One function of the library: its name there, and the sizes that it was compiled for by dimension."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    fixed: dict[str, Positive] = Field(default_factory=dict[str, int])
+
+    def takes(self, sizes: Mapping[str, int]) -> bool:
+        """Whether a call of these sizes can be run by it."""
+        return all(sizes[dimension] == size for dimension, size in self.fixed.items())
+
+
+def check_functions(functions: Iterable[FunctionSpec], dimensions: Collection[str]) -> None:
+    """Raise ValueError unless the first function that takes a call's sizes can always be found and run."""
+    *special, general = functions
+    names = {each.name + suffix for each in (*special, general) for suffix in ("", WORKSPACE)}
+    if len(names) != 2 * (len(special) + 1):
+        raise ValueError(f"two functions have the same name, or one the name of another's {WORKSPACE}")
+    if general.fixed:
+        raise ValueError(f"the last function, {general.name}, must take all sizes, and has fixed ones")
+    for index, each in enumerate(special):
+        if not each.fixed or any(each.fixed.items() >= before.fixed.items() for before in special[:index]):
+            raise ValueError(f"the function {each.name} hides those that follow, or is hidden by one before it")
+        if not each.fixed.keys() <= set(dimensions):
+            raise ValueError(f"the function {each.name} fixes sizes that are not among the dimensions")
+
+
+def check_dimensions(
+    dimensions: tuple[str, ...], given: Iterable[tuple[int | str, ...]], made: Iterable[tuple[int | str, ...]]
+) -> None:
+    """Raise ValueError unless `dimensions` are the dynamic ones of what a call is given and of what it makes.
+
+    Shapes of what is given tell the sizes of a call, and those tell the shapes of its results.
+    """
+    named = {size for shape in given for size in shape if isinstance(size, str)}
+    if len(set(dimensions)) != len(dimensions) or set(dimensions) != named:
+        raise ValueError(
+            f"the dimensions must be, once each, the dynamic ones of inputs and caches: {', '.join(sorted(named))}"
+        )
+    unknown = {size for shape in made for size in shape if isinstance(size, str)} - named
+    if unknown:
+        raise ValueError(f"the outputs have sizes that no input tells: {', '.join(sorted(unknown))}")

@@ -1,0 +1,121 @@
+"""What is executed: the files, what goes in and comes out, and what is kept from step to step."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from graphwright.runtime.artifact.encoder import CONTEXT_LENGTH, EncoderSpec
+from graphwright.runtime.artifact.functions import FunctionSpec, check_dimensions, check_functions
+from graphwright.runtime.artifact.strict import Strict
+from graphwright.runtime.artifact.tensors import CacheSpec, StateSpec, TensorSpec
+
+DECODER_INPUT_RANKS = {"input_ids": 2, "past_length": 1, "new_length": 1, "logit_positions": 2}
+"""The inputs of every decoder, all int64: [B, S], [B], [B] and [B, N]."""
+
+
+class Program(Strict):
+    """The executable part.
+
+    A `decoder` has the inputs of `DECODER_INPUT_RANKS`, the output `logits` (float32 [B, N, V]) and what it keeps of
+    the tokens, caches and recurrent states; with an `encoder` it has that one's outputs as inputs too, and maybe its
+    `CONTEXT_LENGTH`. A `function` is a plain callable that keeps nothing. `inputs` and `outputs` list everything but
+    caches and states.
+    `cpu_features` are names as in /proc/cpuinfo.
+
+    Of the backend `tvm`, `file` is a library of `functions`, of which a call runs the first that takes its sizes; the
+    function of an encoder's library is `encode`. `weights` is the file that they all read, as it is, and `dimensions`
+    is the order in which they take sizes to tell the workspace that a call needs.
+    """
+
+    kind: Literal["decoder", "function"]
+    backend: str
+    dialect: str
+    file: str
+    weights: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    cache: tuple[CacheSpec, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+    encoder: EncoderSpec | None = None
+    functions: tuple[FunctionSpec, ...] = ()
+    dimensions: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of the programs, the decoder's or function's and the encoder's, and the weights that they name."""
+        files = (self.file, None if self.encoder is None else self.encoder.file, self.weights)
+        return tuple(file for file in files if file is not None)
+
+    @property
+    def in_place(self) -> tuple[CacheSpec, ...]:
+        """What a step updates in the buffers it reads."""
+        return tuple(c for c in self.cache if c.layout == "contiguous")
+
+    @property
+    def rings(self) -> tuple[CacheSpec, ...]:
+        return tuple(c for c in self.cache if c.layout == "ring")
+
+    @property
+    def alternating(self) -> tuple[CacheSpec | StateSpec, ...]:
+        """What a step reads from one buffer and writes to another."""
+        return (*self.rings, *self.states)
+
+    @property
+    def kept(self) -> tuple[CacheSpec | StateSpec, ...]:
+        """All that the program keeps from step to step."""
+        return (*self.cache, *self.states)
+
+    @model_validator(mode="after")
+    def _check_library(self) -> Self:
+        if self.backend == "tvm":
+            if not self.weights or self.weights == self.file or not self.functions:
+                raise ValueError("a program of the backend tvm names a file of weights and functions")
+            shapes = [each.shape for each in (*self.inputs.values(), *self.kept)]
+            check_dimensions(self.dimensions, shapes, [each.shape for each in self.outputs.values()])
+            check_functions(self.functions, self.dimensions)
+            if self.encoder is not None:
+                shapes = [each.shape for each in self.encoder.inputs.values()]
+                check_dimensions(
+                    self.encoder.dimensions, shapes, [each.shape for each in self.encoder.outputs.values()]
+                )
+        elif self.weights or self.functions or self.dimensions or (self.encoder and self.encoder.dimensions):
+            raise ValueError("only a program of the backend tvm names weights, functions and dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "function":
+            if self.kept:
+                raise ValueError("a function has no cache and no state")
+            if self.encoder is not None:
+                raise ValueError("a function has no encoder")
+            return self
+        own = self._inputs_of_its_own()
+        ranks = {name: len(spec.shape) for name, spec in own.items()}
+        if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in own.values()):
+            expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
+            raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
+        logits = self.outputs.get("logits")
+        if len(self.outputs) != 1 or logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
+            raise ValueError("the only output of a decoder beside its caches is logits, float32 of rank 3")
+        for names in ([*self.inputs, *(k.input for k in self.kept)], [*self.outputs, *(k.output for k in self.kept)]):
+            if len(set(names)) != len(names):
+                raise ValueError("two inputs or two outputs have the same name")
+        return self
+
+    def _inputs_of_its_own(self) -> dict[str, TensorSpec]:
+        """A decoder's inputs that its encoder does not give."""
+        if self.encoder is None:
+            return self.inputs
+        given = self.encoder.outputs
+        if self.encoder.file == self.file or given.keys() & {*DECODER_INPUT_RANKS, CONTEXT_LENGTH}:
+            raise ValueError("the encoder needs a file, and outputs, that are not the decoder's own")
+        if any(self.inputs.get(name) != spec for name, spec in given.items()):
+            raise ValueError("the outputs of the encoder must be inputs of the decoder")
+        shared = self.encoder.inputs.get(CONTEXT_LENGTH)
+        return {
+            name: spec
+            for name, spec in self.inputs.items()
+            if name not in given and (name != CONTEXT_LENGTH or spec != shared)
+        }

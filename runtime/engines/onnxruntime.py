@@ -1,0 +1,159 @@
+"""ONNX Runtime."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from graphwright.runtime.artifact import Artifact, TensorSpec
+from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
+from graphwright.runtime.engines.engine import Array, Device, Signature, Value
+from graphwright.runtime.errors import SessionError
+from graphwright.runtime.onnxruntime_api import InferenceSession, IOBinding, NodeArg, OrtValue, import_onnxruntime
+
+_PROVIDERS: dict[Device, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+
+NO_ROUNDING = "session.qdq_matmulnbits_accuracy_level", "0"
+"""ONNX Runtime multiplies by the codes of a dequantized weight and, left to itself, rounds the other operand to int8. A
+program that is to round says so."""
+
+
+class OnnxRuntimeEngine:
+    """One session an executable; each has as many threads as are asked for."""
+
+    def __init__(self, artifact: Artifact, *, threads: int, device: Device) -> None:
+        self._artifact = artifact
+        self._library = import_onnxruntime()
+        self._device: Device = device
+        self._threads = threads
+        self._providers = _PROVIDERS[device]
+        if self._providers[0] not in self._library.get_available_providers():
+            raise SessionError(
+                f"device {device!r} is not available: the installed ONNX Runtime has no {self._providers[0]}; "
+                f"install graphwright[{device}] on a machine that has one"
+            )
+
+    @property
+    def on_host(self) -> bool:
+        return self._device == "cpu"
+
+    def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> OrtValue:
+        return self._library.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ELEMENT_TYPES[dtype].onnx_number)
+
+    def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> OrtValue:
+        view = self.view(array, dtype)
+        if self.on_host:
+            return view
+        number = ELEMENT_TYPES[dtype].onnx_number
+        placed = self._library.OrtValue.ortvalue_from_shape_and_type(array.shape, number, self._device, 0)
+        placed.update_inplace(view)
+        return placed
+
+    def load(self, signature: Signature) -> "OnnxExecutable":
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        # Both are the library's defaults and both are decisive for decode speed, so neither is left to a default.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.disable_prepacking", "0")
+        options.add_session_config_entry(*NO_ROUNDING)
+        errors_only = 3
+        options.log_severity_level = errors_only
+        path = self._artifact.path(signature.file)
+        try:
+            session = self._library.InferenceSession(str(path), options, providers=self._providers)
+        except Exception as error:  # its exception types have no public common base
+            raise SessionError(f"{path} cannot be loaded by ONNX Runtime: {error}") from None
+        # When a provider fails to start, ONNX Runtime falls back to the CPU without an error.
+        if session.get_providers()[0] != self._providers[0]:
+            raise SessionError(
+                f"{self._providers[0]} did not start; look for missing CUDA or cuDNN libraries, or use cpu"
+            )
+        _check(session, signature)
+        return OnnxExecutable(self, session, signature, self._device)
+
+
+class OnnxExecutable:
+    """A session over one file."""
+
+    def __init__(
+        self, engine: OnnxRuntimeEngine, inference: InferenceSession, signature: Signature, device: Device
+    ) -> None:
+        self.inference = inference
+        self._engine = engine
+        self._signature = signature
+        self._device: Device = device
+
+    def calls(self, count: int) -> Sequence["OnnxCall"]:
+        file = self._signature.file
+        return [OnnxCall(self.inference, self.inference.io_binding(), file) for _ in range(count)]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        names = list(self._signature.outputs)
+        try:
+            return dict(zip(names, self.inference.run(names, inputs), strict=True))
+        except Exception as error:  # the library's exception types have no public common base
+            raise _failure(self._signature.file, error) from None
+
+    def values(self, inputs: Mapping[str, Array]) -> dict[str, Value]:
+        binding = self.inference.io_binding()
+        try:
+            for name, array in inputs.items():
+                binding.bind_ortvalue_input(name, self._engine.view(array, self._signature.inputs[name].dtype))
+            for name in self._signature.outputs:
+                binding.bind_output(name, self._device)
+            self.inference.run_with_iobinding(binding)
+            return dict(zip(self._signature.outputs, binding.get_outputs(), strict=True))
+        except Exception as error:  # the library's exception types have no public common base
+            raise _failure(self._signature.file, error) from None
+
+
+class OnnxCall:
+    """A binding of a session."""
+
+    def __init__(self, inference: InferenceSession, binding: IOBinding, file: str) -> None:
+        self._inference = inference
+        self._binding = binding
+        self._file = file
+
+    def give(self, name: str, value: Value) -> None:
+        self._binding.bind_ortvalue_input(name, value)
+
+    def take(self, name: str, value: Value) -> None:
+        self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> None:
+        try:
+            self._inference.run_with_iobinding(self._binding)
+        except Exception as error:  # the library's exception types have no public common base
+            raise _failure(self._file, error) from None
+
+
+def _failure(file: str, error: Exception) -> SessionError:
+    return SessionError(f"{file}: the program failed: {error}")
+
+
+def _check(session: InferenceSession, signature: Signature) -> None:
+    """The manifest must describe the very inputs and outputs of the program."""
+    inputs, outputs = _dtypes(signature.inputs), _dtypes(signature.outputs)
+    inputs |= {kept.input: kept.dtype for kept in signature.kept}
+    outputs |= {kept.output: kept.dtype for kept in signature.kept}
+    for kind, stated, actual in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
+        names = {name: ELEMENT_TYPES[dtype].onnxruntime_name for name, dtype in stated.items()}
+        _compare(kind, names, actual, signature.file)
+
+
+def _dtypes(specs: Mapping[str, TensorSpec]) -> dict[str, ElementTypeName]:
+    return {name: spec.dtype for name, spec in specs.items()}
+
+
+def _compare(kind: str, stated: dict[str, str], actual: Sequence[NodeArg], file: str) -> None:
+    found = {argument.name: argument.type for argument in actual}
+    for name in sorted(stated.keys() | found.keys()):
+        if stated.get(name) != found.get(name):
+            raise SessionError(
+                f"{file}: {kind} {name} is {found.get(name, 'absent')} in the program and "
+                f"{stated.get(name, 'absent')} in the manifest; compile the model again"
+            )

@@ -1,0 +1,150 @@
+"""Attention of few and of many queries against the IR's reference in float64, with every operand and attribute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
+from graphwright.backends.tvm.kernels.attention import attention
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm
+from graphwright.ir import ops
+from tests.backends.tvm.kernels.standalone import call
+
+EPS = float(np.finfo(np.float32).eps)
+CASES: dict[str, tuple[dict[str, Any], int, int]] = {
+    # Attributes and operands, queries, keys.
+    "ragged": ({"key_length": True}, 5, 40),
+    "sliding": ({"mask": "sliding", "window": 13, "softcap": 2.0, "sinks": True}, 70, 150),
+    "chunked": ({"mask": "chunked", "window": 32, "key_length": True, "merged": False}, 3, 150),
+    "prefix": ({"mask": "prefix", "window": 9, "bias": "float32", "bias_ones": (True, False, False, False)}, 20, 40),
+    "hidden": ({"mask": "full", "bias": "bool", "bias_ones": (False, True, True, False), "sinks": True}, 1, 70),
+    "ring": ({"mask": "sliding", "window": 30, "key_positions": True}, 2, 40),
+    "codes": ({"key_length": True, "key_scale": "channel", "value_scale": "token"}, 2, 200),
+    "tokens": ({"key_scale": "token", "value_scale": "channel"}, 30, 60),
+    "one scale": ({"key_scale": "tensor", "value_scale": "tensor", "shared_positions": True}, 1, 200),
+}
+BASE: dict[str, Any] = {
+    "heads": 6,
+    "kv_heads": 2,
+    "head_size": 20,
+    "value_size": 12,
+    "scale": 0.3,
+    "mask": "causal",
+}
+
+
+def operands(form: AttentionForm, sequence: int, capacity: int) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    batch = 1 if form.shared_positions else 2
+    cache = (batch, form.kv_heads, capacity)
+
+    def cached(size: int, share: Any) -> Any:
+        if share is None:
+            return random.standard_normal((*cache, size)).astype(np.float32)
+        return random.integers(-127, 128, (*cache, size)).astype(np.int8)
+
+    def scale(size: int, share: Any) -> Any:
+        shape = {"tensor": (1,), "channel": (form.kv_heads, size), "token": cache}.get(share)
+        return None if shape is None else random.uniform(0.005, 0.015, shape).astype(np.float32)
+
+    past = np.array([capacity - sequence, min(3, capacity - sequence)])[:batch]
+    found: dict[str, Any] = {
+        "q": random.standard_normal((batch, form.heads, sequence, form.head_size)).astype(np.float32),
+        "k": cached(form.head_size, form.key_scale),
+        "v": cached(form.value_size, form.value_scale),
+        "positions": past[:, None] + np.arange(sequence),
+        "key_length": past + sequence if form.key_length else None,
+        "bias": None,
+        "sinks": random.standard_normal(form.heads).astype(np.float32) if form.sinks else None,
+        "key_positions": None,
+        "key_scale": scale(form.head_size, form.key_scale),
+        "value_scale": scale(form.value_size, form.value_scale),
+    }
+    if form.key_positions:
+        found["positions"] = np.array([[55, 56], [4, 5]])
+        found["key_positions"] = ops.ring_positions.evaluate([torch.tensor([57, 6])], {"capacity": capacity}).numpy()
+    if form.bias:
+        whole = (batch, form.heads, sequence, capacity)
+        bias = random.standard_normal([1 if one else n for one, n in zip(form.bias_ones, whole, strict=True)])
+        found["bias"] = bias > 0 if form.bias == "bool" else bias.astype(np.float32)
+    return found
+
+
+def spoil(given: dict[str, Any], form: AttentionForm) -> None:
+    """Garbage where no query may look."""
+    for name, share in (("k", form.key_scale), ("v", form.value_scale)):
+        if share is None and form.key_length:
+            for row, length in zip(given[name], given["key_length"], strict=True):
+                row[:, length:] = np.nan
+        elif share is None and form.key_positions:
+            given[name][np.broadcast_to((given["key_positions"] < 0)[:, None], given[name].shape[:3])] = np.nan
+        elif share is None and form.bias == "bool":
+            given[name][np.broadcast_to(~given["bias"][:, 0, 0][:, None], given[name].shape[:3])] = np.inf
+
+
+def expected(form: AttentionForm, given: dict[str, Any]) -> Any:
+    def floats(name: str, share: Any) -> Any:
+        if share is None:
+            return torch.from_numpy(given[name]).double()
+        scale = torch.from_numpy(given[{"k": "key_scale", "v": "value_scale"}[name]]).double()
+        over = {"tensor": scale, "channel": scale[None, :, None], "token": scale[..., None]}[share]
+        return torch.from_numpy(given[name]).double() * over
+
+    def wide(name: str) -> Any:
+        x = None if given[name] is None else torch.from_numpy(given[name])
+        return x.double() if x is not None and x.is_floating_point() else x
+
+    values = [wide("q"), floats("k", form.key_scale), floats("v", form.value_scale), wide("positions")]
+    rest = [wide(name) for name in ("key_length", "bias", "sinks", "key_positions")]
+    attributes = {"scale": form.scale, "mask": form.mask, "window": form.window, "softcap": form.softcap}
+    result = ops.attention.evaluate([*values, *rest], attributes).numpy()
+    return result.transpose(0, 2, 1, 3).reshape(*result.shape[::2][:1], result.shape[2], -1) if form.merged else result
+
+
+def check(cpu: Any, form: AttentionForm, given: dict[str, Any], queries: int | None) -> None:
+    exact = expected(form, given)
+    arrays = [x for x in given.values() if x is not None]
+    found = call(attention(cpu, form, queries=queries), cpu, *arrays, np.zeros(exact.shape, np.float32))[-1]
+    # Scores are sums of head_size products, softened within their error; the values' weighted mean adds its own.
+    values = np.abs(np.nan_to_num(given["v"].astype(np.float64), posinf=0)).max()
+    size = values * (1 if form.value_scale is None else 0.015)
+    keys = np.abs(np.nan_to_num(given["k"].astype(np.float64), posinf=0)).max()
+    score = form.scale * form.head_size * np.abs(given["q"]).max() * keys * (1 if form.key_scale is None else 0.015)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=EPS * size * (2 * score + 16))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attention_is_that_of_the_ir(case: str) -> None:
+    attributes, sequence, capacity = CASES[case]
+    form = AttentionForm(**{**BASE, **attributes})
+    given = operands(form, sequence, capacity)
+    spoil(given, form)
+    check(host_cpu(), form, given, sequence if sequence <= 8 else None)
+
+
+@pytest.mark.parametrize("cpu", [GENERIC, AVX2], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("queries", [1, None], ids=["decode", "prefill"])
+def test_other_processors(cpu: Any, queries: int | None) -> None:
+    form = AttentionForm(**{**BASE, "key_length": True, "head_size": 8, "value_size": 16})
+    given = operands(form, queries or 21, 150)
+    spoil(given, form)
+    check(cpu, form, given, queries)
+
+
+def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None:
+    form = AttentionForm(**{**BASE, "mask": "full", "bias": "bool", "bias_ones": (False, True, False, False)})
+    given = operands(form, 2, 40)
+    given["bias"][:, :, 0, 7] = False
+    given["bias"][:, :, 1, 7] = True
+    given["bias"][1, :, 0] = False
+    given["v"][:, :, 7] = np.nan
+    kernel = attention(host_cpu(), form, queries=2)
+    y = np.zeros((2, 2, 72), np.float32)
+    found = call(kernel, host_cpu(), *[x for x in given.values() if x is not None], y)[-1]
+    assert np.isnan(found[:, 1]).all()
+    np.testing.assert_allclose(found[0, 0], expected(form, given)[0, 0], rtol=0, atol=64 * EPS)
+    assert (found[1, 0] == 0).all()

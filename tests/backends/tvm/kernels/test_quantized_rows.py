@@ -1,0 +1,31 @@
+"""Rows of packed tables, against the op that they implement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from graphwright.backends.tvm.cpu import GENERIC, Cpu, host_cpu
+from graphwright.backends.tvm.kernels.quantized_rows import quantized_rows
+from graphwright.backends.tvm.packing.quantized import packed_parts
+from graphwright.ir import ops
+from graphwright.ir.types import DType
+from tests.backends.tvm.kernels.quantized import Example, packed_arrays
+from tests.backends.tvm.kernels.standalone import compiled, run
+
+
+@pytest.mark.parametrize("cpu", [host_cpu(), GENERIC], ids=["host", "generic"])
+@pytest.mark.parametrize(
+    "example",
+    [Example(100, 172), Example(33, 100, DType.U4, 32, DType.F16), Example(40, 101, DType.I8, 0, DType.BF16)],
+    ids=["i4", "u4", "i8"],
+)
+def test_rows_are_those_of_the_table(cpu: Cpu, example: Example) -> None:
+    table = example.expression()
+    kernel = compiled(quantized_rows(cpu, tokens=None, table=packed_parts(table).layout), cpu)
+    for ids in ([example.outer - 1], [0, 17, 5, 31, 32]):
+        y = np.full((len(ids), example.inner), np.nan, np.float32)
+        found = run(kernel, np.array(ids), *packed_arrays(table), y)[-1]
+        expected = ops.quantized_embedding.evaluate([table.evaluate(), torch.tensor(ids)], {"dtype": DType.F32})
+        assert (found == expected.numpy()).all()
