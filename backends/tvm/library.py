@@ -26,6 +26,7 @@ def compiled(module: Any, target: Any) -> Any:
     steps = [
         tirx.transform.BindTarget(target),
         tirx.transform.StmtSimplify(),
+        tirx.transform.CommonSubexprElim(),
         tirx.transform.MakePackedAPI(),
         tirx.transform.BF16StorageLegalize(),
         tirx.transform.LowerTVMBuiltin(),

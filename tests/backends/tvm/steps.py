@@ -13,8 +13,9 @@ from torch import Tensor
 
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.emit.function import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
+from graphwright.backends.tvm.library import write_library
 from graphwright.backends.tvm.lower import lower
-from graphwright.backends.tvm.tvm_library import tvm_ffi
+from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.interpreter import bind_symbols
@@ -45,7 +46,9 @@ class Steps:
         self._memory = torch.from_numpy(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)
         self.dimensions = sorted(graphs[-1].symbols)
-        (self.library,) = lowered.libraries
+        (library,) = lowered.libraries
+        write_library(library, folder / "steps.so")
+        self.library = tvm.runtime.load_module(str(folder / "steps.so"))
 
     def run(self, name: str, inputs: Mapping[str, Tensor], threads: int = 2) -> dict[str, Tensor]:
         """One step; inputs stay as they are."""
