@@ -11,7 +11,7 @@ from graphwright.backends.tvm.kernels.attention_exact import exact_row
 from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
 from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
-from graphwright.backends.tvm.kernels.folding import folded, larger
+from graphwright.backends.tvm.kernels.folding import folded
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -31,18 +31,6 @@ def output(tiling: Tiling) -> Any:
     def divisor(total: Any) -> Any:
         return let(total, lambda t: T.Select(t == T.float32(0), T.float32(0), T.float32(1) / t))
 
-    def with_sink(largest: Any, total: Any, sink: Any) -> Any:
-        """The factor of the sum when one more score without a value has joined."""
-
-        def joined(m: Any) -> Any:
-            own = exp(largest - m)
-            return let(own, lambda own: own * divisor(total * own + exp(sink - m)))
-
-        return let(or_zero(larger(largest, sink)), joined)
-
-    def factor(operands: Any, head: Any, largest: Any, total: Any) -> Any:
-        return with_sink(largest, total, operands.sinks[head]) if form.sinks else divisor(total)
-
     def in_units(operands: Any, value: Any, head: Any, at: Any) -> Any:
         if form.value_scale == "tensor":
             return value * filled(operands.value_scale[0], lanes)
@@ -55,7 +43,20 @@ def output(tiling: Tiling) -> Any:
     def write(
         operands: Any, b: Any, head: Any, query: Any, largest: Any, total: Any, sums: Any, row: Any, scratch: Any
     ) -> None:
-        scratch.number[0] = factor(operands, head, largest, total)
+        # A store for each step: TVM would write a nested expression out once for every use of it.
+        if form.sinks:
+            scratch.number[1] = largest
+            scratch.number[2] = operands.sinks[head]
+            scratch.number[0] = T.Select(scratch.number[1] > scratch.number[2], scratch.number[1], scratch.number[2])
+            scratch.number[0] = or_zero(scratch.number[0])
+            scratch.number[1] = scratch.number[1] - scratch.number[0]
+            scratch.number[1] = exp(scratch.number[1])
+            scratch.number[2] = scratch.number[2] - scratch.number[0]
+            scratch.number[2] = exp(scratch.number[2])
+            scratch.number[2] = scratch.number[2] + total * scratch.number[1]
+            scratch.number[0] = scratch.number[1] * divisor(scratch.number[2])
+        else:
+            scratch.number[0] = divisor(total)
         scratch.check[span(0, lanes)] = whole(0)
         for i in range(form.value_size // lanes):
             at = T.meta_var(span(i * lanes, lanes))
