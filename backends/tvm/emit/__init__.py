@@ -2,13 +2,16 @@
 
 from graphwright.backends.tvm.emit import (
     attention,
+    codes,
     elementwise,
+    experts,
     indexing,
     matrix,
     neural,
     recurrence,
     reduction,
     shape,
+    sorting,
 )
 from graphwright.backends.tvm.emit.function import VIEWS, Emitted, emit_function
 from graphwright.backends.tvm.emit.table import EMISSIONS
@@ -18,12 +21,15 @@ __all__ = [
     "VIEWS",
     "Emitted",
     "attention",
+    "codes",
     "elementwise",
     "emit_function",
+    "experts",
     "indexing",
     "matrix",
     "neural",
     "recurrence",
     "reduction",
     "shape",
+    "sorting",
 ]

@@ -7,21 +7,50 @@ from typing import Any
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.pointwise import aligned, element_type, widened
 from graphwright.backends.tvm.emit.table import emits
-from graphwright.backends.tvm.tvm_library import te, tirx
+from graphwright.backends.tvm.kernels.matmul import matmul
+from graphwright.backends.tvm.tvm_library import relax, te, tirx
 from graphwright.ir import ops
+from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.types import DType, TensorType
 
 
 @emits(ops.matmul)
 def _(e: Emitter, op: Op) -> None:
     x, y = op.inputs
-    e.bind(op.result, _product(e, op, x, y, transposed=False))
+    if op.result.tensor.dtype is DType.F64:
+        e.bind(op.result, _product(e, op, x, y, transposed=False))
+    else:
+        e.computed(op.result, _by_kernel(e, e.single(x), x.tensor.shape, e.single(y), y.tensor.shape, op.result.tensor))
 
 
 def linear_of_tensors(e: Emitter, op: Op) -> None:
     """`linear` by a weight that the graph computes."""
-    e.bind(op.result, _product(e, op, op.required("x"), op.required("weight"), transposed=True))
+    x, weight, bias, result = op.required("x"), op.required("weight"), op.operand("bias"), op.result.tensor
+    if result.dtype is DType.F64:
+        e.bind(op.result, _product(e, op, x, weight, transposed=True))
+        return
+    rows, (outer, inner) = product(x.tensor.shape[:-1]), weight.tensor.shape
+    columns = e.emit(relax.op.permute_dims(e.single(weight), [1, 0]))
+    flat = e.flatten(e.single(x), x.tensor)
+    y = _by_kernel(e, flat, (rows, inner), columns, (inner, outer), result.with_shape(rows, outer))
+    if bias is not None:
+        y = e.emit(relax.op.add(y, e.single(bias)))
+    e.computed(op.result, e.reshape(y, result.shape))
+
+
+def _by_kernel(
+    e: Emitter, x: Any, x_shape: tuple[Dim, ...], y: Any, y_shape: tuple[Dim, ...], result: TensorType
+) -> Any:
+    names: dict[Dim, str] = {}
+
+    def size(dim: Dim) -> int | str:
+        return names.setdefault(dim, f"size_{len(names)}") if dim.constant is None else dim.constant
+
+    shapes = {"x_shape": tuple(map(size, x_shape)), "y_shape": tuple(map(size, y_shape))}
+    (z,) = e.kernel(matmul, [x, y], [e.type(result.with_dtype(DType.F32))], **shapes)
+    return z
 
 
 def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Any:

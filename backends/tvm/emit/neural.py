@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.matrix import linear_of_tensors
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.activation import activation, softcap
@@ -12,7 +13,6 @@ from graphwright.backends.tvm.kernels.glu import glu
 from graphwright.backends.tvm.kernels.layer_norm import layer_norm
 from graphwright.backends.tvm.kernels.rms_norm import rms_norm
 from graphwright.ir import ops
-from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType, QuantizedType
 
@@ -20,34 +20,33 @@ from graphwright.ir.types import DType, QuantizedType
 def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
     """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
     type = op.result.tensor
-    if type.dtype is not DType.F32:
-        raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
     size = type.shape[-1].evaluate({})
     rows = row_count(type.shape)
-    flat = e.flat_type(type)
+    flat = e.flat_type(type.with_dtype(DType.F32))
     (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
-    e.bind(op.result, e.reshape(y, type.shape))
+    e.computed(op.result, e.reshape(y, type.shape))
 
 
 def flat(e: Emitter, value: Value) -> Any:
     """A value as rows of its last axis."""
-    return e.flatten(e.value(value), value.tensor)
+    return e.flatten(e.single(value), value.tensor)
 
 
 @emits(ops.linear)
 def _(e: Emitter, op: Op) -> None:
     weight = op.required("weight")
-    if weight.weight is None:
-        raise UnsupportedError("its weight is computed in the graph")
-    if isinstance(weight.type, QuantizedType):
-        quantized_product(e, op, weight.weight)
+    stored = e.stored(weight)
+    if stored is None or op.result.tensor.dtype is DType.F64:
+        linear_of_tensors(e, op)
+    elif isinstance(weight.type, QuantizedType):
+        quantized_product(e, op, stored)
     else:
-        float_product(e, op, weight.weight)
+        float_product(e, op, stored)
 
 
 @emits(ops.rms_norm)
 def _(e: Emitter, op: Op) -> None:
-    arguments = [flat(e, op.required("x")), e.value(op.required("weight"))]
+    arguments = [flat(e, op.required("x")), e.single(op.required("weight"))]
     rowwise(e, op, rms_norm, arguments, epsilon=op.attributes["epsilon"])
 
 
@@ -58,7 +57,7 @@ def _(e: Emitter, op: Op) -> None:
         e,
         op,
         layer_norm,
-        [flat(e, op.required("x")), *map(e.value, affine)],
+        [flat(e, op.required("x")), *map(e.single, affine)],
         epsilon=op.attributes["epsilon"],
         weight=op.operand("weight") is not None,
         bias=op.operand("bias") is not None,

@@ -71,21 +71,21 @@ def reduced(
     e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
 
 
-def _extreme(function: Callable[[Any, Any], Any], least: bool) -> Callable[..., Any]:
+def _extreme(function: Callable[[Any, Any], Any], low: bool) -> Callable[..., Any]:
     """The reducer of maxima or minima, NaN where one is."""
 
     def identity(dtype: str) -> Any:
         if dtype == "bool":
-            return tirx.const(not least, "bool")
+            return tirx.const(not low, "bool")
         if dtype.startswith("float"):
-            return tirx.const(-math.inf if least else math.inf, dtype)
-        return tirx.min_value(dtype) if least else tirx.max_value(dtype)
+            return tirx.const(-math.inf if low else math.inf, dtype)
+        return tirx.min_value(dtype) if low else tirx.max_value(dtype)
 
     return te.comm_reducer(function, lambda dtype: identity(str(dtype)), name="extreme")
 
 
-_maximum = _extreme(numbers.maximum, True)
-_minimum = _extreme(numbers.minimum, False)
+greatest = _extreme(numbers.maximum, True)
+least = _extreme(numbers.minimum, False)
 
 
 def _same(x: Any) -> Any:
@@ -106,12 +106,12 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.amax, ops.any)
 def _(e: Emitter, op: Op) -> None:
-    reduced(e, op, _maximum, _same, _same)
+    reduced(e, op, greatest, _same, _same)
 
 
 @emits(ops.amin, ops.all)
 def _(e: Emitter, op: Op) -> None:
-    reduced(e, op, _minimum, _same, _same)
+    reduced(e, op, least, _same, _same)
 
 
 @emits(ops.var)
@@ -148,7 +148,7 @@ def _(e: Emitter, op: Op) -> None:
         def outside(index: Any) -> Any:
             return (*index[:axis], *index[axis + 1 :])
 
-        largest = te.compute(outer, lambda *i: _maximum(widened(x(*first.place(i))), axis=first.over), name="largest")
+        largest = te.compute(outer, lambda *i: greatest(widened(x(*first.place(i))), axis=first.over), name="largest")
         power = te.compute(shape, lambda *i: numbers.exp(widened(x(*i)) - largest(*outside(i))), name="power")
         total = te.compute(outer, lambda *i: te.sum(summed(power(*second.place(i))), axis=second.over), name="total")
         return te.compute(
