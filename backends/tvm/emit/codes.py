@@ -6,7 +6,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import element_type, pointwise, widened
+from graphwright.backends.tvm.emit.pointwise import element_type, pointwise
 from graphwright.backends.tvm.emit.reduction import greatest
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
@@ -80,7 +80,7 @@ def _(e: Emitter, op: Op) -> None:
 
         def magnitude(*index: Any) -> Any:
             at = index[-1] * size + place.var
-            value = widened(x(*index[:-1], at))
+            value = x(*index[:-1], at)
             return tirx.abs(tirx.if_then_else(at < length, value, tirx.const(0, value.ty.dtype)))
 
         largest = te.compute(groups, lambda *i: greatest(magnitude(*i), axis=place), name="largest")
@@ -95,8 +95,8 @@ def _(e: Emitter, op: Op) -> None:
 
         def rounded(*index: Any) -> Any:
             each = scales(*index[:-1], 0 if group == 0 else tirx.floordiv(index[-1], size))
-            return (nearest(widened(x(*index)) / each, to) * each).astype(dtype)
+            return (nearest(x(*index) / each, to) * each).astype(dtype)
 
         return te.compute(shape, rounded, name="fake_quantize")
 
-    return e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+    return e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))

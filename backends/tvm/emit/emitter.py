@@ -146,6 +146,12 @@ class Emitter:
         self._refuse_double(tensor)
         return self.once(("single", value), lambda: [self.converted(self.value(value), "float32")])[0]
 
+    def wide(self, value: Value) -> Any:
+        """A value as the reference computes with it: narrow floats as float32."""
+        # TVM's own arithmetic of bfloat16 is wrong in places.
+        type = value.type.tensor if isinstance(value.type, StateType) else value.tensor
+        return self.single(value) if type.dtype in (DType.F16, DType.BF16) else self.value(value)
+
     def single_type(self, type: TensorType) -> Any:
         """TVM's type of a result that a kernel computes in float32. Raises `UnsupportedError` for float64."""
         self._refuse_double(type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import aligned, element_type, widened
+from graphwright.backends.tvm.emit.pointwise import aligned, element_type
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.matmul import matmul
 from graphwright.backends.tvm.tvm_library import relax, te, tirx
@@ -64,21 +64,21 @@ def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Any
 
         def term(*index: Any) -> Any:
             if transposed:
-                return widened(x_(*aligned(index[:-1], leading), k.var)) * widened(y_(index[-1], k.var))
+                return x_(*aligned(index[:-1], leading), k.var) * y_(index[-1], k.var)
             outer, row, column = index[:-2], index[-2], index[-1]
             left = x_(*aligned(outer, leading), row, k.var)
             right = y_(*aligned(outer, y.tensor.shape[:-2]), k.var, column)
-            return widened(left) * widened(right)
+            return left * right
 
         total = te.compute(shape, lambda *i: te.sum(term(*i), axis=k), name="product")
 
         def finished(*index: Any) -> Any:
             value = total(*index)
-            return (value + widened(bias_[0](index[-1])) if bias_ else value).astype(dtype)
+            return (value + bias_[0](index[-1]) if bias_ else value).astype(dtype)
 
         return te.compute(shape, finished, name="matmul")
 
-    return e.te(compute, *(e.value(v) for v in (x, y, bias) if v is not None))
+    return e.te(compute, *(e.wide(v) for v in (x, y, bias) if v is not None))
 
 
 @emits(ops.convolution)
@@ -94,7 +94,7 @@ def _(e: Emitter, op: Op) -> None:
         at = [place - b for place, b in zip(places, before, strict=True)]
         lengths = e.shape(x.tensor.shape[2:])
         inside = [tirx.all(i >= 0, i < n) for i, n in zip(at, lengths, strict=True)]
-        value = widened(tensors[0](batch, channel, *at))
+        value = tensors[0](batch, channel, *at)
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, value.ty.dtype))
 
     operands = [v for v in (x, weight, bias) if v is not None]
@@ -127,13 +127,13 @@ def convolved(
             group = 0 if groups == 1 else tirx.floordiv(out, outputs)
             at = [p * s + o.var * d for p, s, o, d in zip(places, strides, offsets, dilations, strict=True)]
             taken = read(tensors, batch, group * window[0] + inputs.var, at)
-            return taken * widened(tensors[1](out, inputs.var, *(o.var for o in offsets)))
+            return taken * tensors[1](out, inputs.var, *(o.var for o in offsets))
 
         total = te.compute(shape, lambda *i: te.sum(term(*i), axis=[inputs, *offsets]), name="convolved")
 
         def finished(*index: Any) -> Any:
-            return (total(*index) + widened(tensors[2](index[1])) if biased else total(*index)).astype(dtype)
+            return (total(*index) + tensors[2](index[1]) if biased else total(*index)).astype(dtype)
 
         return te.compute(shape, finished, name="convolution")
 
-    return e.te(compute, *map(e.value, operands))
+    return e.te(compute, *map(e.wide, operands))

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.matrix import linear_of_tensors
+from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.activation import activation, softcap
+from graphwright.backends.tvm.kernels.activations import activate
+from graphwright.backends.tvm.kernels.fast_math import number, tanh
 from graphwright.backends.tvm.kernels.glu import glu
 from graphwright.backends.tvm.kernels.layer_norm import layer_norm
 from graphwright.backends.tvm.kernels.rms_norm import rms_norm
 from graphwright.ir import ops
+from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.neural import Activation
 from graphwright.ir.types import DType, QuantizedType
 
 
 def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
     """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
     type = op.result.tensor
-    size = type.shape[-1].evaluate({})
+    size = type.shape[-1].constant
+    if size is None:
+        raise UnsupportedError(f"the last axis of {type} has no fixed length")
     rows = row_count(type.shape)
     flat = e.flat_type(type.with_dtype(DType.F32))
     (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
@@ -66,14 +74,27 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.glu)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, glu, [flat(e, v) for v in op.inputs], kind=op.attributes["kind"])
+    kind = cast(Activation, op.attributes["kind"])
+    _elementwise(e, op, glu, lambda gate, up: activate(gate, kind) * up, kind=kind)
 
 
 @emits(ops.activation)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, activation, [flat(e, op.inputs[0])], kind=op.attributes["kind"])
+    kind = cast(Activation, op.attributes["kind"])
+    _elementwise(e, op, activation, lambda x: activate(x, kind), kind=kind)
 
 
 @emits(ops.softcap)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, softcap, [flat(e, op.inputs[0])], cap=op.attributes["cap"])
+    cap = cast(float, op.attributes["cap"])
+    _elementwise(e, op, softcap, lambda x: number(cap, x) * tanh(x / number(cap, x)), cap=cap)
+
+
+def _elementwise(e: Emitter, op: Op, make: Any, function: Callable[..., Any], **parameters: Any) -> None:
+    """The op's result by a kernel of rows; where the last axis has no fixed length, element by element."""
+    if op.result.type.shape and op.result.type.shape[-1].constant is not None:
+        rowwise(e, op, make, [flat(e, v) for v in op.inputs], **parameters)
+    elif op.result.tensor.dtype is DType.F64:
+        raise UnsupportedError("its kernel computes f32, this is f64")
+    else:
+        pointwise(e, op, function)

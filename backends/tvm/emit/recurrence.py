@@ -6,7 +6,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.matrix import convolved
-from graphwright.backends.tvm.emit.pointwise import element_type, plain, widened
+from graphwright.backends.tvm.emit.pointwise import element_type, plain
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.linear_recurrence import linear_recurrence
 from graphwright.backends.tvm.kernels.running_sum import running_sum
@@ -42,8 +42,8 @@ def _(e: Emitter, op: Op) -> None:
 
     def joined(tensors: Any, batch: Any, channel: Any, place: Any) -> Any:
         """An element of the state and the inputs behind it."""
-        new = widened(tensors[0](batch, channel, place - past))
-        old = widened(tensors[-1](batch, channel, place)) if state is not None else tirx.const(0, new.ty.dtype)
+        new = tensors[0](batch, channel, place - past)
+        old = tensors[-1](batch, channel, place) if state is not None else tirx.const(0, new.ty.dtype)
         return tirx.if_then_else(place < past, old, new)
 
     def read(tensors: Any, batch: Any, channel: Any, places: Any) -> Any:
@@ -60,7 +60,7 @@ def _(e: Emitter, op: Op) -> None:
 
         return te.compute(shape, element, name="last_inputs")
 
-    e.bind(op.results[1], e.te(compute, *map(e.value, [x, *_present(op, "new_length", "state")])))
+    e.bind(op.results[1], e.te(compute, *map(e.wide, [x, *_present(op, "new_length", "state")])))
 
 
 # -- sums

@@ -6,7 +6,6 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import widened
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.kernels.order import largest, order
@@ -43,11 +42,11 @@ def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Any, list[in
 
     def compute(x: Any) -> Any:
         def element(*index: Any) -> Any:
-            return key(widened(x(*(index[back[i]] for i in range(type.rank)))), descending)
+            return key(x(*(index[back[i]] for i in range(type.rank))), descending)
 
         return te.compute(e.shape(shape), element, name="keys")
 
-    keys = e.te(compute, e.value(op.inputs[0]))
+    keys = e.te(compute, e.wide(op.inputs[0]))
     return e.reshape(keys, (product(shape[:-1]), shape[-1])), back
 
 
