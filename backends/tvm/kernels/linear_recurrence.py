@@ -1,6 +1,6 @@
 # pyright: reportInvalidTypeForm=false
 # Annotations in scripts are read by TVM's parser, not by Python.
-"""The IR's `linear_recurrence`: a thread takes some values of some heads through all tokens, their state in cache."""
+"""The IR's `linear_recurrence`: each thread takes some values of some heads through all tokens."""
 
 from __future__ import annotations
 

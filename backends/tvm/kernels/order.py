@@ -24,23 +24,24 @@ def largest(cpu: Cpu, *, count: int) -> Any:
         with T.sblock("root"):
             for row in T.parallel(rows):
                 with T.sblock("row"):
+                    # The one found before, and the best behind it in the order in which they are found.
+                    last_key = T.sblock_alloc_buffer((1,), "int64", scope="local")
+                    last = T.sblock_alloc_buffer((1,), "int64", scope="local")
+                    best_key = T.sblock_alloc_buffer((1,), "int64", scope="local")
                     best = T.sblock_alloc_buffer((1,), "int64", scope="local")
+                    last_key[0] = T.max_value("int64")
+                    last[0] = T.int64(-1)
                     for n in range(count):
                         best[0] = T.int64(-1)
+                        best_key[0] = T.min_value("int64")
                         for i in range(size):
-                            # After the one found before, in the order in which they are found.
-                            if n > 0:
-                                last = T.meta_var(places[row, T.max(n - 1, 0)])
-                                behind = T.meta_var(T.And(keys[row, i] == keys[row, last], i > last))
-                                if T.Or(keys[row, i] < keys[row, last], behind):
-                                    if best[0] < T.int64(0):
-                                        best[0] = i
-                                    elif keys[row, i] > keys[row, best[0]]:
-                                        best[0] = i
-                            elif best[0] < T.int64(0):
+                            tied = T.meta_var(T.And(keys[row, i] == last_key[0], i > last[0]))
+                            better = T.meta_var(T.Or(best[0] < T.int64(0), keys[row, i] > best_key[0]))
+                            if T.And(T.Or(keys[row, i] < last_key[0], tied), better):
                                 best[0] = i
-                            elif keys[row, i] > keys[row, best[0]]:
-                                best[0] = i
+                                best_key[0] = keys[row, i]
+                        last[0] = best[0]
+                        last_key[0] = best_key[0]
                         places[row, n] = best[0]
 
     return kernel
