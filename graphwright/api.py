@@ -78,6 +78,7 @@ def compile_function(
     example_inputs: ExampleInputs | None = None,
     *,
     output: str | Path | None = None,
+    backend: str = "onnx",
     pipeline: str | Sequence[Pass] | None = None,
     dialect: str = "ort",
     dtype: DType | str | None = None,
@@ -94,7 +95,9 @@ def compile_function(
     without a mask. The other arguments are those of `compile`.
     """
     quantization = _quantization(quantize, calibration)
-    options = Options(pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization)
+    options = Options(
+        backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
+    )
     return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)
 
 

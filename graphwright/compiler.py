@@ -55,6 +55,10 @@ class Options:
         from graphwright.backends.onnx.capabilities import TARGETS as DIALECTS
 
         check_choice("dialect", self.dialect, DIALECTS)
+        if self.backend != "onnx" and self.dialect != "ort":
+            raise UsageError(
+                f"the dialect {self.dialect!r} is one of the backend 'onnx'; leave it out for {self.backend!r}"
+            )
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
             from graphwright.passes import named_pipeline

@@ -33,6 +33,7 @@ from graphwright.backends.tvm.lower import lower
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program, clone_graph
+from graphwright.ir.weights import remembering_quantized
 from graphwright.runtime.artifact import ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
@@ -71,7 +72,8 @@ def build_artifact(
     with ArtifactWriter(folder) as writer:
         for file, library in zip(libraries, lowered.libraries, strict=True):
             write_library(library, writer.folder / file)
-        write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
+        with remembering_quantized():
+            write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
         for source in asset_files(assets):
             writer.add_copy(source)
         return writer.commit(

@@ -10,7 +10,9 @@ STORIES = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
 
 
 @pytest.mark.parametrize(
-    "options", [["--dialect", "ort"], ["--dialect", "portable"], ["--quantize", "w8"]], ids=lambda o: o[1]
+    "options",
+    [["--dialect", "ort"], ["--dialect", "portable"], ["--quantize", "w8"], ["--backend", "tvm"]],
+    ids=lambda o: o[1],
 )
 def test_greedy_text_is_the_published_one(commands: Commands, tmp_path: Path, options: list[str]) -> None:
     if not STORIES.exists():

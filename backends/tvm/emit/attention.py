@@ -21,7 +21,7 @@ from graphwright.ir.types import DType, StateType, TensorType, tensor
 ONE = Dim.of(1)
 
 
-def _tables(e: Emitter, positions: Value, frequencies: Value, scale: float) -> tuple[Any, Any]:
+def rotary_tables(e: Emitter, positions: Value, frequencies: Value, scale: float) -> tuple[Any, Any]:
     """Cosines and sines of a step's positions, computed once for all layers."""
 
     def make() -> list[Any]:
@@ -45,7 +45,7 @@ def _(e: Emitter, op: Op) -> None:
     x, positions, frequencies = op.inputs
     scale, interleaved = op.attributes["scale"], op.attributes["interleaved"]
     assert isinstance(scale, float)
-    tables = _tables(e, positions, frequencies, scale)
+    tables = rotary_tables(e, positions, frequencies, scale)
     batch, heads, sequence, size = x.type.shape
     (turned,) = e.kernel(
         rope,
@@ -90,6 +90,11 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.attention)
 def _(e: Emitter, op: Op) -> None:
+    attended(e, op, op.result, merged=False)
+
+
+def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
+    """What attention gives as `result`: its own one, or that of `merge_heads` behind it."""
     q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
     bias, key_positions = op.operand("bias"), op.operand("key_positions")
     batch, heads, queries, size = q.type.shape
@@ -109,7 +114,7 @@ def _(e: Emitter, op: Op) -> None:
         key_positions=key_positions is not None,
         shared_positions=positions.type.shape[0] is ONE and batch is not ONE,
         shared_key_positions=key_positions is not None and key_positions.type.shape[0] is ONE and batch is not ONE,
-        merged=False,
+        merged=merged,
     )
     optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
     arguments = [e.single(o) for o in (q, k, v, positions)]
@@ -117,8 +122,8 @@ def _(e: Emitter, op: Op) -> None:
         if operand is not None:
             value = e.single(operand)
             arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
-    (y,) = e.kernel(attention, arguments, [e.single_type(op.result.tensor)], form=form, queries=queries.constant)
-    e.computed(op.result, y)
+    (y,) = e.kernel(attention, arguments, [e.single_type(result.tensor)], form=form, queries=queries.constant)
+    e.computed(result, y)
 
 
 def _four(type: TensorType) -> tuple[Dim, ...]:

@@ -30,6 +30,8 @@ class Emitter:
     def __init__(self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> None:
         self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
         self.symbols: dict[str, Any] = {}
+        self.columns: frozenset[Value] = frozenset()
+        """Results of splits that no variable holds: who needs them reads columns of what is split."""
         self._values: dict[Value, Any] = {}
         self._stored: dict[Value, Weight] = {}
         self._parameters: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.fusions import find_fusions
 from graphwright.backends.tvm.emit.quantized import absorbed_rounding
 from graphwright.backends.tvm.emit.table import EMISSIONS
 from graphwright.backends.tvm.tvm_library import relax
@@ -55,9 +56,12 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
         with builder.dataflow():
             for value in graph.inputs:
                 e.bind(value, inputs[str(value.name)])
-            absorbed = absorbed_rounding(graph)
+            absorbed, fusions = absorbed_rounding(graph), find_fusions(graph)
+            e.columns = frozenset(value for fusion in fusions.values() for value in fusion.columns)
             for op in graph:
-                if op not in absorbed:
+                if op in fusions:
+                    fusions[op].write_behind(e, op)
+                elif op not in absorbed:
                     _emit(e, op)
             results = [builder.emit_output(_own(e, v, n, outputs)) for n, v in outputs.items()]
         builder.emit_func_output(relax.Tuple(results), [*inputs.values(), *(v for _, v in e.parameters)])

@@ -119,6 +119,9 @@ def _(e: Emitter, op: Op) -> None:
     axis, start = _axis(op), 0
     for result in op.results:
         shape, first = e.shape(result.type.shape), start
+        start += result.tensor.shape[axis].evaluate({})
+        if result in e.columns:
+            continue
 
         def compute(x: Any, shape: list[Any] = shape, first: int = first) -> Any:
             def element(*index: Any) -> Any:
@@ -127,7 +130,6 @@ def _(e: Emitter, op: Op) -> None:
             return te.compute(shape, element, name="split")
 
         e.bind(result, e.te(compute, e.value(op.inputs[0])))
-        start += result.tensor.shape[axis].evaluate({})
 
 
 @emits(ops.split_heads)

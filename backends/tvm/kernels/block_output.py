@@ -21,14 +21,14 @@ class BlockOutput:
     width: int
     """Lanes of a register."""
 
-    def write(self, sums: Sequence[Any], first_row: Any, first_block: Any, tokens: Any) -> None:
+    def write(self, sums: Sequence[Any], first_row: Any, blocks: Sequence[Any], tokens: Any) -> None:
         """Stores sums f32[rows, 16], one buffer a block; `tokens` is the number of rows of y."""
         rows = int(sums[0].shape[0])
         # Indices that are not known before it runs keep the sums out of registers.
         known = rows in (1, tokens)
         with unrolled(rows) if known else builder.serial(T.min(rows, tokens - first_row)) as r:
-            for b, each in enumerate(sums):
-                self._write_row(each, r, first_row + r, (first_block + b) * LANES)
+            for each, block in zip(sums, blocks, strict=True):
+                self._write_row(each, r, first_row + r, block * LANES)
 
     def _write_row(self, sums: Any, r: Any, row: Any, begin: Any) -> None:
         if self.outer % LANES:

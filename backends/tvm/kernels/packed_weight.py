@@ -80,11 +80,6 @@ class PackedWeight:
     def zero_points_shape(self) -> tuple[int, int, int]:
         return (self.blocks, self.groups, LANES)
 
-    @property
-    def at_once(self) -> int:
-        """Blocks whose products are computed together: each number of a token is then loaded once for both."""
-        return 2 if self.blocks % 2 == 0 else 1
-
 
 @dataclass(frozen=True)
 class Spans:

@@ -112,7 +112,7 @@ class _Tile:
                 group(number, length)
         if rest:
             group(whole, rest)
-        output.write([totals], self.first_row, self.block, tokens)
+        output.write([totals], self.first_row, [self.block], tokens)
 
     def _zeros(self, group: Any, place: Any) -> Any:
         assert self.zero_points is not None

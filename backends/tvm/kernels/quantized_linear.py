@@ -27,6 +27,9 @@ from graphwright.backends.tvm.kernels.script import (
 )
 from graphwright.backends.tvm.tvm_library import T, builder
 
+SUMS = 8
+"""Vectors of sums that are kept in registers twice, as integers and as floats, beside what is multiplied."""
+
 UNROLLED = 8
 """Steps that are spelt out one after another."""
 
@@ -56,6 +59,16 @@ def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, roun
     return prim_func(quantized_linear)
 
 
+def streams(weight: PackedWeight, few: int | None) -> int:
+    """Blocks that are multiplied together, by the number of tokens where they are known to be few.
+
+    A core that reads from one place onwards leaves part of the memory's bandwidth unused. Two blocks share each load of
+    a token's codes.
+    """
+    wanted = 2 if few is None else min(4, max(1, SUMS // few))
+    return next(count for count in range(wanted, 0, -1) if weight.blocks % count == 0)
+
+
 @dataclass(frozen=True)
 class _Product:
     cpu: Cpu
@@ -71,27 +84,32 @@ class _Product:
         return self.spans.weight
 
     def stage(self, tokens: Any) -> None:
-        """One iteration is one or two blocks of the matrix with all tokens."""
-        blocks = 1 if few_known(tokens) else self.weight.at_once
+        """One iteration is some blocks of the matrix, far from each other, with all tokens."""
+        blocks = streams(self.weight, tokens if few_known(tokens) else None)
         extent = self.weight.blocks // blocks
         reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
         reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
         with iteration("multiply", builder.parallel(extent), extent, reads, [self.output.y]) as number:
 
+            def tile(rows: int, first_row: Any) -> None:
+                self.tile(rows, first_row, [number + b * extent for b in range(blocks)], tokens)
+
             def few(rows: int) -> None:
-                # One stream of codes through memory is faster than two.
-                with builder.serial(blocks) as block:
-                    self.tile(rows, 1, 0, number * blocks + block, tokens)
+                if rows * blocks <= SUMS:
+                    tile(rows, 0)
+                    return
+                with builder.serial(blocks) as b:
+                    self.tile(rows, 0, [number + b * extent], tokens)
 
             few_rows(tokens, few)
-            many_rows(tokens, lambda rows, first: self.tile(rows, blocks, first, number * blocks, tokens))
+            many_rows(tokens, tile)
 
-    def tile(self, rows: int, blocks: int, first_row: Any, first_block: Any, tokens: Any) -> None:
+    def tile(self, rows: int, first_row: Any, blocks: list[Any], tokens: Any) -> None:
         """y of some rows and some blocks."""
-        totals = [local("totals", (rows, LANES), "float32") for _ in range(blocks)]
-        sums = [local("sums", (rows, LANES), "int32") for _ in range(blocks)]
-        current = local("current", (blocks, 8 // self.weight.bits, STEP_BYTES), "uint8")
-        tile = _Tile(self, rows, blocks, first_row, first_block, totals, sums, current)
+        totals = [local("totals", (rows, LANES), "float32") for _ in blocks]
+        sums = [local("sums", (rows, LANES), "int32") for _ in blocks]
+        current = local("current", (len(blocks), 8 // self.weight.bits, STEP_BYTES), "uint8")
+        tile = _Tile(self, rows, first_row, blocks, totals, sums, current)
         with unrolled(rows) as r:
             for total, place in itertools.product(totals, tile.places):
                 store(total, spread(T.float32(0), place.lanes), r, place)
@@ -101,7 +119,7 @@ class _Product:
                 tile.span(span, self.spans.steps)
         if rest:
             tile.span(whole, rest)
-        self.output.write(totals, first_row, first_block, tokens)
+        self.output.write(totals, first_row, blocks, tokens)
 
 
 @dataclass(frozen=True)
@@ -110,9 +128,8 @@ class _Tile:
 
     product: _Product
     rows: int
-    blocks: int
     first_row: Any
-    first_block: Any
+    blocks: list[Any]
     totals: list[Any]
     sums: list[Any]
     current: Any
@@ -143,11 +160,11 @@ class _Tile:
         group = T.floordiv(span, spans.spans_a_weight_group)
         token_group = T.floordiv(span, spans.spans_a_token_group)
         with unrolled(self.rows) as r:
-            for b, place in itertools.product(range(self.blocks), self.places):
+            for b, place in itertools.product(range(len(self.blocks)), self.places):
                 self._add(r, b, place, span, group, token_group)
 
     def _add(self, r: Any, b: int, place: Any, span: Any, group: Any, token_group: Any) -> None:
-        product, row, block = self.product, self.first_row + r, self.first_block + b
+        product, row, block = self.product, self.first_row + r, self.blocks[b]
         value = self.sums[b][r, place]
         if product.zero_points is not None:
             zero = T.Cast(f"int32x{self.width}", product.zero_points[block, group, place])
@@ -165,12 +182,12 @@ class _Tile:
             return lanes(4 * place.base, 4 * self.width)
 
         with unrolled(count) as step:
-            for b, place in itertools.product(range(self.blocks), self.places):
-                codes = product.codes[self.first_block + b, begin + step, in_bytes(place)]
+            for b, place in itertools.product(range(len(self.blocks)), self.places):
+                codes = product.codes[self.blocks[b], begin + step, in_bytes(place)]
                 for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
                     store(self.current, each, b, half, in_bytes(place))
             with unrolled(self.rows) as r, unrolled(halves) as half:
                 word = product.rounded.words[self.first_row + r, (begin + step) * halves + half]
-                for b, place in itertools.product(range(self.blocks), self.places):
+                for b, place in itertools.product(range(len(self.blocks)), self.places):
                     sums, codes = self.sums[b], self.current[b, half, in_bytes(place)]
                     store(sums, add_products(product.cpu, sums[r, place], codes, word, weight.bits), r, place)

@@ -49,7 +49,7 @@ def rotary_append(
 
     Parameters, those in brackets if there are such: x f32 [B, S, columns], cos f32 [B, S, pairs] ([1, S, pairs] if
     `shared`), sin likewise, past_length i64 [B], [new_length i64 [B] if a ring], [key_scale], [value_scale],
-    q f32 [B, heads, S, head size], k [B, kv heads, C, head size], v [B, kv heads, C, value size].
+    k [B, kv heads, C, head size], v [B, kv heads, C, value size], q f32 [B, heads, S, head size].
     k and v are f32, or with scales int8 codes as `quantize_tensor` gives them. A scale is f32 [1] for a tensor,
     [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is written too, as the pass `quantize-cache`
     has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
@@ -100,9 +100,9 @@ def rotary_append(
         count_handle: T.handle,
         key_scale_handle: T.handle,
         value_scale_handle: T.handle,
-        q_handle: T.handle,
         k_handle: T.handle,
         v_handle: T.handle,
+        q_handle: T.handle,
     ):
         batch, sequence, tables, capacity = T.int64(), T.int64(), T.int64(), T.int64()
         x = T.match_buffer(x_handle, (batch, sequence, packed.columns), "float32")
@@ -117,9 +117,9 @@ def rotary_append(
         of_values = T.meta_var(
             matched_if(value_scale is not None, value_scale_handle, scale_shape(value_scale, value_size, cache))
         )
-        q = T.match_buffer(q_handle, (batch, heads, sequence, head_size), "float32")
         k = T.match_buffer(k_handle, (*cache, head_size), "float32" if key_scale is None else "int8")
         v = T.match_buffer(v_handle, (*cache, value_size), "float32" if value_scale is None else "int8")
+        q = T.match_buffer(q_handle, (batch, heads, sequence, head_size), "float32")
         with T.sblock("root"):
             for token in loop(batch * sequence):
                 scratch = local_buffer(max(head_size, value_size))

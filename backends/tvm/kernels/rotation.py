@@ -24,7 +24,10 @@ class Rotation:
 
     @property
     def statements(self) -> Any:
-        """turn(read, write, cos, sin): each takes the index of a vector, write a value too."""
+        """turn(x, x_index, y, y_index, cos, sin, row, column): an index takes a place in the head.
+
+        cos and sin are [rows, columns, pairs], and not read if there are no pairs.
+        """
         pairs, interleaved, turned = self.pairs, self.interleaved, 2 * self.pairs
         lanes = lanes_within(self.cpu, pairs)
         rest = lanes_within(self.cpu, self.size - turned)
@@ -36,14 +39,15 @@ class Rotation:
 
         @T.inline
         def turn(x: Any, x_index: Any, y: Any, y_index: Any, cos: Any, sin: Any, row: Any, column: Any) -> None:
-            for i in range(pairs // lanes):
-                at = T.meta_var(span(i * lanes, lanes))
-                a = T.meta_var(x[x_index(places(i)[0])])
-                b = T.meta_var(x[x_index(places(i)[1])])
-                c = T.meta_var(cos[row, column, at])
-                s = T.meta_var(sin[row, column, at])
-                y[y_index(places(i)[0])] = a * c - b * s
-                y[y_index(places(i)[1])] = b * c + a * s
+            if pairs > 0:
+                for i in range(pairs // lanes):
+                    at = T.meta_var(span(i * lanes, lanes))
+                    a = T.meta_var(x[x_index(places(i)[0])])
+                    b = T.meta_var(x[x_index(places(i)[1])])
+                    c = T.meta_var(cos[row, column, at])
+                    s = T.meta_var(sin[row, column, at])
+                    y[y_index(places(i)[0])] = a * c - b * s
+                    y[y_index(places(i)[1])] = b * c + a * s
             for i in range((self.size - turned) // rest):
                 at = T.meta_var(span(turned + i * rest, rest))
                 y[y_index(at)] = x[x_index(at)]

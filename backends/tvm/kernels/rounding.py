@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 from graphwright.backends.tvm.kernels.packed_weight import Spans
@@ -94,7 +96,7 @@ def _round_group(x: Any, rounded: RoundedTokens, token: Any, group: Any, spans: 
             words = T.reinterpret(f"int32x{width // 4}" if width > 4 else "int32", T.Cast(f"int8x{width}", codes))
             store(rounded.words, words, token, place)
             store(total, total[every] + codes, every)
-        _fold(total, width, lambda a, b: a + b)
+        _fold(total, width, add)
         factor = 1 if spans.weight.zero_points else -spans.weight.middle
         store(rounded.sums, total[0] * factor, token, first_span + span)
 
@@ -128,7 +130,7 @@ def _nearest(units: Any, width: int) -> Any:
     return shifted - spread(T.int32(SHIFT_BITS), width)
 
 
-def _fold(buffer: Any, width: int, combine: Any) -> None:
+def _fold(buffer: Any, width: int, combine: Callable[[Any, Any], Any]) -> None:
     """All of the buffer combined, into its first place."""
     while width > 2:
         width //= 2

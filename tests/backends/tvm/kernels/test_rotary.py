@@ -67,20 +67,24 @@ def test_appends_go_where_the_ir_says(ring: bool, capacity: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key_scale", "value_scale", "ring", "interleaved"),
+    ("key_scale", "value_scale", "ring", "interleaved", "pairs"),
     [
-        (None, None, False, False),
-        ("channel", "token", True, False),
-        ("tensor", "channel", False, True),
-        ("token", "tensor", True, True),
+        (None, None, False, False, PAIRS),
+        (None, None, True, False, 0),
+        ("channel", "token", True, False, PAIRS),
+        ("tensor", "channel", False, True, PAIRS),
+        ("token", "tensor", True, True, PAIRS),
     ],
 )
-def test_one_pass_is_the_parts_of_it(key_scale: Any, value_scale: Any, ring: bool, interleaved: bool) -> None:
+def test_one_pass_is_the_parts_of_it(
+    key_scale: Any, value_scale: Any, ring: bool, interleaved: bool, pairs: int
+) -> None:
     # Without fused products turned keys are bit for bit those of numpy, and so are their codes.
     cpu, random = GENERIC, np.random.default_rng(0)
     x = random.standard_normal((BATCH, SEQUENCE, PACKED.columns)).astype(np.float32)
     angle = random.standard_normal((1, SEQUENCE, PAIRS)).astype(np.float32)
     cos, sin = np.cos(angle), np.sin(angle)
+    tables = [cos, sin] if pairs else []
     lengths = [np.array([0, 9]), *([np.array([4, 2])] if ring else [])]
 
     def scale(share: Any, size: int) -> list[Any]:
@@ -95,6 +99,8 @@ def test_one_pass_is_the_parts_of_it(key_scale: Any, value_scale: Any, ring: boo
         return np.ascontiguousarray(rows.transpose(0, 2, 1, 3))
 
     def turned(z: Any) -> Any:
+        if not pairs:
+            return z
         first, second = (slice(0, 16, 2), slice(1, 16, 2)) if interleaved else (slice(0, 8), slice(8, 16))
         a, b = z[..., first].copy(), z[..., second].copy()
         z[..., first], z[..., second] = a * cos[:, None] - b * sin[:, None], b * cos[:, None] + a * sin[:, None]
@@ -108,7 +114,7 @@ def test_one_pass_is_the_parts_of_it(key_scale: Any, value_scale: Any, ring: boo
         kv_heads=KV,
         head_size=SIZE,
         value_size=VALUE,
-        pairs=PAIRS,
+        pairs=pairs,
         interleaved=interleaved,
         shared=True,
         ring=ring,
@@ -118,7 +124,7 @@ def test_one_pass_is_the_parts_of_it(key_scale: Any, value_scale: Any, ring: boo
     scales = [scale(key_scale, SIZE), scale(value_scale, VALUE)]
     caches = [cache(key_scale, SIZE), cache(value_scale, VALUE)]
     empty = np.zeros((BATCH, HEADS, SEQUENCE, SIZE), np.float32)
-    *after, q, k, v = call(kernel, cpu, x, cos, sin, *lengths, *scales[0], *scales[1], empty, *caches)
+    *after, k, v, q = call(kernel, cpu, x, *tables, *lengths, *scales[0], *scales[1], *caches, empty)
     np.testing.assert_array_equal(q, turned(heads(PACKED.query_column, HEADS, SIZE)))
     news = turned(heads(PACKED.key_column, KV, SIZE)), heads(PACKED.value_column, KV, VALUE)
     written = iter(after[len(after) - len(scales[0]) - len(scales[1]) :])
