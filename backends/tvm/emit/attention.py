@@ -109,7 +109,7 @@ def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
         softcap=cast(float, op.attributes["softcap"]),
         key_length=op.operand("key_length") is not None,
         bias=None if bias is None else "bool" if bias.tensor.dtype is DType.BOOL else "float32",
-        bias_ones=(False,) * 4 if bias is None else _ones(bias.tensor),
+        bias_ones=(False, False, False, False) if bias is None else _ones(bias.tensor),
         sinks=op.operand("sinks") is not None,
         key_positions=key_positions is not None,
         shared_positions=positions.type.shape[0] is ONE and batch is not ONE,

@@ -1,3 +1,5 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Functions of tensor expressions are called by TVM, which has no types.
 """Emission of rounding to codes, and of reading them."""
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ def _(e: Emitter, op: Op) -> None:
     biases = [op.operand("gate_up_bias"), op.operand("down_bias")]
     experts, outer, inner = (d.evaluate({}) for d in down.tensor.shape)
     result = op.result.tensor
+    names = ("gated", "kind", "alpha", "limit", "up_offset")
+    form: dict[str, Any] = {name: op.attributes[name] for name in names}
     (y,) = e.kernel(
         moe_experts,
         [
@@ -43,6 +45,6 @@ def _(e: Emitter, op: Op) -> None:
         outer=outer,
         chosen=indices.tensor.shape[-1].evaluate({}),
         biases=(biases[0] is not None, biases[1] is not None),
-        **{name: op.attributes[name] for name in ("gated", "kind", "alpha", "limit", "up_offset")},
+        **form,
     )
     e.computed(op.result, e.reshape(y, result.shape))

@@ -1,3 +1,5 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Functions of tensor expressions are called by TVM, which has no types.
 """Emission of ops that pick by index."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Functions of tensor expressions are called by TVM, which has no types.
 """Emission of products whose operands are both computed, and of convolutions."""
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def _by_kernel(
     def size(dim: Dim) -> int | str:
         return names.setdefault(dim, f"size_{len(names)}") if dim.constant is None else dim.constant
 
-    shapes = {"x_shape": tuple(map(size, x_shape)), "y_shape": tuple(map(size, y_shape))}
+    shapes: dict[str, Any] = {"x_shape": tuple(map(size, x_shape)), "y_shape": tuple(map(size, y_shape))}
     (z,) = e.kernel(matmul, [x, y], [e.type(result.with_dtype(DType.F32))], **shapes)
     return z
 

@@ -75,7 +75,7 @@ def _sum_type(dtype: DType) -> str:
     return {DType.BOOL: "int64", DType.F16: "float32", DType.BF16: "float32"}.get(dtype) or element_type(dtype)
 
 
-def _running_sums(e: Emitter, x: Any, given: list[Any], type: TensorType, **parameters: bool) -> list[Any]:
+def _running_sums(e: Emitter, x: Any, given: list[Any], type: TensorType, **parameters: Any) -> list[Any]:
     """The running sums along the third axis of x, which is of that shape, and the totals."""
     element = _sum_type(type.dtype)
     shapes = [type.shape, (*type.shape[:2], type.shape[3])]

@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `moe_experts`: each token through the experts chosen for it, whose rows are read once a token."""
 

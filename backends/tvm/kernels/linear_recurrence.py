@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """The IR's `linear_recurrence`: each thread takes some values of some heads through all tokens."""
 

@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Which of a row's keys are the largest, and their order; of equal keys the first comes first."""
 

@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Sums along an axis as they grow, with what the IR's `running_sum` keeps of them."""
 

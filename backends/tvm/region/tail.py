@@ -83,7 +83,7 @@ class _Nest:
         for loop in reversed(self.loops[self.spatial :]):
             body = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
         outer = [(loop.loop_var, loop.extent) for loop in self.loops[: self.spatial]]
-        if outer and as_constant(outer[-1][1]) is not None and as_constant(outer[-1][1]) > STRETCH:
+        if outer and (as_constant(outer[-1][1]) or 0) > STRETCH:
             outer[-1:], body = self._cut(outer[-1], body)
         if len(outer) > 1:
             variable, extent = outer.pop()

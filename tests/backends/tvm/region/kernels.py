@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Small kernels that the region's tests take apart."""
 
