@@ -18,8 +18,17 @@ from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
 from graphwright.ir.weights import Applied, Weight
 
+<<<<<<< HEAD
 INPUT_ORDER = (None, "contiguous", "ring", "recurrent")
 OUTPUT_ORDER = ("ring", "recurrent", None)
+=======
+VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
+"""Relax operators whose result is the memory of their operand."""
+IN_PLACE = "relax.call_tir_inplace"
+
+INPUT_ORDER = {None: 0, "contiguous": 1, "ring": 1, "recurrent": 2}
+OUTPUT_ORDER = {"ring": 0, "recurrent": 1, None: 2}
+>>>>>>> tail
 """The order of a step's tensors, by the layout of states: inputs, then caches, then recurrent states; what it writes of
 these to another buffer, then outputs."""
 
@@ -45,10 +54,10 @@ def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weigh
     Raises `UnsupportedError`, naming op and module path, for an op that there is no emission for.
     """
     e = Emitter(builder, graph, cpu, weights)
-    given = sorted(graph.inputs, key=lambda v: INPUT_ORDER.index(_layout(v)))
+    given = sorted(graph.inputs, key=lambda v: INPUT_ORDER[_layout(v)])
     inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in given}
     written = [(name, v) for name, v in graph.outputs.items() if not is_updated_in_place(v)]
-    outputs = dict(sorted(written, key=lambda item: OUTPUT_ORDER.index(_layout(item[1]))))
+    outputs = dict(sorted(written, key=lambda item: OUTPUT_ORDER[_layout(item[1])]))
     with builder.function(graph.name):
         with builder.dataflow():
             for value in graph.inputs:

@@ -54,13 +54,13 @@ class Steps:
         """One step; inputs stay as they are."""
         graph = self.graphs[name]
         sizes = bind_symbols(graph, inputs)
-        order = sorted(graph.inputs, key=lambda v: INPUT_ORDER.index(_layout(v)))
+        order = sorted(graph.inputs, key=lambda v: INPUT_ORDER[_layout(v)])
         given = {str(v.name): aligned(inputs[str(v.name)]) for v in order}
         changed = self._changed(graph, given)
         written = [(n, v) for n, v in graph.outputs.items() if n not in changed]
         made = {
             n: aligned(torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(_plain(v).dtype)))
-            for n, v in sorted(written, key=lambda item: OUTPUT_ORDER.index(_layout(item[1])))
+            for n, v in sorted(written, key=lambda item: OUTPUT_ORDER[_layout(item[1])])
         }
         bytes = self.library[f"{name}_workspace"](*(sizes[d] for d in self.dimensions))
         workspace = aligned(torch.full((bytes,), 0xA5, dtype=torch.uint8))
