@@ -18,17 +18,8 @@ from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
 from graphwright.ir.weights import Applied, Weight
 
-<<<<<<< HEAD
-INPUT_ORDER = (None, "contiguous", "ring", "recurrent")
-OUTPUT_ORDER = ("ring", "recurrent", None)
-=======
-VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
-"""Relax operators whose result is the memory of their operand."""
-IN_PLACE = "relax.call_tir_inplace"
-
 INPUT_ORDER = {None: 0, "contiguous": 1, "ring": 1, "recurrent": 2}
 OUTPUT_ORDER = {"ring": 0, "recurrent": 1, None: 2}
->>>>>>> tail
 """The order of a step's tensors, by the layout of states: inputs, then caches, then recurrent states; what it writes of
 these to another buffer, then outputs."""
 
