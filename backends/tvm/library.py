@@ -8,7 +8,6 @@ from typing import Any
 from graphwright.backends.tvm.tvm_library import tirx, tvm
 from graphwright.ir.errors import UnsupportedError
 
-
 LINK = ["-Wl,-Bsymbolic"]
 """Calls from step to stage stay within the library, whatever else the process has loaded."""
 

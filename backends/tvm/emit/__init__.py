@@ -1,6 +1,19 @@
 """Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
 
-from graphwright.backends.tvm.emit import attention, elementwise, indexing, neural, quantized, reduction, shape
+from graphwright.backends.tvm.emit import (
+    attention,
+    codes,
+    elementwise,
+    experts,
+    indexing,
+    matrix,
+    neural,
+    quantized,
+    recurrence,
+    reduction,
+    shape,
+    sorting,
+)
 from graphwright.backends.tvm.emit.function import Emitted, emit_function
 from graphwright.backends.tvm.emit.memory import VIEWS
 from graphwright.backends.tvm.emit.table import EMISSIONS
@@ -10,11 +23,16 @@ __all__ = [
     "VIEWS",
     "Emitted",
     "attention",
+    "codes",
     "elementwise",
     "emit_function",
+    "experts",
     "indexing",
+    "matrix",
     "neural",
     "quantized",
+    "recurrence",
     "reduction",
     "shape",
+    "sorting",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.pointwise import element_type
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
@@ -29,7 +29,7 @@ def rotary_tables(e: Emitter, positions: Value, frequencies: Value, scale: float
         table = e.type(tensor(DType.F32, *positions.type.shape, pairs))
         return e.kernel(
             rotary_table,
-            [e.value(positions), e.value(frequencies)],
+            [e.value(positions), e.single(frequencies)],
             [table, table],
             tokens=row_count((*positions.type.shape, ONE)),
             pairs=pairs.evaluate({}),
@@ -49,8 +49,8 @@ def _(e: Emitter, op: Op) -> None:
     batch, heads, sequence, size = x.type.shape
     (turned,) = e.kernel(
         rope,
-        [e.value(x), *tables],
-        [e.type(op.result.tensor)],
+        [e.single(x), *tables],
+        [e.single_type(op.result.tensor)],
         tokens=row_count((batch, sequence, ONE)),
         heads=heads.evaluate({}),
         size=size.evaluate({}),
@@ -58,7 +58,7 @@ def _(e: Emitter, op: Op) -> None:
         interleaved=interleaved,
         shared=positions.type.shape[0] is ONE and batch is not ONE,
     )
-    e.bind(op.result, turned)
+    e.computed(op.result, turned)
 
 
 @emits(ops.kv_append)
@@ -78,7 +78,7 @@ def _(e: Emitter, op: Op) -> None:
         heads=heads.evaluate({}),
         size=size.evaluate({}),
         ring=ring,
-        element=TVM_TYPES[cache.type.dtype],
+        element=element_type(cache.type.dtype),
     )
     e.bind(op.result, updated)
 
@@ -117,13 +117,13 @@ def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
         merged=merged,
     )
     optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
-    arguments = [e.value(o) for o in (q, k, v, positions)]
+    arguments = [e.single(o) for o in (q, k, v, positions)]
     for operand in optional:
         if operand is not None:
-            value = e.value(operand)
+            value = e.single(operand)
             arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
-    (y,) = e.kernel(attention, arguments, [e.type(result.tensor)], form=form, queries=queries.constant)
-    e.bind(result, y)
+    (y,) = e.kernel(attention, arguments, [e.single_type(result.tensor)], form=form, queries=queries.constant)
+    e.computed(result, y)
 
 
 def _four(type: TensorType) -> tuple[Dim, ...]:

@@ -11,7 +11,7 @@ from graphwright.backends.tvm.tvm_library import relax, te, tirx, topi, tvm
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.types import DType, QuantizedType, StateType, TensorType
 from graphwright.ir.weights import Weight, WeightExpression
 
 KERNEL = "graphwright.kernel"
@@ -33,6 +33,7 @@ class Emitter:
         self.columns: frozenset[Value] = frozenset()
         """Results of splits that no variable holds: who needs them reads columns of what is split."""
         self._values: dict[Value, Any] = {}
+        self._stored: dict[Value, Weight] = {}
         self._parameters: dict[str, Any] = {}
         self._kernels: dict[object, Any] = {}
         self._made: dict[object, list[Any]] = {}
@@ -70,9 +71,12 @@ class Emitter:
 
     def value(self, value: Value) -> Any:
         """The Relax variable that holds a value: what its op's emission left, or the plain form of a weight."""
-        if value.weight is not None:
-            return self.weight(value.weight)
-        return self._values[value]
+        stored = self.stored(value)
+        return self._values[value] if stored is None else self.weight(stored)
+
+    def stored(self, value: Value) -> Weight | None:
+        """The weight that a value is, its own or one that is made when the file is written; None if it is computed."""
+        return value.weight or self._stored.get(value)
 
     def operand(self, op: Op, name: str) -> Any:
         """The variable of the operand of that name, None if it is absent."""
@@ -84,6 +88,10 @@ class Emitter:
     def bind(self, value: Value, variable: Any) -> None:
         """Says which variable holds a value."""
         self._values[value] = variable
+
+    def store(self, value: Value, weight: Weight) -> None:
+        """Says which weight, made when the file is written, a value is."""
+        self._stored[value] = weight
 
     def emit(self, expression: Any) -> Any:
         return self.builder.emit(expression)
@@ -122,6 +130,42 @@ class Emitter:
     def copied(self, x: Any) -> Any:
         """A copy, which may be changed in place."""
         return self.te(topi.identity, x)
+
+    def converted(self, x: Any, dtype: str) -> Any:
+        """A tensor with its numbers as another type."""
+        return x if str(x.ty.dtype) == dtype else self.emit(relax.op.astype(x, dtype))
+
+    def single(self, value: Value) -> Any:
+        """A value as kernels read it: narrow floats as float32, which the reference computes them in too.
+
+        Raises `UnsupportedError` for float64.
+        """
+        type = value.type
+        assert not isinstance(type, QuantizedType)
+        tensor = type.tensor if isinstance(type, StateType) else type
+        if not tensor.dtype.is_float or tensor.dtype is DType.F32:
+            return self.value(value)
+        self._refuse_double(tensor)
+        return self.once(("single", value), lambda: [self.converted(self.value(value), "float32")])[0]
+
+    def wide(self, value: Value) -> Any:
+        """A value as the reference computes with it: narrow floats as float32."""
+        # TVM's own arithmetic of bfloat16 is wrong in places.
+        type = value.type.tensor if isinstance(value.type, StateType) else value.tensor
+        return self.single(value) if type.dtype in (DType.F16, DType.BF16) else self.value(value)
+
+    def single_type(self, type: TensorType) -> Any:
+        """TVM's type of a result that a kernel computes in float32. Raises `UnsupportedError` for float64."""
+        self._refuse_double(type)
+        return self.type(type.with_dtype(DType.F32))
+
+    def _refuse_double(self, type: TensorType) -> None:
+        if type.dtype is DType.F64:
+            raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
+
+    def computed(self, value: Value, variable: Any) -> None:
+        """The variable, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
+        self.bind(value, self.converted(variable, TVM_TYPES[value.tensor.dtype]))
 
     def reshape(self, x: Any, shape: Iterable[Dim]) -> Any:
         """The same memory in another shape."""

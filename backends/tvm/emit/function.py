@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.fusions import find_fusions
 from graphwright.backends.tvm.emit.memory import origin
@@ -15,7 +16,7 @@ from graphwright.backends.tvm.tvm_library import relax
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
-from graphwright.ir.weights import Weight
+from graphwright.ir.weights import Applied, Weight
 
 INPUT_ORDER = (None, "contiguous", "ring", "recurrent")
 OUTPUT_ORDER = ("ring", "recurrent", None)
@@ -81,12 +82,28 @@ def plain_type(value: Value) -> TensorType | StateType:
 def _emit(e: Emitter, op: Op) -> None:
     emission = EMISSIONS.get(op.definition)
     where = f" at {op.location}" if op.location else ""
+    if _is_made_when_written(e, op):
+        return
     if emission is None:
         raise UnsupportedError(f"{op.name}{where}: the TVM backend has no {op.name}")
     try:
         emission(e, op)
     except UnsupportedError as error:
         raise UnsupportedError(f"{op.name}{where}: {error}") from None
+
+
+def _is_made_when_written(e: Emitter, op: Op) -> bool:
+    """Whether an op of weights alone, on codes that no step computes with, is left to the writing of the file."""
+    weights = [None if v is None else e.stored(v) for v in op.operands]
+    given = [w for w, v in zip(weights, op.operands, strict=True) if v is not None and w is not None]
+    if not given or len(given) < len(op.inputs) or len(op.results) > 1:
+        return False
+    types = [*(v.type for v in op.inputs), op.result.type]
+    if all(isinstance(type, TensorType) and type.dtype in TVM_TYPES for type in types):
+        return False
+    expression = Applied.of(op.definition, tuple(None if w is None else w.expression for w in weights), op.attributes)
+    e.store(op.result, Weight(f"{given[0].name}.{op.name} {expression.attribute_text}".strip(), expression))
+    return True
 
 
 def _own(e: Emitter, value: Value, name: str, outputs: dict[str, Value]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
-from graphwright.backends.tvm.emit.pointwise import element_type, widened
+from graphwright.backends.tvm.emit.pointwise import element_type
 from graphwright.backends.tvm.emit.shape import moved
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
@@ -110,12 +110,12 @@ def _(e: Emitter, op: Op) -> None:
             here = tirx.EQ(
                 tirx.if_then_else(tirx.all(*inside), indices(*at), -1) if inside else indices(*at), index[axis]
             )
-            return here, tirx.if_then_else(here, updates(*at), tirx.const(0, dtype))
+            return here, tirx.if_then_else(here, updates(*at), tirx.const(0, updates.dtype))
 
         if adds:
-            total = te.compute(shape, lambda *i: te.sum(widened(found(*i)[1]), axis=place), name="found")
-            return te.compute(shape, lambda *i: (widened(x(*i)) + total(*i)).astype(dtype), name="scatter")
+            total = te.compute(shape, lambda *i: te.sum(found(*i)[1], axis=place), name="found")
+            return te.compute(shape, lambda *i: (x(*i) + total(*i)).astype(dtype), name="scatter")
         any_, update = te.compute(shape, lambda *i: last(found(*i), axis=place), name="found")
-        return te.compute(shape, lambda *i: tirx.Select(any_(*i), update(*i), x(*i)), name="scatter")
+        return te.compute(shape, lambda *i: tirx.Select(any_(*i), update(*i), x(*i)).astype(dtype), name="scatter")
 
-    e.bind(op.result, e.te(compute, *map(e.value, op.inputs)))
+    e.bind(op.result, e.te(compute, *map(e.wide, op.inputs)))

@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.matrix import linear_of_tensors
+from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.activation import activation, softcap
+from graphwright.backends.tvm.kernels.activations import activate
+from graphwright.backends.tvm.kernels.fast_math import number, tanh
 from graphwright.backends.tvm.kernels.glu import glu
 from graphwright.backends.tvm.kernels.layer_norm import layer_norm
 from graphwright.backends.tvm.kernels.rms_norm import rms_norm
 from graphwright.ir import ops
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.neural import Activation
 from graphwright.ir.types import DType, QuantizedType
 
 
 def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
     """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
     type = op.result.tensor
-    if type.dtype is not DType.F32:
-        raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
-    size = type.shape[-1].evaluate({})
+    size = type.shape[-1].constant
+    if size is None:
+        raise UnsupportedError(f"the last axis of {type} has no fixed length")
     rows = row_count(type.shape)
-    flat = e.flat_type(type)
+    flat = e.flat_type(type.with_dtype(DType.F32))
     (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
-    e.bind(op.result, e.reshape(y, type.shape))
+    e.computed(op.result, e.reshape(y, type.shape))
 
 
 def flat(e: Emitter, value: Value) -> Any:
     """A value as rows of its last axis."""
-    return e.flatten(e.value(value), value.tensor)
+    return e.flatten(e.single(value), value.tensor)
 
 
 @emits(ops.linear)
 def _(e: Emitter, op: Op) -> None:
     weight = op.required("weight")
-    if weight.weight is None:
-        raise UnsupportedError("its weight is computed in the graph")
-    if isinstance(weight.type, QuantizedType):
-        quantized_product(e, op, weight.weight)
+    stored = e.stored(weight)
+    if stored is None or op.result.tensor.dtype is DType.F64:
+        linear_of_tensors(e, op)
+    elif isinstance(weight.type, QuantizedType):
+        quantized_product(e, op, stored)
     else:
-        float_product(e, op, weight.weight)
+        float_product(e, op, stored)
 
 
 @emits(ops.rms_norm)
 def _(e: Emitter, op: Op) -> None:
-    arguments = [flat(e, op.required("x")), e.value(op.required("weight"))]
+    arguments = [flat(e, op.required("x")), e.single(op.required("weight"))]
     rowwise(e, op, rms_norm, arguments, epsilon=op.attributes["epsilon"])
 
 
@@ -58,7 +65,7 @@ def _(e: Emitter, op: Op) -> None:
         e,
         op,
         layer_norm,
-        [flat(e, op.required("x")), *map(e.value, affine)],
+        [flat(e, op.required("x")), *map(e.single, affine)],
         epsilon=op.attributes["epsilon"],
         weight=op.operand("weight") is not None,
         bias=op.operand("bias") is not None,
@@ -67,14 +74,27 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.glu)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, glu, [flat(e, v) for v in op.inputs], kind=op.attributes["kind"])
+    kind = cast(Activation, op.attributes["kind"])
+    _elementwise(e, op, glu, lambda gate, up: activate(gate, kind) * up, kind=kind)
 
 
 @emits(ops.activation)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, activation, [flat(e, op.inputs[0])], kind=op.attributes["kind"])
+    kind = cast(Activation, op.attributes["kind"])
+    _elementwise(e, op, activation, lambda x: activate(x, kind), kind=kind)
 
 
 @emits(ops.softcap)
 def _(e: Emitter, op: Op) -> None:
-    rowwise(e, op, softcap, [flat(e, op.inputs[0])], cap=op.attributes["cap"])
+    cap = cast(float, op.attributes["cap"])
+    _elementwise(e, op, softcap, lambda x: number(cap, x) * tanh(x / number(cap, x)), cap=cap)
+
+
+def _elementwise(e: Emitter, op: Op, make: Any, function: Callable[..., Any], **parameters: Any) -> None:
+    """The op's result by a kernel of rows; where the last axis has no fixed length, element by element."""
+    if op.result.type.shape and op.result.type.shape[-1].constant is not None:
+        rowwise(e, op, make, [flat(e, v) for v in op.inputs], **parameters)
+    elif op.result.tensor.dtype is DType.F64:
+        raise UnsupportedError("its kernel computes f32, this is f64")
+    else:
+        pointwise(e, op, function)

@@ -14,8 +14,6 @@ from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType, StateType, TensorType
 
 ONE = Dim.of(1)
-NARROW = ("float16", "bfloat16")
-"""Floats that are computed with as float32, and rounded after each op, as the reference does."""
 
 
 def element_type(dtype: DType) -> str:
@@ -28,11 +26,6 @@ def element_type(dtype: DType) -> str:
 def plain(value: Value) -> TensorType:
     """The type of a tensor, or of what a state holds."""
     return value.type.tensor if isinstance(value.type, StateType) else value.tensor
-
-
-def widened(x: Any) -> Any:
-    """A number as what is computed with."""
-    return x.astype("float32") if str(x.ty.dtype) in NARROW else x
 
 
 def pointwise(e: Emitter, op: Op, function: Callable[..., Any]) -> None:
@@ -51,12 +44,12 @@ def computed(e: Emitter, name: str, function: Callable[..., Any], operands: Sequ
 
     def compute(*tensors: Any) -> Any:
         def element(*index: Any) -> Any:
-            elements = (widened(t(*aligned(index, type.shape))) for t, type in zip(tensors, types, strict=True))
+            elements = (t(*aligned(index, type.shape)) for t, type in zip(tensors, types, strict=True))
             return function(*elements).astype(dtype)
 
         return te.compute(shape, element, name=name)
 
-    return e.te(compute, *map(e.value, operands))
+    return e.te(compute, *map(e.wide, operands))
 
 
 def aligned(index: Sequence[Any], shape: Sequence[Dim]) -> list[Any]:

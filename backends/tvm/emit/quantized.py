@@ -92,13 +92,13 @@ def product(e: Emitter, op: Op, make: Any, x: Value, weights: list[Any], **param
     bias = op.operand("bias")
     (y,) = e.kernel(
         make,
-        [e.flatten(e.value(x), x.tensor), *weights, *([] if bias is None else [e.value(bias)])],
-        [e.flat_type(op.result.tensor)],
+        [e.flatten(e.single(x), x.tensor), *weights, *([] if bias is None else [e.single(bias)])],
+        [e.flat_type(op.result.tensor.with_dtype(DType.F32))],
         tokens=row_count(op.result.type.shape),
         bias=bias is not None,
         **parameters,
     )
-    e.bind(op.result, e.reshape(y, op.result.type.shape))
+    e.computed(op.result, e.reshape(y, op.result.type.shape))
 
 
 @emits(ops.quantized_embedding)
@@ -110,12 +110,14 @@ def _(e: Emitter, op: Op) -> None:
     reason = cannot_pack(table.type)
     if reason is not None:
         raise UnsupportedError(reason)
-    if op.result.tensor.dtype is not DType.F32:
-        raise UnsupportedError(f"its kernel gives f32, not {op.result.tensor.dtype}")
     layout, packed = _packed(e, table.weight)
     shape = op.result.type.shape
     rows = e.reshape(e.value(ids), (product_of(ids.type.shape),))
     (y,) = e.kernel(
-        quantized_rows, [rows, *packed], [e.flat_type(op.result.tensor)], tokens=row_count(shape), table=layout
+        quantized_rows,
+        [rows, *packed],
+        [e.flat_type(op.result.tensor.with_dtype(DType.F32))],
+        tokens=row_count(shape),
+        table=layout,
     )
-    e.bind(op.result, e.reshape(y, shape))
+    e.computed(op.result, e.reshape(y, shape))

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import element_type, widened
+from graphwright.backends.tvm.emit.pointwise import element_type
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
@@ -65,27 +65,27 @@ def reduced(
 
     def compute(x: Any) -> Any:
         form = _Reduced(x, rank, axes, keep)
-        whole = te.compute(shape, lambda *i: reducer(prepare(widened(x(*form.place(i)))), axis=form.over), name=op.name)
+        whole = te.compute(shape, lambda *i: reducer(prepare(x(*form.place(i))), axis=form.over), name=op.name)
         return te.compute(shape, lambda *i: finish(whole(*i)).astype(dtype), name=f"{op.name}_result")
 
-    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+    e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))
 
 
-def _extreme(function: Callable[[Any, Any], Any], least: bool) -> Callable[..., Any]:
+def _extreme(function: Callable[[Any, Any], Any], low: bool) -> Callable[..., Any]:
     """The reducer of maxima or minima, NaN where one is."""
 
     def identity(dtype: str) -> Any:
         if dtype == "bool":
-            return tirx.const(not least, "bool")
+            return tirx.const(not low, "bool")
         if dtype.startswith("float"):
-            return tirx.const(-math.inf if least else math.inf, dtype)
-        return tirx.min_value(dtype) if least else tirx.max_value(dtype)
+            return tirx.const(-math.inf if low else math.inf, dtype)
+        return tirx.min_value(dtype) if low else tirx.max_value(dtype)
 
     return te.comm_reducer(function, lambda dtype: identity(str(dtype)), name="extreme")
 
 
-_maximum = _extreme(numbers.maximum, True)
-_minimum = _extreme(numbers.minimum, False)
+greatest = _extreme(numbers.maximum, True)
+least = _extreme(numbers.minimum, False)
 
 
 def _same(x: Any) -> Any:
@@ -106,12 +106,12 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.amax, ops.any)
 def _(e: Emitter, op: Op) -> None:
-    reduced(e, op, _maximum, _same, _same)
+    reduced(e, op, greatest, _same, _same)
 
 
 @emits(ops.amin, ops.all)
 def _(e: Emitter, op: Op) -> None:
-    reduced(e, op, _minimum, _same, _same)
+    reduced(e, op, least, _same, _same)
 
 
 @emits(ops.var)
@@ -122,16 +122,16 @@ def _(e: Emitter, op: Op) -> None:
 
     def compute(x: Any) -> Any:
         first, second = (_Reduced(x, rank, axes, keep) for _ in range(2))
-        total = te.compute(shape, lambda *i: te.sum(summed(widened(x(*first.place(i)))), axis=first.over), name="total")
+        total = te.compute(shape, lambda *i: te.sum(summed(x(*first.place(i))), axis=first.over), name="total")
 
         def square(*i: Any) -> Any:
-            difference = summed(widened(x(*second.place(i)))) - total(*i) / number
+            difference = summed(x(*second.place(i))) - total(*i) / number
             return te.sum(difference * difference, axis=second.over)
 
         squares = te.compute(shape, square, name="squares")
         return te.compute(shape, lambda *i: (squares(*i) / number).astype(dtype), name="var")
 
-    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+    e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))
 
 
 @emits(ops.softmax)
@@ -148,11 +148,11 @@ def _(e: Emitter, op: Op) -> None:
         def outside(index: Any) -> Any:
             return (*index[:axis], *index[axis + 1 :])
 
-        largest = te.compute(outer, lambda *i: _maximum(widened(x(*first.place(i))), axis=first.over), name="largest")
-        power = te.compute(shape, lambda *i: numbers.exp(widened(x(*i)) - largest(*outside(i))), name="power")
+        largest = te.compute(outer, lambda *i: greatest(x(*first.place(i)), axis=first.over), name="largest")
+        power = te.compute(shape, lambda *i: numbers.exp(x(*i) - largest(*outside(i))), name="power")
         total = te.compute(outer, lambda *i: te.sum(summed(power(*second.place(i))), axis=second.over), name="total")
         return te.compute(
             shape, lambda *i: (power(*i) / total(*outside(i)).astype(power.dtype)).astype(dtype), name="softmax"
         )
 
-    e.bind(op.result, e.te(compute, e.value(op.inputs[0])))
+    e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))

@@ -13,8 +13,9 @@ from graphwright.backends.tvm.tvm_library import tirx
 NAME = "graphwright_barrier"
 PRAGMA = "pragma_import_llvm"
 
-PATIENCE = 20_000
-"""Looks at the counter before a thread gives its core to others: some hundred microseconds."""
+PATIENCE = 2_000
+"""Looks at the counter before a thread gives its core to others: some ten microseconds, more than threads that all run
+wait for each other, and little where one of them has no core."""
 
 CODE = f"""
 define linkonce_odr void @{NAME}(ptr %counter, i32 %parts) #0 {{

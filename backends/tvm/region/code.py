@@ -54,17 +54,6 @@ def contains_parallel_loop(statement: Any) -> bool:
     return any(loop.kind == tirx.ForKind.PARALLEL for loop in nodes(statement, tirx.For))
 
 
-def serial(statement: Any) -> Any:
-    """The statement with every parallel loop in it one iteration after another."""
-
-    def change(loop: Any) -> Any:
-        if loop.kind != tirx.ForKind.PARALLEL:
-            return loop
-        return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
-
-    return tvm_ffi.structural_map(statement, (tirx.For, change))
-
-
 def substitute(code: Any, values: dict[int, Any]) -> Any:
     """The code with variables, by `key`, replaced."""
 

@@ -16,10 +16,10 @@ from graphwright.backends.tvm.region.code import (
     free_variables,
     is_buffer,
     key,
-    serial,
     variables,
 )
 from graphwright.backends.tvm.tvm_library import tirx, tvm
+from graphwright.ir.errors import UnsupportedError
 
 CPU = 1
 """DLPack's number of the CPU."""
@@ -55,7 +55,7 @@ class Kernel:
 
 
 def split_kernel(name: str, function: Any) -> Kernel:
-    """The stages of a flat PrimFunc."""
+    """The stages of a flat PrimFunc. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
     definitions: dict[int, Any] = {}
     scratch: list[Any] = []
     found: list[tuple[Any, tuple[Any, ...]]] = []
@@ -67,6 +67,9 @@ def split_kernel(name: str, function: Any) -> Kernel:
         elif isinstance(statement, tirx.AllocBuffer):
             scratch.append(statement.buffer)
         else:
+            loop = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
+            if contains_parallel_loop(statement.body if loop else statement):
+                raise UnsupportedError(f"kernel '{name}': a parallel loop stands below the top; move it up")
             found.append((statement, conditions))
     given = {key(v): v for v in (*function.params, *scratch)}
     stages = tuple(_stage(s, conditions, definitions, given, function.attrs["target"]) for s, conditions in found)
@@ -93,7 +96,7 @@ def _stage(
 ) -> Stage:
     part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
     parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
-    body = _share(statement, part, parts) if parallel else serial(statement)
+    body = _share(statement, part, parts) if parallel else statement
     for condition in reversed(conditions):
         body = tirx.IfThenElse(condition, body, None)
     needed, prelude = _definitions(body, definitions)

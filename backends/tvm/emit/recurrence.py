@@ -1,0 +1,153 @@
+"""Emission of what carries a recurrent state along the tokens, and of running sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.matrix import convolved
+from graphwright.backends.tvm.emit.pointwise import element_type, plain
+from graphwright.backends.tvm.emit.table import emits
+from graphwright.backends.tvm.kernels.linear_recurrence import linear_recurrence
+from graphwright.backends.tvm.kernels.running_sum import running_sum
+from graphwright.backends.tvm.kernels.weighted_mean import weighted_mean
+from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.ir import ops
+from graphwright.ir.dims import product
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.types import DType, TensorType
+
+
+def _final(op: Op) -> TensorType:
+    """The type of the state at the end."""
+    return plain(op.results[1])
+
+
+def _present(op: Op, *names: str) -> list[Value]:
+    return [v for name in names if (v := op.operand(name)) is not None]
+
+
+# -- convolution
+
+
+@emits(ops.causal_conv)
+def _(e: Emitter, op: Op) -> None:
+    x, weight = op.required("x"), op.required("weight")
+    bias, state, lengths = (op.operand(name) for name in ("bias", "state", "new_length"))
+    dilation, groups = op.attributes["dilation"], op.attributes["groups"]
+    assert isinstance(dilation, int)
+    assert isinstance(groups, int)
+    last = _final(op)
+    past = last.shape[2].evaluate({})
+
+    def joined(tensors: Any, batch: Any, channel: Any, place: Any) -> Any:
+        """An element of the state and the inputs behind it."""
+        new = tensors[0](batch, channel, place - past)
+        old = tensors[-1](batch, channel, place) if state is not None else tirx.const(0, new.ty.dtype)
+        return tirx.if_then_else(place < past, old, new)
+
+    def read(tensors: Any, batch: Any, channel: Any, places: Any) -> Any:
+        return joined(tensors, batch, channel, places[0])
+
+    operands = [x, weight, *_present(op, "bias", "state")]
+    e.bind(op.results[0], convolved(e, op, operands, weight, read, groups, (1,), (dilation,), bias is not None))
+    shape, dtype, tokens = e.shape(last.shape), element_type(last.dtype), e.dim(x.tensor.shape[2])
+
+    def compute(*tensors: Any) -> Any:
+        def element(batch: Any, channel: Any, place: Any) -> Any:
+            end = tensors[1](batch) if lengths is not None else tokens
+            return joined(tensors, batch, channel, end + place).astype(dtype)
+
+        return te.compute(shape, element, name="last_inputs")
+
+    e.bind(op.results[1], e.te(compute, *map(e.wide, [x, *_present(op, "new_length", "state")])))
+
+
+# -- sums
+
+
+def _addable(e: Emitter, value: Value) -> Any:
+    """A tensor as what a kernel adds up: narrow floats as float32, truth as 0 and 1."""
+    return e.converted(e.value(value), _sum_type(plain(value).dtype))
+
+
+def _sum_type(dtype: DType) -> str:
+    return {DType.BOOL: "int64", DType.F16: "float32", DType.BF16: "float32"}.get(dtype) or element_type(dtype)
+
+
+def _running_sums(e: Emitter, x: Any, given: list[Any], type: TensorType, **parameters: bool) -> list[Any]:
+    """The running sums along the third axis of x, which is of that shape, and the totals."""
+    element = _sum_type(type.dtype)
+    shapes = [type.shape, (*type.shape[:2], type.shape[3])]
+    results = [relax.TensorType(e.shape(shape), element) for shape in shapes]
+    found = e.kernel(running_sum, [e.reshape(x, type.shape), *given], results, element=element, **parameters)
+    return [e.converted(each, element_type(type.dtype)) for each in found]
+
+
+@emits(ops.cumsum)
+def _(e: Emitter, op: Op) -> None:
+    axis, type = op.attributes["axis"], op.result.tensor
+    assert isinstance(axis, int)
+    axis %= type.rank
+    outer = product(type.shape[:axis])
+    flat = type.with_shape(1, outer, type.shape[axis], product(type.shape[axis + 1 :]))
+    sums, _ = _running_sums(e, _addable(e, op.inputs[0]), [], flat, state=False, lengths=False)
+    e.bind(op.result, e.reshape(sums, type.shape))
+
+
+@emits(ops.running_sum)
+def _(e: Emitter, op: Op) -> None:
+    axis, type, last = op.attributes["axis"], op.results[0].tensor, _final(op)
+    assert isinstance(axis, int)
+    axis %= type.rank
+    middle, inner = product(type.shape[1:axis]), product(type.shape[axis + 1 :])
+    flat = type.with_shape(type.shape[0], middle, type.shape[axis], inner)
+    states, lengths = _present(op, "state"), _present(op, "new_length")
+    given = [e.reshape(_addable(e, v), (type.shape[0], middle, inner)) for v in states] + [e.value(v) for v in lengths]
+    x = _addable(e, op.required("x"))
+    sums, total = _running_sums(e, x, given, flat, state=bool(states), lengths=bool(lengths))
+    e.bind(op.results[0], e.reshape(sums, type.shape))
+    e.bind(op.results[1], e.reshape(total, last.shape))
+
+
+# -- attention without a cache
+
+
+@emits(ops.linear_recurrence)
+def _(e: Emitter, op: Op) -> None:
+    k, v, decay, rates = op.required("k"), op.required("v"), op.operand("decay"), op.operand("rates")
+    names = ("q", "k", "v", "decay", "rates", "beta", "state", "new_length")
+    y, last = e.kernel(
+        linear_recurrence,
+        [e.single(each) for each in _present(op, *names)],
+        [e.single_type(v.tensor), e.single_type(_final(op))],
+        heads=v.tensor.shape[1].evaluate({}),
+        groups=k.tensor.shape[1].evaluate({}),
+        keys=k.tensor.shape[3].evaluate({}),
+        values=v.tensor.shape[3].evaluate({}),
+        decays=0 if decay is None else decay.tensor.shape[3].evaluate({}),
+        rates=0 if rates is None else rates.tensor.shape[1].evaluate({}),
+        beta=op.operand("beta") is not None,
+        state=op.operand("state") is not None,
+        lengths=op.operand("new_length") is not None,
+    )
+    _bind(e, op, y, last)
+
+
+@emits(ops.weighted_mean)
+def _(e: Emitter, op: Op) -> None:
+    key = op.required("key")
+    y, last = e.kernel(
+        weighted_mean,
+        [e.single(each) for each in _present(op, "key", "value", "decay", "bonus", "state", "new_length")],
+        [e.single_type(key.tensor), e.single_type(_final(op))],
+        channels=key.tensor.shape[2].evaluate({}),
+        state=op.operand("state") is not None,
+        lengths=op.operand("new_length") is not None,
+    )
+    _bind(e, op, y, last)
+
+
+def _bind(e: Emitter, op: Op, y: Any, last: Any) -> None:
+    e.bind(op.results[0], e.converted(y, element_type(op.results[0].tensor.dtype)))
+    e.bind(op.results[1], e.converted(last, element_type(_final(op).dtype)))

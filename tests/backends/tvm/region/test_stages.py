@@ -1,0 +1,43 @@
+"""Kernels taken apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphwright.backends.tvm.region.code import key
+from graphwright.ir import UnsupportedError
+from tests.backends.tvm.region import kernels
+
+
+def test_stages_of_a_kernel_know_what_they_read_and_write() -> None:
+    kernel = kernels.split("three", kernels.three_stages)
+    names = {key(v): v.name for v in (*kernel.parameters, *kernel.scratch)}
+
+    def named(keys: frozenset[int]) -> list[str]:
+        return sorted(names[k] for k in keys)
+
+    assert [stage.parallel for stage in kernel.stages] == [True, False, False, True]
+    assert [(named(s.reads), named(s.writes)) for s in kernel.stages] == [
+        (["doubled", "x"], ["doubled"]),
+        (["largest"], ["largest"]),
+        (["doubled", "largest"], ["largest"]),
+        (["doubled", "largest", "y"], ["y"]),
+    ]
+    assert [v.name for v in kernel.scratch] == ["doubled", "largest"]
+    assert [[v.name for v in stage.sizes] for stage in kernel.stages] == [["rows"], [], ["rows"], ["rows"]]
+
+
+def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:
+    stage = kernels.split("three", kernels.three_stages).stages[0]
+    text = stage.function.script()
+    assert "part + 1" in text
+    assert "T.parallel" not in text
+    assert [p.name for p in stage.function.params[:2]] == ["part", "parts"]
+
+
+@pytest.mark.parametrize("function", [kernels.parallel_below, kernels.parallel_within])
+def test_a_parallel_loop_below_the_top_is_refused_by_name(function: Any) -> None:
+    with pytest.raises(UnsupportedError, match="kernel 'flawed': a parallel loop stands below the top; move it up"):
+        kernels.split("flawed", function)

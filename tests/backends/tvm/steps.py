@@ -1,0 +1,93 @@
+"""Graphs compiled into one library, and called with torch's tensors as the runtime calls it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphwright.backends.tvm.cpu import Cpu, host_cpu
+from graphwright.backends.tvm.emit.function import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
+from graphwright.backends.tvm.library import write_library
+from graphwright.backends.tvm.lower import lower
+from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
+from graphwright.backends.weights_file import write_weights
+from graphwright.ir.graph import Graph, Value
+from graphwright.ir.interpreter import bind_symbols
+from graphwright.ir.types import StateType
+from graphwright.ir.weights import torch_dtype
+
+os.environ.setdefault("TVM_NUM_THREADS", "2")
+
+ALIGNMENT = 64
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """A dense copy that begins at a multiple of 64 bytes."""
+    size = tensor.numel() * tensor.element_size()
+    memory = torch.zeros(size + ALIGNMENT, dtype=torch.uint8)
+    begin = -memory.data_ptr() % ALIGNMENT
+    copy = memory[begin : begin + size].view(tensor.dtype).reshape(tensor.shape)
+    return copy.copy_(tensor)
+
+
+class Steps:
+    """The graphs' functions. Results come by the names of the graphs' outputs."""
+
+    def __init__(self, graphs: Sequence[Graph], folder: Path, cpu: Cpu | None = None) -> None:
+        self.graphs = {graph.name: graph for graph in graphs}
+        lowered = lower([graphs], cpu or host_cpu())
+        write_weights(folder / "weights.safetensors", lowered.weights, lowered.layout)
+        self._memory = torch.from_numpy(np.fromfile(folder / "weights.safetensors", np.uint8))
+        self.weights = aligned(self._memory)
+        self.dimensions = sorted(graphs[-1].symbols)
+        (library,) = lowered.libraries
+        write_library(library, folder / "steps.so")
+        self.library = tvm.runtime.load_module(str(folder / "steps.so"))
+
+    def run(self, name: str, inputs: Mapping[str, Tensor], threads: int = 2) -> dict[str, Tensor]:
+        """One step; inputs stay as they are."""
+        graph = self.graphs[name]
+        sizes = bind_symbols(graph, inputs)
+        order = sorted(graph.inputs, key=lambda v: INPUT_ORDER.index(_layout(v)))
+        given = {str(v.name): aligned(inputs[str(v.name)]) for v in order}
+        changed = self._changed(graph, given)
+        written = [(n, v) for n, v in graph.outputs.items() if n not in changed]
+        made = {
+            n: aligned(torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(_plain(v).dtype)))
+            for n, v in sorted(written, key=lambda item: OUTPUT_ORDER.index(_layout(item[1])))
+        }
+        bytes = self.library[f"{name}_workspace"](*(sizes[d] for d in self.dimensions))
+        workspace = aligned(torch.full((bytes,), 0xA5, dtype=torch.uint8))
+        workspace[:8] = 0
+        tensors = [*given.values(), *made.values(), self.weights, workspace]
+        self.library[name](*map(_shared, tensors), threads)
+        return {n: changed[n] if n in changed else made[n] for n in graph.outputs}
+
+    def _changed(self, graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs that are inputs, changed in place."""
+        found: dict[str, Tensor] = {}
+        for name, value in graph.outputs.items():
+            if is_updated_in_place(value):
+                source = value
+                while source.owner is not None:
+                    source = source.owner.inputs[0]
+                found[name] = given[str(source.name)]
+        return found
+
+
+def _plain(value: Any) -> Any:
+    return value.type.tensor if isinstance(value.type, StateType) else value.type
+
+
+def _layout(value: Value) -> str | None:
+    return value.type.layout if isinstance(value.type, StateType) else None
+
+
+def _shared(tensor: Tensor) -> Any:
+    return tvm_ffi.from_dlpack(tensor)
