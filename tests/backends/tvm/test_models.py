@@ -84,8 +84,9 @@ def test_handwritten_modules_equal_eager(name: str, tmp_path: Path) -> None:
         eager = [model(row[None])[0] for row in rows]
         double = model.double()
         exact = [double(row[None])[0] for row in rows]
-    # four times eager float32's own distance from float64: sums as long, in another order
-    assert worst(continued(program, tmp_path, rows), exact) < 4 * worst(eager, exact)
+    # Twice eager float32's own distance from float64, times four: a kernel's lanes are rows of the weight, so that it
+    # adds one term after another, where eager adds sixteen partial sums, each a quarter as far off.
+    assert worst(continued(program, tmp_path, rows), exact) < 8 * worst(eager, exact)
 
 
 @pytest.mark.parametrize("name", BESIDE_A_CONTEXT)
