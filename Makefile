@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 
 # Two processes: more of them contend for the cores that the tests' own sessions use.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
