@@ -14,7 +14,8 @@ from graphwright.backends.tvm.emit import (
     shape,
     sorting,
 )
-from graphwright.backends.tvm.emit.function import VIEWS, Emitted, emit_function
+from graphwright.backends.tvm.emit.function import Emitted, emit_function
+from graphwright.backends.tvm.emit.memory import VIEWS
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
 __all__ = [

@@ -9,6 +9,7 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.fusions import find_fusions
+from graphwright.backends.tvm.emit.memory import origin
 from graphwright.backends.tvm.emit.quantized import absorbed_rounding
 from graphwright.backends.tvm.emit.table import EMISSIONS
 from graphwright.backends.tvm.tvm_library import relax
@@ -16,10 +17,6 @@ from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
 from graphwright.ir.weights import Applied, Weight
-
-VIEWS = ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten")
-"""Relax operators whose result is the memory of their operand."""
-IN_PLACE = "relax.call_tir_inplace"
 
 INPUT_ORDER = {None: 0, "contiguous": 1, "ring": 1, "recurrent": 2}
 OUTPUT_ORDER = {"ring": 0, "recurrent": 1, None: 2}
@@ -110,10 +107,10 @@ def _is_made_when_written(e: Emitter, op: Op) -> bool:
 
 
 def _own(e: Emitter, value: Value, name: str, outputs: dict[str, Value]) -> Any:
-    """The variable of an output, which has memory of its own: a copy where it is an input, a view, or there twice."""
+    """The variable of an output, which has memory of its own: a copy where that is an input's, or another output's."""
     variable = e.value(value)
-    first = next(n for n, other in outputs.items() if other is value)
-    made = e.builder.lookup_binding(variable)
-    if first == name and isinstance(made, relax.Call) and made.op.name not in (*VIEWS, IN_PLACE):
+    memory = origin(variable, e.builder.lookup_binding)
+    first = next(n for n, v in outputs.items() if origin(e.value(v), e.builder.lookup_binding).same_as(memory))
+    if first == name and isinstance(e.builder.lookup_binding(memory), relax.Call):
         return variable
     return e.copied(variable)

@@ -35,7 +35,7 @@ def constant_weights(functions: list[Any]) -> dict[str, Weight]:
     for constant in (c for function in functions for c in _constants(function)):
         name = constant_name(constant)
         if name not in found:
-            value = torch.from_numpy(constant.value.numpy().copy())
+            value = torch.tensor(constant.value.numpy())
             type = TensorType(_TYPES[str(constant.ty.dtype)], tuple(map(Dim.of, value.shape)))
             found[name] = Weight(name, StoredArray(value, type))
     return found

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphwright.backends.tvm.emit.function import IN_PLACE, VIEWS, Emitted
+from graphwright.backends.tvm.emit.function import Emitted
+from graphwright.backends.tvm.emit.memory import IN_PLACE, VIEWS, origin
 from graphwright.backends.tvm.region.code import is_buffer, key, substitute
 from graphwright.backends.tvm.region.constants import constant_name, is_constant
 from graphwright.backends.tvm.region.schedule import Given, KernelCall, Place, Schedule, Stored, Temporary
@@ -64,10 +65,7 @@ class Linearizer:
         results = values.get(key(body), body) if isinstance(body, tvm.ir.Var) else body
         found: dict[int, Given] = {}
         for name, result in zip(self.emitted.outputs, results.fields, strict=True):
-            variable = result
-            while isinstance(values.get(key(variable)), tvm.ir.Var):
-                variable = values[key(variable)]
-            found[key(variable)] = Given(name, variable.ty)
+            found[key(origin(result, lambda variable: values.get(key(variable))))] = Given(name, result.ty)
         return found
 
     def _run(self, variable: Any, value: Any) -> KernelCall | None:

@@ -62,13 +62,13 @@ def attention_input(op: Op) -> Fusion | None:
         return None
     found = [path for path in map(_path, op.results) if path is not None]
     queries = [path for path in found if path.append is None]
-    kept = [path for path in found if path.append is not None]
+    kept = sorted((path for path in found if path.append is not None), key=lambda path: path.rope is None)
     if len(queries) != 1 or len(kept) != 2:
         return None
-    query, (key, value) = queries[0], kept if kept[0].turning is not None else reversed(kept)
-    if not _agree(query, key, value):
-        return None
+    (query,), (key, value) = queries, kept
     paths = (query, key, value)
+    if not _agree(*paths):
+        return None
     return Fusion(
         tuple(member for path in paths for member in path.members),
         tuple(path.result for path in paths),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.fusions.fusion import Fusion, is_single
 from graphwright.backends.tvm.kernels.add_norm import add_layer_norm, add_rms_norm
@@ -23,7 +25,7 @@ def _write(e: Emitter, add: Op, norm: Op) -> None:
     type = norm.result.tensor
     affine = [v for v in norm.operands[1:] if v is not None]
     layer = norm.definition is ops.layer_norm
-    present = {name: norm.operand(name) is not None for name in ("weight", "bias")} if layer else {}
+    present: dict[str, Any] = {name: norm.operand(name) is not None for name in ("weight", "bias")} if layer else {}
     total, y = e.kernel(
         add_layer_norm if layer else add_rms_norm,
         [*(e.flatten(e.value(v), type) for v in add.inputs), *map(e.value, affine)],
