@@ -28,6 +28,9 @@ HANDWRITTEN = ("Einsum", "Complex", "RunningMean")
 BESIDE_A_CONTEXT = ("t5",)
 """One model for each mechanism: each takes ten seconds to compile, and the others have nothing else in them."""
 
+MANY = 8
+"""Times as many rows tell how much a handwritten module rounds as are compared."""
+
 
 @pytest.fixture(autouse=True)
 def _without_verification(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]  # pytest
@@ -79,14 +82,15 @@ def test_handwritten_modules_equal_eager(name: str, tmp_path: Path) -> None:
     program = capture(model, example())
     run_passes(program, PIPELINES["cpu"])
     program.metadata.update(vocabulary_size=100, context_length=64)
-    rows = [torch.randint(0, 100, (n,)) for n in LENGTHS]
+    rows = [torch.randint(0, 100, (n,)) for _ in range(MANY) for n in LENGTHS]
     with torch.no_grad():
         eager = [model(row[None])[0] for row in rows]
         double = model.double()
         exact = [double(row[None])[0] for row in rows]
-    # Twice eager float32's own distance from float64, times four: a kernel's lanes are rows of the weight, so that it
-    # adds one term after another, where eager adds sixteen partial sums, each a quarter as far off.
-    assert worst(continued(program, tmp_path, rows), exact) < 8 * worst(eager, exact)
+    # Four times eager float32's own distance from float64: sums as long, in another order. It is that of many rows, as
+    # in models without norms one row's is many times another's.
+    found = continued(program, tmp_path, rows[: len(LENGTHS)])
+    assert worst(found, exact[: len(LENGTHS)]) < 4 * worst(eager, exact)
 
 
 @pytest.mark.parametrize("name", BESIDE_A_CONTEXT)
