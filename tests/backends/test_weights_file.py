@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from graphwright.backends.onnx.weights_file import PAGE, plan_weights, write_weights
+from graphwright.backends.weights_file import PAGE, plan_weights, write_weights
 from graphwright.ir import StoredArray, StoredFile, UnsupportedError, Weight, WeightError, ops, tensor
 from graphwright.ir.weights import Applied, safetensors_index
 
