@@ -20,4 +20,4 @@ MANIFEST_NAMES: dict[DType, ElementTypeName] = {
     DType.F32: "float32",
     DType.F64: "float64",
 }
-"""Those that can cross the border of a program."""
+"""Those that can cross the border of a program; TVM names them so too."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.tvm_library import relax, te, tirx, topi, tvm
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
@@ -65,9 +65,9 @@ class Emitter:
     def type(self, type: TensorType | StateType) -> Any:
         """TVM's type of a tensor, or of the buffer of a state. Raises `UnsupportedError` for one that it has not."""
         tensor = type.tensor if isinstance(type, StateType) else type
-        if tensor.dtype not in TVM_TYPES:
+        if tensor.dtype not in MANIFEST_NAMES:
             raise UnsupportedError(f"the TVM backend has no tensors of {tensor.dtype}")
-        return relax.TensorType(self.shape(tensor.shape), TVM_TYPES[tensor.dtype])
+        return relax.TensorType(self.shape(tensor.shape), MANIFEST_NAMES[tensor.dtype])
 
     def value(self, value: Value) -> Any:
         """The Relax variable that holds a value: what its op's emission left, or the plain form of a weight."""
@@ -165,7 +165,7 @@ class Emitter:
 
     def computed(self, value: Value, variable: Any) -> None:
         """The variable, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
-        self.bind(value, self.converted(variable, TVM_TYPES[value.tensor.dtype]))
+        self.bind(value, self.converted(variable, MANIFEST_NAMES[value.tensor.dtype]))
 
     def reshape(self, x: Any, shape: Iterable[Dim]) -> Any:
         """The same memory in another shape."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.element_types import TVM_TYPES
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.emit.fusions import find_fusions
 from graphwright.backends.tvm.emit.memory import origin
@@ -99,7 +99,7 @@ def _is_made_when_written(e: Emitter, op: Op) -> bool:
     if not given or len(given) < len(op.inputs) or len(op.results) > 1:
         return False
     types = [*(v.type for v in op.inputs), op.result.type]
-    if all(isinstance(type, TensorType) and type.dtype in TVM_TYPES for type in types):
+    if all(isinstance(type, TensorType) and type.dtype in MANIFEST_NAMES for type in types):
         return False
     expression = Applied.of(op.definition, tuple(None if w is None else w.expression for w in weights), op.attributes)
     e.store(op.result, Weight(f"{given[0].name}.{op.name} {expression.attribute_text}".strip(), expression))

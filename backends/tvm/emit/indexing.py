@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.pointwise import element_type
 from graphwright.backends.tvm.emit.shape import moved
@@ -38,7 +38,7 @@ def _(e: Emitter, op: Op) -> None:
         tokens=row_count(shape),
         rows=rows,
         columns=columns,
-        weight_dtype=TVM_TYPES[table.tensor.dtype],
+        weight_dtype=MANIFEST_NAMES[table.tensor.dtype],
         packed=tied,
     )
     e.bind(op.result, e.reshape(y, shape))

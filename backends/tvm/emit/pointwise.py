@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter
 from graphwright.backends.tvm.tvm_library import te
 from graphwright.ir.dims import Dim
@@ -18,9 +18,9 @@ ONE = Dim.of(1)
 
 def element_type(dtype: DType) -> str:
     """TVM's name of an element type. Raises `UnsupportedError` for one that it has not."""
-    if dtype not in TVM_TYPES:
+    if dtype not in MANIFEST_NAMES:
         raise UnsupportedError(f"the TVM backend has no tensors of {dtype}")
-    return TVM_TYPES[dtype]
+    return MANIFEST_NAMES[dtype]
 
 
 def plain(value: Value) -> TensorType:

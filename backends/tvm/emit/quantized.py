@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_linear import linear
@@ -83,7 +83,7 @@ def float_product(e: Emitter, op: Op, weight: Weight) -> None:
     packed = e.packed(weight, "packed", packed_floats(weight.expression))
     outer, inner = (d.evaluate({}) for d in weight.type.shape)
     assert not isinstance(weight.type, QuantizedType)
-    dtype = TVM_TYPES[weight.type.dtype]
+    dtype = MANIFEST_NAMES[weight.type.dtype]
     product(e, op, linear, op.required("x"), [packed], inner=inner, outer=outer, weight_dtype=dtype)
 
 

@@ -1,6 +1,6 @@
 """The barrier between stages: a counter that every thread raises and then watches.
 
-A parallel region of TVM's thread pool costs microseconds to start, this some tens of nanoseconds while all threads run.
+It costs much less than to start a parallel region of TVM's thread pool, as long as all threads run.
 TensorIR has no atomic operations, so it is written in LLVM's language.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from graphwright.backends.tvm.element_types import TVM_TYPES
+from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.tvm_library import relax, tvm
 from graphwright.ir.dims import Dim
 from graphwright.ir.lazy import torch
@@ -15,7 +15,7 @@ from graphwright.ir.weights import StoredArray, Weight
 
 CONSTANT = "constant"
 """Begins the name of a weight that no model has."""
-_TYPES = {name: dtype for dtype, name in TVM_TYPES.items()}
+_TYPES = {name: dtype for dtype, name in MANIFEST_NAMES.items()}
 
 
 def is_constant(expression: Any) -> bool:
