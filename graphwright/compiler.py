@@ -20,6 +20,7 @@ from graphwright.targets import (
     is_language_model,
     with_cache_layout,
 )
+from graphwright.tvm_requirements import require_tvm
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -52,6 +53,8 @@ class Options:
         """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
         check_choice("backend", self.backend, BACKENDS)
         check_choice("target", self.target, TARGETS)
+        if self.backend == "tvm":
+            require_tvm()
         from graphwright.backends.onnx.capabilities import TARGETS as DIALECTS
 
         check_choice("dialect", self.dialect, DIALECTS)

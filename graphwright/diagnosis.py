@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from graphwright.tvm_requirements import find_linker
 
 PACKAGES = (
     "graphwright",
@@ -24,8 +25,6 @@ PACKAGES = (
 )
 CRASHING_FFI = "0.1.15"
 """The version of apache-tvm-ffi that ends the process while a kernel is scheduled."""
-LINKERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")
-"""What TVM links a library with, in the order in which it looks, unless CXX or CC names another."""
 VECTOR_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve")
 
 
@@ -46,7 +45,7 @@ def diagnose() -> Diagnosis:
     if not problems:
         problems += _load_problems(installed, facts)
     if installed["apache-tvm"]:
-        facts.append(("linker", _linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
+        facts.append(("linker", find_linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
     from graphwright.runtime.cores import available_cores
 
     facts.append(("threads", f"{available_cores()} used, of {os.cpu_count()} in the machine"))
@@ -97,11 +96,6 @@ def _load_problems(installed: dict[str, str | None], facts: list[tuple[str, str]
     except SessionError as error:
         problems.append(str(error))
     return problems
-
-
-def _linker() -> str | None:
-    named = os.environ.get("CXX") or os.environ.get("CC")
-    return named or next((path for path in map(shutil.which, LINKERS) if path), None)
 
 
 def vector_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
