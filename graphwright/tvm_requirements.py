@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 
 from graphwright.errors import UsageError
@@ -19,7 +20,9 @@ def find_linker() -> str | None:
 
 
 def require_tvm() -> None:
-    """Raises UsageError where TVM, or a compiler to link its libraries with, is missing."""
+    """Raises UsageError on a machine other than x86-64, and where TVM or a compiler to link with is missing."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise UsageError(f"the backend 'tvm' writes code for x86-64, this machine is {platform.machine()}: use 'onnx'")
     if importlib.util.find_spec("tvm") is None:
         raise UsageError("the backend 'tvm' needs TVM, which is not installed: pip install 'graphwright[tvm]'")
     if find_linker() is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from graphwright.backends.tvm.tvm_library import tirx, tvm
+from graphwright.backends.tvm.tvm_library import codegen_build, tirx, tvm
 from graphwright.ir.errors import UnsupportedError
 
 LINK = ["-Wl,-Bsymbolic"]
@@ -34,13 +34,13 @@ def compiled(module: Any, target: Any) -> Any:
     ]
     with target:
         lowered = tvm.transform.Sequential(steps)(module)
-    return tvm.tirx.build.__globals__["codegen_build"](lowered, target)
+    return codegen_build(lowered, target)
 
 
 def write_library(library: Any, path: Path) -> None:
-    """Links the shared library. Raises `UnsupportedError` where there is no C++ compiler to link with."""
+    """Links the shared library. Raises `UnsupportedError` where the C++ compiler that does so fails."""
     try:
         library.export_library(str(path), options=LINK)
     except (RuntimeError, OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
-        raise UnsupportedError(f"'{path.name}' cannot be linked: {line}; install g++ (or clang++)") from None
+        raise UnsupportedError(f"'{path.name}' cannot be linked: {line}; CXX or CC may name another compiler") from None

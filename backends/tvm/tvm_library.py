@@ -55,6 +55,8 @@ s_tir = _load("tvm.s_tir")
 te = _load("tvm.te")
 tirx = _load("tvm.tirx")
 topi = _load("tvm.topi")
+codegen_build = _load("tvm.tirx.build").codegen_build
+"""Lowered functions as a module of machine code; in `tvm.tirx` a function stands before its file's name."""
 tvm_ffi = _load("tvm_ffi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""

@@ -1,6 +1,7 @@
 """What a machine lacks for the backend `tvm` is said in one line, before any work."""
 
 import importlib.util
+import platform
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -25,6 +26,12 @@ def test_a_missing_tvm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib.util, "find_spec", without_tvm)
     with pytest.raises(UsageError, match=r"pip install 'graphwright\[tvm\]'"):
+        Options(backend="tvm").check()
+
+
+def test_another_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(UsageError, match="this machine is aarch64: use 'onnx'"):
         Options(backend="tvm").check()
 
 

@@ -67,7 +67,6 @@ def accessed_buffers(statement: Any) -> tuple[set[int], set[int]]:
     """The keys of buffers that are read and that are written. A buffer whose address is taken counts as both."""
     reads = {key(load.source) for load in nodes(statement, tvm.ir.TensorLoad)}
     writes = {key(store.buffer) for store in nodes(statement, tirx.BufferStore)}
-    for call in nodes(statement, tvm.ir.Call):
-        if str(getattr(call.op, "name", "")) in ADDRESSES:
-            writes |= {key(v) for v in variables(call) if is_buffer(v)}
-    return reads | writes, writes
+    calls = [c for c in nodes(statement, tvm.ir.Call) if str(getattr(c.op, "name", "")) in ADDRESSES]
+    addressed = {key(v) for call in calls for v in variables(call) if is_buffer(v)}
+    return reads | addressed, writes | addressed

@@ -16,6 +16,7 @@ from graphwright.backends.tvm.region.code import (
     free_variables,
     is_buffer,
     key,
+    sequence,
     variables,
 )
 from graphwright.backends.tvm.tvm_library import tirx, tvm
@@ -107,7 +108,7 @@ def _stage(
     views = {key(s.buffer): key(_source(s)) for s in prelude if isinstance(s, tirx.DeclBuffer)}
     declared = [_declared(s, pointers) for s in prelude]
     direct = [tirx.DeclBuffer(v, data=pointers[key(v)]) for v in buffers if key(v) not in views.values()]
-    reads, writes = accessed_buffers(body)
+    reads, writes = accessed_buffers(sequence([*(s for s in prelude if isinstance(s, tirx.Bind)), body]))
     function = tirx.PrimFunc(
         [part, parts, *(pointers[key(v)] for v in buffers), *sizes],
         _on_this_device([*direct, *declared, body]),
@@ -134,7 +135,7 @@ def _on_this_device(statements: list[Any]) -> Any:
 
 def _share(loop: Any, part: Any, parts: Any) -> Any:
     """The loop over one thread's share of its iterations."""
-    wide = loop.loop_var.ty.dtype if hasattr(loop.loop_var.ty, "dtype") else "int32"
+    wide = loop.loop_var.ty
     extent = tirx.Cast("int64", loop.extent)
     share = [tirx.truncdiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
     first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])

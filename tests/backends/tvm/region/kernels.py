@@ -43,6 +43,15 @@ def three_stages(x_handle: T.handle, y_handle: T.handle):
 
 
 @T.prim_func(private=True, s_tir=True)
+def value_bound_at_the_top(x: T.Buffer((8,), "float32"), count: T.Buffer((1,), "int32"), y: T.Buffer((8,), "float32")):
+    with T.sblock("root"):
+        known: T.let[T.int32] = count[0]
+        for i in T.parallel(8):
+            with T.sblock("copy"):
+                y[i] = x[T.min(i, known)]
+
+
+@T.prim_func(private=True, s_tir=True)
 def parallel_below(x_handle: T.handle, y_handle: T.handle):
     rows = T.int64()
     x = T.match_buffer(x_handle, (rows, 8), "float32")

@@ -20,13 +20,20 @@ def test_stages_of_a_kernel_know_what_they_read_and_write() -> None:
 
     assert [stage.parallel for stage in kernel.stages] == [True, False, False, True]
     assert [(named(s.reads), named(s.writes)) for s in kernel.stages] == [
-        (["doubled", "x"], ["doubled"]),
-        (["largest"], ["largest"]),
+        (["x"], ["doubled"]),
+        ([], ["largest"]),
         (["doubled", "largest"], ["largest"]),
-        (["doubled", "largest", "y"], ["y"]),
+        (["doubled", "largest"], ["y"]),
     ]
     assert [v.name for v in kernel.scratch] == ["doubled", "largest"]
     assert [[v.name for v in stage.sizes] for stage in kernel.stages] == [["rows"], [], ["rows"], ["rows"]]
+
+
+def test_a_stage_reads_what_the_values_that_it_uses_are_read_from() -> None:
+    kernel = kernels.split("bound", kernels.value_bound_at_the_top)
+    (stage,) = kernel.stages
+    names = {key(v): v.name for v in kernel.parameters}
+    assert sorted(names[k] for k in stage.reads) == ["count", "x"]
 
 
 def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:
