@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graphwright.backends.emission_table import EmissionTable
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Op
@@ -11,19 +12,9 @@ from graphwright.ir.graph import Op
 Emission = Callable[[Emitter, Op], None]
 """Writes the nodes of one op. The names of its results are given by `Emitter.name`."""
 
-EMISSIONS: dict[OpDef, Emission] = {}
-
-
-def emits(*definitions: OpDef) -> Callable[[Emission], Emission]:
-    """Registers the emission of these ops."""
-
-    def register(function: Emission) -> Emission:
-        for definition in definitions:
-            assert definition not in EMISSIONS, f"{definition} is emitted twice"
-            EMISSIONS[definition] = function
-        return function
-
-    return register
+TABLE = EmissionTable[Emitter]()
+EMISSIONS = TABLE.rows
+emits = TABLE.emits
 
 
 def emits_node(rows: dict[OpDef, str], domain: str = "") -> None:
