@@ -7,6 +7,8 @@ from typing import Any, NoReturn, cast
 import typer
 
 from graphwright.cli.app import app
+from graphwright.cli.notices import notices_as_lines
+from graphwright.cli.output import one_line
 from graphwright.errors import is_user_error
 
 USER_ERROR_STATUS = 2
@@ -22,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
+        with notices_as_lines():
+            status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
     except _CommandLineError as error:
         _fail(_explain(error))
     except OSError as error:
@@ -40,5 +43,5 @@ def _explain(error: Any) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(USER_ERROR_STATUS) from None

@@ -46,6 +46,11 @@ def _stage_text(stage: str) -> str:
     return STAGES.get(name, name) + colon + detail
 
 
+def one_line(message: str) -> str:
+    """A message for standard error, where each is one line."""
+    return " ".join(message.split())
+
+
 def size_text(size: int) -> str:
     """A number of bytes for reading: `512 B`, `1.5 MiB`."""
     value, unit = float(size), "B"
