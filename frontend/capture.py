@@ -21,6 +21,7 @@ def capture(
     example_inputs: Examples | None = None,
     *,
     dtype: DType | torch.dtype | str | None = None,
+    adapter: str | os.PathLike[str] | None = None,
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
@@ -38,10 +39,16 @@ def capture(
     captures it as if converted to that element type; left out, each weight keeps the model's own, and those of a
     checkpoint that is quantized (GPTQ, AWQ, compressed-tensors, fp8 in blocks) are float32, which is exact.
 
+    `adapter` is the folder of an adapter that PEFT saved (LoRA), which is merged into the weights of a directory; one
+    that lies in the directory itself is too.
+
     Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
     `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.
     """
     wanted = None if dtype is None else _compute_dtype(dtype)
+    if adapter is not None and (isinstance(model, torch.nn.Module) or not Path(model).is_dir()):
+        what = f"a {type(model).__name__}" if isinstance(model, torch.nn.Module) else str(model)
+        raise UserError(f"an adapter is merged into a checkpoint directory, and {what} is none")
     if isinstance(model, torch.nn.Module):
         return capture_module(model, example_inputs, wanted)
     if Path(model).suffix == ARCHIVE_SUFFIX:
@@ -51,7 +58,7 @@ def capture(
         return capture_archive(Path(model))
     from graphwright.frontend.checkpoint import capture_checkpoint
 
-    return capture_checkpoint(Path(model), example_inputs, wanted)
+    return capture_checkpoint(Path(model), example_inputs, wanted, None if adapter is None else Path(adapter))
 
 
 def _compute_dtype(dtype: DType | torch.dtype | str) -> torch.dtype:

@@ -92,7 +92,7 @@ def capture(source: Source, dtype: Any = None) -> Program:
         return source.model
     from graphwright import frontend
 
-    program = frontend.capture(source.model, source.example_inputs, dtype=dtype)
+    program = frontend.capture(source.model, source.example_inputs, dtype=dtype, adapter=source.adapter)
     program.name = source.name
     return program
 

@@ -37,6 +37,7 @@ def evaluate(
     rows: int | None = None,
     interpreter: bool = False,
     assets: str | Path | None = None,
+    adapter: str | Path | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -46,7 +47,8 @@ def evaluate(
     that `compile` takes, which is compiled into a temporary folder, or run by the reference interpreter if
     `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
     `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
-    spread. `assets` is the folder of the tokenizer, by default a model's own.
+    spread. `assets` is the folder of the tokenizer, by default a model's own; `adapter`
+    that of an adapter to merge into `model`.
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
@@ -55,8 +57,8 @@ def evaluate(
         if value is not None and value < (2 if name == "length" else 1):
             raise UsageError(f"{name} of {value} cannot be had")
     with ExitStack() as stack:
-        given = [model] if against is None else [model, against]
-        opened = [_open(each, interpreter, length, threads, stack, announce) for each in given]
+        given = [(model, adapter)] if against is None else [(model, adapter), (against, None)]
+        opened = [_open(each, merged, interpreter, length, threads, stack, announce) for each, merged in given]
         tokenizer = read_tokenizer(assets) if assets is not None else None
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
         contexts = [each.language.context_length for each in opened]
@@ -84,21 +86,25 @@ class _Opened:
 
 def _open(
     model: Any,
+    adapter: str | Path | None,
     interpreter: bool,
     length: int | None,
     threads: int | None,
     stack: ExitStack,
     on_stage: Callable[[str], object],
 ) -> _Opened:
+    compiled = isinstance(model, Model) or (isinstance(model, str | Path) and is_artifact(Path(model)))
+    if compiled and adapter is not None:
+        raise UsageError("an adapter is merged before a model is compiled: give the checkpoint directory")
     if isinstance(model, Model):
         return _loaded(model)
-    if isinstance(model, str | Path) and is_artifact(Path(model)):
+    if compiled:
         if interpreter:
             raise UsageError(f"{model} is compiled: the interpreter runs checkpoints and .gw files")
         return _loaded(load(model, threads=threads))
     from graphwright.models import resolve
 
-    source = _captured(resolve(model), length, on_stage)
+    source = _captured(resolve(model, adapter), length, on_stage)
     if interpreter:
         return _interpreted(source, on_stage)
     from graphwright.compiler import Options, build
@@ -115,7 +121,7 @@ def _captured(source: Source, length: int | None, on_stage: Callable[[str], obje
     on_stage("capture")
     program = capture(source).clone()
     program.metadata.setdefault("context_length", length or LENGTH)
-    return replace(source, model=program, example_inputs=None)
+    return replace(source, model=program, example_inputs=None, adapter=None)
 
 
 def _loaded(model: Model) -> _Opened:

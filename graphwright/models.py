@@ -6,11 +6,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
 from graphwright.errors import UsageError, is_user_error
 from graphwright.runtime.artifact import is_artifact
 
@@ -25,16 +26,40 @@ CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
+
+    `adapter` is the folder of an adapter to merge into a checkpoint directory; `kept` is what `assets` lives by.
+    """
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
+    adapter: Path | None = None
+    kept: Assets | None = None
 
 
-def resolve(model: Any) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+def resolve(model: Any, adapter: str | Path | None = None) -> Source:
+    """The source that `model` names or is, with an adapter's folder. Runs the factory of `file.py:factory`.
+
+    Raises UsageError.
+    """
+    if adapter is None:
+        return _resolve(model)
+    directory = model.model if isinstance(model, Source) else model
+    if not isinstance(directory, str | Path) or not (Path(directory).is_dir() or _is_missing(directory)):
+        what = directory if isinstance(directory, str | Path) else f"a {type(directory).__name__}"
+        raise UsageError(f"an adapter is merged into a checkpoint directory, and {what} is none")
+    source = _resolve(model)
+    kept = adapted_assets(Path(directory), Path(adapter)) if Path(adapter).is_dir() else None
+    return replace(source, adapter=Path(adapter), assets=source.assets if kept is None else kept.folder, kept=kept)
+
+
+def _is_missing(model: str | Path) -> bool:
+    return not Path(model).exists() and ".py:" not in str(model)
+
+
+def _resolve(model: Any) -> Source:
     if isinstance(model, Source):
         return model
     if isinstance(model, str | Path):
@@ -67,6 +92,7 @@ def _resolve_path(text: str) -> Source:
         raise UsageError(f"{text} is a file of another kind; {FORMS}")
     if is_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
+    refuse_adapter_alone(path)
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(f"{text} is neither an artifact (no manifest.json) nor a checkpoint (no {CONFIG_FILE})")
     return Source(path.resolve().name, path, assets=path)

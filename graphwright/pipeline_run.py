@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def run_pipeline(
     model: str,
     *,
+    adapter: Path | None = None,
     pipeline: str | None,
     passes: str | None,
     machine: str,
@@ -42,7 +43,7 @@ def run_pipeline(
     """
     chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
-    captured = capture(resolve(model))
+    captured = capture(resolve(model, adapter))
     program = captured.clone()
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(

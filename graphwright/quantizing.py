@@ -29,6 +29,7 @@ def quantize(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    adapter: str | Path | None = None,
     measure: bool = True,
     on_stage: Callable[[str], object] | None = None,
 ) -> tuple[Program, QuantizationReport]:
@@ -46,6 +47,6 @@ def quantize(
     if quantization is None:
         raise UsageError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
-    prepared = prepare(resolve(model), options, Stopwatch(on_stage), measure=measure)
+    prepared = prepare(resolve(model, adapter), options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"
     return prepared.program, prepared.quantization

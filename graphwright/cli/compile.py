@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -38,6 +39,7 @@ def compile_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
     cache_layout: Annotated[
         str,
         typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
@@ -69,7 +71,7 @@ def compile_command(
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     options.check()
     with stage_display() as on_stage:
-        report = build(resolve(model), output, options, on_stage)
+        report = build(resolve(model, adapter), output, options, on_stage)
     _print_summary(report)
 
 

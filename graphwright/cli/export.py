@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -34,6 +35,7 @@ def export_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     calibration_rows: CalibrationRowsOption = None,
@@ -56,6 +58,7 @@ def export_command(
             dtype=dtype,
             max_context=max_context,
             assets=assets,
+            adapter=adapter,
             quantize=quantization,
             on_stage=on_stage,
         )

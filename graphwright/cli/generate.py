@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import AdapterOption
 from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
 
@@ -37,6 +38,7 @@ def generate_command(
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    adapter: AdapterOption = None,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
 
@@ -56,7 +58,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads)
+    loaded = _load(model, threads, adapter)
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -87,17 +89,19 @@ def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _load(model: str, threads: int | None) -> "CompiledModel":
+def _load(model: str, threads: int | None, adapter: Path | None) -> "CompiledModel":
     from graphwright.runtime.artifact import is_artifact
 
     if is_artifact(Path(model)):
+        if adapter is not None:
+            raise UsageError("an adapter is merged before a model is compiled: give the checkpoint directory")
         from graphwright.api import load
 
         return load(model, threads=threads)
     from graphwright.api import compile
 
     with stage_display() as on_stage:
-        return compile(model, threads=threads, on_stage=on_stage)
+        return compile(model, adapter=adapter, threads=threads, on_stage=on_stage)
 
 
 def _write(piece: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -48,6 +49,7 @@ def quantize_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
 
@@ -61,7 +63,7 @@ def quantize_command(
     from graphwright.models import resolve
     from graphwright.quantizing import quantize
 
-    source = resolve(model)
+    source = resolve(model, adapter)
     with stage_display() as on_stage:
         program, report = quantize(
             source,
@@ -76,7 +78,8 @@ def quantize_command(
         on_stage("write")
         _write(program, output, assets or source.assets)
     print_quantization(report)
-    folder = "" if (assets or source.assets) is None else f" --assets {assets or source.assets}"
+    kept = source.adapter if source.kept is not None else source.assets
+    folder = "" if (assets or kept) is None else f" --assets {assets or kept}"
     written = f"graphwright compile {output} -o out/{output.stem}{folder}"
     following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"
     console().print(f"next: {following}", markup=False)
