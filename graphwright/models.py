@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
 from graphwright.errors import UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
+from graphwright.requirements import require_compiler
 from graphwright.runtime.artifact import is_artifact
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def resolve(model: Any, adapter: str | Path | None = None) -> Source:
 
     Raises UsageError.
     """
+    require_compiler()
     if adapter is None:
         return _resolve(model)
     directory = model.model if isinstance(model, Source) else model

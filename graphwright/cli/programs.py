@@ -8,6 +8,7 @@ from graphwright.errors import UsageError
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
+from graphwright.requirements import require_compiler
 from graphwright.standard_input import standard_input
 
 
@@ -18,6 +19,7 @@ def read_input(model: str, on_stage: Callable[[str], object], adapter: Path | No
     """
     if adapter is not None and (model == "-" or model.endswith(".gw")):
         raise UsageError("an adapter is merged as a model is captured, and a program has been: trace the model with it")
+    require_compiler()
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):

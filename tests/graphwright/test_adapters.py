@@ -19,11 +19,6 @@ from tests.graphwright.commands import Commands
 TOKENIZER = Path("examples/models/storyteller/tokenizer.json").resolve()
 
 
-@pytest.fixture
-def commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(capsys, monkeypatch)
-
-
 def test_compiled_with_its_base_and_its_own_tokenizer(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", queries())
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
