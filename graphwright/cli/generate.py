@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import IgnoreRemoteCodeOption
 from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
 
@@ -37,6 +38,7 @@ def generate_command(
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
 
@@ -56,7 +58,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads)
+    loaded = _load(model, threads, ignore_remote_code)
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -87,7 +89,7 @@ def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _load(model: str, threads: int | None) -> "CompiledModel":
+def _load(model: str, threads: int | None, ignore_remote_code: bool) -> "CompiledModel":
     from graphwright.runtime.artifact import is_artifact
 
     if is_artifact(Path(model)):
@@ -97,7 +99,7 @@ def _load(model: str, threads: int | None) -> "CompiledModel":
     from graphwright.api import compile
 
     with stage_display() as on_stage:
-        return compile(model, threads=threads, on_stage=on_stage)
+        return compile(model, threads=threads, ignore_remote_code=ignore_remote_code, on_stage=on_stage)
 
 
 def _write(piece: str) -> None:
