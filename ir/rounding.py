@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor, decoded
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, QuantizedType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
