@@ -66,9 +66,9 @@ def test_the_bound_is_that_of_python(guard: str) -> None:
     holds = [bool(eval(python, {"length": n, "min": min, "max": max})) for n in range(1, LONGEST_TRIED)]
     bound = next((i for i, held in enumerate(holds) if not held), len(holds))
     wanted = bound if bound and not any(holds[bound:]) else None
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert bound_on_sequence(guard, AXES) == wanted
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize(
