@@ -41,6 +41,8 @@ def read_program(path: str | Path) -> Program:
 def _parse(lexer: Lexer, folder: Path | None = None) -> Program:
     try:
         return _Parser(lexer, folder).program()
+    except IRTypeError as problem:  # of a size that is made of others, in a type or in the verifier
+        raise lexer.error(str(problem)) from None
     except RecursionError:
         raise lexer.error("nested too deeply") from None
 
@@ -120,7 +122,8 @@ class _Parser(AtomParser):
         definition = self.definition(name, start)
         operands: list[WeightExpression | None] = []
         while not lexer.accept(")"):
-            operands.append(None if lexer.accept("none") else self.expression())
+            with self.nested():
+                operands.append(None if lexer.accept("none") else self.expression())
             if lexer.peek.text != ")":
                 lexer.expect(",")
         attributes = self.attributes_body() if lexer.accept("{") else {}
