@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
 from graphwright.frontend.conditions import Axes, plain
 from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import free_sizes, must_stay_free
 from graphwright.frontend.traced_graph import (
     Node,
@@ -30,6 +34,14 @@ from graphwright.frontend.traced_graph import (
     output_names,
 )
 from graphwright.ir import UnsupportedError
+
+_LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__) if file)
+
+
+def is_library(file: str) -> bool:
+    """Whether a file is torch's or ours, not the user's."""
+    return file.startswith(_LIBRARIES) or file.startswith("<")
+
 
 PREFIX = "model."
 """Where the traced module sits in its wrapper."""
@@ -46,45 +58,32 @@ class Traced(torch.nn.Module):
         self.model = model
         self._call = call
         self._batched = list(batched)
+        self.outputs = Outputs()
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         for other in self._batched[1:]:
             # one batch for all: else a size that mixes two of them could not be told to be whole
             cast("Any", torch)._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
-        return name_outputs(self._call(self.model, *inputs))
-
-
-def name_outputs(output: Any) -> dict[str, torch.Tensor]:
-    """A module's output as named tensors: `logits` alone if there are any, else its own names, else `output`."""
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, torch.Tensor):
-        return {"logits": logits}
-    if isinstance(output, Mapping):
-        items = cast("Mapping[Any, Any]", output).items()
-    elif isinstance(output, (tuple, list)):
-        items = [(f"output.{i}", v) for i, v in enumerate(cast("Sequence[Any]", output))]
-    else:
-        items = [("output", output)]
-    named = {str(name): value for name, value in items if value is not None}
-    if not named:
-        raise UnsupportedError("the module returns nothing; a captured module returns tensors")
-    for name, value in named.items():
-        if not isinstance(value, torch.Tensor):
-            kind = type(value).__name__
-            raise UnsupportedError(
-                f"output '{name}' is a {kind}; a captured module returns tensors, named or in a tuple"
-            )
-    return named
+        self.outputs = flatten_outputs(self._call(self.model, *inputs))
+        return self.outputs.tensors
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence that it allows."""
+    """A traced module, its sizes in the IR's symbols, and the longest sequence that it allows.
+
+    `names` are those of the tensors that it returned, `outputs` tells of what it returned beside them.
+    """
 
     exported: ExportedProgram
     dimensions: Dimensions
-    outputs: list[str]
+    names: list[str]
     longest: int | None
+    outputs: Outputs
+
+
+class TraceFailure(UnsupportedError):
+    """The module's code raised an error while it was traced: it may not take inputs of the sizes of the example."""
 
 
 def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
@@ -102,8 +101,30 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     except Exception as problem:
         raise _failure(traced.model, problem) from None
     require_pure(exported)
-    dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
-    return Trace(exported, dimensions, output_names(exported), longest)
+    axes = {name: axes for name, (_, axes) in inputs.items()}
+    dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length))
+    return Trace(exported, dimensions, output_names(exported), longest, traced.outputs)
+
+
+def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]], length: int) -> bool:
+    """Whether the module's own code raises an error for sequences of this length."""
+    shorter = [example for example, _ in inputs.values()]
+    for i, (_, axes) in enumerate(inputs.values()):
+        for axis in (axis for axis, symbol in axes.items() if symbol == "S"):
+            shorter[i] = shorter[i].narrow(axis, 0, min(length, shorter[i].shape[axis]))
+    mode: Any = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        with torch.no_grad(), mode:
+            traced(*(mode.from_tensor(example) for example in shorter))
+    except Exception as problem:
+        return own_frame(problem) is not None
+    return False
+
+
+def own_frame(problem: BaseException) -> traceback.FrameSummary | None:
+    """Where the user's own code raised an error; None if other code did."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    return frames[-1] if frames and not is_library(frames[-1].filename) else None
 
 
 def _freedom(name: str, symbol: str) -> Any:
@@ -156,4 +177,4 @@ def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
         return UnsupportedError(f"{name} cannot be traced{where}: {advice}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return UnsupportedError(f"{name} cannot be traced{where}: {reason[:400]}")
+    return TraceFailure(f"{name} cannot be traced{where}: {reason[:400]}")

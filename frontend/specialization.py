@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch.export import ExportedProgram
@@ -15,6 +15,9 @@ from graphwright.ir import UnsupportedError
 MAIN_INPUT = "input_ids"
 """The input whose length must stay free. Elsewhere a length that the module's code fixes is a number in the type."""
 
+LEAST_TRIED = 64
+"""Up to this least length each shorter one is tried."""
+
 _LENGTH = {"B": "batch", "S": "sequence"}
 
 
@@ -23,12 +26,15 @@ def must_stay_free(input: str, symbol: str) -> bool:
     return symbol == "B" or input == MAIN_INPUT
 
 
-def free_sizes(exported: ExportedProgram, axes: Mapping[str, Axes]) -> tuple[Dimensions, int | None]:
+def free_sizes(
+    exported: ExportedProgram, axes: Mapping[str, Axes], is_refused: Callable[[int], bool] = lambda length: False
+) -> tuple[Dimensions, int | None]:
     """The sizes of the inputs in the IR's symbols, and the longest sequence for which the trace holds, if any.
 
     `axes` are those of each input, by its name, in order. Raises `UnsupportedError` if the code of the module fixed an
     axis that must stay free or branched on its length. torch counts lengths from two on as alike, and so do we: a trace
-    holds for one as well, since a model has no other formula there.
+    holds for one as well, since a model has no other formula there. Nor has it where `is_refused` says that the code
+    refuses sequences of a length.
     """
     fakes = {node.name: traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"}
     names: dict[str, str] = {}
@@ -45,7 +51,8 @@ def free_sizes(exported: ExportedProgram, axes: Mapping[str, Axes]) -> tuple[Dim
                 pair = " and ".join(_LENGTH.get(s, s) for s in sorted((known, symbol)))
                 raise UnsupportedError(f"the module's code makes {pair} the same length")
             least, most = bounds(exported, free)
-            if least > 2:
+            asserted = symbol == "S" and least <= LEAST_TRIED and all(map(is_refused, range(1, least)))
+            if least > 2 and not asserted:
                 raise UnsupportedError(
                     f"the module's code branches on the {_length(symbol)}; as traced it takes {least} or more"
                 )

@@ -43,6 +43,7 @@ def compile(
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledModel:
@@ -62,6 +63,7 @@ def compile(
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
     - `quantize`: a scheme, as `w4a8-g128` (see `graphwright.quantize`), and the `calibration` that it may need
+    - `logits`: which of the model's outputs holds them (`output.1.scores`), where shapes leave that open
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
       and with `optimize: PASS` for each pass
 
@@ -70,7 +72,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
+    return _compiled(CompiledModel, resolve(model, logits), options, output, threads, on_stage)
 
 
 def compile_function(
@@ -142,16 +144,21 @@ def load_function(path: str | Path, *, threads: int | None = None, verify: bool 
 
 
 def trace(
-    model: ModelLike, *, example_inputs: ExampleInputs | None = None, dtype: DType | str | None = None
+    model: ModelLike,
+    *,
+    example_inputs: ExampleInputs | None = None,
+    dtype: DType | str | None = None,
+    logits: str | None = None,
 ) -> Program:
     """Capture a model as a program with the graph `forward`, dynamic in batch B and sequence S.
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
-    long, and T for token ids of another length, as a decoder's beside an encoder's. Raises UnsupportedError, naming
+    long, and T for token ids of another length, as a decoder's beside an encoder's. `logits` says which output holds a
+    language model's logits, where shapes leave that open. Raises UnsupportedError, naming
     operator and module path, where the model cannot be captured.
     """
-    return capture_source(_with_examples(model, example_inputs), dtype)
+    return capture_source(_with_examples(resolve(model, logits), example_inputs), dtype)
 
 
 def optimize(
@@ -183,6 +190,7 @@ def export(
     assets: str | Path | None = None,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> None:
     """Write `model` as ONNX for other runtimes into `folder`, which appears whole or not at all.
@@ -204,7 +212,7 @@ def export(
         quantization=quantization,
     )
     options.check()
-    source = resolve(model)
+    source = resolve(model, logits)
     stopwatch = Stopwatch(on_stage)
     program = prepare(source, options, stopwatch).program
     with stopwatch.stage("write"):
@@ -220,6 +228,6 @@ def _quantization(quantize: str | Quantization | None, calibration: TokenSource 
     return asked_quantization(quantize, calibration)
 
 
-def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None) -> Source:
+def _with_examples(model: ModelLike | Source, example_inputs: ExampleInputs | None) -> Source:
     source = resolve(model)
     return source if example_inputs is None else replace(source, example_inputs=example_inputs)

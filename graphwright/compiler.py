@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from graphwright.runtime.artifact import Manifest
 
 
+LANGUAGE_MODEL_PROBLEM = "language_model_problem"
+"""The metadata by which capture says why it took what may be a language model for a function."""
+
 Kind = Literal["auto", "language model", "function"]
 """What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
 
@@ -89,10 +92,12 @@ def capture(source: Source, dtype: Any = None) -> Program:
             raise UsageError("a program has been captured already, so dtype comes too late: trace the model with it")
         if source.example_inputs is not None:
             raise UsageError("a program has been captured already, so it takes no example inputs")
+        if source.logits is not None:
+            raise UsageError("a program has been captured already, so --logits comes too late: trace the model with it")
         return source.model
     from graphwright import frontend
 
-    program = frontend.capture(source.model, source.example_inputs, dtype=dtype)
+    program = frontend.capture(source.model, source.example_inputs, dtype=dtype, logits=source.logits)
     program.name = source.name
     return program
 
@@ -132,15 +137,28 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: 
 
 def _is_function(program: Program, options: Options) -> bool:
     """Whether to compile a plain function. Raises UsageError where the program is not what the options ask for."""
-    if options.kind == "language model" and not is_language_model(program):
-        _require_free_length(program)
-        raise UsageError(
-            f"'{program.name}' does not generate: it is not a language model (token ids to logits); compile it as a "
-            "plain function: graphwright.compile_function, or `graphwright compile`"
-        )
+    if options.kind != "function" and not is_language_model(program):
+        if isinstance(problem := program.metadata.get(LANGUAGE_MODEL_PROBLEM), str):
+            raise UsageError(f"'{program.name}' takes token ids, but {problem}; or make a plain function (--function)")
+        if options.kind == "language model":
+            _require_free_length(program)
+            raise UsageError(
+                f"'{program.name}' does not generate: it is not a language model (token ids to logits), "
+                f"{_signature(program)}; "
+                "compile it as a plain function: graphwright.compile_function, or `graphwright compile`"
+            )
     if options.kind == "function" and "prefill" in program.graphs:
         raise UsageError(f"'{program.name}' has a cache already; a plain function is compiled from the traced program")
     return options.kind == "function" or not is_language_model(program)
+
+
+def _signature(program: Program) -> str:
+    """What a program takes and gives, in words."""
+    graph = program.graphs["forward"]
+    takes = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+    gives = [f"{name}: {v.type}" for name, v in graph.outputs.items()]
+    more = f", and {len(gives) - 8} more" if len(gives) > 8 else ""
+    return f"it takes {takes} and returns {', '.join(gives[:8])}{more}"
 
 
 def _require_free_length(program: Program) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -25,16 +25,28 @@ CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
+
+    `logits` names the output that holds a language model's logits, where that is not plain.
+    """
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
+    logits: str | None = None
 
 
-def resolve(model: Any) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+def resolve(model: Any, logits: str | None = None) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError.
+
+    `logits` is the name of the output that holds them.
+    """
+    source = _resolve(model)
+    return source if logits is None else replace(source, logits=logits)
+
+
+def _resolve(model: Any) -> Source:
     if isinstance(model, Source):
         return model
     if isinstance(model, str | Path):

@@ -33,6 +33,7 @@ def run_pipeline(
     context: int | None,
     prove: bool,
     measure: bool,
+    logits: str | None = None,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> PipelineReport:
     """What the passes make of the model at that path, priced for the machine of that name.
@@ -42,7 +43,7 @@ def run_pipeline(
     """
     chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
-    captured = capture(resolve(model))
+    captured = capture(resolve(model, logits))
     program = captured.clone()
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(

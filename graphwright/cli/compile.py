@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -36,6 +37,7 @@ def compile_command(
         str, typer.Option(help="ort: ONNX Runtime's own operators; portable: standard ONNX only.")
     ] = "ort",
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
     cache_layout: Annotated[
@@ -69,7 +71,7 @@ def compile_command(
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     options.check()
     with stage_display() as on_stage:
-        report = build(resolve(model), output, options, on_stage)
+        report = build(resolve(model, logits), output, options, on_stage)
     _print_summary(report)
 
 

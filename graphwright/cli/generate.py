@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import LogitsOption
 from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
 
@@ -36,6 +37,7 @@ def generate_command(
     max_context: Annotated[
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
+    logits: LogitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
@@ -56,7 +58,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads)
+    loaded = _load(model, logits, threads)
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -87,17 +89,19 @@ def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _load(model: str, threads: int | None) -> "CompiledModel":
+def _load(model: str, logits: str | None, threads: int | None) -> "CompiledModel":
     from graphwright.runtime.artifact import is_artifact
 
     if is_artifact(Path(model)):
+        if logits is not None:
+            raise UsageError(f"{model} is compiled already, so --logits comes too late")
         from graphwright.api import load
 
         return load(model, threads=threads)
     from graphwright.api import compile
 
     with stage_display() as on_stage:
-        return compile(model, threads=threads, on_stage=on_stage)
+        return compile(model, logits=logits, threads=threads, on_stage=on_stage)
 
 
 def _write(piece: str) -> None:

@@ -4,16 +4,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from graphwright.errors import UsageError
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
 
 
-def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
+def read_input(model: str, on_stage: Callable[[str], object], logits: str | None = None) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
     """
+    if logits is not None and (model == "-" or model.endswith(".gw")):
+        raise UsageError("a program has been captured already, so --logits comes too late: trace the model with it")
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
@@ -22,7 +25,7 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
     from graphwright.models import resolve
 
     on_stage("capture")
-    return capture(resolve(model))
+    return capture(resolve(model, logits))
 
 
 def write_result(program: Program, output: Path | None) -> None:

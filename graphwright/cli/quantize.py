@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -46,6 +47,7 @@ def quantize_command(
     ] = True,
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
 ) -> None:
@@ -61,7 +63,7 @@ def quantize_command(
     from graphwright.models import resolve
     from graphwright.quantizing import quantize
 
-    source = resolve(model)
+    source = resolve(model, logits)
     with stage_display() as on_stage:
         program, report = quantize(
             source,

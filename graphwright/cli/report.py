@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import LogitsOption, NamedPipelineOption, PassesOption
 from graphwright.cli.output import console, stage_display
 from graphwright.errors import UsageError
 
@@ -25,6 +25,7 @@ def report_command(
     ] = None,
     pipeline: NamedPipelineOption = None,
     passes: PassesOption = None,
+    logits: LogitsOption = None,
     machine: Annotated[
         str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
     ] = None,
@@ -48,6 +49,7 @@ def report_command(
     settings = {
         "--pipeline": pipeline,
         "--passes": passes,
+        "--logits": logits,
         "--machine": machine,
         "--batch": batch,
         "--length": length,
@@ -72,6 +74,7 @@ def report_command(
             model,
             pipeline=pipeline,
             passes=passes,
+            logits=logits,
             machine=machine or "local",
             batch=batch,
             length=length,

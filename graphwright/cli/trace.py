@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import DTypeOption, ModelArgument
+from graphwright.cli.arguments import DTypeOption, LogitsOption, ModelArgument
 from graphwright.cli.output import stage_display
 
 
@@ -13,6 +13,7 @@ def trace_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
     from graphwright.api import trace
@@ -20,5 +21,5 @@ def trace_command(
 
     with stage_display() as on_stage:
         on_stage("capture")
-        program = trace(model, dtype=dtype)
+        program = trace(model, dtype=dtype, logits=logits)
     write_result(program, output)
