@@ -10,11 +10,11 @@ from typing import Any
 Axes = Mapping[int, str]
 """The dynamic axes of an input and the symbols that stand for them: {0: "B", 1: "S"}."""
 
-_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
+SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
 _SIMPLE_GUARD = re.compile(
-    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|{_SIZE.pattern} == {_SIZE.pattern}"
+    rf"{SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {SIZE.pattern}|{SIZE.pattern} == {SIZE.pattern}"
 )
-_POLYNOMIALS = re.compile(rf"(?:{_SIZE.pattern}|[\d\s()+*-])+ != (?:{_SIZE.pattern}|[\d\s()+*-])+")
+_POLYNOMIALS = re.compile(rf"(?:{SIZE.pattern}|[\d\s()+*-])+ != (?:{SIZE.pattern}|[\d\s()+*-])+")
 """Bounds, which `bounds` tells as well; axes that share a symbol; and polynomials that differ but for single sizes."""
 
 _EQUATION = re.compile(r"(?:[\d*+() ,]|min\()+ == (?:[\d*+() ,]|min\()+")
@@ -35,11 +35,11 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
     It must hold for every length from one on and for none past the bound: that is tried, not read.
     """
     inputs = list(axes)
-    places = [(inputs[int(i)] if i else name, int(axis)) for name, i, axis in _SIZE.findall(guard)]
+    places = [(inputs[int(i)] if i else name, int(axis)) for name, i, axis in SIZE.findall(guard)]
     if not places or any(axes[name].get(axis) != "S" for name, axis in places):
         return None
     try:
-        code = compile(_SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
+        code = compile(SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
         names: dict[str, Any] = {"__builtins__": {}, "max": max, "min": min}
         holds = [bool(eval(code, names, {"S": length})) for length in range(1, LONGEST_TRIED)]
     except Exception:  # an expression of another kind than sizes and numbers
@@ -51,7 +51,7 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
 def _always_holds(guard: str) -> bool:
     """Whether an equation of products and minima of sizes holds for all sizes from one on."""
     left, equal, right = guard.partition(" == ")
-    if not equal or not _EQUATION.fullmatch(_SIZE.sub("1", guard)):
+    if not equal or not _EQUATION.fullmatch(SIZE.sub("1", guard)):
         return False
     sympy: Any = import_module("sympy")
     more: dict[str, Any] = {}
@@ -64,11 +64,11 @@ def _always_holds(guard: str) -> bool:
     def least(*values: Any) -> Any:
         return sympy.Min(*map(sympy.expand, values))
 
-    sides = [_SIZE.sub(one_and_more, side) for side in (left, right)]
+    sides = [SIZE.sub(one_and_more, side) for side in (left, right)]
     a, b = (sympy.sympify(side, locals={**more, "min": least}) for side in sides)
     return sympy.expand(a - b) == 0
 
 
 def plain(guard: str) -> str:
     """Torch's name for the size of an input in words."""
-    return _SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)
+    return SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)

@@ -16,6 +16,7 @@ from graphwright.ir import Builder, Dim, Graph, Op, UnsupportedError, Value, ops
 from graphwright.ir.attributes import Attribute, dimensions, substitute
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.interpreter import Interpreter, cone
+from graphwright.ir.location import at_source
 
 B, S = Dim.of("B"), Dim.of("S")
 SIZES = ((1, 1), (2, 3), (3, 2), (2, 7))
@@ -251,5 +252,5 @@ def _folded(value: Value) -> tuple[Dim, ...]:
 
 def _refusal(op: Op, problem: str) -> UnsupportedError:
     where = f" at {op.location}" if op.location else ""
-    problem = f"{op.name}{where} cannot be lifted to all tokens: {problem}"
+    problem = f"{op.name}{where} cannot be lifted to all tokens: {problem}{at_source(op.location)}"
     return UnsupportedError(f"its logits are those of the last token alone, and {problem}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,10 +16,11 @@ from torch.export import ExportedProgram
 
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
-from graphwright.frontend.conditions import Axes, plain
+from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.outputs import Outputs, flatten_outputs
-from graphwright.frontend.specialization import free_sizes, must_stay_free
+from graphwright.frontend.sources import FixedSizes, last_line, own_frame, watched_sizes
+from graphwright.frontend.specialization import fixes, free_sizes, must_stay_free, named_size
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,
@@ -34,14 +33,6 @@ from graphwright.frontend.traced_graph import (
     output_names,
 )
 from graphwright.ir import UnsupportedError
-
-_LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__) if file)
-
-
-def is_library(file: str) -> bool:
-    """Whether a file is torch's or ours, not the user's."""
-    return file.startswith(_LIBRARIES) or file.startswith("<")
-
 
 PREFIX = "model."
 """Where the traced module sits in its wrapper."""
@@ -91,18 +82,19 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     traced = Traced(model, call, [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"])
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
+    sizes = FixedSizes()
     try:
         # When a trace fails, torch prints the part that it has got to standard error.
-        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()), watched_sizes() as sizes:
             exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
             exported = normalize(exported)
     except UnsupportedError:
         raise
     except Exception as problem:
-        raise _failure(traced.model, problem) from None
+        raise _failure(traced.model, problem, list(inputs), sizes) from None
     require_pure(exported)
     axes = {name: axes for name, (_, axes) in inputs.items()}
-    dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length))
+    dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length), sizes)
     return Trace(exported, dimensions, output_names(exported), longest, traced.outputs)
 
 
@@ -117,14 +109,8 @@ def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]],
         with torch.no_grad(), mode:
             traced(*(mode.from_tensor(example) for example in shorter))
     except Exception as problem:
-        return own_frame(problem) is not None
+        return bool(own_frame(problem))
     return False
-
-
-def own_frame(problem: BaseException) -> traceback.FrameSummary | None:
-    """Where the user's own code raised an error; None if other code did."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    return frames[-1] if frames and not is_library(frames[-1].filename) else None
 
 
 def _freedom(name: str, symbol: str) -> Any:
@@ -162,19 +148,21 @@ def require_pure(exported: ExportedProgram) -> None:
 _FIXED = re.compile(r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)")
 
 
-def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
-    """The failure in one line, with the path of the innermost module that was running."""
+def _failure(model: torch.nn.Module, problem: Exception, inputs: Sequence[str], sizes: FixedSizes) -> UnsupportedError:
+    """The failure in one line, with the path of the innermost module that was running and the line of its code."""
     name = type(model).__name__
     fixed = _FIXED.search(str(problem))
     if fixed is not None:
-        return UnsupportedError(f"{name} cannot be traced: its code fixes {plain(fixed[1])} to {fixed[2]}")
+        return UnsupportedError(f"{name} cannot be traced: {fixes(named_size(fixed[1], inputs), fixed[2], sizes)}")
     paths: dict[int, str] = {id(module): path for path, module in cast("Any", model).named_modules()}
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     location = next((path for f in reversed(frames) if (path := paths.get(id(f.f_locals.get("self"))))), "")
     where = f" at {location}" if location else ""
+    line = last_line(problem)
+    place = f" ({line})" if line else ""
     if "data-dependent" in str(problem).lower():
         advice = "its code branches on the values of a tensor; write the choice with torch.where"
-        return UnsupportedError(f"{name} cannot be traced{where}: {advice}")
+        return UnsupportedError(f"{name} cannot be traced{where}: {advice}{place}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return TraceFailure(f"{name} cannot be traced{where}: {reason[:400]}")
+    return TraceFailure(f"{name} cannot be traced{where}: {reason[:400]}{place}")

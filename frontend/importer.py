@@ -13,9 +13,11 @@ from torch.export.graph_signature import InputKind
 from graphwright.frontend.aten import IGNORED_ARGUMENTS, IMPORTERS, Imported, Site
 from graphwright.frontend.aten.complex_numbers import Complex, import_complex
 from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.sources import line_of
 from graphwright.frontend.traced_graph import Node, gives_tensors, live_nodes, module_path, operator_name, traced_value
 from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.location import Location, at_source
 from graphwright.ir.weights import Weight
 
 
@@ -138,7 +140,8 @@ class Importer:
         return argument
 
     def _location(self, node: Node) -> str:
-        return f"{module_path(node)}.".removeprefix(self._prefix).removesuffix(".")
+        path = f"{module_path(node)}.".removeprefix(self._prefix).removesuffix(".")
+        return Location(path, line_of(node.meta.get("stack_trace")))
 
     def _dim(self, node: Node, size: torch.SymInt) -> Dim:
         try:
@@ -165,7 +168,7 @@ def _import(site: Site, arguments: list[Any], named: dict[str, Any]) -> Imported
 
 
 def unsupported(operator: str, location: str, problem: str) -> UnsupportedError:
-    return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}")
+    return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}{at_source(location)}")
 
 
 def _any_complex(argument: Any) -> bool:

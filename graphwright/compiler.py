@@ -188,13 +188,12 @@ def _require_free_length(program: Program) -> None:
 def _optimize(program: Program, passes: Sequence[Pass], observer: Observer) -> Report:
     from graphwright.ir import PassError
     from graphwright.passes import run_passes
+    from graphwright.passes.looking_ahead import LooksAheadError
 
     try:
         return run_passes(program, passes, observer)
-    except PassError as refusal:
-        if not str(refusal).startswith(("insert-kv-cache", "split-context")):
-            raise
-        advice = "what does not generate compiles as a plain function: graphwright.compile_function, or --function"
+    except LooksAheadError as refusal:
+        advice = "it compiles as a plain function: graphwright.compile_function, or --function"
         raise PassError(f"{refusal}; {advice}") from None
 
 
