@@ -11,7 +11,7 @@ from graphwright.frontend.conditions import SIZE, Axes, bound_on_sequence, plain
 from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.sources import FixedSizes
 from graphwright.frontend.traced_graph import bounds, expression, guards, traced_value
-from graphwright.ir import UnsupportedError
+from graphwright.ir import UnsupportedError, notify
 
 MAIN_INPUT = "input_ids"
 """The input whose length must stay free. Elsewhere a length that the module's code fixes is a number in the type."""
@@ -61,6 +61,8 @@ def free_sizes(
                 raise UnsupportedError(
                     f"the module's code branches on the {_length(symbol)}; as traced it takes {least} or more"
                 )
+            if least > 2:
+                notify(f"the module's code refuses sequences of fewer than {least} tokens; the program takes them too")
             if most is not None and symbol == "B":
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")
             longest = most if symbol == "S" and most is not None else longest

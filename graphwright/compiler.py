@@ -172,8 +172,13 @@ def _signature(program: Program) -> str:
 
 
 def _require_free_length(program: Program) -> None:
-    """Raises UsageError for token ids of a fixed number, as an archive may have."""
+    """Raises UsageError for token ids without a batch, or of a fixed number, as an archive may have."""
     inputs = program.graphs["forward"].inputs
+    if len(inputs) == 1 and str(inputs[0].tensor.dtype) in ("i64", "i32") and inputs[0].tensor.rank == 1:
+        raise UsageError(
+            f"'{program.name}' takes token ids without a batch ({inputs[0].name}: {inputs[0].type}), and a language "
+            "model takes [batch, sequence]: give its forward method a batch axis"
+        )
     if len(inputs) != 1 or str(inputs[0].tensor.dtype) != "i64" or inputs[0].tensor.rank != 2:
         return
     for axis, what in enumerate(("batch", "sequence")):

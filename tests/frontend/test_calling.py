@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphwright.frontend import capture
 from graphwright.frontend.inputs import Examples
-from graphwright.ir import Program, UnsupportedError, UserError, run
+from graphwright.ir import Notice, Program, UnsupportedError, UserError, run
 from tests.models.answering import Base
 from tests.models.handwritten import LONGEST, VOCABULARY
 
@@ -89,18 +89,27 @@ def _captured(cls: type[Base], examples: Examples | None = None) -> tuple[Base, 
         (StartPosition, {"tokens": IDS, "start_pos": 0}),
         (StartPosition, (IDS, 0)),
         (SecondArgument, {"ids": IDS}),
-        (AtLeast, None),
-        (AtLeastTwenty, None),
         (AtMostSix, None),
     ],
 )
 def test_called_as_it_asks(cls: type[Base], examples: Examples | None) -> None:
-    module, program = _captured(cls, examples)
+    _assert_equal(*_captured(cls, examples), longest=6 if cls is AtMostSix else LONGEST)
+
+
+@pytest.mark.parametrize(("cls", "least"), [(AtLeast, 5), (AtLeastTwenty, 20)])
+def test_a_least_length_that_is_asserted(cls: type[Base], least: int) -> None:
+    """The other lengths have no answer of the module's own, so there is none to differ from."""
+    with pytest.warns(Notice, match=f"refuses sequences of fewer than {least} tokens"):
+        module, program = _captured(cls)
+    _assert_equal(module, program, longest=LONGEST)
+
+
+def _assert_equal(module: Base, program: Program, longest: int) -> None:
     ids = torch.randint(0, VOCABULARY, (3, 6))
     with torch.no_grad():
         expected = module.reference(ids)
     torch.testing.assert_close(run(program.graphs["forward"], {"input_ids": ids})["logits"], expected)
-    assert program.metadata["context_length"] == (6 if cls is AtMostSix else LONGEST)
+    assert program.metadata["context_length"] == longest
 
 
 def test_an_argument_without_a_value() -> None:

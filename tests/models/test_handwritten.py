@@ -49,8 +49,8 @@ def test_exact(name: str, tmp_path: Path) -> None:
     assert worst(continued_logits(loaded(model), rows, CHUNKS, 64), exact) < bound
 
 
-SEES_NO_LATER_TOKEN = ("DividedByLength", "FromTheEnd", "LongerWindow", "SharperWithLength")
-"""What the length alone decides changes with a later token's place, not with the token."""
+SEES_NO_LATER_TOKEN = ("DividedByLength", "FromTheEnd", "LongerWindow", "MaskFromData", "SharperWithLength")
+"""Their masks are causal, or the length alone decides: none changes with what a later token is."""
 
 
 @pytest.mark.parametrize("name", REFUSED)
