@@ -39,7 +39,12 @@ from graphwright.ir.weights import WeightExpression, sources
 
 
 def capture_checkpoint(
-    directory: Path, examples: Examples | None, dtype: torch.dtype | None, *, ignore_remote_code: bool = False
+    directory: Path,
+    examples: Examples | None,
+    dtype: torch.dtype | None,
+    logits: str | None = None,
+    *,
+    ignore_remote_code: bool = False,
 ) -> Program:
     """See `capture`."""
     if not directory.is_dir():
@@ -62,7 +67,7 @@ def capture_checkpoint(
     model = empty_model(build, config, directory, dtype or _own_dtype(config, tensors))
     renamed, roundings = fitted(model, layers, rename_weights(model, stored))
     weights = bind(model, renamed, directory)
-    program = _traced(model, weights, examples, directory)
+    program = _traced(model, weights, examples, directory, logits)
     round_inputs(program, roundings)
     return program
 
@@ -77,18 +82,24 @@ def checkpoint_context(directory: Path) -> int | None:
     return hugging_face.context_length(hugging_face.read_config(directory, settings))
 
 
-def _traced(model: Any, weights: Mapping[str, WeightExpression], examples: Examples | None, directory: Path) -> Program:
+def _traced(
+    model: Any,
+    weights: Mapping[str, WeightExpression],
+    examples: Examples | None,
+    directory: Path,
+    logits: str | None,
+) -> Program:
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     if examples is None and hugging_face_inputs.is_causal(model):
         facts = hugging_face.metadata(model, generation)
         call = hugging_face.calling_convention(model)
-        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts)
+        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts, logits)
     given = hugging_face_inputs.example_inputs(model, directory) if examples is None else examples
     named = named_examples(model, given)
     call = hugging_face.call_with(model, list(named))
     facts = hugging_face.metadata(model, generation) if hugging_face.reads_context(model) else facts_of(model)
-    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts)
+    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts, logits)
 
 
 def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:

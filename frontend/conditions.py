@@ -16,7 +16,7 @@ Axes = Mapping[int, str]
 
 _ORDERS = frozenset({"<", "<=", ">", ">="})
 _POLYNOMIAL = frozenset({"+", "-", "*", "**"})
-_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
+SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
 
 
 def restricts_nothing(guard: str) -> bool:
@@ -84,4 +84,4 @@ def _symbol(size: Size, axes: Mapping[str, Axes]) -> str | None:
 
 def plain(guard: str) -> str:
     """Torch's name for the size of an input in words."""
-    return _SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)
+    return SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)

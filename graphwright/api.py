@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from graphwright.compiled import CompiledFunction, CompiledModel
 from graphwright.compiler import Options, build, check_request, prepare
 from graphwright.compiler import capture as capture_source
-from graphwright.models import Source, resolve
+from graphwright.models import ModelOptions, Source, resolve
 from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
 from graphwright.targets import check_choice
@@ -45,6 +45,7 @@ def compile(
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledModel:
@@ -66,6 +67,7 @@ def compile(
       type stand for the one that is missing
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
     - `quantize`: a scheme, as `w4a8-g128` (see `graphwright.quantize`), and the `calibration` that it may need
+    - `logits`: which of the model's outputs holds them (`output.1.scores`), where shapes leave that open
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
       and with `optimize: PASS` for each pass
 
@@ -74,7 +76,8 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, model, options, output, threads, on_stage, ignore_remote_code)
+    said = ModelOptions(ignore_remote_code, logits)
+    return _compiled(CompiledModel, model, options, output, threads, on_stage, said)
 
 
 def compile_function(
@@ -103,7 +106,8 @@ def compile_function(
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    return _compiled(CompiledFunction, model, options, output, threads, on_stage, ignore_remote_code, example_inputs)
+    said = ModelOptions(ignore_remote_code)
+    return _compiled(CompiledFunction, model, options, output, threads, on_stage, said, example_inputs)
 
 
 Result = TypeVar("Result", CompiledModel, CompiledFunction)
@@ -116,13 +120,13 @@ def _compiled(
     output: str | Path | None,
     threads: int | None,
     on_stage: Callable[[str], object] | None,
-    ignore_remote_code: bool,
+    said: ModelOptions,
     example_inputs: ExampleInputs | None = None,
 ) -> Result:
     """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
     # Before a factory runs, which may take as long as the rest.
     check_request(options, None if output is None else Path(output))
-    source = _with_examples(model, example_inputs, ignore_remote_code)
+    source = _with_examples(model, example_inputs, said)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
@@ -157,15 +161,16 @@ def trace(
     example_inputs: ExampleInputs | None = None,
     dtype: DType | str | None = None,
     ignore_remote_code: bool = False,
+    logits: str | None = None,
 ) -> Program:
     """Capture a model as a program with the graph `forward`, dynamic in batch B and sequence S.
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
-    long, and T for token ids of another length, as a decoder's beside an encoder's. `ignore_remote_code` is that of
-    `compile`. Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
+    long, and T for token ids of another length, as a decoder's beside an encoder's. `ignore_remote_code` and `logits`
+    are those of `compile`. Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
     """
-    return capture_source(_with_examples(model, example_inputs, ignore_remote_code), dtype)
+    return capture_source(_with_examples(model, example_inputs, ModelOptions(ignore_remote_code, logits)), dtype)
 
 
 def optimize(
@@ -198,6 +203,7 @@ def export(
     ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> None:
     """Write `model` as ONNX for other runtimes into `folder`, which appears whole or not at all.
@@ -220,7 +226,7 @@ def export(
         quantization=quantization,
     )
     options.check()
-    source = resolve(model, ignore_remote_code=ignore_remote_code)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits))
     assets = source.assets if assets is None else assets
     require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
@@ -236,6 +242,6 @@ def _quantization(quantize: str | Quantization | None, calibration: TokenSource 
     return asked_quantization(quantize, calibration)
 
 
-def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, ignore_remote_code: bool) -> Source:
-    source = resolve(model, ignore_remote_code=ignore_remote_code)
+def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, said: ModelOptions) -> Source:
+    source = resolve(model, said)
     return source if example_inputs is None else replace(source, example_inputs=example_inputs)

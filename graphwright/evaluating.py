@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError, UsageError
+from graphwright.models import ModelOptions, Source, require_path, resolve
 from graphwright.runtime import Model, load
 from graphwright.runtime.artifact import is_artifact
 from graphwright.runtime.evaluation import Evaluation, Language, score
@@ -18,7 +19,6 @@ from graphwright.runtime.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
-    from graphwright.models import Source
     from graphwright.runtime.token_rows import TokenSource
     from graphwright.runtime.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ def evaluate(
         raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
-        sources = [_source(each, ignore_remote_code) for each in given]
+        sources = [_source(each, ModelOptions(ignore_remote_code)) for each in given]
         opened = [_open(each, interpreter, length, threads, stack, announce) for each in sources]
         tokenizer = read_tokenizer(assets) if assets is not None else None
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
@@ -80,8 +80,6 @@ def evaluate(
 def _require_there(model: Any) -> None:
     """Raises UsageError for a path at which there is no model, before another is compiled."""
     if isinstance(model, str | Path) and not Path(model).exists():
-        from graphwright.models import require_path
-
         require_path(str(model))
 
 
@@ -98,13 +96,11 @@ class _Opened:
     begin_tokens: tuple[int, ...]
 
 
-def _source(model: Any, ignore_remote_code: bool) -> Model | str | Path | Source:
+def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
     """A loaded model and the folder of an artifact as they are, anything else as what is to be captured."""
     if isinstance(model, Model) or (isinstance(model, str | Path) and is_artifact(Path(model))):
         return model
-    from graphwright.models import resolve
-
-    return resolve(model, ignore_remote_code=ignore_remote_code)
+    return resolve(model, options)
 
 
 def _open(

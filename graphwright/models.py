@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from graphwright.errors import UsageError, is_user_error
+from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
 from graphwright.runtime.artifact import is_artifact
 
@@ -24,6 +24,20 @@ CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
+class ModelOptions:
+    """What a user says of a model beside its name; see `graphwright.compile` for each."""
+
+    ignore_remote_code: bool = False
+    logits: str | None = None
+
+    def refuse_for_captured(self, fact: str) -> None:
+        """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
+        for name, value in (("logits", self.logits),):
+            if value is not None:
+                raise OptionError(f"comes too late: {fact}; trace the model with it", name)
+
+
+@dataclass(frozen=True)
 class Source:
     """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
 
@@ -31,19 +45,20 @@ class Source:
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
-    ignore_remote_code: bool = False
+    options: ModelOptions = ModelOptions()
 
 
-def resolve(model: Any, *, ignore_remote_code: bool = False) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError.
+def resolve(model: Any, options: ModelOptions | None = None) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    source = _resolve(model)
+    return source if options is None or options == ModelOptions() else replace(source, options=options)
 
-    With `ignore_remote_code`, code that came with a checkpoint does not matter: see `graphwright.compile`.
-    """
+
+def _resolve(model: Any) -> Source:
     if isinstance(model, Source):
         return model
     if isinstance(model, str | Path):
-        source = _resolve_path(str(model))
-        return replace(source, ignore_remote_code=ignore_remote_code)
+        return _resolve_path(str(model))
     if _is_module(model):
         return Source(type(model).__name__, model)
     from graphwright.ir import Program

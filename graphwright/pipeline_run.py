@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from graphwright import pricer
 from graphwright.compiler import Options, build, capture
 from graphwright.measured import measured_seconds
-from graphwright.models import Source, resolve
+from graphwright.models import ModelOptions, Source, resolve
 from graphwright.passes import named_pipeline
 from graphwright.passes.proving import InterpreterProver
 from graphwright.pipeline_recording import record_pipeline
@@ -33,7 +33,7 @@ def run_pipeline(
     context: int | None,
     prove: bool,
     measure: bool,
-    ignore_remote_code: bool = False,
+    options: ModelOptions | None = None,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> PipelineReport:
     """What the passes make of the model at that path, priced for the machine of that name.
@@ -43,7 +43,7 @@ def run_pipeline(
     """
     chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
-    captured = capture(resolve(model, ignore_remote_code=ignore_remote_code))
+    captured = capture(resolve(model, options))
     program = captured.clone()
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(

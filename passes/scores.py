@@ -12,15 +12,23 @@ from graphwright.ir import Builder, Value, ops
 from graphwright.ir.rewriting import Refusal, number
 from graphwright.passes.probing import HIDDEN
 
+STILL_HIDDEN = HIDDEN / 12
+"""What a mask of `HIDDEN` may become when it is divided by the root of the head's size, up to 128 elements: exp of that
+is 0 in every float type too."""
+
 
 @dataclass
 class Scores:
-    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap."""
+    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap.
+
+    `hidden` is the greatest number that a bool bias stands for where it hides.
+    """
 
     product: Value
     scale: float = 1.0
     softcap: float = 0.0
     bias: Value | None = None
+    hidden: float = float("-inf")
 
 
 def read_scores(scores: Value, build: Builder) -> Scores | Refusal:
@@ -96,7 +104,10 @@ def _scale(scores: Scores, factor: float | None, divide: bool, build: Builder) -
     scores.scale *= factor
     if scores.bias is not None:
         if not scores.bias.tensor.dtype.is_float:
-            return Refusal("masked scores are scaled")
+            scores.hidden *= factor
+            if scores.hidden > STILL_HIDDEN:
+                return Refusal(f"masked scores become {scores.hidden} when they are scaled, which does not hide them")
+            return None
         scores.bias = build(ops.mul, scores.bias, factor)
     return None
 
@@ -106,6 +117,7 @@ def _hide(scores: Scores, condition: Value, low: Value, *, keep: bool, build: Bu
     filled = number(low)
     if filled is None or filled > HIDDEN:
         return Refusal(f"masked scores become {filled}, which does not hide them")
+    scores.hidden = max(scores.hidden, float(filled))
     if scores.bias is None:
         scores.bias = condition if keep else build(ops.logical_not, condition)
         return None

@@ -12,14 +12,15 @@ from torch.export import ExportedProgram
 from graphwright.frontend.archive.loading import first_line, load
 from graphwright.frontend.build import import_trace, stored_array
 from graphwright.frontend.conditions import Axes
-from graphwright.frontend.export import Trace, name_outputs, normalize, require_pure
+from graphwright.frontend.export import Trace, normalize, require_pure
 from graphwright.frontend.inputs import LENGTHS
+from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
 from graphwright.frontend.traced_graph import expression, result_structure, traced_value
 from graphwright.ir import Program, UnsupportedError, UserError
 
 
-def capture_archive(path: Path) -> Program:
+def capture_archive(path: Path, logits: str | None = None) -> Program:
     """The program of a saved `torch.export` archive.
 
     The free size of a first axis is `B`, other ones are `S`, `T`, … in the order of the inputs; sizes that the archive
@@ -36,18 +37,14 @@ def capture_archive(path: Path) -> Program:
     names = [str(name) for name in exported.graph_signature.user_inputs]
     axes = _axes(exported, names)
     dimensions, longest = free_sizes(exported, axes)
-    outputs = _outputs(exported)
-    traced = Trace(exported, dimensions, [name or f"unnamed.{i}" for i, name in enumerate(outputs)], longest)
+    names_of_results, outputs = _outputs(exported)
+    traced = Trace(exported, dimensions, names_of_results, longest, outputs)
     tensors = {**exported.state_dict, **{n: t for n, t in exported.constants.items() if isinstance(t, torch.Tensor)}}
     weights = {name: stored_array(tensor) for name, tensor in tensors.items()}
     facts = {"architecture": "torch.export", "parameters": sum(p.numel() for p in exported.parameters())}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
-    program = import_trace(path.stem, traced, _input_names(exported, names, axes), weights, dtypes, facts)
-    graph = program.graphs["forward"]
-    graph.outputs = {name: value for name, value in graph.outputs.items() if not name.startswith("unnamed.")}
-    graph.erase_dead()
-    program.erase_unused_weights()
-    return program
+    inputs = _input_names(exported, names, axes)
+    return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits)
 
 
 def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:
@@ -78,11 +75,12 @@ def _input_names(exported: ExportedProgram, names: Sequence[str], axes: dict[str
     return [MAIN_INPUT] if alone and set(axes[names[0]].values()) == {"B", "S"} else list(names)
 
 
-def _outputs(exported: ExportedProgram) -> list[str | None]:
-    """The names of the results, None for those that are left out beside logits."""
+def _outputs(exported: ExportedProgram) -> tuple[list[str], Outputs]:
+    """The names of the results, in order, and what was returned beside them."""
     marks = [torch.empty(0) for _ in exported.graph_signature.user_outputs]
-    named = {id(mark): name for name, mark in name_outputs(result_structure(exported, marks)).items()}
-    return [named.get(id(mark)) for mark in marks]
+    outputs = flatten_outputs(result_structure(exported, marks))
+    named = {id(mark): name for name, mark in outputs.tensors.items()}
+    return [named.get(id(mark), f"unnamed.{i}") for i, mark in enumerate(marks)], outputs
 
 
 def refuse_arguments(examples: object, dtype: object) -> None:

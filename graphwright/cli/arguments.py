@@ -23,6 +23,9 @@ DTypeOption = Annotated[
 MaxContextOption = Annotated[
     int | None, typer.Option("--max-context", help="Bound the context to so many tokens; by default the model's own.")
 ]
+LogitsOption = Annotated[
+    str | None, typer.Option("--logits", metavar="NAME", help="The output that holds MODEL's logits, if not plain.")
+]
 AssetsOption = Annotated[
     Path | None, typer.Option("--assets", help="Folder of tokenizer and configuration files, by default MODEL's.")
 ]

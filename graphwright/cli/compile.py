@@ -13,6 +13,7 @@ from graphwright.cli.arguments import (
     CalibrationRowsOption,
     DTypeOption,
     IgnoreRemoteCodeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -37,6 +38,7 @@ def compile_command(
         str, typer.Option(help="ort: ONNX Runtime's own operators; portable: standard ONNX only.")
     ] = "ort",
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
@@ -64,14 +66,14 @@ def compile_command(
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
     from graphwright.compiler import Options, build, check_request
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model, ignore_remote_code=ignore_remote_code), output, options, on_stage)
+        report = build(resolve(model, ModelOptions(ignore_remote_code, logits)), output, options, on_stage)
     _print_summary(report)
 
 

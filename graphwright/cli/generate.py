@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import IgnoreRemoteCodeOption
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption
 from graphwright.cli.output import stage_display
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.compiled import CompiledModel
+    from graphwright.models import ModelOptions
     from graphwright.runtime import GenerationArguments
 
 
@@ -37,6 +38,7 @@ def generate_command(
     max_context: Annotated[
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
+    logits: LogitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
@@ -58,7 +60,9 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads, max_context, arguments, ignore_remote_code)
+    from graphwright.models import ModelOptions
+
+    loaded = _load(model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits))
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -94,11 +98,12 @@ def _load(
     threads: int | None,
     max_context: int | None,
     arguments: "GenerationArguments",
-    ignore_remote_code: bool,
+    options: "ModelOptions",
 ) -> "CompiledModel":
     from graphwright.runtime.artifact import is_artifact
 
     if is_artifact(Path(model)):
+        options.refuse_for_captured(f"{model} is compiled already")
         from graphwright.api import load
 
         return load(model, threads=threads)
@@ -109,7 +114,7 @@ def _load(
 
     # Compiling takes a while: what the model need not be asked for is checked before.
     resolve_options({}, arguments)
-    source = resolve(model, ignore_remote_code=ignore_remote_code)
+    source = resolve(model, options)
     check_context(source, max_context)
     with stage_display() as on_stage:
         return compile(source, threads=threads, on_stage=on_stage)

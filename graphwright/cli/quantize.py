@@ -13,6 +13,7 @@ from graphwright.cli.arguments import (
     CalibrationRowsOption,
     DTypeOption,
     IgnoreRemoteCodeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -47,6 +48,7 @@ def quantize_command(
     ] = True,
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
@@ -60,7 +62,7 @@ def quantize_command(
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
     from graphwright.outputs import require_file, require_folder
     from graphwright.quantizing import quantize
     from graphwright.runtime.artifact import is_artifact
@@ -69,7 +71,7 @@ def quantize_command(
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
-    source = resolve(model, ignore_remote_code=ignore_remote_code)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits))
     with stage_display() as on_stage:
         program, report = quantize(
             source,

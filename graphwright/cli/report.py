@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import IgnoreRemoteCodeOption, NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption, NamedPipelineOption, PassesOption
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -25,6 +25,7 @@ def report_command(
     ] = None,
     pipeline: NamedPipelineOption = None,
     passes: PassesOption = None,
+    logits: LogitsOption = None,
     machine: Annotated[
         str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
     ] = None,
@@ -49,6 +50,7 @@ def report_command(
     settings = {
         "--pipeline": pipeline,
         "--passes": passes,
+        "--logits": logits,
         "--machine": machine,
         "--batch": batch,
         "--length": length,
@@ -67,6 +69,7 @@ def report_command(
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
+    from graphwright.models import ModelOptions
     from graphwright.pipeline_run import run_pipeline
 
     assert model is not None, "else there is a saved run"
@@ -81,7 +84,7 @@ def report_command(
             context=context,
             prove=prove,
             measure=measure,
-            ignore_remote_code=ignore_remote_code,
+            options=ModelOptions(ignore_remote_code, logits),
             on_stage=on_stage,
         )
     _write(result, output)
