@@ -168,7 +168,7 @@ def trace(
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
     long, and T for token ids of another length, as a decoder's beside an encoder's. `ignore_remote_code` and `logits`
-    are those of `compile`. Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
+    are those of `compile`. Raises UnsupportedError, naming operator and module path, where it cannot be captured.
     """
     return capture_source(_with_examples(model, example_inputs, ModelOptions(ignore_remote_code, logits)), dtype)
 
