@@ -151,9 +151,7 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary_size": config.vocab_size,
     }
-    # Where a configuration has both, the first is the decoder's.
-    lengths = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings")]
-    length = next((length for length in lengths if isinstance(length, int)), None)
+    length = context_length(model.config)
     if length is not None:
         facts["context_length"] = length
     for name in ("bos", "eos"):
@@ -183,6 +181,14 @@ def generation_settings(model: object) -> dict[str, Any] | None:
         biases = cast("Mapping[tuple[int, ...], float]", own.sequence_bias)
         settings["sequence_bias"] = [[list(sequence), bias] for sequence, bias in biases.items()]
     return settings
+
+
+def context_length(config: Any) -> int | None:
+    """The longest context that a configuration names, in tokens."""
+    config = config.get_text_config()
+    # Where a configuration has both, the first is the decoder's.
+    lengths = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings")]
+    return next((length for length in lengths if isinstance(length, int)), None)
 
 
 def reads_context(model: Any) -> bool:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from graphwright.runtime.errors import GenerationError
-from graphwright.runtime.validation import first_finding
+from graphwright.runtime.errors import GenerationError, OptionValueError
+from graphwright.runtime.validation import finding_parts
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 TokenId = Annotated[int, Field(ge=0)]
@@ -169,7 +169,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "eps
 
 
 def resolve_options(defaults: dict[str, Any], arguments: GenerationArguments) -> GenerationOptions:
-    """`arguments` over `defaults`. Raises GenerationError.
+    """`arguments` over `defaults`. Raises OptionValueError.
 
     A filter given to a model that is greedy by default asks for sampling, so the temperature is then 1.
     """
@@ -181,7 +181,7 @@ def resolve_options(defaults: dict[str, Any], arguments: GenerationArguments) ->
     try:
         options = GenerationOptions.model_validate(merged)
     except ValidationError as error:
-        raise GenerationError(first_finding(error)) from None
+        raise OptionValueError(*finding_parts(error, GenerationOptions)) from None
     least, most = given.get("min_new_tokens"), given.get("max_new_tokens")
     if least is not None and most is not None and cast(int, least) > cast(int, most):
         raise GenerationError(f"min_new_tokens is {least}, more than max_new_tokens, {most}")

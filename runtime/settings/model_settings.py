@@ -84,7 +84,7 @@ def read_settings(text: str, place: str) -> ModelSettings:
         defaults = {**(_sampling(settings) if sampling else {"temperature": 0.0}), **stated}
         options = GenerationOptions.model_validate(defaults)
     except ValidationError as error:
-        raise ArtifactError(f"{place}: {first_finding(error)}") from None
+        raise ArtifactError(f"{place}: {first_finding(error, GenerationOptions)}") from None
     problem = options.contradiction()
     try:
         if speech.present:

@@ -247,8 +247,8 @@ def test_settings_of_a_module_go_along(eager: Any, plain: list[int]) -> None:
     ("settings", "message"),
     [
         ({"guidance_scale": 1.5}, r"generation_config\.json: guidance_scale is 1.5: guidance needs a second pass"),
-        ({"no_repeat_ngram_size": -1}, r"generation_config\.json: no_repeat_ngram_size: Input should be greater"),
-        ({"do_sample": True, "top_p": 3}, r"generation_config\.json: top_p: Input should be less than or equal to 1"),
+        ({"no_repeat_ngram_size": -1}, r"generation_config\.json: no_repeat_ngram_size is -1: must be at least 0"),
+        ({"do_sample": True, "top_p": 3}, r"generation_config\.json: top_p is 3: must be above 0 and at most 1"),
     ],
 )
 def test_what_loading_refuses_is_refused_before_the_work(
