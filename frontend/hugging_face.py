@@ -176,10 +176,11 @@ def generation_settings(model: object) -> dict[str, Any] | None:
     if own is None:
         return None
     settings: dict[str, Any] = json.loads(own.to_json_string(use_diff=True))
-    if isinstance(own.sequence_bias, Mapping):
+    biases: Any = own.sequence_bias
+    if isinstance(biases, Mapping):
         # Sequences cannot be keys in a file.
-        biases = cast("Mapping[tuple[int, ...], float]", own.sequence_bias)
-        settings["sequence_bias"] = [[list(sequence), bias] for sequence, bias in biases.items()]
+        pairs = cast("Mapping[tuple[int, ...], float]", biases).items()
+        settings["sequence_bias"] = [[list(sequence), bias] for sequence, bias in pairs]
     return settings
 
 

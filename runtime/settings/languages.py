@@ -15,7 +15,7 @@ telugu=te thai=th tibetan=bo turkish=tr turkmen=tk ukrainian=uk urdu=ur uzbek=uz
 yiddish=yi yoruba=yo
 """
 
-CODES = dict(pair.split("=") for pair in _PAIRS.split())
+CODES: dict[str, str] = {name: code for name, _, code in (pair.partition("=") for pair in _PAIRS.split())}
 """By name, with `_` for a space. A language may have several names."""
 
 
