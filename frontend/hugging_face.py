@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -188,6 +189,22 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         if start:
             facts["decoder_start_token_id"] = start[0]
     return facts
+
+
+def generation_settings(model: object) -> dict[str, Any] | None:
+    """What a model of the library generates with, as its file would say it; None for any other module."""
+    if not (isinstance(model, torch.nn.Module) and is_pretrained(model)):
+        return None
+    own: Any = getattr(model, "generation_config", None)
+    if own is None:
+        return None
+    settings: dict[str, Any] = json.loads(own.to_json_string(use_diff=True))
+    biases: Any = own.sequence_bias
+    if isinstance(biases, Mapping):
+        # Sequences cannot be keys in a file.
+        pairs = cast("Mapping[tuple[int, ...], float]", biases).items()
+        settings["sequence_bias"] = [[list(sequence), bias] for sequence, bias in pairs]
+    return settings
 
 
 def context_length(config: Any) -> int | None:

@@ -8,6 +8,7 @@ import typer
 
 from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption
 from graphwright.cli.output import stage_display
+from graphwright.cli.token_options import read_bias, read_ids
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +29,36 @@ def generate_command(
     max_new_tokens: Annotated[
         int | None, typer.Option(help="At most so many tokens; by default until the context is full.")
     ] = None,
+    min_new_tokens: Annotated[int | None, typer.Option(help="At least so many, before the model may end.")] = None,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on where the model would end.")] = False,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest tokens; 0 is off.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest that sum to p; 1 is off.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Drop tokens below p times the likeliest; 0 is off.")] = None,
+    typical_p: Annotated[
+        float | None, typer.Option(help="Sample among typical tokens that sum to p; 1 is off.")
+    ] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 discourages repetition.")] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option(help="Subtracted from the logits of tokens that the answer has.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option(help="The same for each time that the answer has them.")
+    ] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(help="No sequence of so many tokens twice; 0 is off.")
+    ] = None,
+    logit_bias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID=VALUE", help="Added to a token's logit, -inf forbids; may be given several times."),
+    ] = None,
+    suppress_tokens: Annotated[
+        str | None, typer.Option(metavar="ID,ID,…", help="Tokens that are never chosen; '' for none.")
+    ] = None,
+    bad_words_ids: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID,ID,…", help="A sequence that is never completed; may be given several times."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
     max_context: Annotated[
@@ -52,11 +78,20 @@ def generate_command(
         raise OptionError("--chat needs a message: give a prompt, --file, or standard input")
     arguments: GenerationArguments = {
         "max_new_tokens": max_new_tokens,
+        "min_new_tokens": min_new_tokens,
+        "ignore_eos": ignore_eos or None,
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
+        "typical_p": typical_p,
         "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+        "logit_bias": dict(read_bias(each) for each in logit_bias) if logit_bias else None,
+        "suppress_tokens": None if suppress_tokens is None else read_ids("--suppress-tokens", suppress_tokens),
+        "bad_words_ids": [read_ids("--bad-words-ids", each) for each in bad_words_ids] if bad_words_ids else None,
         "seed": seed,
         "stop_strings": stop or None,
     }
