@@ -6,15 +6,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import UsageError
 from graphwright.runtime import Model, load
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
+from graphwright.runtime.cores import check_threads
 from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -54,6 +55,7 @@ def evaluate(
     for name, value in (("length", length), ("rows", rows)):
         if value is not None and value < (2 if name == "length" else 1):
             raise UsageError(f"{name} of {value} cannot be had")
+    check_threads(threads)
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         opened = [_open(each, interpreter, length, threads, stack, announce) for each in given]
@@ -92,7 +94,7 @@ def _open(
 ) -> _Opened:
     if isinstance(model, Model):
         return _loaded(model)
-    if isinstance(model, str | Path) and is_artifact(Path(model)):
+    if isinstance(model, str | Path) and claims_artifact(Path(model)):
         if interpreter:
             raise UsageError(f"{model} is compiled: the interpreter runs checkpoints and .gw files")
         return _loaded(load(model, threads=threads))
@@ -103,7 +105,7 @@ def _open(
         return _interpreted(source, on_stage)
     from graphwright.compiler import Options, build
 
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="graphwright-"))) / "artifact"
+    folder = stack.enter_context(temporary_folder()) / "artifact"
     build(source, folder, Options(kind="language model"), on_stage)
     return _loaded(load(folder, threads=threads, verify=False))
 

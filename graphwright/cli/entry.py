@@ -7,6 +7,7 @@ from typing import Any, NoReturn, cast
 import typer
 
 from graphwright.cli.app import app
+from graphwright.cli.signals import clean_exit_on_signals
 from graphwright.errors import is_user_error
 
 USER_ERROR_STATUS = 2
@@ -15,8 +16,10 @@ USER_ERROR_STATUS = 2
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
+@clean_exit_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault.
+    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault,
+    128 and its number when a signal ended it.
 
     `arguments` are those after the program's name, by default the process's own.
     """
