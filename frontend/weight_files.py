@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from graphwright.frontend.errors import CheckpointError
 from graphwright.ir import StoredFile, WeightError
+from graphwright.ir.files import TABLES, read_text
 from graphwright.ir.weights import safetensors_index
 
 SINGLE = "model.safetensors"
@@ -58,10 +59,10 @@ def _sharded(directory: Path) -> dict[str, StoredFile]:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file; raises `CheckpointError` if there is none."""
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(file, TABLES))
     except FileNotFoundError:
         raise CheckpointError(f"{file}: the file is missing") from None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{file}: not readable as JSON ({problem})") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: expected a JSON object")

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from graphwright.errors import UsageError, is_user_error
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +65,7 @@ def _resolve_path(text: str) -> Source:
         return Source(path.stem, path)
     if not path.is_dir():
         raise UsageError(f"{text} is a file of another kind; {FORMS}")
-    if is_artifact(path):
+    if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(f"{text} is neither an artifact (no manifest.json) nor a checkpoint (no {CONFIG_FILE})")

@@ -224,6 +224,10 @@ class _Entry(BaseModel):
     data_offsets: tuple[NonNegativeInt, NonNegativeInt]
 
 
+LONGEST_HEADER = 100_000_000
+"""Bytes: what the safetensors library takes at most."""
+
+
 @lru_cache(maxsize=64)
 def safetensors_index(path: str) -> dict[str, TensorType]:
     """Names and types of the tensors in a safetensors file, from its header; a cut file is an error, found here."""
@@ -234,7 +238,7 @@ def safetensors_index(path: str) -> dict[str, TensorType]:
         size = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            if length > size - 8:
+            if length > min(size - 8, LONGEST_HEADER):
                 raise WeightError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
             header = stream.read(length)
     except OSError as problem:

@@ -1,6 +1,7 @@
 """Text, or token ids, cut into rows of equal length: what a model is evaluated on, or calibrated with."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.errors import DataError
+from graphwright.runtime.files import TEXT, read_bytes, read_text
 
 if TYPE_CHECKING:
     from graphwright.runtime.tokenizer import Tokenizer
@@ -33,12 +35,12 @@ def read_stream(source: TokenSource, tokenizer: "Tokenizer | None", vocabulary_s
     path = Path(source)
     if path.suffix == ".npy":
         try:
-            array: Any = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as problem:
+            array: Any = np.load(BytesIO(read_bytes(path, TEXT)), allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as problem:
             raise DataError(f"{path} cannot be read as an array of token ids: {problem}") from None
         return Stream(_checked(array, str(path), vocabulary_size), str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, TEXT, pipes=True)
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text; token ids are given as a .npy file") from None
     except OSError as problem:

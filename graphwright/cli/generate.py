@@ -8,6 +8,7 @@ import typer
 
 from graphwright.cli.output import stage_display
 from graphwright.errors import UsageError
+from graphwright.runtime.files import TEXT, read_text
 
 if TYPE_CHECKING:
     from graphwright.compiled import CompiledModel
@@ -36,7 +37,7 @@ def generate_command(
     max_context: Annotated[
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
 
@@ -70,7 +71,7 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         if prompt is not None:
             raise UsageError("give a prompt or --file, not both")
         try:
-            return _without_last_newline(file.read_text(encoding="utf-8"))
+            return _without_last_newline(read_text(file, TEXT, pipes=True))
         except UnicodeDecodeError:
             raise UsageError(f"{file} is not UTF-8 text") from None
     if prompt not in (None, "-"):
@@ -88,9 +89,9 @@ def _without_last_newline(text: str) -> str:
 
 
 def _load(model: str, threads: int | None) -> "CompiledModel":
-    from graphwright.runtime.artifact import is_artifact
+    from graphwright.runtime.artifact import claims_artifact
 
-    if is_artifact(Path(model)):
+    if claims_artifact(Path(model)):
         from graphwright.api import load
 
         return load(model, threads=threads)
