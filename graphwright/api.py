@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
-from graphwright.compiler import Options, build, prepare
+from graphwright.compiler import Options, build, check_request, prepare
 from graphwright.compiler import capture as capture_source
 from graphwright.models import Source, resolve
+from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
 from graphwright.runtime.cores import check_threads
 from graphwright.targets import check_choice
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from graphwright.quantization import Quantization
     from graphwright.runtime.token_rows import TokenSource
 
-    ModelLike = nn.Module | Program | str | Path
+    ModelLike = nn.Module | Program | str | Path | Source
     ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
@@ -71,7 +72,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
+    return _compiled(CompiledModel, model, options, output, threads, on_stage)
 
 
 def compile_function(
@@ -100,7 +101,7 @@ def compile_function(
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)
+    return _compiled(CompiledFunction, model, options, output, threads, on_stage, example_inputs)
 
 
 Result = TypeVar("Result", CompiledModel, CompiledFunction)
@@ -108,13 +109,17 @@ Result = TypeVar("Result", CompiledModel, CompiledFunction)
 
 def _compiled(
     kind: type[Result],
-    source: Source,
+    model: ModelLike,
     options: Options,
     output: str | Path | None,
     threads: int | None,
     on_stage: Callable[[str], object] | None,
+    example_inputs: ExampleInputs | None = None,
 ) -> Result:
-    """The source compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
+    """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
+    # Before a factory runs, which may take as long as the rest.
+    check_request(options, None if output is None else Path(output))
+    source = _with_examples(model, example_inputs)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
@@ -193,9 +198,10 @@ def export(
     other arguments are those of `compile`.
     """
     from graphwright.backends.onnx import export_folder
-    from graphwright.backends.onnx.export.folder import LAYOUTS
+    from graphwright.backends.onnx.export.folder import LAYOUTS, require_assets
 
     check_choice("layout", layout, LAYOUTS)
+    require_folder(Path(folder))
     quantization = _quantization(quantize, calibration)
     options = Options(
         pipeline=pipeline,
@@ -207,12 +213,12 @@ def export(
     )
     options.check()
     source = resolve(model)
+    assets = source.assets if assets is None else assets
+    require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
     program = prepare(source, options, stopwatch).program
     with stopwatch.stage("write"):
-        export_folder(
-            program, folder, layout=layout, dialect=dialect, assets=source.assets if assets is None else assets
-        )
+        export_folder(program, folder, layout=layout, dialect=dialect, assets=assets)
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:

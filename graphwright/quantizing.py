@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphwright.compiler import Options, prepare
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 from graphwright.models import Source, resolve
 from graphwright.quantization import Quantization, asked_quantization
 from graphwright.report import Stopwatch
@@ -44,7 +44,7 @@ def quantize(
     """
     quantization = asked_quantization(scheme, calibration)
     if quantization is None:
-        raise UsageError("there is no scheme to quantize to: name one, as in w4a16-g128")
+        raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
     prepared = prepare(resolve(model), options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"

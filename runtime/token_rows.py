@@ -1,5 +1,8 @@
 """Text, or token ids, cut into rows of equal length: what a model is evaluated on, or calibrated with."""
 
+import errno
+import os
+import stat
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +29,18 @@ class Stream:
     ids: Ids
     name: str
     bytes_per_token: float | None = None
+
+
+def require_readable(source: TokenSource) -> None:
+    """Raises DataError for a path at which there is no file that can be read, before any work is done for it."""
+    if isinstance(source, np.ndarray):
+        return
+    try:
+        with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a named pipe would wait for its writer
+            if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+    except OSError as problem:
+        raise DataError(f"{source} cannot be read: {problem.strerror}") from None
 
 
 def read_stream(source: TokenSource, tokenizer: "Tokenizer | None", vocabulary_size: int) -> Stream:

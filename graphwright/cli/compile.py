@@ -61,13 +61,13 @@ def compile_command(
 
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
-    from graphwright.compiler import Options, build
+    from graphwright.compiler import Options, build, check_request
     from graphwright.models import resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    options.check()
+    check_request(options, output)
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
     _print_summary(report)

@@ -46,6 +46,11 @@ def _stage_text(stage: str) -> str:
     return STAGES.get(name, name) + colon + detail
 
 
+def one_line(message: str) -> str:
+    """A message for standard error, where each is one line."""
+    return " ".join(message.split())
+
+
 def size_text(size: int) -> str:
     """A number of bytes for reading: `512 B`, `1.5 MiB`."""
     value, unit = float(size), "B"
@@ -70,3 +75,8 @@ def count_text(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.3g} {word}"
     return str(count)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 pass`, `2 passes`; the plural is by default the noun with an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
