@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from graphwright.frontend.errors import CheckpointError
 from graphwright.ir import StoredFile, notify
+from graphwright.ir.files import TABLES, read_text
 from graphwright.ir.weights import stored_tensors
 
 SINGLE = "model.safetensors"
@@ -17,9 +18,6 @@ PRECEDENCE = (SINGLE, f"{SINGLE}.index.json", "pytorch_model.bin", "pytorch_mode
 
 CHOSEN = "transformers_weights"
 """The setting in config.json that names another file."""
-
-LARGEST_JSON = 1 << 28
-"""Bytes. The index of a checkpoint of a million tensors takes a third of that."""
 
 
 def stored_weights(directory: Path, settings: Mapping[str, Any]) -> dict[str, StoredFile]:
@@ -82,16 +80,10 @@ def _require_inside(directory: Path, file: Path, name: str) -> None:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file; raises `CheckpointError` if there is none."""
     try:
-        if file.exists() and not file.is_file():
-            raise CheckpointError(f"{file}: not a regular file")
-        if file.stat().st_size > LARGEST_JSON:
-            raise CheckpointError(f"{file}: too large for a JSON file of a checkpoint")
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(file, TABLES))
     except FileNotFoundError:
         raise CheckpointError(f"{file}: the file is missing") from None
-    except RecursionError:
-        raise CheckpointError(f"{file}: not readable as JSON (nested too deeply)") from None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(f"{file}: not readable as JSON ({problem})") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: expected a JSON object")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
@@ -16,7 +14,9 @@ from graphwright.compiler import capture as capture_source
 from graphwright.models import ModelOptions, Source, resolve
 from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
+from graphwright.runtime.cores import check_threads
 from graphwright.targets import check_choice
+from graphwright.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,6 +73,7 @@ def compile(
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
+    check_threads(threads)
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
@@ -102,6 +103,7 @@ def compile_function(
     Token ids alone need no example, nor do most checkpoint directories; those of encoder-decoders are then captured
     without a mask. The other arguments are those of `compile`.
     """
+    check_threads(threads)
     quantization = _quantization(quantize, calibration)
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
@@ -130,14 +132,14 @@ def _compiled(
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
-    temporary = mkdtemp(prefix="graphwright-")
+    temporary = TemporaryFolder()
     try:
-        report = build(source, Path(temporary) / "artifact", options, on_stage)
+        report = build(source, temporary.path / "artifact", options, on_stage)
         compiled = kind(report.folder, report=report, threads=threads)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.remove()
         raise
-    weakref.finalize(compiled, shutil.rmtree, temporary, ignore_errors=True)
+    weakref.finalize(compiled, temporary.remove)
     return compiled
 
 

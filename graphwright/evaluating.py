@@ -6,16 +6,17 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError, UsageError
 from graphwright.models import ModelOptions, Source, require_path, resolve
 from graphwright.runtime import Model, load
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
+from graphwright.runtime.cores import check_threads
 from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -61,6 +62,7 @@ def evaluate(
         _require_there(each)
     if assets is not None and not Path(assets).is_dir():
         raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
+    check_threads(threads)
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         sources = [_source(each, ModelOptions(ignore_remote_code)) for each in given]
@@ -98,7 +100,7 @@ class _Opened:
 
 def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
     """A loaded model and the folder of an artifact as they are, anything else as what is to be captured."""
-    if isinstance(model, Model) or (isinstance(model, str | Path) and is_artifact(Path(model))):
+    if isinstance(model, Model) or (isinstance(model, str | Path) and claims_artifact(Path(model))):
         return model
     return resolve(model, options)
 
@@ -122,7 +124,7 @@ def _open(
         return _interpreted(source, on_stage)
     from graphwright.compiler import Options, build
 
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="graphwright-"))) / "artifact"
+    folder = stack.enter_context(temporary_folder()) / "artifact"
     build(source, folder, Options(kind="language model"), on_stage)
     return _loaded(load(folder, threads=threads, verify=False))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +82,7 @@ def _resolve_path(text: str) -> Source:
         return Source(path.stem, path)
     if not path.is_dir():
         raise UsageError(other_file(text))
-    if is_artifact(path):
+    if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(other_folder(text))

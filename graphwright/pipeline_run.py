@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from graphwright import pricer
@@ -16,6 +14,7 @@ from graphwright.passes.proving import InterpreterProver
 from graphwright.pipeline_recording import record_pipeline
 from graphwright.setting import choose_setting
 from graphwright.targets import asked_passes, usual_pipeline
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.passes import Pass
@@ -66,7 +65,7 @@ def _measured(
     source: Source, passes: Sequence[Pass] | None, setting: Setting, on_stage: Callable[[str], object]
 ) -> dict[Phase, float]:
     """Seconds of each phase of the model compiled with these passes, or else as `graphwright compile` does it."""
-    with TemporaryDirectory(prefix="graphwright-") as folder:
-        artifact = build(source, Path(folder) / "artifact", Options(pipeline=passes), on_stage)
+    with temporary_folder() as folder:
+        artifact = build(source, folder / "artifact", Options(pipeline=passes), on_stage)
         on_stage("measure")
         return measured_seconds(artifact.folder, setting)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile, Weight, print_program, read_program
+from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.weights import Applied, WeightExpression, sources
-from graphwright.sidecar import Sidecar, write_atomically
+from graphwright.sidecar import Sidecar
 
 INLINE_ELEMENTS_WITHOUT_FILE = 4096
 """Arrays up to this size are spelt out where there is no file beside the text, as on standard output."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile
+from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.weights import sources, stored_tensors
 
 if TYPE_CHECKING:
@@ -90,13 +88,3 @@ class Sidecar:
 
 def _is_large(leaf: StoredFile | StoredArray) -> bool:
     return isinstance(leaf, StoredArray) and (leaf.type.elements.constant or 0) > INLINE_ELEMENTS
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a fresh file and move it to `path`; a failure leaves what stood there. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ def evaluate_command(
     ] = False,
     assets: AssetsOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how well MODEL predicts a text: perplexity of a token and of a byte.

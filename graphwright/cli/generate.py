@@ -10,6 +10,7 @@ from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption
 from graphwright.cli.output import stage_display
 from graphwright.cli.token_options import read_bias, read_ids
 from graphwright.errors import OptionError, UsageError
+from graphwright.runtime.files import TEXT, read_text
 
 if TYPE_CHECKING:
     from graphwright.compiled import CompiledModel
@@ -65,7 +66,7 @@ def generate_command(
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
     logits: LogitsOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
@@ -111,7 +112,7 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         if prompt is not None:
             raise OptionError("give a prompt or --file, not both")
         try:
-            return _without_last_newline(file.read_text(encoding="utf-8"))
+            return _without_last_newline(read_text(file, TEXT, pipes=True))
         except UnicodeDecodeError:
             raise OptionError(f"--file: {file} is not UTF-8 text") from None
     if prompt not in (None, "-"):
@@ -135,9 +136,9 @@ def _load(
     arguments: "GenerationArguments",
     options: "ModelOptions",
 ) -> "CompiledModel":
-    from graphwright.runtime.artifact import is_artifact
+    from graphwright.runtime.artifact import claims_artifact
 
-    if is_artifact(Path(model)):
+    if claims_artifact(Path(model)):
         options.refuse_for_captured(f"{model} is compiled already")
         from graphwright.api import load
 

@@ -92,7 +92,7 @@ def report_command(
 
 def _write(report: "PipelineReport", output: Path) -> None:
     from graphwright.html import render
-    from graphwright.sidecar import write_atomically
+    from graphwright.ir.atomic_file import write_atomically
 
     page = render(report)
     try:

@@ -9,6 +9,7 @@ from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import REGISTRY, OpDef
 from graphwright.ir.dims import product
 from graphwright.ir.errors import IRTypeError, UserError, WeightError
+from graphwright.ir.files import TEXT, read_text
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.program import Program
@@ -30,7 +31,7 @@ def read_program(path: str | Path) -> Program:
     """The program in a `.gw` file; paths of weight files in it are relative to that file."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, TEXT, pipes=True)
     except OSError as problem:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
     except UnicodeDecodeError:

@@ -8,15 +8,14 @@ model or other options is never taken; it stays beside.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphwright.ir import PassError, Program, TensorType, WeightError, print_graph
+from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.lazy import torch
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression, stored_tensors
 from graphwright.passes.calibration.sites import calibration_graph
@@ -56,14 +55,11 @@ class FinishedWeights:
         from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly untyped
 
         path = self._path(self._folder, weight)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        whole = {name: array.contiguous() for name, array in arrays.items()}
         try:
-            save_file({name: array.contiguous() for name, array in arrays.items()}, temporary, self._mark(weight))
-            os.replace(temporary, path)
+            write_atomically(path, lambda temporary: save_file(whole, temporary, self._mark(weight)))
         except OSError as problem:
             raise PassError(f"{path}: cannot be written ({problem.strerror})") from None
-        finally:
-            temporary.unlink(missing_ok=True)
         return stored_tensors(str(path))
 
     def _path(self, folder: Path, weight: str) -> Path:
