@@ -24,6 +24,7 @@ def capture(
     dtype: DType | torch.dtype | str | None = None,
     ignore_remote_code: bool = False,
     logits: str | None = None,
+    adapter: str | os.PathLike[str] | None = None,
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
@@ -47,10 +48,16 @@ def capture(
     Code that came with a checkpoint is never run. Where transformers lacks the class that it was saved from, it is
     refused, unless `ignore_remote_code` has transformers' class of that model type stand for it.
 
+    `adapter` is the folder of an adapter that PEFT saved (LoRA), which is merged into the weights of a directory; one
+    that lies in the directory itself is too.
+
     Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
     `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.
     """
     wanted = None if dtype is None else compute_dtype(dtype)
+    if adapter is not None and (isinstance(model, torch.nn.Module) or not Path(model).is_dir()):
+        what = f"a {type(model).__name__}" if isinstance(model, torch.nn.Module) else str(model)
+        raise UserError(f"an adapter is merged into a checkpoint directory, and {what} is none")
     if isinstance(model, torch.nn.Module):
         return capture_module(model, example_inputs, wanted, logits)
     if Path(model).suffix == ARCHIVE_SUFFIX:
@@ -60,7 +67,14 @@ def capture(
         return capture_archive(Path(model), logits)
     from graphwright.frontend.checkpoint import capture_checkpoint
 
-    return capture_checkpoint(Path(model), example_inputs, wanted, logits, ignore_remote_code=ignore_remote_code)
+    return capture_checkpoint(
+        Path(model),
+        example_inputs,
+        wanted,
+        logits,
+        ignore_remote_code=ignore_remote_code,
+        adapter_folder=None if adapter is None else Path(adapter),
+    )
 
 
 _WORDS = {

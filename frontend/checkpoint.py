@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from graphwright.frontend import hugging_face, hugging_face_inputs
+from graphwright.frontend.adapters import CONFIG, Adapter, adapted_vocabulary, merge_adapter, merge_stored, read_adapter
 from graphwright.frontend.build import build_program
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
@@ -33,7 +34,7 @@ from graphwright.frontend.quantized import (
 from graphwright.frontend.remote_code import check_remote_code, notify_of_later_modules
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
-from graphwright.ir import Program, StoredFile, TensorType, WeightError
+from graphwright.ir import Program, StoredFile, TensorType, UnsupportedError, WeightError, notify
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.weights import WeightExpression, sources
 
@@ -45,6 +46,7 @@ def capture_checkpoint(
     logits: str | None = None,
     *,
     ignore_remote_code: bool = False,
+    adapter_folder: Path | None = None,
 ) -> Program:
     """See `capture`."""
     if not directory.is_dir():
@@ -59,13 +61,23 @@ def capture_checkpoint(
     stored: dict[str, WeightExpression] = {}
     tensors = without_wrappers(stored_weights(directory, settings))
     described = quantization_settings(directory, quantization, tensors)
+    adapter = _adapter(directory, adapter_folder)
     if described is not None:
+        if adapter is not None:
+            raise UnsupportedError(
+                f"{described[0]}: the checkpoint is quantized, and the adapter in {adapter.folder} is merged into "
+                "floats: give the checkpoint of floats that it was quantized from"
+            )
         layers, tensors = read_quantized(*described, tensors)
         dtype = dtype or torch.float32
         stored = dequantized(layers, dtype)
     stored |= tensors
     model = empty_model(build, config, directory, dtype or _own_dtype(config, tensors))
-    renamed, roundings = fitted(model, layers, rename_weights(model, stored))
+    if adapter is None:
+        renamed, roundings = fitted(model, layers, rename_weights(model, stored))
+    else:
+        model, renamed = adapted(adapter, model, stored, directory)
+        roundings = {}
     weights = bind(model, renamed, directory)
     program = _traced(model, weights, examples, directory, logits)
     round_inputs(program, roundings)
@@ -102,6 +114,35 @@ def _traced(
     return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts, logits)
 
 
+def adapted(
+    adapter: Adapter, model: Any, stored: Mapping[str, WeightExpression], directory: Path
+) -> tuple[Any, dict[str, WeightExpression]]:
+    """The model, with as many tokens as the adapter has, and its weights as the adapter makes them of those stored."""
+    rows = adapted_vocabulary(adapter, model)
+    if rows is not None:
+        model.config.get_text_config().vocab_size = rows
+        model = empty_model(type(model), model.config, directory, model.dtype)
+    left, merged = merge_stored(adapter, model, stored)
+    renamed = rename_weights(model, merged)
+    tied = [each for names in _names(model) for each in _split_untied(names, renamed)]
+    return model, merge_adapter(left, model, renamed, tied)
+
+
+def _adapter(directory: Path, given: Path | None) -> Adapter | None:
+    """The adapter to merge: the one that was given, or one in the checkpoint's directory, as transformers does."""
+    beside = (directory / CONFIG).is_file()
+    if given is not None and beside and given.resolve() != directory.resolve():
+        raise CheckpointError(
+            f"{directory}: there is an adapter in the checkpoint's directory, which belongs to it; to have "
+            f"{given} alone, move {CONFIG} away"
+        )
+    if given is None and not beside:
+        return None
+    if given is None:
+        notify(f"{directory / CONFIG}: the adapter beside the model is merged into its weights")
+    return read_adapter(given or directory)
+
+
 def _own_dtype(config: Any, stored: Mapping[str, StoredFile]) -> torch.dtype:
     """The element type that the configuration names, or else that of the first float tensor in the files."""
     if isinstance(config.dtype, torch.dtype):
@@ -116,13 +157,9 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
-    groups: dict[int, list[str]] = {}
-    for name, tensor in {**parameters, **dict(model.named_buffers(remove_duplicate=False))}.items():
-        if name in parameters or name in buffers:
-            groups.setdefault(id(tensor), []).append(name)
     weights: dict[str, WeightExpression] = {}
     plan = hugging_face.float32_weights(model, parameters)
-    for names in groups.values():
+    for names in _names(model):
         for tied in _split_untied(names, stored):
             source = next((stored[name] for name in tied if name in stored), None)
             tensor = parameters.get(tied[0], buffers.get(tied[0]))
@@ -143,6 +180,17 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
     known = {*parameters, *buffers}
     leave_out(model, {name: origin(w) for name, w in stored.items() if name not in known})
     return weights
+
+
+def _names(model: Any) -> list[list[str]]:
+    """The names of each parameter and stored buffer."""
+    known = model.state_dict()
+    groups: dict[int, list[str]] = {}
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        if name in known:
+            groups.setdefault(id(tensor), []).append(name)
+    return list(groups.values())
 
 
 def _place(directory: Path, name: str, source: WeightExpression) -> str:

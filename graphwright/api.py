@@ -41,6 +41,7 @@ def compile(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
     quantize: str | Quantization | None = None,
@@ -63,6 +64,8 @@ def compile(
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
+    - `adapter`: the folder of a LoRA adapter that PEFT saved, merged into the weights of a checkpoint directory; a
+      tokenizer in it goes along instead of the checkpoint's
     - `ignore_remote_code`: code that came with a checkpoint is never run; have transformers' own class of that model
       type stand for the one that is missing
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
@@ -77,7 +80,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    said = ModelOptions(ignore_remote_code, logits)
+    said = ModelOptions(ignore_remote_code, logits, adapter)
     return _compiled(CompiledModel, model, options, output, threads, on_stage, said)
 
 
@@ -90,6 +93,7 @@ def compile_function(
     pipeline: str | Sequence[Pass] | None = None,
     dialect: str = "ort",
     dtype: DType | str | None = None,
+    adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
@@ -108,7 +112,7 @@ def compile_function(
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    said = ModelOptions(ignore_remote_code)
+    said = ModelOptions(ignore_remote_code, adapter=adapter)
     return _compiled(CompiledFunction, model, options, output, threads, on_stage, said, example_inputs)
 
 
@@ -162,6 +166,7 @@ def trace(
     *,
     example_inputs: ExampleInputs | None = None,
     dtype: DType | str | None = None,
+    adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
     logits: str | None = None,
 ) -> Program:
@@ -169,10 +174,13 @@ def trace(
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
-    long, and T for token ids of another length, as a decoder's beside an encoder's. `ignore_remote_code` and `logits`
-    are those of `compile`. Raises UnsupportedError, naming operator and module path, where it cannot be captured.
+    long, and T for token ids of another length, as a decoder's beside an encoder's. `adapter`, `logits` and
+    `ignore_remote_code` are those of `compile`.
+
+    Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
     """
-    return capture_source(_with_examples(model, example_inputs, ModelOptions(ignore_remote_code, logits)), dtype)
+    said = ModelOptions(ignore_remote_code, logits, adapter)
+    return capture_source(_with_examples(model, example_inputs, said), dtype)
 
 
 def optimize(
@@ -202,6 +210,7 @@ def export(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
@@ -228,7 +237,7 @@ def export(
         quantization=quantization,
     )
     options.check()
-    source = resolve(model, ModelOptions(ignore_remote_code, logits))
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     assets = source.assets if assets is None else assets
     require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)

@@ -112,6 +112,7 @@ def capture(source: Source, dtype: Any = None) -> Program:
         dtype=dtype,
         ignore_remote_code=source.options.ignore_remote_code,
         logits=source.options.logits,
+        adapter=source.options.adapter,
     )
     program.name = source.name
     return program

@@ -38,6 +38,7 @@ def evaluate(
     rows: int | None = None,
     interpreter: bool = False,
     assets: str | Path | None = None,
+    adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
@@ -48,7 +49,8 @@ def evaluate(
     that `compile` takes, which is compiled into a temporary folder, or run by the reference interpreter if
     `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
     `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
-    spread. `assets` is the folder of the tokenizer, by default a model's own; `ignore_remote_code` that of `compile`.
+    spread. `assets` is the folder of the tokenizer, by default a model's own; `adapter` is
+    merged into `model`; `ignore_remote_code` is that of `compile`.
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
@@ -65,7 +67,8 @@ def evaluate(
     check_threads(threads)
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
-        sources = [_source(each, ModelOptions(ignore_remote_code)) for each in given]
+        said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]
+        sources = [_source(each, options) for each, options in zip(given, said, strict=False)]
         opened = [_open(each, interpreter, length, threads, stack, announce) for each in sources]
         tokenizer = read_tokenizer(assets) if assets is not None else None
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
@@ -101,6 +104,7 @@ class _Opened:
 def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
     """A loaded model and the folder of an artifact as they are, anything else as what is to be captured."""
     if isinstance(model, Model) or (isinstance(model, str | Path) and claims_artifact(Path(model))):
+        options.refuse_for_captured("the model is compiled already")
         return model
     return resolve(model, options)
 
@@ -136,7 +140,7 @@ def _captured(source: Source, length: int | None, on_stage: Callable[[str], obje
     on_stage("capture")
     program = capture(source).clone()
     program.metadata.setdefault("context_length", length or LENGTH)
-    return replace(source, model=program, example_inputs=None)
+    return replace(source, model=program, example_inputs=None, options=ModelOptions())
 
 
 def _loaded(model: Model) -> _Opened:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
 from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
 from graphwright.runtime.artifact import claims_artifact
@@ -29,29 +30,50 @@ class ModelOptions:
 
     ignore_remote_code: bool = False
     logits: str | None = None
+    adapter: str | Path | None = None
 
     def refuse_for_captured(self, fact: str) -> None:
         """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
-        for name, value in (("logits", self.logits),):
+        for name, value in (("logits", self.logits), ("adapter", self.adapter)):
             if value is not None:
                 raise OptionError(f"comes too late: {fact}; trace the model with it", name)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
+
+    `kept` is what `assets` lives by, where an adapter has a tokenizer of its own.
+    """
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
     options: ModelOptions = ModelOptions()
+    kept: Assets | None = None
 
 
 def resolve(model: Any, options: ModelOptions | None = None) -> Source:
     """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    if options is None or options == ModelOptions():
+        return _resolve(model)
+    kept = None if options.adapter is None else _assets_with_adapter(model, Path(options.adapter))
     source = _resolve(model)
-    return source if options is None or options == ModelOptions() else replace(source, options=options)
+    return replace(source, options=options, assets=source.assets if kept is None else kept.folder, kept=kept)
+
+
+def _assets_with_adapter(model: Any, adapter: Path) -> Assets | None:
+    """The files that go along, where the adapter has a tokenizer. Raises UsageError for a model that takes none."""
+    directory = model.model if isinstance(model, Source) else model
+    if not isinstance(directory, str | Path) or not (Path(directory).is_dir() or _is_missing(directory)):
+        what = directory if isinstance(directory, str | Path) else f"a {type(directory).__name__}"
+        raise UsageError(f"an adapter is merged into a checkpoint directory, and {what} is none")
+    return adapted_assets(Path(directory), adapter) if adapter.is_dir() else None
+
+
+def _is_missing(model: str | Path) -> bool:
+    return not Path(model).exists() and ".py:" not in str(model)
 
 
 def _resolve(model: Any) -> Source:
@@ -84,6 +106,7 @@ def _resolve_path(text: str) -> Source:
         raise UsageError(other_file(text))
     if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
+    refuse_adapter_alone(path)
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(other_folder(text))
     return Source(path.resolve().name, path, assets=path)

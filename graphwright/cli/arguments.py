@@ -35,6 +35,9 @@ IgnoreRemoteCodeOption = Annotated[
         "--ignore-remote-code", help="Take a checkpoint that came with code of its own for transformers' model."
     ),
 ]
+AdapterOption = Annotated[
+    Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter of PEFT to merge into MODEL, a directory.")
+]
 QuantizeOption = Annotated[
     str | None, typer.Option("--quantize", metavar="SCHEME", help="As w4a16-g128, w4a8-g32, w8, w8a8, w4a8-g128+kv8.")
 ]

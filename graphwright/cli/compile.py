@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -41,6 +42,7 @@ def compile_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
@@ -73,7 +75,7 @@ def compile_command(
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model, ModelOptions(ignore_remote_code, logits)), output, options, on_stage)
+        report = build(resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage)
     _print_summary(report)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     IgnoreRemoteCodeOption,
     LogitsOption,
     NamedPipelineOption,
@@ -28,6 +29,7 @@ def explain_command(
     ] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -48,7 +50,7 @@ def explain_command(
     from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
-        program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits))
+        program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         if chosen is None:
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)

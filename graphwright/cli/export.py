@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -37,6 +38,7 @@ def export_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
@@ -61,6 +63,7 @@ def export_command(
             logits=logits,
             max_context=max_context,
             assets=assets,
+            adapter=adapter,
             ignore_remote_code=ignore_remote_code,
             quantize=quantization,
             on_stage=on_stage,

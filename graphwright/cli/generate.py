@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption
+from graphwright.cli.arguments import AdapterOption, IgnoreRemoteCodeOption, LogitsOption
 from graphwright.cli.output import stage_display
 from graphwright.cli.token_options import read_bias, read_ids
 from graphwright.errors import OptionError, UsageError
@@ -67,6 +67,7 @@ def generate_command(
     ] = None,
     logits: LogitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
@@ -98,7 +99,7 @@ def generate_command(
     }
     from graphwright.models import ModelOptions
 
-    loaded = _load(model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits))
+    loaded = _load(model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits, adapter))
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     IgnoreRemoteCodeOption,
     LogitsOption,
     NamedPipelineOption,
@@ -29,6 +30,7 @@ def opt_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
     stop_after: Annotated[
@@ -95,7 +97,7 @@ def opt_command(
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)
-        result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits))
+        result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         try:
             if reports:
                 setting = choose_setting(result, *sizes)

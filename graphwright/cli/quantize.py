@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
@@ -51,6 +52,7 @@ def quantize_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
@@ -71,7 +73,7 @@ def quantize_command(
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
-    source = resolve(model, ModelOptions(ignore_remote_code, logits))
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     with stage_display() as on_stage:
         program, report = quantize(
             source,
@@ -86,7 +88,8 @@ def quantize_command(
         on_stage("write")
         _write(program, output, assets or source.assets)
     print_quantization(report)
-    folder = "" if (assets or source.assets) is None else f" --assets {assets or source.assets}"
+    kept = source.options.adapter if source.kept is not None else source.assets
+    folder = "" if (assets or kept) is None else f" --assets {assets or kept}"
     written = f"graphwright compile {output} -o out/{output.stem}{folder}"
     following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"
     console().print(f"next: {following}", markup=False)

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption, NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+)
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -36,6 +42,7 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
@@ -51,6 +58,7 @@ def report_command(
         "--pipeline": pipeline,
         "--passes": passes,
         "--logits": logits,
+        "--adapter": adapter,
         "--machine": machine,
         "--batch": batch,
         "--length": length,
@@ -84,7 +92,7 @@ def report_command(
             context=context,
             prove=prove,
             measure=measure,
-            options=ModelOptions(ignore_remote_code, logits),
+            options=ModelOptions(ignore_remote_code, logits, adapter),
             on_stage=on_stage,
         )
     _write(result, output)
