@@ -8,8 +8,10 @@ import typer
 
 from graphwright.cli.app import app
 from graphwright.errors import is_user_error
+from graphwright.runtime.printable import printable_line
 
 USER_ERROR_STATUS = 2
+_UTF_8 = "PYTHONIOENCODING=utf-8"
 
 # Its base class stands in another module from one typer release to the next.
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
@@ -27,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(_explain(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except UnicodeEncodeError as error:
+        if error.encoding.lower().replace("-", "") == "utf8":
+            raise
+        _fail(f"standard output takes {error.encoding} only, which has no {error.object[error.start]!a}: set {_UTF_8}")
     except Exception as error:
         if not is_user_error(error):
             raise
@@ -40,5 +46,5 @@ def _explain(error: Any) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable_line(message)}", file=sys.stderr)
     raise SystemExit(USER_ERROR_STATUS) from None

@@ -1,6 +1,5 @@
 """`graphwright opt`: passes over a program, proven and priced on request."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.optional_values import optional_values
-from graphwright.cli.output import stage_display
+from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _with_reproducer(failure: "ProofError") -> str:
 
 def _print_report(report: "PipelineReport", json: bool) -> None:
     if json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        write_text(report.model_dump_json(indent=2) + "\n")
         return
     from graphwright.cli.pipeline_table import print_pipeline
 

@@ -1,10 +1,15 @@
 """How commands speak: results on standard output, progress and remarks on standard error."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
+
+from graphwright.runtime.printable import printable
 
 STAGES = {
     "capture": "capturing the model",
@@ -25,20 +30,32 @@ STAGES = {
 }
 
 
+class PrintableConsole(Console):
+    """Shows names and other text of files without what steers a terminal: what is printed comes through here."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """For results. Made on use, so that it writes to the standard output of that moment."""
-    return Console(highlight=False, soft_wrap=True)
+    return PrintableConsole(highlight=False, soft_wrap=True)
+
+
+def write_text(text: str, shown: Callable[[str], str] = printable) -> None:
+    """Print a result that is text itself: as it is to a file or pipe, and as `shown` makes it to a terminal."""
+    sys.stdout.write(shown(text) if sys.stdout.isatty() else text)
 
 
 @contextmanager
 def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
     """Shows the stage at hand on a terminal, if wanted; elsewhere nothing. A stage may name its pass: `prove: PASS`."""
-    error_console = Console(stderr=True, highlight=False)
+    error_console = PrintableConsole(stderr=True, highlight=False)
     if not (shown and error_console.is_terminal):
         yield lambda _: None
         return
     with error_console.status("starting") as status:
-        yield lambda stage: status.update(escape(_stage_text(stage)))
+        yield lambda stage: status.update(escape(printable(_stage_text(stage))))
 
 
 def _stage_text(stage: str) -> str:

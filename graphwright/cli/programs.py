@@ -1,9 +1,9 @@
 """Reading and writing programs where `-` stands for standard input and no file for standard output."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from graphwright.cli.output import write_text
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
@@ -28,6 +28,6 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
 def write_result(program: Program, output: Path | None) -> None:
     """Write to the file, or print."""
     if output is None:
-        sys.stdout.write(program_text(program))
+        write_text(program_text(program))
     else:
         write_program(program, output)
