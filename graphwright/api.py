@@ -16,6 +16,7 @@ from graphwright.compiler import capture as capture_source
 from graphwright.models import Source, resolve
 from graphwright.report import Stopwatch
 from graphwright.targets import check_choice
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -206,11 +207,10 @@ def export(
     options.check()
     source = resolve(model)
     stopwatch = Stopwatch(on_stage)
-    program = prepare(source, options, stopwatch).program
-    with stopwatch.stage("write"):
-        export_folder(
-            program, folder, layout=layout, dialect=dialect, assets=source.assets if assets is None else assets
-        )
+    with text_assets(source.assets if assets is None else assets) as text:
+        program = prepare(replace(source, assets=text.folder), replace(options, assets=None), stopwatch).program
+        with stopwatch.stage("write"):
+            export_folder(program, folder, layout=layout, dialect=dialect, assets=text.folder)
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:

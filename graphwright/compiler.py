@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ from graphwright.targets import (
     is_language_model,
     with_cache_layout,
 )
+from graphwright.text_assets import text_assets
 from graphwright.tvm_requirements import require_tvm
 
 if TYPE_CHECKING:
@@ -175,12 +176,13 @@ def build(
 ) -> CompilationReport:
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     stopwatch = Stopwatch(on_stage)
-    prepared = prepare(source, options, stopwatch)
-    with stopwatch.stage("write"):
-        manifest = _write(
-            prepared.program, folder, options, source.assets if options.assets is None else options.assets
-        )
-    return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
+    options.check()
+    with text_assets(source.assets if options.assets is None else options.assets) as assets:
+        prepared = prepare(replace(source, assets=assets.folder), replace(options, assets=None), stopwatch)
+        with stopwatch.stage("write"):
+            manifest = _write(prepared.program, folder, options, assets.folder)
+    stages = tuple(stopwatch.stages)
+    return CompilationReport(stages, prepared.passes, manifest, folder, prepared.quantization, assets.notices)
 
 
 def _write(program: Program, folder: Path, options: Options, assets: str | Path | None) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from graphwright.errors import UsageError
 from graphwright.models import Source, resolve
 from graphwright.quantization import Quantization, asked_quantization
 from graphwright.report import Stopwatch
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -46,6 +48,9 @@ def quantize(
     if quantization is None:
         raise UsageError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
-    prepared = prepare(resolve(model), options, Stopwatch(on_stage), measure=measure)
+    source = resolve(model)
+    with text_assets(source.assets if assets is None else assets) as text:
+        source, options = replace(source, assets=text.folder), replace(options, assets=None)
+        prepared = prepare(source, options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"
     return prepared.program, prepared.quantization

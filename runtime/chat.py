@@ -37,22 +37,20 @@ class _NamedTemplate(BaseModel):
 
 
 class _TokenizerConfig(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    bos_token: str | _AddedToken | None = None
-    eos_token: str | _AddedToken | None = None
-    unk_token: str | _AddedToken | None = None
-    sep_token: str | _AddedToken | None = None
-    pad_token: str | _AddedToken | None = None
-    cls_token: str | _AddedToken | None = None
-    mask_token: str | _AddedToken | None = None
+    model_config = ConfigDict(extra="allow")
     chat_template: str | list[_NamedTemplate] | None = None
+    extra_special_tokens: dict[str, str | _AddedToken] | list[Any] | None = None
 
     def special_tokens(self) -> dict[str, str]:
+        """All that have a name, by it: `bos_token` and its like, and those of one model, such as `image_token`."""
         found: dict[str, str] = {}
-        for name in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
-            token: str | _AddedToken | None = getattr(self, name)
-            if token is not None:
-                found[name] = token if isinstance(token, str) else token.content
+        named = self.extra_special_tokens if isinstance(self.extra_special_tokens, dict) else {}
+        for name, token in {**(self.model_extra or {}), **named}.items():
+            if name.endswith("_token") or name in named:
+                content = token.content if isinstance(token, _AddedToken) else token
+                content = cast("dict[str, Any]", content).get("content") if isinstance(content, dict) else content
+                if isinstance(content, str):
+                    found[name] = content
         return found
 
 

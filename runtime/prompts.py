@@ -41,7 +41,10 @@ def encode_text(text: str, tokenizer: "Tokenizer | None", *, special_tokens: boo
     """The token ids of `text`. Raises GenerationError when there is no tokenizer, or it cannot take the text."""
     check_unicode(text, name)
     if tokenizer is None:
-        raise GenerationError(f"{name} is a text, but the artifact has no tokenizer.json; give token ids")
+        raise GenerationError(
+            f"{name} is a text, but the artifact has no tokenizer.json; give token ids, or compile the model with one "
+            "(--assets FOLDER)"
+        )
     return tokenizer.encode(text, special_tokens=special_tokens)
 
 

@@ -50,7 +50,15 @@ class Tokenizer:
 
     def is_silent(self, token_id: int) -> bool:
         """Whether decoding leaves the token out: special tokens, and ids that the tokenizer does not know."""
-        return token_id in self._special_ids or self._tokenizer.id_to_token(token_id) is None
+        return token_id in self._special or self._tokenizer.id_to_token(token_id) is None
+
+    def special_text(self, token_id: int) -> str:
+        """What a special token, which decoding leaves out, is called; empty for any other."""
+        return self._special.get(token_id, "")
+
+    def special_in(self, text: str) -> bool:
+        """Whether the name of a special token is part of `text`."""
+        return any(name in text for name in self._special.values() if name)
 
     def is_byte(self, token_id: int) -> bool:
         """Whether the token stands for one byte, decoded together with the byte tokens around it."""
@@ -63,9 +71,9 @@ class Tokenizer:
             self._tokenizer.decode(self._tokenizer.encode(_SAMPLE, add_special_tokens=True).ids)
 
     @cached_property
-    def _special_ids(self) -> frozenset[int]:
+    def _special(self) -> dict[int, str]:
         added = self._tokenizer.get_added_tokens_decoder()
-        return frozenset(token_id for token_id, token in added.items() if token.special)
+        return {token_id: token.content for token_id, token in added.items() if token.special}
 
     @cached_property
     def _byte_ids(self) -> frozenset[int]:

@@ -1,5 +1,6 @@
 """`graphwright compile`: a model into an artifact."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from graphwright.cli.arguments import (
 )
 from graphwright.cli.output import console, count_text, size_text, stage_display
 from graphwright.cli.quantization import read_quantization, summary
+from graphwright.runtime.printable import printable_line
 
 if TYPE_CHECKING:
     from graphwright.report import CompilationReport
@@ -70,6 +72,8 @@ def compile_command(
     options.check()
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
+    for notice in report.notices:
+        print(f"notice: {printable_line(notice)}", file=sys.stderr)
     _print_summary(report)
 
 
