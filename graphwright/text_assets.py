@@ -110,15 +110,24 @@ def _write_tokenizer(text: str, file: Path) -> None:
     import tokenizers
 
     if file.is_file():
-        before = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8")).to_str()
-        if _encoding(before) == _encoding(text):
+        before = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        after = tokenizers.Tokenizer.from_str(text)
+        if _rules(before) == _rules(after) and _around(before) == _around(after):
             return
     file.write_text(text, encoding="utf-8")
 
 
-def _encoding(text: str) -> dict[str, Any]:
-    """What decides on ids; how a training run cut and padded its texts is no part of it."""
-    return {key: value for key, value in json.loads(text).items() if key not in ("truncation", "padding")}
+def _rules(tokenizer: Any) -> dict[str, Any]:
+    """What decides on the ids of a text; how a training run cut and padded its texts is no part of it."""
+    rules: dict[str, Any] = json.loads(tokenizer.to_str())
+    return {key: value for key, value in rules.items() if key not in ("truncation", "padding", "post_processor")}
+
+
+def _around(tokenizer: Any) -> list[int]:
+    """What is put around a text. transformers writes down that it is nothing, where a file leaves it out."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer.encode("", add_special_tokens=True).ids
 
 
 def _write_configuration(tokenizer: Any, folder: Path) -> None:
