@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ def capture(
     Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
     `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.
     """
-    wanted = None if dtype is None else _compute_dtype(dtype)
+    wanted = None if dtype is None else compute_dtype(dtype)
     if isinstance(model, torch.nn.Module):
         return capture_module(model, example_inputs, wanted)
     if Path(model).suffix == ARCHIVE_SUFFIX:
@@ -54,8 +55,29 @@ def capture(
     return capture_checkpoint(Path(model), example_inputs, wanted)
 
 
-def _compute_dtype(dtype: DType | torch.dtype | str) -> torch.dtype:
+_WORDS = {
+    "fp16": DType.F16,
+    "half": DType.F16,
+    "fp32": DType.F32,
+    "float": DType.F32,
+    "fp64": DType.F64,
+    "double": DType.F64,
+}
+"""What other tools call the element types."""
+
+
+def compute_dtype(dtype: DType | torch.dtype | str) -> torch.dtype:
+    """The element type to compute in of that name: ours (`bf16`) or torch's (`bfloat16`). Raises `UserError`."""
     for known in COMPUTE:
         if dtype in (known, known.value, torch_dtype(known), str(torch_dtype(known)).removeprefix("torch.")):
             return torch_dtype(known)
-    raise UserError(f"dtype {dtype} is not one to compute in: use one of {', '.join(d.value for d in COMPUTE)}")
+    names = ", ".join(known.value for known in COMPUTE)
+    meant = _WORDS.get(dtype.lower()) if isinstance(dtype, str) else None
+    if meant is not None:
+        raise UserError(f"dtype {dtype} is called {meant.value} here; the dtypes to compute in are {names}")
+    if isinstance(dtype, str) and re.fullmatch(r"(auto|u?int\d+|[iu]\d+|q\d.*|fp8.*|f8.*|float8.*|\d+)", dtype.lower()):
+        raise UserError(
+            f"dtype {dtype} is not one to compute in ({names}): weights in few bits are a scheme of quantize "
+            "(--quantize), and without a dtype the model's own is kept"
+        )
+    raise UserError(f"dtype {dtype} is not one to compute in: use one of {names}")

@@ -54,6 +54,16 @@ def capture_checkpoint(directory: Path, examples: Examples | None, dtype: torch.
     return program
 
 
+def checkpoint_context(directory: Path) -> int | None:
+    """The longest context that the configuration in a checkpoint's directory names, in tokens; nothing is captured.
+
+    Raises `CheckpointError` and `UnsupportedError` as `capture` does for the configuration.
+    """
+    settings = read_json(directory / "config.json")
+    settings.pop(QUANTIZED, None)
+    return hugging_face.context_length(hugging_face.read_config(directory, settings))
+
+
 def _traced(model: Any, weights: Mapping[str, WeightExpression], examples: Examples | None, directory: Path) -> Program:
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}

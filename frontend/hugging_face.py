@@ -150,9 +150,7 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary_size": config.vocab_size,
     }
-    # Where a configuration has both, the first is the decoder's.
-    lengths = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings")]
-    length = next((length for length in lengths if isinstance(length, int)), None)
+    length = context_length(model.config)
     if length is not None:
         facts["context_length"] = length
     for name in ("bos", "eos"):
@@ -167,6 +165,14 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         if start:
             facts["decoder_start_token_id"] = start[0]
     return facts
+
+
+def context_length(config: Any) -> int | None:
+    """The longest context that a configuration names, in tokens."""
+    config = config.get_text_config()
+    # Where a configuration has both, the first is the decoder's.
+    lengths = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings")]
+    return next((length for length in lengths if isinstance(length, int)), None)
 
 
 def reads_context(model: Any) -> bool:

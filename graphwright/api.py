@@ -11,9 +11,10 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
-from graphwright.compiler import Options, build, prepare
+from graphwright.compiler import Options, build, check_request, prepare
 from graphwright.compiler import capture as capture_source
 from graphwright.models import Source, resolve
+from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
 from graphwright.targets import check_choice
 from graphwright.text_assets import text_assets
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from graphwright.quantization import Quantization
     from graphwright.runtime.token_rows import TokenSource
 
-    ModelLike = nn.Module | Program | str | Path
+    ModelLike = nn.Module | Program | str | Path | Source
     ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
@@ -71,7 +72,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, resolve(model), options, output, threads, on_stage)
+    return _compiled(CompiledModel, model, options, output, threads, on_stage)
 
 
 def compile_function(
@@ -99,7 +100,7 @@ def compile_function(
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    return _compiled(CompiledFunction, _with_examples(model, example_inputs), options, output, threads, on_stage)
+    return _compiled(CompiledFunction, model, options, output, threads, on_stage, example_inputs)
 
 
 Result = TypeVar("Result", CompiledModel, CompiledFunction)
@@ -107,13 +108,17 @@ Result = TypeVar("Result", CompiledModel, CompiledFunction)
 
 def _compiled(
     kind: type[Result],
-    source: Source,
+    model: ModelLike,
     options: Options,
     output: str | Path | None,
     threads: int | None,
     on_stage: Callable[[str], object] | None,
+    example_inputs: ExampleInputs | None = None,
 ) -> Result:
-    """The source compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
+    """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
+    # Before a factory runs, which may take as long as the rest.
+    check_request(options, None if output is None else Path(output))
+    source = _with_examples(model, example_inputs)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
@@ -192,9 +197,10 @@ def export(
     other arguments are those of `compile`.
     """
     from graphwright.backends.onnx import export_folder
-    from graphwright.backends.onnx.export.folder import LAYOUTS
+    from graphwright.backends.onnx.export.folder import LAYOUTS, require_assets
 
     check_choice("layout", layout, LAYOUTS)
+    require_folder(Path(folder))
     quantization = _quantization(quantize, calibration)
     options = Options(
         pipeline=pipeline,
@@ -206,11 +212,13 @@ def export(
     )
     options.check()
     source = resolve(model)
+    assets = source.assets if assets is None else assets
+    require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
-    with text_assets(source.assets if assets is None else assets) as text:
-        program = prepare(replace(source, assets=text.folder), replace(options, assets=None), stopwatch).program
+    with text_assets(assets) as text:
+        program = prepare(replace(source, assets=text), replace(options, assets=None), stopwatch).program
         with stopwatch.stage("write"):
-            export_folder(program, folder, layout=layout, dialect=dialect, assets=text.folder)
+            export_folder(program, folder, layout=layout, dialect=dialect, assets=text)
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 from graphwright.models import Source
+from graphwright.outputs import require_folder
 from graphwright.pass_progress import PassProgress
 from graphwright.report import CompilationReport, Stopwatch
 from graphwright.targets import (
@@ -51,7 +52,7 @@ class Options:
     quantization: Quantization | None = None
 
     def check(self) -> None:
-        """Raises UsageError or PassError for a choice that does not exist, before any work is done."""
+        """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""
         check_choice("backend", self.backend, BACKENDS)
         check_choice("target", self.target, TARGETS)
         if self.backend == "tvm":
@@ -60,7 +61,7 @@ class Options:
 
         check_choice("dialect", self.dialect, DIALECTS)
         if self.backend != "onnx" and self.dialect != "ort":
-            raise UsageError(
+            raise OptionError(
                 f"the dialect {self.dialect!r} is one of the backend 'onnx'; leave it out for {self.backend!r}"
             )
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
@@ -68,6 +69,14 @@ class Options:
             from graphwright.passes import named_pipeline
 
             named_pipeline(self.pipeline)
+        if self.max_context is not None and self.max_context < 1:
+            raise OptionError(f"is {self.max_context}: must be at least 1", "max_context")
+        if self.assets is not None and not Path(self.assets).is_dir():
+            raise OptionError(f"is {self.assets}, which is no folder: name the checkpoint's", "assets")
+        if self.dtype is not None:
+            from graphwright.frontend import compute_dtype
+
+            compute_dtype(self.dtype)
         if self.quantization is not None:
             self.quantization.check()
 
@@ -106,6 +115,7 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: 
     from graphwright import frontend
 
     options.check()
+    check_context(source, options.max_context)
     with stopwatch.stage("capture"):
         program = capture(source, options.dtype).clone()
     function = _is_function(program, options)
@@ -171,18 +181,26 @@ def _optimize(program: Program, passes: Sequence[Pass], observer: Observer) -> R
         raise PassError(f"{refusal}; {advice}") from None
 
 
+def check_request(options: Options, folder: Path | None) -> None:
+    """Raises what `Options.check` does, and ArtifactError where an artifact could not be written to the folder."""
+    options.check()
+    if folder is not None:
+        from graphwright.runtime.artifact import is_artifact
+
+        require_folder(folder, is_artifact)
+
+
 def build(
     source: Source, folder: Path, options: Options, on_stage: Callable[[str], object] | None = None
 ) -> CompilationReport:
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
+    check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    options.check()
     with text_assets(source.assets if options.assets is None else options.assets) as assets:
-        prepared = prepare(replace(source, assets=assets.folder), replace(options, assets=None), stopwatch)
+        prepared = prepare(replace(source, assets=assets), replace(options, assets=None), stopwatch)
         with stopwatch.stage("write"):
-            manifest = _write(prepared.program, folder, options, assets.folder)
-    stages = tuple(stopwatch.stages)
-    return CompilationReport(stages, prepared.passes, manifest, folder, prepared.quantization, assets.notices)
+            manifest = _write(prepared.program, folder, options, assets)
+    return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
 
 
 def _write(program: Program, folder: Path, options: Options, assets: str | Path | None) -> Manifest:
@@ -214,7 +232,26 @@ def limit_context(program: Program, max_context: int | None) -> None:
         if known is None:
             raise UsageError(f"'{program.name}' does not say how long its context is; give max_context (--max-context)")
         return
-    if max_context < 1 or (isinstance(known, int) and max_context > known):
-        limit = f"1 to {known}, the model's context length" if isinstance(known, int) else "1 or more"
-        raise UsageError(f"a context of {max_context} tokens cannot be had: it must be {limit}")
+    _require_within(max_context, known if isinstance(known, int) else None)
     program.metadata["context_length"] = max_context
+
+
+def check_context(source: Source, max_context: int | None) -> None:
+    """Raises OptionError for more than the context of a model that tells it before it is captured."""
+    if max_context is None:
+        return
+    from graphwright.ir import Program
+
+    if isinstance(source.model, Program):
+        known = source.model.metadata.get("context_length")
+        _require_within(max_context, known if isinstance(known, int) else None)
+    elif isinstance(source.model, Path) and source.model.is_dir():
+        from graphwright.frontend import checkpoint_context
+
+        _require_within(max_context, checkpoint_context(source.model))
+
+
+def _require_within(max_context: int, known: int | None) -> None:
+    if max_context < 1 or (known is not None and max_context > known):
+        limit = "at least 1" if known is None else f"1 to {known}, the model's context length"
+        raise OptionError(f"is {max_context}: must be {limit}", "max_context")

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 from graphwright.runtime import Model, load
 from graphwright.runtime.artifact import is_artifact
 from graphwright.runtime.evaluation import Evaluation, Language, score
-from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
+from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
@@ -52,8 +52,14 @@ def evaluate(
     """
     announce = on_stage or _unheard
     for name, value in (("length", length), ("rows", rows)):
-        if value is not None and value < (2 if name == "length" else 1):
-            raise UsageError(f"{name} of {value} cannot be had")
+        least = 2 if name == "length" else 1
+        if value is not None and value < least:
+            raise OptionError(f"is {value}: must be at least {least}", name)
+    require_readable(text)
+    for each in (model, against):
+        _require_there(each)
+    if assets is not None and not Path(assets).is_dir():
+        raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         opened = [_open(each, interpreter, length, threads, stack, announce) for each in given]
@@ -67,6 +73,14 @@ def evaluate(
         announce("evaluate")
         languages = [each.language for each in opened]
         return Evaluation(score(languages[0], cut, *languages[1:]), stream.bytes_per_token)
+
+
+def _require_there(model: Any) -> None:
+    """Raises UsageError for a path at which there is no model, before another is compiled."""
+    if isinstance(model, str | Path) and not Path(model).exists():
+        from graphwright.models import require_path
+
+        require_path(str(model))
 
 
 def _unheard(stage: str) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from graphwright.errors import UsageError, is_user_error
+from graphwright.other_models import FORMS, absent_model, other_file, other_folder
 from graphwright.runtime.artifact import is_artifact
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from graphwright.ir import Program
 
-FORMS = "a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory"
 CONFIG_FILE = "config.json"
 
 
@@ -49,14 +49,11 @@ def resolve(model: Any) -> Source:
 
 
 def _resolve_path(text: str) -> Source:
+    require_path(text)
     path = Path(text)
-    file, colon, factory = text.rpartition(":")
-    if colon and file.endswith(".py"):
+    file, _, factory = text.rpartition(":")
+    if file.endswith(".py"):
         return _from_factory(Path(file), factory)
-    if text.endswith(".py"):
-        raise UsageError(f"{text}: name the function that makes the model, as in {text}:FACTORY")
-    if not path.exists():
-        raise UsageError(f"{text} does not exist; {FORMS}")
     if path.suffix == ".gw" and path.is_file():
         from graphwright.ir import read_program
 
@@ -64,17 +61,27 @@ def _resolve_path(text: str) -> Source:
     if path.suffix == ".pt2" and path.is_file():
         return Source(path.stem, path)
     if not path.is_dir():
-        raise UsageError(f"{text} is a file of another kind; {FORMS}")
+        raise UsageError(other_file(text))
     if is_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
     if not (path / CONFIG_FILE).is_file():
-        raise UsageError(f"{text} is neither an artifact (no manifest.json) nor a checkpoint (no {CONFIG_FILE})")
+        raise UsageError(other_folder(text))
     return Source(path.resolve().name, path, assets=path)
 
 
+def require_path(text: str) -> None:
+    """Raises UsageError where there is nothing at the path that `text` names. Runs no code."""
+    file, _, _ = text.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise UsageError(f"{file} does not exist; {FORMS}")
+    elif text.endswith(".py"):
+        raise UsageError(f"{text}: name the function that makes the model, as in {text}:FACTORY")
+    elif not Path(text).exists():
+        raise UsageError(absent_model(text))
+
+
 def _from_factory(file: Path, name: str) -> Source:
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist; {FORMS}")
     # As when Python runs the file, its neighbours can be imported, by the factory too.
     sys.path.insert(0, str(file.resolve().parent))
     try:

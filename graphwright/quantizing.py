@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphwright.compiler import Options, prepare
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 from graphwright.models import Source, resolve
 from graphwright.quantization import Quantization, asked_quantization
 from graphwright.report import Stopwatch
@@ -46,11 +46,11 @@ def quantize(
     """
     quantization = asked_quantization(scheme, calibration)
     if quantization is None:
-        raise UsageError("there is no scheme to quantize to: name one, as in w4a16-g128")
+        raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
     source = resolve(model)
     with text_assets(source.assets if assets is None else assets) as text:
-        source, options = replace(source, assets=text.folder), replace(options, assets=None)
+        source, options = replace(source, assets=text), replace(options, assets=None)
         prepared = prepare(source, options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"
     return prepared.program, prepared.quantization

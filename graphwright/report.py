@@ -27,7 +27,7 @@ class Stage:
 class CompilationReport:
     """The stages in order, the passes' own report (None when none ran), and the artifact's manifest and folder.
 
-    `quantization` is what quantizing did, None where nothing was quantized. `notices` are remarks, each one line.
+    `quantization` is what quantizing did, None where nothing was quantized.
     """
 
     stages: tuple[Stage, ...]
@@ -35,7 +35,6 @@ class CompilationReport:
     manifest: Manifest
     folder: Path
     quantization: QuantizationReport | None = None
-    notices: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,7 @@ from pydantic_core import from_json
 
 from graphwright.errors import UsageError
 from graphwright.pipeline_report import FORMAT_VERSION, PipelineReport
+from graphwright.runtime.validation import first_finding
 from graphwright.standard_input import standard_input
 
 
@@ -34,6 +35,4 @@ def read_run(path: str) -> PipelineReport:
     try:
         return PipelineReport.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{name} is damaged at {place}: {first['msg']}; {advice}") from None
+        raise UsageError(f"{name} is damaged: {first_finding(error, PipelineReport)}; {advice}") from None

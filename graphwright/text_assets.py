@@ -12,12 +12,12 @@ import json
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from graphwright.errors import UsageError
+from graphwright.runtime.notices import notify
 from graphwright.runtime.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 
 _CONFIG_FILE = "tokenizer_config.json"
@@ -32,23 +32,15 @@ _MORE = ("added_tokens.json", "special_tokens_map.json", _CONFIG_FILE, _PROCESSO
 _TEMPLATES = "additional_chat_templates"
 
 
-@dataclass(frozen=True)
-class TextAssets:
-    """A folder with the assets, None where the model has none, and remarks, each one line, for whoever compiles."""
-
-    folder: Path | None
-    notices: tuple[str, ...] = ()
-
-
 @contextmanager
-def text_assets(folder: str | Path | None) -> Generator[TextAssets]:
-    """The assets in the checkpoint's folder, for the duration of the body.
+def text_assets(folder: str | Path | None) -> Generator[Path | None]:
+    """A folder with the assets of the checkpoint's, for the duration of the body; None without one.
 
-    Raises UsageError where it is no folder, and for a configuration that transformers refuses; ArtifactError for a
-    `tokenizer.json` that is none.
+    Where no tokenizer can be made of what is there, a notice says so. Raises UsageError where it is no folder, and for
+    a configuration that transformers refuses; ArtifactError for a `tokenizer.json` that is none.
     """
     if folder is None:
-        yield TextAssets(None)
+        yield None
         return
     source = Path(folder)
     if not source.is_dir():
@@ -56,7 +48,7 @@ def text_assets(folder: str | Path | None) -> Generator[TextAssets]:
     complete = read_tokenizer(source) is not None
     named = [name for name in (*_VOCABULARIES, *_MORE) if (source / name).is_file()]
     if not any(name in _MORE for name in named) and not (source / _TEMPLATES).is_dir() and (complete or not named):
-        yield TextAssets(source)
+        yield source
         return
     with TemporaryDirectory(prefix="graphwright-assets-") as temporary:
         target = Path(temporary)
@@ -70,16 +62,18 @@ def text_assets(folder: str | Path | None) -> Generator[TextAssets]:
             problem = " ".join(str(error).split())[:200]
             if complete:
                 raise UsageError(f"{source}: transformers cannot read its tokenizer: {problem}") from None
-            yield TextAssets(target, (_without_text(source, named, problem),))
+            notify(_without_text(source, named, problem))
+            yield target
             return
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            yield TextAssets(target, (_without_text(source, named, "it is Python code"),))
+            notify(_without_text(source, named, "it is Python code"))
+            yield target
             return
         _write_tokenizer(backend.to_str(), target / TOKENIZER_FILE)
         _write_configuration(tokenizer, target)
         read_tokenizer(target)
-        yield TextAssets(target)
+        yield target
 
 
 def _read(folder: Path, complete: bool) -> Any:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from graphwright.runtime.errors import ArtifactError, GenerationError
-from graphwright.runtime.validation import first_finding
+from graphwright.runtime.errors import ArtifactError, OptionValueError
+from graphwright.runtime.validation import finding_parts, first_finding
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -86,12 +86,12 @@ def read_defaults(text: str, place: str) -> dict[str, Any]:
         defaults = ModelDefaults.model_validate_json(text).options()
         GenerationOptions.model_validate(defaults)
     except ValidationError as error:
-        raise ArtifactError(f"{place}: {first_finding(error)}") from None
+        raise ArtifactError(f"{place}: {first_finding(error, GenerationOptions)}") from None
     return defaults
 
 
 def resolve_options(defaults: dict[str, Any], arguments: GenerationArguments) -> GenerationOptions:
-    """`arguments` over `defaults`. Raises GenerationError.
+    """`arguments` over `defaults`. Raises OptionValueError.
 
     A filter given to a model that is greedy by default asks for sampling, so the temperature is then 1.
     """
@@ -103,4 +103,4 @@ def resolve_options(defaults: dict[str, Any], arguments: GenerationArguments) ->
     try:
         return GenerationOptions.model_validate(merged)
     except ValidationError as error:
-        raise GenerationError(first_finding(error)) from None
+        raise OptionValueError(*finding_parts(error, GenerationOptions)) from None

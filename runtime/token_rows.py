@@ -26,6 +26,17 @@ class Stream:
     bytes_per_token: float | None = None
 
 
+def require_readable(source: TokenSource) -> None:
+    """Raises DataError for a path at which there is no file that can be read, before any work is done for it."""
+    if isinstance(source, np.ndarray):
+        return
+    try:
+        with Path(source).open("rb"):
+            pass
+    except OSError as problem:
+        raise DataError(f"{source} cannot be read: {problem.strerror}") from None
+
+
 def read_stream(source: TokenSource, tokenizer: "Tokenizer | None", vocabulary_size: int) -> Stream:
     """The token ids of a source. Raises DataError where it has none, or some that are not in the vocabulary."""
     if isinstance(source, np.ndarray):

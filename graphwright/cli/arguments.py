@@ -46,3 +46,13 @@ MaxKLOption = Annotated[
     float | None, typer.Option("--max-kl", help="Mixed precision: at most so many nats of KL divergence a token.")
 ]
 BitsOption = Annotated[float | None, typer.Option("--bits", help="Mixed precision: so many bits a weight on average.")]
+
+
+_FLAGS = {"stop_strings": "--stop"}
+"""Flags that have another name than the keyword argument in Python."""
+
+
+def flag(argument: str) -> str:
+    """The flag of a keyword argument of Python, `--top-p` for `top_p`; what follows a dot is a part of its value."""
+    name = argument.partition(".")[0]
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")

@@ -1,6 +1,5 @@
 """`graphwright compile`: a model into an artifact."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,6 @@ from graphwright.cli.arguments import (
 )
 from graphwright.cli.output import console, count_text, size_text, stage_display
 from graphwright.cli.quantization import read_quantization, summary
-from graphwright.runtime.printable import printable_line
 
 if TYPE_CHECKING:
     from graphwright.report import CompilationReport
@@ -63,17 +61,15 @@ def compile_command(
 
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
-    from graphwright.compiler import Options, build
+    from graphwright.compiler import Options, build, check_request
     from graphwright.models import resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    options.check()
+    check_request(options, output)
     with stage_display() as on_stage:
         report = build(resolve(model), output, options, on_stage)
-    for notice in report.notices:
-        print(f"notice: {printable_line(notice)}", file=sys.stderr)
     _print_summary(report)
 
 

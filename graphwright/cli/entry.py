@@ -7,7 +7,10 @@ from typing import Any, NoReturn, cast
 import typer
 
 from graphwright.cli.app import app
-from graphwright.errors import is_user_error
+from graphwright.cli.arguments import flag
+from graphwright.cli.notices import notices_as_lines
+from graphwright.errors import OptionError, is_user_error
+from graphwright.runtime.errors import OptionValueError
 from graphwright.runtime.printable import printable_line
 
 USER_ERROR_STATUS = 2
@@ -24,9 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
+        with notices_as_lines():
+            status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
     except _CommandLineError as error:
-        _fail(_explain(error))
+        _fail(_explain(error, given))
+    except (OptionError, OptionValueError) as error:
+        option = f"{flag(error.option)} " if error.option else ""
+        _fail(f"{option}{error.problem}; {_see_help(given)}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except UnicodeEncodeError as error:
@@ -40,9 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(status or 0)
 
 
-def _explain(error: Any) -> str:
-    command = error.ctx.command_path if error.ctx is not None else "graphwright"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+def _explain(error: Any, given: Sequence[str]) -> str:
+    message = error.format_message().rstrip(".")
+    return f"{message}; " + (_see_help(given) if error.ctx is None else f"see `{error.ctx.command_path} --help`")
+
+
+def _see_help(given: Sequence[str]) -> str:
+    """Where the help of the command stands that the arguments begin with."""
+    commands = {command.name for command in app.registered_commands}
+    words = ["graphwright", *(word for word in given[:1] if word in commands), "--help"]
+    return f"see `{' '.join(words)}`"
 
 
 def _fail(message: str) -> NoReturn:

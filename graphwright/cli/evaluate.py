@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphwright.cli.arguments import AssetsOption
-from graphwright.cli.output import console, stage_display
+from graphwright.cli.output import console, counted, stage_display
 
 if TYPE_CHECKING:
     from graphwright.runtime.evaluation import Evaluation
@@ -61,7 +61,7 @@ def evaluate_command(
     if score.kl is not None and score.agreement is not None:
         out.print(f"KL         {score.kl:.3g} nats a token from {against}", markup=False)
         out.print(f"agreement  {score.agreement:.2%} of likeliest tokens")
-    out.print(f"over       {score.tokens} tokens, in {score.rows} rows of {score.length}")
+    out.print(f"over       {counted(score.tokens, 'token')}, in {counted(score.rows, 'row')} of {score.length}")
 
 
 def _per_byte(found: "Evaluation") -> str:

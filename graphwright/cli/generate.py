@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.output import stage_display, write_text
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 from graphwright.runtime.printable import for_terminal
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def generate_command(
         _check_utf_8(name, given)
     text = _prompt(prompt, file)
     if chat and not text:
-        raise UsageError("--chat needs a message: give a prompt, --file, or standard input")
+        raise OptionError("--chat needs a message: give a prompt, --file, or standard input")
     arguments: GenerationArguments = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -59,7 +59,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads)
+    loaded = _load(model, threads, max_context, arguments)
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -71,11 +71,11 @@ def generate_command(
 def _prompt(prompt: str | None, file: Path | None) -> str:
     if file is not None:
         if prompt is not None:
-            raise UsageError("give a prompt or --file, not both")
+            raise OptionError("give a prompt or --file, not both")
         try:
             return _without_last_newline(file.read_text(encoding="utf-8"))
         except UnicodeDecodeError:
-            raise UsageError(f"{file} is not UTF-8 text") from None
+            raise OptionError(f"--file: {file} is not UTF-8 text") from None
     if prompt not in (None, "-"):
         return prompt
     if sys.stdin is None or (prompt is None and sys.stdin.isatty()):  # pyright: ignore[reportUnnecessaryComparison] - None when it was closed
@@ -96,7 +96,9 @@ def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _load(model: str, threads: int | None) -> "CompiledModel":
+def _load(
+    model: str, threads: int | None, max_context: int | None, arguments: "GenerationArguments"
+) -> "CompiledModel":
     from graphwright.runtime.artifact import is_artifact
 
     if is_artifact(Path(model)):
@@ -104,9 +106,16 @@ def _load(model: str, threads: int | None) -> "CompiledModel":
 
         return load(model, threads=threads)
     from graphwright.api import compile
+    from graphwright.compiler import check_context
+    from graphwright.models import resolve
+    from graphwright.runtime.options import resolve_options
 
+    # Compiling takes a while: what the model need not be asked for is checked before.
+    resolve_options({}, arguments)
+    source = resolve(model)
+    check_context(source, max_context)
     with stage_display() as on_stage:
-        return compile(model, threads=threads, on_stage=on_stage)
+        return compile(source, threads=threads, on_stage=on_stage)
 
 
 def _write(piece: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.output import console, count_text, size_text
+from graphwright.cli.output import console, count_text, counted, size_text
 from graphwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def _program_lines(program: "Program") -> list[str]:
     from graphwright.pricing import price_program, weight_bytes
     from graphwright.setting import choose_setting
 
-    lines = [f"graphs     of {program.name}: {len(program.weights)} weights, {size_text(weight_bytes(program))}"]
+    weights = f"{counted(len(program.weights), 'weight')}, {size_text(weight_bytes(program))}"
+    lines = [f"graphs     of {program.name}: {weights}"]
     for name, graph in program.graphs.items():
         counts = ", ".join(f"{count} {op}" for op, count in Counter(op.name for op in graph).most_common())
-        lines.append(f"           {name}, {len(graph)} ops: {counts}")
+        lines.append(f"           {name}, {counted(len(graph), 'op')}: {counts}")
     setting = choose_setting(program)
     sizes = {
         "prefill": f"prefill of {setting.prefill_length} tokens",

@@ -8,7 +8,7 @@ import typer
 from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display, write_text
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.passes.proving import ProofError
@@ -72,15 +72,16 @@ def opt_command(
     sizes = (batch, length, context)
     reports = prove or json or price is not None
     if not reports and any(size is not None for size in sizes):
-        raise UsageError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
+        raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
     from graphwright import pricer
-    from graphwright.cli.programs import read_input, write_result
+    from graphwright.cli.programs import read_input, require_program_file, write_result
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
     from graphwright.pipeline_recording import record_pipeline
     from graphwright.setting import choose_setting
 
+    require_program_file(output)
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)

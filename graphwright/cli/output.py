@@ -87,3 +87,8 @@ def count_text(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.3g} {word}"
     return str(count)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 pass`, `2 passes`; the plural is by default the noun with an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from graphwright.cli.output import write_text
 from graphwright.ir import Program, parse_program, read_program
+from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
 
@@ -23,6 +24,12 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
 
     on_stage("capture")
     return capture(resolve(model))
+
+
+def require_program_file(output: Path | None) -> None:
+    """Raise OptionError, before any work, where a program could not be written to the file."""
+    if output is not None:
+        require_file(output, (".gw",), "a program's file")
 
 
 def write_result(program: Program, output: Path | None) -> None:

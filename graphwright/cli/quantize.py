@@ -20,7 +20,7 @@ from graphwright.cli.arguments import (
 )
 from graphwright.cli.output import console, stage_display
 from graphwright.cli.quantization import print_quantization, read_quantization
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -57,10 +57,16 @@ def quantize_command(
     """
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
-        raise UsageError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
+        raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
     from graphwright.models import resolve
+    from graphwright.outputs import require_file, require_folder
     from graphwright.quantizing import quantize
+    from graphwright.runtime.artifact import is_artifact
 
+    if output.suffix == ".gw":
+        require_file(output, (".gw",), "a program's file")
+    else:
+        require_folder(output, is_artifact, "a .gw file or a folder")
     source = resolve(model)
     with stage_display() as on_stage:
         program, report = quantize(

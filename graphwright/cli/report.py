@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import NamedPipelineOption, PassesOption
-from graphwright.cli.output import console, stage_display
-from graphwright.errors import UsageError
+from graphwright.cli.output import console, counted, stage_display
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.pipeline_report import PipelineReport
@@ -41,10 +41,10 @@ def report_command(
     The page holds prices and proofs of each pass, a roofline plot, memory against context, what changed in the graph,
     and the final graph.
     """
-    if output.suffix not in (".html", ".htm"):
-        raise UsageError(f"{output}: the name of a page ends in .html")
     if (model is None) == (run is None):
-        raise UsageError("give a MODEL to run, or --from and a run that was saved")
+        raise OptionError("give a MODEL to run, or --from and a run that was saved")
+    from graphwright.outputs import require_file
+
     settings = {
         "--pipeline": pipeline,
         "--passes": passes,
@@ -55,10 +55,11 @@ def report_command(
         "--prove": prove or None,
         "--measure": measure or None,
     }
+    require_file(output, (".html", ".htm"), "a page")
     if run is not None:
         given = [name for name, value in settings.items() if value is not None]
         if given:
-            raise UsageError(f"{given[0]} says how to run passes, and --from draws a run that is over: leave one out")
+            raise OptionError(f"{given[0]} says how to run passes, and --from draws a run that is over: leave one out")
         from graphwright.saved_run import read_run
 
         _write(read_run(run), output)
@@ -93,4 +94,5 @@ def _write(report: "PipelineReport", output: Path) -> None:
         write_atomically(output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    console().print(f"wrote {output}: {len(report.passes)} passes over {report.program}", markup=False)
+    passes = counted(len(report.passes), "pass", "passes")
+    console().print(f"wrote {output}: {passes} over {report.program}", markup=False)

@@ -16,8 +16,9 @@ def trace_command(
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
     from graphwright.api import trace
-    from graphwright.cli.programs import write_result
+    from graphwright.cli.programs import require_program_file, write_result
 
+    require_program_file(output)
     with stage_display() as on_stage:
         on_stage("capture")
         program = trace(model, dtype=dtype)

@@ -48,6 +48,14 @@ class AtomicFolder:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
 
+    def check(self) -> None:
+        """Raise ArtifactError where the folder could not be written now. Nothing is left behind."""
+        try:
+            self._check_target()
+            probe_place(self.target)
+        except OSError as error:
+            raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
+
     def commit(self) -> None:
         """Put the folder in its place, taking away what stood there."""
         old = self._sibling("old")
@@ -83,3 +91,16 @@ class AtomicFolder:
             raise ArtifactError(
                 f"{target} exists and was not written by this command; remove it or choose another path"
             )
+
+
+def probe_place(target: Path) -> None:
+    """Raise OSError unless something new can be made where `target` is to stand: a folder is made there, and removed.
+
+    Permissions alone do not tell: the superuser has them on file systems that take nothing.
+    """
+    place = Path(os.path.abspath(target)).parent
+    while not place.exists():
+        place = place.parent
+    probe = place / f".{target.name[:32]}.probe-{secrets.token_hex(4)}"
+    probe.mkdir()
+    probe.rmdir()

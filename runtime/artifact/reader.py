@@ -136,4 +136,4 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise ArtifactError(f"{folder}: {MANIFEST_FILE}: {first_finding(error)}") from None
+        raise ArtifactError(f"{folder}: {MANIFEST_FILE}: {first_finding(error, Manifest)}") from None

@@ -66,7 +66,8 @@ class ArtifactWriter:
         try:
             manifest = Manifest(producer=producer, model=model, program=program, files=entries)
         except ValidationError as error:
-            raise ArtifactError(f"{self._atomic.target}: the manifest is not valid: {first_finding(error)}") from None
+            problem = first_finding(error, Manifest)
+            raise ArtifactError(f"{self._atomic.target}: the manifest is not valid: {problem}") from None
         (self.folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         self._atomic.commit()
         return manifest

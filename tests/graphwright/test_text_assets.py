@@ -12,6 +12,7 @@ from graphwright.backends.assets import asset_files
 from graphwright.errors import UsageError
 from graphwright.runtime import ArtifactError, open_artifact
 from graphwright.runtime.chat import ChatTemplate
+from graphwright.runtime.notices import Notice
 from graphwright.runtime.tokenizer_file import read_tokenizer
 from graphwright.text_assets import text_assets
 from tests.runtime import tokenizer_files
@@ -113,10 +114,9 @@ def test_the_same_as_by_transformers(form: str, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "checkpoint", FORMS[form])
     expected: Any = AutoTokenizer.from_pretrained(folder)
     with text_assets(folder) as assets:
-        assert assets.notices == ()
-        assert assets.folder is not None
-        tokenizer = read_tokenizer(assets.folder)
-        files = {path.name: path.read_text(encoding="utf-8") for path in asset_files(assets.folder)}
+        assert assets is not None
+        tokenizer = read_tokenizer(assets)
+        files = {path.name: path.read_text(encoding="utf-8") for path in asset_files(assets)}
     assert tokenizer is not None
     template = ChatTemplate.from_artifact(open_artifact(write_artifact(tmp_path / "a", TinyDecoder(), files=files)))
     assert template is not None
@@ -134,15 +134,15 @@ def test_the_same_as_by_transformers(form: str, tmp_path: Path) -> None:
 def test_a_template_that_only_a_processor_names(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST, "chat_template.json": {"chat_template": TEMPLATE}})
     with text_assets(folder) as assets:
-        assert assets.folder is not None
-        assert json.loads((assets.folder / "tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
+        assert assets is not None
+        assert json.loads((assets / "tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
 
 
 def test_what_is_complete_goes_along_byte_for_byte(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, {"tokenizer_config.json": TEMPLATED, "generation_config.json": "{}"})
     before = {path.name: path.read_bytes() for path in asset_files(folder)}
     with text_assets(folder) as assets:
-        assert {path.name: path.read_bytes() for path in asset_files(assets.folder)} == before
+        assert {path.name: path.read_bytes() for path in asset_files(assets)} == before
     assert "generation_config.json" in before
 
 
@@ -163,9 +163,9 @@ def test_a_broken_configuration(content: object, tmp_path: Path) -> None:
 
 def test_no_tokenizer_at_all(tmp_path: Path) -> None:
     with text_assets(checkpoint(tmp_path, {"tokenizer.json": None})) as assets:
-        assert (assets.folder, assets.notices) == (tmp_path, ())
+        assert assets == tmp_path
     with text_assets(None) as assets:
-        assert assets.folder is None
+        assert assets is None
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_no_tokenizer_at_all(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_cannot_be_converted_is_said(files: dict[str, Any], named: str, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, {"tokenizer.json": None} | files)
-    with warnings.catch_warnings(), text_assets(folder) as assets:
-        assert assets.folder is not None
-        assert read_tokenizer(assets.folder) is None
-    (notice,) = assets.notices
+    with warnings.catch_warnings(record=True, action="always") as noticed, text_assets(folder) as assets:
+        assert assets is not None
+        assert read_tokenizer(assets) is None
+    (notice,) = [str(each.message) for each in noticed if each.category is Notice]
     assert notice.startswith(f"{folder} has no tokenizer.json, and none can be made of {named} (")
     assert "\n" not in notice

@@ -24,6 +24,12 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 DATA_FILE = "model.onnx.data"
 
 
+def require_assets(layout: str, assets: str | Path | None) -> None:
+    """Raises `UserError` where a layout needs the checkpoint's files and no folder of assets is given."""
+    if layout != "plain" and assets is None:
+        raise UserError(f"the {layout} layout needs the checkpoint's tokenizer and configuration: name its folder")
+
+
 def export_folder(
     program: Program,
     folder: str | Path,
@@ -55,8 +61,7 @@ def export_folder(
             raise UserError(f"the {layout} layout takes language models only; '{program.name}' has no graph 'prefill'")
         if encoder is not None:
             raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
-        if assets is None:
-            raise UserError(f"the {layout} layout needs the checkpoint's tokenizer and configuration: name its folder")
+        require_assets(layout, assets)
         decoder = decoder_graph(program)
         texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE)} if layout == "genai" else {}
         whole = layout == "optimum"

@@ -128,7 +128,7 @@ def test_modules(commands: Commands, factory: str, parts: tuple[str, ...], out: 
         (("--dialect", "portabel"), "there is no dialect 'portabel': did you mean 'portable'?"),
         (("--pipeline", "defualt"), "there is no pipeline 'defualt': did you mean 'default'?"),
         (("--dtype", "f31"), "dtype f31 is not one to compute in"),
-        (("--max-context", "65"), "must be 1 to 64, the model's context length"),
+        (("--max-context", "65"), "--max-context is 65: must be 1 to 64, the model's context length"),
         (("--max-context", "many"), "Invalid value for '--max-context'"),
         (("--colour", "red"), "No such option: --colour"),
     ],
@@ -182,14 +182,22 @@ def test_passes(commands: Commands, arguments: tuple[str, ...], message: str, tm
     [
         (("x" * 200,), "more than"),
         (("hello", "--max-new-tokens", "64"), "exceeds the context of 64"),
-        (("hello", "--max-new-tokens", "0"), "max_new_tokens"),
-        (("hello", "--top-p", "1.5"), "top_p"),
-        (("hello", "--temperature", "-1"), "temperature"),
+        (
+            ("hello", "--max-new-tokens", "0"),
+            "--max-new-tokens is 0: must be at least 1; see `graphwright generate --help`",
+        ),
+        (
+            ("hello", "--top-p", "1.5"),
+            "--top-p is 1.5: must be above 0 and at most 1; see `graphwright generate --help`",
+        ),
+        (("hello", "--temperature", "-1"), "--temperature is -1.0: must be at least 0"),
+        (("hello", "--stop"), "Option '--stop' requires an argument; see `graphwright generate --help`"),
+        (("--file",), "Option '--file' requires an argument; see `graphwright generate --help`"),
         (("hello", "--threads", "0"), "threads is 0"),
         (("hello", "--max-context", "65"), "is not in 1 to 64"),
         (("hello", "--chat"), "has no chat template"),
-        (("--chat",), "--chat needs a message"),
-        (("hello", "--file", "prompt.txt"), "not both"),
+        (("--chat",), "standard input; see `graphwright generate --help`"),
+        (("hello", "--file", "prompt.txt"), "not both; see `graphwright generate --help`"),
         (("--file", "absent.txt"), "absent.txt: No such file or directory"),
     ],
 )
@@ -260,7 +268,7 @@ def test_a_vocabulary_that_cannot_be_converted_leaves_a_model_of_token_ids(
     (checkpoint_copy / "tokenizer.model").write_text("no such thing")
     outcome = commands.run("compile", checkpoint_copy, "-o", out)
     assert outcome.status == 0
-    assert outcome.errors.startswith(f"notice: {checkpoint_copy} has no tokenizer.json, and none can be made of ")
+    assert outcome.errors.startswith(f"note: {checkpoint_copy} has no tokenizer.json, and none can be made of ")
     assert outcome.errors.count("\n") == 1
     assert commands.fail("generate", out, "a", "--max-new-tokens", "1") == (
         "the prompt is a text, but the artifact has no tokenizer.json; give token ids, or compile the model with one "

@@ -33,7 +33,7 @@ def test_arguments_and_files_that_are_not_utf_8(commands: Commands, artifact: Pa
     assert commands.fail("generate", artifact, "caf\udce9") == "the prompt is not UTF-8 text"
     assert commands.fail("generate", artifact, "caf\udce9", "--chat") == "the prompt is not UTF-8 text"
     assert commands.fail("generate", artifact, "a", "--stop", "caf\udce9") == "--stop is not UTF-8 text"
-    assert commands.fail("generate", artifact, "--file", tmp_path / "prompt.txt").endswith("is not UTF-8 text")
+    assert commands.fail("generate", artifact, "--file", tmp_path / "prompt.txt").count("is not UTF-8 text") == 1
     assert "the prompt is not valid Unicode: it holds U+DCE9" in commands.fail("generate", artifact, stdin="caf\udce9")
 
 
@@ -85,8 +85,7 @@ class Speaking:
         stream(f"{ESCAPE}r\u200ded\r\n")
 
 
-def load_speaking(_: str, threads: int | None) -> Speaking:
-    assert threads is None
+def load_speaking(*_: object) -> Speaking:
     return Speaking()
 
 

@@ -40,6 +40,14 @@ def test_help_has_an_example_for_each_command(commands: Commands) -> None:
         assert name in commands.succeed("--help")
 
 
+def test_short_help_and_the_module(commands: Commands) -> None:
+    assert commands.succeed("-h") == commands.succeed("--help")
+    assert commands.succeed("compile", "-h") == commands.succeed("compile", "--help")
+    command = [sys.executable, "-m", "graphwright", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"graphwright {graphwright.__version__}\n"
+
+
 def test_version(commands: Commands) -> None:
     assert commands.succeed("--version") == f"graphwright {graphwright.__version__}\n"
 
