@@ -93,5 +93,5 @@ def test_half_characters_in_a_prompt(name: str, text_model: Model) -> None:
 
 def test_half_characters_in_a_stop_string() -> None:
     assert resolve_options({}, {"stop_strings": "café"}) == GenerationOptions(stop_strings=("café",))
-    with pytest.raises(GenerationError, match=r"stop_strings\.0: .* unicode string"):
+    with pytest.raises(GenerationError, match=r"^stop_strings\.0 .*unicode string$"):
         resolve_options({}, {"stop_strings": HALF})
