@@ -41,6 +41,7 @@ def compile(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    ignore_remote_code: bool = False,
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
@@ -61,6 +62,8 @@ def compile(
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
+    - `ignore_remote_code`: code that came with a checkpoint is never run; have transformers' own class of that model
+      type stand for the one that is missing
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
     - `quantize`: a scheme, as `w4a8-g128` (see `graphwright.quantize`), and the `calibration` that it may need
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
@@ -72,7 +75,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, model, options, output, threads, on_stage)
+    return _compiled(CompiledModel, model, options, output, threads, on_stage, ignore_remote_code)
 
 
 def compile_function(
@@ -84,6 +87,7 @@ def compile_function(
     pipeline: str | Sequence[Pass] | None = None,
     dialect: str = "ort",
     dtype: DType | str | None = None,
+    ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
     threads: int | None = None,
@@ -101,7 +105,7 @@ def compile_function(
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    return _compiled(CompiledFunction, model, options, output, threads, on_stage, example_inputs)
+    return _compiled(CompiledFunction, model, options, output, threads, on_stage, ignore_remote_code, example_inputs)
 
 
 Result = TypeVar("Result", CompiledModel, CompiledFunction)
@@ -114,12 +118,13 @@ def _compiled(
     output: str | Path | None,
     threads: int | None,
     on_stage: Callable[[str], object] | None,
+    ignore_remote_code: bool,
     example_inputs: ExampleInputs | None = None,
 ) -> Result:
     """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
     # Before a factory runs, which may take as long as the rest.
     check_request(options, None if output is None else Path(output))
-    source = _with_examples(model, example_inputs)
+    source = _with_examples(model, example_inputs, ignore_remote_code)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
@@ -149,16 +154,20 @@ def load_function(path: str | Path, *, threads: int | None = None, verify: bool 
 
 
 def trace(
-    model: ModelLike, *, example_inputs: ExampleInputs | None = None, dtype: DType | str | None = None
+    model: ModelLike,
+    *,
+    example_inputs: ExampleInputs | None = None,
+    dtype: DType | str | None = None,
+    ignore_remote_code: bool = False,
 ) -> Program:
     """Capture a model as a program with the graph `forward`, dynamic in batch B and sequence S.
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
-    long, and T for token ids of another length, as a decoder's beside an encoder's. Raises UnsupportedError, naming
-    operator and module path, where the model cannot be captured.
+    long, and T for token ids of another length, as a decoder's beside an encoder's. `ignore_remote_code` is that of
+    `compile`. Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
     """
-    return capture_source(_with_examples(model, example_inputs), dtype)
+    return capture_source(_with_examples(model, example_inputs, ignore_remote_code), dtype)
 
 
 def optimize(
@@ -188,6 +197,7 @@ def export(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
     on_stage: Callable[[str], object] | None = None,
@@ -212,7 +222,7 @@ def export(
         quantization=quantization,
     )
     options.check()
-    source = resolve(model)
+    source = resolve(model, ignore_remote_code=ignore_remote_code)
     assets = source.assets if assets is None else assets
     require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
@@ -228,6 +238,6 @@ def _quantization(quantize: str | Quantization | None, calibration: TokenSource 
     return asked_quantization(quantize, calibration)
 
 
-def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None) -> Source:
-    source = resolve(model)
+def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, ignore_remote_code: bool) -> Source:
+    source = resolve(model, ignore_remote_code=ignore_remote_code)
     return source if example_inputs is None else replace(source, example_inputs=example_inputs)

@@ -101,7 +101,9 @@ def capture(source: Source, dtype: Any = None) -> Program:
         return source.model
     from graphwright import frontend
 
-    program = frontend.capture(source.model, source.example_inputs, dtype=dtype)
+    program = frontend.capture(
+        source.model, source.example_inputs, dtype=dtype, ignore_remote_code=source.ignore_remote_code
+    )
     program.name = source.name
     return program
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError, UsageError
 from graphwright.runtime import Model, load
-from graphwright.runtime.artifact import claims_artifact
 from graphwright.runtime.cores import check_threads
 from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
@@ -38,6 +37,7 @@ def evaluate(
     rows: int | None = None,
     interpreter: bool = False,
     assets: str | Path | None = None,
+    ignore_remote_code: bool = False,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -47,7 +47,7 @@ def evaluate(
     that `compile` takes, which is compiled into a temporary folder, or run by the reference interpreter if
     `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
     `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
-    spread. `assets` is the folder of the tokenizer, by default a model's own.
+    spread. `assets` is the folder of the tokenizer, by default a model's own; `ignore_remote_code` that of `compile`.
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
@@ -64,7 +64,8 @@ def evaluate(
     check_threads(threads)
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
-        opened = [_open(each, interpreter, length, threads, stack, announce) for each in given]
+        sources = [_source(each, ignore_remote_code) for each in given]
+        opened = [_open(each, interpreter, length, threads, stack, announce) for each in sources]
         tokenizer = read_tokenizer(assets) if assets is not None else None
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
         contexts = [each.language.context_length for each in opened]
@@ -98,8 +99,17 @@ class _Opened:
     begin_tokens: tuple[int, ...]
 
 
+def _source(model: Any, ignore_remote_code: bool) -> Model | str | Path | Source:
+    """A loaded model and the folder of an artifact as they are, anything else as what is to be captured."""
+    if isinstance(model, Model) or (isinstance(model, str | Path) and claims_artifact(Path(model))):
+        return model
+    from graphwright.models import resolve
+
+    return resolve(model, ignore_remote_code=ignore_remote_code)
+
+
 def _open(
-    model: Any,
+    model: Model | str | Path | Source,
     interpreter: bool,
     length: int | None,
     threads: int | None,
@@ -108,13 +118,11 @@ def _open(
 ) -> _Opened:
     if isinstance(model, Model):
         return _loaded(model)
-    if isinstance(model, str | Path) and claims_artifact(Path(model)):
+    if isinstance(model, str | Path):
         if interpreter:
             raise UsageError(f"{model} is compiled: the interpreter runs checkpoints and .gw files")
         return _loaded(load(model, threads=threads))
-    from graphwright.models import resolve
-
-    source = _captured(resolve(model), length, on_stage)
+    source = _captured(model, length, on_stage)
     if interpreter:
         return _interpreted(source, on_stage)
     from graphwright.compiler import Options, build

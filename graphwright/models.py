@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -31,14 +31,19 @@ class Source:
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
+    ignore_remote_code: bool = False
 
 
-def resolve(model: Any) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+def resolve(model: Any, *, ignore_remote_code: bool = False) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError.
+
+    With `ignore_remote_code`, code that came with a checkpoint does not matter: see `graphwright.compile`.
+    """
     if isinstance(model, Source):
         return model
     if isinstance(model, str | Path):
-        return _resolve_path(str(model))
+        source = _resolve_path(str(model))
+        return replace(source, ignore_remote_code=ignore_remote_code)
     if _is_module(model):
         return Source(type(model).__name__, model)
     from graphwright.ir import Program

@@ -32,6 +32,7 @@ def run_pipeline(
     context: int | None,
     prove: bool,
     measure: bool,
+    ignore_remote_code: bool = False,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> PipelineReport:
     """What the passes make of the model at that path, priced for the machine of that name.
@@ -41,7 +42,7 @@ def run_pipeline(
     """
     chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
-    captured = capture(resolve(model))
+    captured = capture(resolve(model, ignore_remote_code=ignore_remote_code))
     program = captured.clone()
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(

@@ -29,6 +29,7 @@ def quantize(
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
+    ignore_remote_code: bool = False,
     measure: bool = True,
     on_stage: Callable[[str], object] | None = None,
 ) -> tuple[Program, QuantizationReport]:
@@ -46,6 +47,7 @@ def quantize(
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
-    prepared = prepare(resolve(model), options, Stopwatch(on_stage), measure=measure)
+    source = resolve(model, ignore_remote_code=ignore_remote_code)
+    prepared = prepare(source, options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"
     return prepared.program, prepared.quantization

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile
 from graphwright.ir.atomic_file import write_atomically
-from graphwright.ir.weights import forget_files, sources
+from graphwright.ir.weights import sources, stored_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ _MARK = {"written-by": "graphwright"}
 
 
 class Sidecar:
-    """Takes the large arrays of `program`, which itself is left as it is, for the file `path`."""
+    """Takes the large arrays of `program` for the file `path`."""
 
     def __init__(self, program: Program, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class Sidecar:
             return
         # What an earlier file of this name still provides moves into the new one, under its old key.
         for _, leaf in named:
-            if isinstance(leaf, StoredFile) and Path(leaf.path).resolve() == path.resolve():
+            if isinstance(leaf, StoredFile) and self._is_here(leaf):
                 self._tensors[leaf.key] = leaf.evaluate()
         for name, leaf in named:
             if isinstance(leaf, StoredArray) and _is_large(leaf):
@@ -52,7 +52,15 @@ class Sidecar:
 
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in self._tensors.items()}
         write_atomically(self.path, lambda temporary: save_file(tensors, temporary, _MARK))
-        forget_files()
+
+    def renewed(self, leaf: StoredFile | StoredArray) -> StoredFile | StoredArray:
+        """A stored array as it is to be read after `write`: what moved from the earlier file is in the new one."""
+        if self._tensors and isinstance(leaf, StoredFile) and leaf.key in self._tensors and self._is_here(leaf):
+            return stored_tensors(str(self.path))[leaf.key]
+        return leaf
+
+    def _is_here(self, leaf: StoredFile) -> bool:
+        return Path(leaf.path).resolve() == self.path.resolve()
 
     def _add(self, name: str, leaf: StoredArray) -> None:
         if id(leaf) in self._keys:

@@ -11,7 +11,8 @@ import torch
 from graphwright.ir import Builder, Dim, DType, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.program import Program
-from graphwright.ir.weights import Applied, dtype_of, torch_dtype
+from graphwright.ir.torch_types import dtype_of, torch_dtype
+from graphwright.ir.weights import Applied
 
 Operand = Value | Dim | bool | int | float
 Size = Dim | int

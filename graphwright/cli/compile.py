@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -38,6 +39,7 @@ def compile_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
         typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
@@ -69,7 +71,7 @@ def compile_command(
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model), output, options, on_stage)
+        report = build(resolve(model, ignore_remote_code=ignore_remote_code), output, options, on_stage)
     _print_summary(report)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, stage_display
 
@@ -22,6 +22,7 @@ def explain_command(
     ] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say of each rule where it matched, where it nearly did, and the first mismatch there.
@@ -39,7 +40,7 @@ def explain_command(
     from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
-        program = read_input(model, on_stage)
+        program = read_input(model, on_stage, ignore_remote_code=ignore_remote_code)
         if chosen is None:
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)

@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -34,6 +35,7 @@ def export_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     calibration_rows: CalibrationRowsOption = None,
@@ -56,6 +58,7 @@ def export_command(
             dtype=dtype,
             max_context=max_context,
             assets=assets,
+            ignore_remote_code=ignore_remote_code,
             quantize=quantization,
             on_stage=on_stage,
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import IgnoreRemoteCodeOption
 from graphwright.cli.output import stage_display
 from graphwright.errors import OptionError, UsageError
 from graphwright.runtime.files import TEXT, read_text
@@ -38,6 +39,7 @@ def generate_command(
         int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Continue a prompt and print the new text as it comes.
 
@@ -57,7 +59,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    loaded = _load(model, threads, max_context, arguments)
+    loaded = _load(model, threads, max_context, arguments, ignore_remote_code)
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -89,7 +91,11 @@ def _without_last_newline(text: str) -> str:
 
 
 def _load(
-    model: str, threads: int | None, max_context: int | None, arguments: "GenerationArguments"
+    model: str,
+    threads: int | None,
+    max_context: int | None,
+    arguments: "GenerationArguments",
+    ignore_remote_code: bool,
 ) -> "CompiledModel":
     from graphwright.runtime.artifact import claims_artifact
 
@@ -104,7 +110,7 @@ def _load(
 
     # Compiling takes a while: what the model need not be asked for is checked before.
     resolve_options({}, arguments)
-    source = resolve(model)
+    source = resolve(model, ignore_remote_code=ignore_remote_code)
     check_context(source, max_context)
     with stage_display() as on_stage:
         return compile(source, threads=threads, on_stage=on_stage)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, NamedPipelineOption, PassesOption, ProgramArgument
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display
 from graphwright.errors import OptionError, UsageError
@@ -23,6 +23,7 @@ def opt_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     stop_after: Annotated[
         str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
     ] = None,
@@ -86,7 +87,7 @@ def opt_command(
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)
-        result = read_input(program, on_stage)
+        result = read_input(program, on_stage, ignore_remote_code=ignore_remote_code)
         try:
             if reports:
                 setting = choose_setting(result, *sizes)

@@ -10,7 +10,7 @@ from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
 
 
-def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
+def read_input(model: str, on_stage: Callable[[str], object], *, ignore_remote_code: bool = False) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
@@ -23,7 +23,7 @@ def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
     from graphwright.models import resolve
 
     on_stage("capture")
-    return capture(resolve(model))
+    return capture(resolve(model, ignore_remote_code=ignore_remote_code))
 
 
 def require_program_file(output: Path | None) -> None:

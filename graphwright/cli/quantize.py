@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -48,6 +49,7 @@ def quantize_command(
     dtype: DTypeOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
 
@@ -67,7 +69,7 @@ def quantize_command(
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
-    source = resolve(model)
+    source = resolve(model, ignore_remote_code=ignore_remote_code)
     with stage_display() as on_stage:
         program, report = quantize(
             source,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, NamedPipelineOption, PassesOption
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -35,6 +35,7 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
 
@@ -54,6 +55,7 @@ def report_command(
         "--context": context,
         "--prove": prove or None,
         "--measure": measure or None,
+        "--ignore-remote-code": ignore_remote_code or None,
     }
     require_file(output, (".html", ".htm"), "a page")
     if run is not None:
@@ -79,6 +81,7 @@ def report_command(
             context=context,
             prove=prove,
             measure=measure,
+            ignore_remote_code=ignore_remote_code,
             on_stage=on_stage,
         )
     _write(result, output)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import DTypeOption, ModelArgument
+from graphwright.cli.arguments import DTypeOption, IgnoreRemoteCodeOption, ModelArgument
 from graphwright.cli.output import stage_display
 
 
@@ -13,6 +13,7 @@ def trace_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
     from graphwright.api import trace
@@ -21,5 +22,5 @@ def trace_command(
     require_program_file(output)
     with stage_display() as on_stage:
         on_stage("capture")
-        program = trace(model, dtype=dtype)
+        program = trace(model, dtype=dtype, ignore_remote_code=ignore_remote_code)
     write_result(program, output)
