@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError, UsageError
 from graphwright.runtime import Model, load
+from graphwright.runtime.artifact import claims_artifact
 from graphwright.runtime.cores import check_threads
 from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
