@@ -12,6 +12,8 @@ from graphwright.frontend.dimensions import element_type
 from graphwright.frontend.export import PREFIX, Trace, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
+from graphwright.frontend.same_numbers import compute_the_same
+from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
 from graphwright.frontend.skeleton import canonical_names
 from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
@@ -26,13 +28,28 @@ def build_program(
     inputs: Mapping[str, tuple[torch.Tensor, Axes]],
     weights: Mapping[str, WeightExpression],
     metadata: Mapping[str, Attribute],
+    *,
+    guarded: bool = False,
 ) -> Program:
-    """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
-    with recurrences_as_operators(model):
-        traced = trace(model, call, inputs)
+    """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name.
+
+    `guarded` says that the caller keeps the program from sizes that its trace leaves out; else these are tried here.
+    """
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     canonical = canonical_names(model)
-    return import_trace(name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX)
+
+    def imported(traced: Trace) -> Program:
+        return import_trace(name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX)
+
+    def same(sizes: Mapping[str, int]) -> bool:
+        return compute_the_same(program, imported(trace(model, call, at_sizes(inputs, sizes))), sizes)
+
+    with recurrences_as_operators(model):
+        traced = trace(model, call, inputs)
+        program = imported(traced)
+        if not guarded:
+            require_same_at_single_sizes(model, call, inputs, traced, program.metadata.get("context_length"), same)
+    return program
 
 
 def import_trace(

@@ -18,6 +18,7 @@ from graphwright.frontend.aten.products import plain_contraction
 from graphwright.frontend.conditions import Axes, plain
 from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.specialization import free_sizes, must_stay_free
+from graphwright.frontend.torch_calls import Run, recorded
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,
@@ -79,17 +80,24 @@ def name_outputs(output: Any) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence that it allows."""
+    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence that it allows.
+
+    `run` is what its code asked of torch; None for one that was traced elsewhere.
+    """
 
     exported: ExportedProgram
     dimensions: Dimensions
     outputs: list[str]
     longest: int | None
+    run: Run | None = None
 
 
 def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
     """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
-    traced = Traced(model, call, [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"])
+    runs: list[Run] = []
+    traced = Traced(
+        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"]
+    )
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     try:
@@ -103,7 +111,7 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
         raise _failure(traced.model, problem) from None
     require_pure(exported)
     dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
-    return Trace(exported, dimensions, output_names(exported), longest)
+    return Trace(exported, dimensions, output_names(exported), longest, runs[-1])
 
 
 def _freedom(name: str, symbol: str) -> Any:

@@ -6,21 +6,27 @@ in any order that has the same meaning. What is read is put together again as on
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.rewriting import Refusal, number
-from graphwright.passes.probing import HIDDEN
+from graphwright.passes.probing import HIDDEN, leaves_a_key
 
 
 @dataclass
 class Scores:
-    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap."""
+    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap.
+
+    `kept` is given where scores are replaced by a finite number: it is false where they are. A query of which no score
+    is kept sees what the bias says alone, as if its scores were 0.
+    """
 
     product: Value
     scale: float = 1.0
     softcap: float = 0.0
     bias: Value | None = None
+    kept: Value | None = None
 
 
 def read_scores(scores: Value, build: Builder) -> Scores | Refusal:
@@ -106,16 +112,20 @@ def _hide(scores: Scores, condition: Value, low: Value, *, keep: bool, build: Bu
     filled = number(low)
     if filled is None or filled > HIDDEN:
         return Refusal(f"masked scores become {filled}, which does not hide them")
-    if scores.bias is None:
-        scores.bias = condition if keep else build(ops.logical_not, condition)
-        return None
+    kept = condition if keep else build(ops.logical_not, condition)
+    replaced = math.isfinite(filled) and not leaves_a_key(kept)
+    if replaced or scores.kept is not None:
+        scores.kept = kept if scores.kept is None else build(ops.logical_and, scores.kept, kept)
     bias = scores.bias
-    if not bias.tensor.dtype.is_float:
-        scores.bias = build(ops.logical_and, bias, condition if keep else build(ops.logical_not, condition))
+    if not replaced and (bias is None or not bias.tensor.dtype.is_float):
+        scores.bias = kept if bias is None else build(ops.logical_and, bias, kept)
         return None
+    if bias is None:
+        bias = build.constant(0.0, scores.product.tensor.dtype)
+    elif not bias.tensor.dtype.is_float:
+        bias = _floats(scores, scores.product, build)
     hidden = build.constant(float(filled), bias.tensor.dtype)
-    branches = (bias, hidden) if keep else (hidden, bias)
-    scores.bias = build(ops.where, condition, *branches)
+    scores.bias = build(ops.where, kept, bias, hidden)
     return None
 
 
