@@ -8,13 +8,14 @@ TORCH_INDEX ?=
 
 .PHONY: demo test lint types format clean
 
-# The environment is made anew whenever the list of dependencies changes.
+# The environment is made anew whenever the list of dependencies changes. What setuptools says of folders in the working
+# directory that have the name of a package is about nothing that could be changed here.
 $(VENV)/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name it with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) 'torch>=2.11$(comma)<2.14')
-	$(BIN)/python -m pip install --quiet -e '.[all]'
+	PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet -e '.[all]'
 	touch $@
 
 comma := ,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from graphwright.frontend.build import build_program, stored_array
+from graphwright.frontend.calling import call_with
 from graphwright.frontend.conditions import Axes
-from graphwright.frontend.module import plain_call
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import Program, UnsupportedError
 
@@ -83,7 +83,7 @@ def capture_graph_module(
     weights = {name: stored_array(buffer) for name, buffer in module.named_buffers()}
     facts = {"architecture": "torch.compile", "parameters": sum(b.numel() for b in module.buffers())}
     # torch.compile traces again at the sizes that its own guards exclude
-    return build_program("graph", module, plain_call, traced, weights, facts, guarded=True)
+    return build_program("graph", module, call_with((), {}), traced, weights, facts, guarded=True)
 
 
 class _Call(torch.nn.Module):

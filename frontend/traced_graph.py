@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
@@ -49,15 +49,21 @@ def module_path(node: Node) -> str:
     return paths[-1].removeprefix("L['self']").removeprefix(".") if paths else ""
 
 
-def live_nodes(exported: ExportedProgram) -> list[Node]:
-    """The nodes that the outputs need, and every input of the user, in order."""
-    nodes = list(exported.graph.nodes)
+def live_nodes(exported: ExportedProgram, results: Iterable[Node] | None = None) -> list[Node]:
+    """The nodes that these results need, by default all, and every input of the user, in order."""
+    nodes = [node for node in exported.graph.nodes if node.op != "output"]
     user_inputs = set(exported.graph_signature.user_inputs)
-    needed: set[Node] = set()
+    needed = set(result_nodes(exported) if results is None else results)
     for node in reversed(nodes):
-        if node.op == "output" or node.name in user_inputs or any(user in needed for user in node.users):
-            needed.add(node)
+        if node in needed or node.name in user_inputs:
+            needed.update(node.all_input_nodes, (node,))
     return [node for node in nodes if node in needed]
+
+
+def result_nodes(exported: ExportedProgram) -> list[Node]:
+    """What the traced module returned, in order."""
+    results: Any = next(node for node in reversed(exported.graph.nodes) if node.op == "output").args[0]
+    return list(results)
 
 
 def definition(node: Node) -> Callable[..., Any] | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from graphwright.compiled import CompiledFunction, CompiledModel
     from graphwright.errors import UsageError, is_user_error
     from graphwright.evaluating import evaluate
+    from graphwright.ir.notices import Notice
     from graphwright.programs import read_program, write_program
     from graphwright.quantization import Quantization
     from graphwright.quantizing import quantize
@@ -26,6 +27,7 @@ __all__ = [
     "CompilationReport",
     "CompiledFunction",
     "CompiledModel",
+    "Notice",
     "Quantization",
     "UsageError",
     "__version__",
@@ -47,6 +49,7 @@ _HOMES = {
     "CompilationReport": "report",
     "CompiledFunction": "compiled",
     "CompiledModel": "compiled",
+    "Notice": "ir.notices",
     "Quantization": "quantization",
     "UsageError": "errors",
     "__version__": "version",

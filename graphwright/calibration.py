@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 from graphwright.interpreted import FREE_CONTEXT, InterpretedLanguage, metadata_tokens, sample_rows
 from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
@@ -36,14 +36,14 @@ class Calibration:
     length: int | None = None
 
     def check(self) -> None:
-        """Raises UsageError for numbers that cannot be, and for a file that is not there, before any work."""
+        """Raises OptionError for numbers out of range, and for a file that is not there, before any work."""
         for name, value in (("rows", self.rows), ("length", self.length)):
             if value is not None and value < (1 if name == "rows" else 2):
-                raise UsageError(f"calibration {name} of {value} cannot be had")
+                raise OptionError(f"is {value}: must be at least {1 if name == 'rows' else 2}", f"calibration_{name}")
             if value is not None and self.source is None:
-                raise UsageError(f"calibration {name} are given without calibration tokens: give a file, or 'self'")
+                raise OptionError(f"calibration {name} are given without calibration tokens: give a file, or 'self'")
         if isinstance(self.source, (str, Path)) and self.source != SELF and not Path(self.source).is_file():
-            raise UsageError(f"{self.source} is not a file: calibration is a text, a .npy of token ids, or 'self'")
+            raise OptionError(f"{self.source} is not a file: calibration is a text, a .npy of token ids, or 'self'")
 
     def read(self, program: Program, assets: str | Path | None) -> Ids:
         """Rows int64 [R, S] for an optimized program; `assets` is the folder with its tokenizer.

@@ -6,35 +6,77 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from graphwright.errors import UsageError, is_user_error
-from graphwright.runtime.artifact import is_artifact
+from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
+from graphwright.errors import OptionError, UsageError, is_user_error
+from graphwright.other_models import FORMS, absent_model, other_file, other_folder
+from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
     from torch import nn
 
     from graphwright.ir import Program
 
-FORMS = "a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory"
 CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
+class ModelOptions:
+    """What a user says of a model beside its name; see `graphwright.compile` for each."""
+
+    ignore_remote_code: bool = False
+    logits: str | None = None
+    adapter: str | Path | None = None
+
+    def refuse_for_captured(self, fact: str) -> None:
+        """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
+        for name, value in (("logits", self.logits), ("adapter", self.adapter)):
+            if value is not None:
+                raise OptionError(f"comes too late: {fact}; trace the model with it", name)
+
+
+@dataclass(frozen=True)
 class Source:
-    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
+
+    `kept` is what `assets` lives by, where an adapter has a tokenizer of its own.
+    """
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
+    options: ModelOptions = ModelOptions()
+    kept: Assets | None = None
 
 
-def resolve(model: Any) -> Source:
+def resolve(model: Any, options: ModelOptions | None = None) -> Source:
     """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    if options is None or options == ModelOptions():
+        return _resolve(model)
+    kept = None if options.adapter is None else _assets_with_adapter(model, Path(options.adapter))
+    source = _resolve(model)
+    return replace(source, options=options, assets=source.assets if kept is None else kept.folder, kept=kept)
+
+
+def _assets_with_adapter(model: Any, adapter: Path) -> Assets | None:
+    """The files that go along, where the adapter has a tokenizer. Raises UsageError for a model that takes none."""
+    directory = model.model if isinstance(model, Source) else model
+    if not isinstance(directory, str | Path) or not (Path(directory).is_dir() or _is_missing(directory)):
+        what = directory if isinstance(directory, str | Path) else f"a {type(directory).__name__}"
+        raise UsageError(f"an adapter is merged into a checkpoint directory, and {what} is none")
+    return adapted_assets(Path(directory), adapter) if adapter.is_dir() else None
+
+
+def _is_missing(model: str | Path) -> bool:
+    return not Path(model).exists() and ".py:" not in str(model)
+
+
+def _resolve(model: Any) -> Source:
     if isinstance(model, Source):
         return model
     if isinstance(model, str | Path):
@@ -49,14 +91,11 @@ def resolve(model: Any) -> Source:
 
 
 def _resolve_path(text: str) -> Source:
+    require_path(text)
     path = Path(text)
-    file, colon, factory = text.rpartition(":")
-    if colon and file.endswith(".py"):
+    file, _, factory = text.rpartition(":")
+    if file.endswith(".py"):
         return _from_factory(Path(file), factory)
-    if text.endswith(".py"):
-        raise UsageError(f"{text}: name the function that makes the model, as in {text}:FACTORY")
-    if not path.exists():
-        raise UsageError(f"{text} does not exist; {FORMS}")
     if path.suffix == ".gw" and path.is_file():
         from graphwright.ir import read_program
 
@@ -64,17 +103,28 @@ def _resolve_path(text: str) -> Source:
     if path.suffix == ".pt2" and path.is_file():
         return Source(path.stem, path)
     if not path.is_dir():
-        raise UsageError(f"{text} is a file of another kind; {FORMS}")
-    if is_artifact(path):
+        raise UsageError(other_file(text))
+    if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
+    refuse_adapter_alone(path)
     if not (path / CONFIG_FILE).is_file():
-        raise UsageError(f"{text} is neither an artifact (no manifest.json) nor a checkpoint (no {CONFIG_FILE})")
+        raise UsageError(other_folder(text))
     return Source(path.resolve().name, path, assets=path)
 
 
+def require_path(text: str) -> None:
+    """Raises UsageError where there is nothing at the path that `text` names. Runs no code."""
+    file, _, _ = text.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise UsageError(f"{file} does not exist; {FORMS}")
+    elif text.endswith(".py"):
+        raise UsageError(f"{text}: name the function that makes the model, as in {text}:FACTORY")
+    elif not Path(text).exists():
+        raise UsageError(absent_model(text))
+
+
 def _from_factory(file: Path, name: str) -> Source:
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist; {FORMS}")
     # As when Python runs the file, its neighbours can be imported, by the factory too.
     sys.path.insert(0, str(file.resolve().parent))
     try:

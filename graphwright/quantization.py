@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.calibration import Calibration, write_tokens
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 from graphwright.ir import PassError
 from graphwright.ir.pricing import prefill_forms
 from graphwright.pass_progress import PassProgress
 from graphwright.passes import Run
 from graphwright.passes.quantization import Budget, parse_scheme, shares_embedding
 from graphwright.quantization_report import DivergenceMeter, QuantizationReport, StepRow, cache_bits, weight_bytes
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -55,28 +55,28 @@ class Quantization:
         return None if self.max_kl is None and self.bits is None else Budget(self.max_kl, self.bits)
 
     def check(self) -> None:
-        """Raises PassError for a scheme that does not exist, UsageError for what it lacks, before any work is done."""
+        """Raises PassError for a scheme that does not exist, OptionError for what it lacks, before any work is done."""
         scheme = parse_scheme(self.scheme)
         self.tokens.check()
         if scheme.needs_tokens and self.calibration is None:
-            raise UsageError(
+            raise OptionError(
                 f"{self.scheme} looks at what the model computes: give calibration (--calibration), a text or a .npy "
                 "of token ids, or 'self', which lets the model write its own text"
             )
         if scheme.mixed and self.budget is None:
-            raise UsageError("mixed precision needs a budget: give max_kl (nats a token) or bits (a weight)")
+            raise OptionError("mixed precision needs a budget: give max_kl (nats a token) or bits (a weight)")
         if self.budget is not None and not scheme.mixed:
-            raise UsageError(f"max_kl and bits choose formats layer by layer: the scheme is {MIXED}, not {self.scheme}")
+            raise OptionError(f"max_kl and bits choose formats by layer: the scheme is {MIXED}, not {self.scheme}")
         if self.max_kl is not None and self.bits is not None:
-            raise UsageError("give max_kl or bits, not both")
+            raise OptionError("give max_kl or bits, not both")
         if any(number is not None and not number > 0 for number in (self.max_kl, self.bits)):
-            raise UsageError("max_kl and bits must be greater than 0")
+            raise OptionError("max_kl and bits must be greater than 0")
 
 
 def asked_quantization(
     scheme: str | Quantization | None, calibration: TokenSource | None = None, **options: Any
 ) -> Quantization | None:
-    """What the arguments of a function or command ask for, checked; None for nothing. Raises UsageError, PassError.
+    """What the arguments of a function or command ask for, checked; None for nothing. Raises OptionError, PassError.
 
     A budget without a scheme is for the scheme `mixed`.
     """
@@ -84,11 +84,11 @@ def asked_quantization(
     given = {name: value for name, value in every.items() if value is not None}
     if isinstance(scheme, Quantization):
         if given:
-            raise UsageError(f"the Quantization says what to do already: leave out {', '.join(given)}")
+            raise OptionError(f"the Quantization says what to do already: leave out {', '.join(given)}")
         made = scheme
     elif scheme is None and given.keys().isdisjoint(("max_kl", "bits")):
         if given:
-            raise UsageError(f"{', '.join(given)}: this is for quantization; name a scheme, as in w4a16-g128-gptq")
+            raise OptionError(f"{', '.join(given)}: this is for quantization; name a scheme, as in w4a16-g128-gptq")
         return None
     else:
         made = Quantization(scheme or MIXED, **given)
@@ -156,7 +156,7 @@ def _passes(
     if scheme.needs_tokens:
         on_stage("calibrate")
         rows = quantization.tokens.read(program, assets)
-        folder = stack.enter_context(TemporaryDirectory(prefix="graphwright-")) if work is None else work
+        folder = stack.enter_context(temporary_folder()) if work is None else work
         tokens = str(write_tokens(rows, Path(folder)))
     steps = scheme.steps(shares_embedding(program), tokens, "" if work is None else str(work), quantization.budget)
     passes = [step.make() for step in steps]

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -18,13 +18,13 @@ CACHE_LAYOUTS = ("contiguous", "ring")
 
 
 def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
-    """Raises UsageError, with the nearest name, unless `value` is among the known ones."""
+    """Raises OptionError, with the nearest name, unless `value` is among the known ones."""
     names = list(known)
     if value in names:
         return
     near = difflib.get_close_matches(value, names, 1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, names)) or 'none'}"
-    raise UsageError(f"there is no {kind} {value!r}: {hint}")
+    raise OptionError(f"there is no {kind} {value!r}: {hint}")
 
 
 def choose_passes(
@@ -45,11 +45,11 @@ def choose_passes(
 
 
 def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
-    """The passes of a text or of a named pipeline, None for neither. Raises UsageError for both, and PassError."""
+    """The passes of a text or of a named pipeline, None for neither. Raises OptionError for both, and PassError."""
     from graphwright.passes import named_pipeline, parse_passes
 
     if passes is not None and pipeline is not None:
-        raise UsageError("give --passes or --pipeline, not both")
+        raise OptionError("give --passes or --pipeline, not both")
     if pipeline is not None:
         return named_pipeline(pipeline)
     return None if passes is None else parse_passes(passes)
@@ -78,4 +78,6 @@ def is_language_model(program: Program) -> bool:
         return True
     names = [v.name for v in forward.inputs]
     beside_context = "decoder_input_ids" in names and len(names) == 2
-    return (names == ["input_ids"] or beside_context) and list(forward.outputs) == ["logits"]
+    if not (names == ["input_ids"] or beside_context) or list(forward.outputs) != ["logits"]:
+        return False
+    return forward.outputs["logits"].type.rank == 3

@@ -14,6 +14,7 @@ from graphwright.ir.errors import (
 )
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.interpreter import Interpreter, run
+from graphwright.ir.notices import Notice, notify
 from graphwright.ir.program import Program, clone_graph
 from graphwright.ir.text import parse_program, print_graph, print_program, read_program
 from graphwright.ir.types import DType, QuantizedType, StateType, TensorType, Type, tensor
@@ -27,6 +28,7 @@ __all__ = [
     "Graph",
     "IRTypeError",
     "Interpreter",
+    "Notice",
     "Op",
     "PassError",
     "Program",
@@ -44,6 +46,7 @@ __all__ = [
     "Weight",
     "WeightError",
     "clone_graph",
+    "notify",
     "ops",
     "parse_program",
     "print_graph",

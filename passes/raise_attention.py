@@ -57,7 +57,7 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     if sinks is not None and q.type.rank != 4:
         return Refusal("attention with sinks must have a head axis")
     bias = scores.bias
-    if scores.kept is not None:
+    if scores.may_be_blind and scores.kept is not None:
         problem = _requires_rows(scores.kept, q)
         if problem is not None:
             return problem

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from graphwright.runtime.function import Function, load_function
     from graphwright.runtime.model import Model, load
+    from graphwright.runtime.notices import Notice
     from graphwright.runtime.options import GenerationArguments, GenerationOptions
     from graphwright.runtime.padding import unpad
 
@@ -41,6 +42,7 @@ __all__ = [
     "KVCache",
     "Manifest",
     "Model",
+    "Notice",
     "SessionError",
     "TokenLogProbability",
     "UserError",
@@ -66,6 +68,7 @@ _HOMES = {
     "KVCache": "cache",
     "Manifest": "artifact",
     "Model": "model",
+    "Notice": "notices",
     "SessionError": "errors",
     "TokenLogProbability": "completion",
     "UserError": "errors",

@@ -23,6 +23,15 @@ class GenerationError(UserError):
     """A prompt or an option of a generation is unusable."""
 
 
+class OptionValueError(GenerationError):
+    """An option of a generation has a value out of its range. `option` is the keyword argument, `problem` the rest."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option} {problem}")
+        self.option = option
+        self.problem = problem
+
+
 class ContextError(GenerationError):
     """A request needs more positions or more memory than the context has."""
 

@@ -24,6 +24,8 @@ print(graphwright.ir.__file__)
 def run(*command: str, cwd: Path, **environment: str) -> str:
     result = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+    # What setuptools warns of, folders of data that look like packages, is nothing that a newcomer can act on.
+    assert "BuildBackendWarning" not in result.stderr
     return result.stdout
 
 

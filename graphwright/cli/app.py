@@ -23,6 +23,7 @@ app = typer.Typer(
     help="An inference compiler for language models.",
     epilog="Example: graphwright compile path/to/checkpoint -o out/model && graphwright generate out/model 'Once'",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
 

@@ -7,7 +7,12 @@ from typing import Any, NoReturn, cast
 import typer
 
 from graphwright.cli.app import app
-from graphwright.errors import is_user_error
+from graphwright.cli.arguments import flag
+from graphwright.cli.notices import notices_as_lines
+from graphwright.cli.output import one_line
+from graphwright.cli.signals import clean_exit_on_signals
+from graphwright.errors import OptionError, is_user_error
+from graphwright.runtime.errors import OptionValueError
 
 USER_ERROR_STATUS = 2
 
@@ -15,16 +20,22 @@ USER_ERROR_STATUS = 2
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
+@clean_exit_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault.
+    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault,
+    128 and its number when a signal ended it.
 
     `arguments` are those after the program's name, by default the process's own.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
+        with notices_as_lines():
+            status = app(args=given or ["--help"], prog_name="graphwright", standalone_mode=False)
     except _CommandLineError as error:
-        _fail(_explain(error))
+        _fail(_explain(error, given))
+    except (OptionError, OptionValueError) as error:
+        option = f"{flag(error.option)} " if error.option else ""
+        _fail(f"{option}{error.problem}; {_see_help(given)}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception as error:
@@ -34,11 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(status or 0)
 
 
-def _explain(error: Any) -> str:
-    command = error.ctx.command_path if error.ctx is not None else "graphwright"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+def _explain(error: Any, given: Sequence[str]) -> str:
+    message = error.format_message().rstrip(".")
+    return f"{message}; " + (_see_help(given) if error.ctx is None else f"see `{error.ctx.command_path} --help`")
+
+
+def _see_help(given: Sequence[str]) -> str:
+    """Where the help of the command stands that the arguments begin with."""
+    commands = {command.name for command in app.registered_commands}
+    words = ["graphwright", *(word for word in given[:1] if word in commands), "--help"]
+    return f"see `{' '.join(words)}`"
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(USER_ERROR_STATUS) from None

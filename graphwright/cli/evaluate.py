@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphwright.cli.arguments import AssetsOption
-from graphwright.cli.output import console, stage_display
+from graphwright.cli.arguments import AdapterOption, AssetsOption, IgnoreRemoteCodeOption
+from graphwright.cli.output import console, counted, stage_display
 
 if TYPE_CHECKING:
     from graphwright.runtime.evaluation import Evaluation
@@ -30,7 +30,9 @@ def evaluate_command(
         bool, typer.Option("--interpreter", help="Run by the reference interpreter instead of compiling; slow.")
     ] = False,
     assets: AssetsOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how well MODEL predicts a text: perplexity of a token and of a byte.
@@ -49,6 +51,8 @@ def evaluate_command(
             rows=rows,
             interpreter=interpreter,
             assets=assets,
+            adapter=adapter,
+            ignore_remote_code=ignore_remote_code,
             threads=threads,
             on_stage=on_stage,
         )
@@ -61,7 +65,7 @@ def evaluate_command(
     if score.kl is not None and score.agreement is not None:
         out.print(f"KL         {score.kl:.3g} nats a token from {against}", markup=False)
         out.print(f"agreement  {score.agreement:.2%} of likeliest tokens")
-    out.print(f"over       {score.tokens} tokens, in {score.rows} rows of {score.length}")
+    out.print(f"over       {counted(score.tokens, 'token')}, in {counted(score.rows, 'row')} of {score.length}")
 
 
 def _per_byte(found: "Evaluation") -> str:

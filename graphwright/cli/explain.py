@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, stage_display
 
@@ -22,6 +29,9 @@ def explain_command(
     ] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say of each rule where it matched, where it nearly did, and the first mismatch there.
@@ -36,10 +46,11 @@ def explain_command(
         check_rule(rule)
     chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
+    from graphwright.models import ModelOptions
     from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
-        program = read_input(model, on_stage)
+        program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         if chosen is None:
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)

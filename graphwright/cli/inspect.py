@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.output import console, count_text, size_text
+from graphwright.cli.output import console, count_text, counted, size_text
 from graphwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def inspect_command(
         return
     from graphwright.compiled import GRAPH_FILE, read_lowered
     from graphwright.runtime import open_artifact
-    from graphwright.runtime.artifact import is_artifact
+    from graphwright.runtime.artifact import claims_artifact
 
-    if path.is_dir() and not is_artifact(path) and (path / "config.json").is_file():
+    if path.is_dir() and not claims_artifact(path) and (path / "config.json").is_file():
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
     _print(_manifest_lines(artifact.manifest))
@@ -70,10 +70,11 @@ def _program_lines(program: "Program") -> list[str]:
     from graphwright.pricing import price_program, weight_bytes
     from graphwright.setting import choose_setting
 
-    lines = [f"graphs     of {program.name}: {len(program.weights)} weights, {size_text(weight_bytes(program))}"]
+    weights = f"{counted(len(program.weights), 'weight')}, {size_text(weight_bytes(program))}"
+    lines = [f"graphs     of {program.name}: {weights}"]
     for name, graph in program.graphs.items():
         counts = ", ".join(f"{count} {op}" for op, count in Counter(op.name for op in graph).most_common())
-        lines.append(f"           {name}, {len(graph)} ops: {counts}")
+        lines.append(f"           {name}, {counted(len(graph), 'op')}: {counts}")
     setting = choose_setting(program)
     sizes = {
         "prefill": f"prefill of {setting.prefill_length} tokens",

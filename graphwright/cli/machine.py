@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from graphwright.cli.output import console, stage_display
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 
 
 def machine_command(
@@ -22,7 +22,7 @@ def machine_command(
 
     local = plain_name(name) == LOCAL
     if measure and not local:
-        raise UsageError(f"{name} is not this machine and cannot be measured; leave --measure out")
+        raise OptionError(f"{name} is not this machine and cannot be measured; leave --measure out")
     with stage_display() as show:
         machine = local_machine(anew=measure, on_stage=show) if local else choose_machine(name)
     out = console()

@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.passes.proving import ProofError
@@ -23,6 +30,9 @@ def opt_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
     stop_after: Annotated[
         str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
     ] = None,
@@ -73,19 +83,21 @@ def opt_command(
     sizes = (batch, length, context)
     reports = prove or json or price is not None
     if not reports and any(size is not None for size in sizes):
-        raise UsageError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
+        raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
     from graphwright import pricer
-    from graphwright.cli.programs import read_input, write_result
+    from graphwright.cli.programs import read_input, require_program_file, write_result
+    from graphwright.models import ModelOptions
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
     from graphwright.pipeline_recording import record_pipeline
     from graphwright.setting import choose_setting
 
+    require_program_file(output)
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)
-        result = read_input(program, on_stage)
+        result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         try:
             if reports:
                 setting = choose_setting(result, *sizes)

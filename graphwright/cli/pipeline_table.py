@@ -3,7 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from graphwright.cli.output import console, seconds_text, size_text
+from graphwright.cli.output import console, counted, seconds_text, size_text
 from graphwright.pipeline_report import PassRow, Phase, PipelineReport, Price, Proof
 
 WIDE = 10_000
@@ -81,7 +81,7 @@ def _remarks(report: PipelineReport) -> list[str]:
     took = sum(row.seconds for row in report.passes)
     proofs = [row.proof.seconds for row in report.passes if row.proof is not None]
     more = f", proofs {seconds_text(sum(proofs))}" if proofs else ""
-    lines = [f"{len(report.passes)} passes over {report.program} took {seconds_text(took)}{more}"]
+    lines = [f"{counted(len(report.passes), 'pass', 'passes')} over {report.program} took {seconds_text(took)}{more}"]
     if proofs:
         lines.append("proof: the largest error of an answer in float64, of what rounding explains there")
     if phases := _phases(report):

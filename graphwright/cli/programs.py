@@ -5,24 +5,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from graphwright.ir import Program, parse_program, read_program
+from graphwright.models import ModelOptions, resolve
+from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
 
 
-def read_input(model: str, on_stage: Callable[[str], object]) -> Program:
+def read_input(model: str, on_stage: Callable[[str], object], options: ModelOptions | None = None) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
     """
+    if options is not None and (model == "-" or model.endswith(".gw")):
+        options.refuse_for_captured("a program has been captured already")
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
         return read_program(model)
     from graphwright.compiler import capture
-    from graphwright.models import resolve
 
     on_stage("capture")
-    return capture(resolve(model))
+    return capture(resolve(model, options))
+
+
+def require_program_file(output: Path | None) -> None:
+    """Raise OptionError, before any work, where a program could not be written to the file."""
+    if output is not None:
+        require_file(output, (".gw",), "a program's file")
 
 
 def write_result(program: Program, output: Path | None) -> None:

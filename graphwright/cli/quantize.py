@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    AdapterOption,
     AssetsOption,
     BitsOption,
     CalibrationLengthOption,
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -20,7 +23,7 @@ from graphwright.cli.arguments import (
 )
 from graphwright.cli.output import console, stage_display
 from graphwright.cli.quantization import print_quantization, read_quantization
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -46,8 +49,11 @@ def quantize_command(
     ] = True,
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
 
@@ -57,11 +63,17 @@ def quantize_command(
     """
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
-        raise UsageError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
-    from graphwright.models import resolve
+        raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
+    from graphwright.models import ModelOptions, resolve
+    from graphwright.outputs import require_file, require_folder
     from graphwright.quantizing import quantize
+    from graphwright.runtime.artifact import is_artifact
 
-    source = resolve(model)
+    if output.suffix == ".gw":
+        require_file(output, (".gw",), "a program's file")
+    else:
+        require_folder(output, is_artifact, "a .gw file or a folder")
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     with stage_display() as on_stage:
         program, report = quantize(
             source,
@@ -76,7 +88,8 @@ def quantize_command(
         on_stage("write")
         _write(program, output, assets or source.assets)
     print_quantization(report)
-    folder = "" if (assets or source.assets) is None else f" --assets {assets or source.assets}"
+    kept = source.options.adapter if source.kept is not None else source.assets
+    folder = "" if (assets or kept) is None else f" --assets {assets or kept}"
     written = f"graphwright compile {output} -o out/{output.stem}{folder}"
     following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"
     console().print(f"next: {following}", markup=False)

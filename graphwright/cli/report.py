@@ -5,9 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import NamedPipelineOption, PassesOption
-from graphwright.cli.output import console, stage_display
-from graphwright.errors import UsageError
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+)
+from graphwright.cli.output import console, counted, stage_display
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.pipeline_report import PipelineReport
@@ -25,6 +31,7 @@ def report_command(
     ] = None,
     pipeline: NamedPipelineOption = None,
     passes: PassesOption = None,
+    logits: LogitsOption = None,
     machine: Annotated[
         str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
     ] = None,
@@ -35,35 +42,42 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
 
     The page holds prices and proofs of each pass, a roofline plot, memory against context, what changed in the graph,
     and the final graph.
     """
-    if output.suffix not in (".html", ".htm"):
-        raise UsageError(f"{output}: the name of a page ends in .html")
     if (model is None) == (run is None):
-        raise UsageError("give a MODEL to run, or --from and a run that was saved")
+        raise OptionError("give a MODEL to run, or --from and a run that was saved")
+    from graphwright.outputs import require_file
+
     settings = {
         "--pipeline": pipeline,
         "--passes": passes,
+        "--logits": logits,
+        "--adapter": adapter,
         "--machine": machine,
         "--batch": batch,
         "--length": length,
         "--context": context,
         "--prove": prove or None,
         "--measure": measure or None,
+        "--ignore-remote-code": ignore_remote_code or None,
     }
+    require_file(output, (".html", ".htm"), "a page")
     if run is not None:
         given = [name for name, value in settings.items() if value is not None]
         if given:
-            raise UsageError(f"{given[0]} says how to run passes, and --from draws a run that is over: leave one out")
+            raise OptionError(f"{given[0]} says how to run passes, and --from draws a run that is over: leave one out")
         from graphwright.saved_run import read_run
 
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
+    from graphwright.models import ModelOptions
     from graphwright.pipeline_run import run_pipeline
 
     assert model is not None, "else there is a saved run"
@@ -78,6 +92,7 @@ def report_command(
             context=context,
             prove=prove,
             measure=measure,
+            options=ModelOptions(ignore_remote_code, logits, adapter),
             on_stage=on_stage,
         )
     _write(result, output)
@@ -85,7 +100,7 @@ def report_command(
 
 def _write(report: "PipelineReport", output: Path) -> None:
     from graphwright.html import render
-    from graphwright.sidecar import write_atomically
+    from graphwright.ir.atomic_file import write_atomically
 
     page = render(report)
     try:
@@ -93,4 +108,5 @@ def _write(report: "PipelineReport", output: Path) -> None:
         write_atomically(output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    console().print(f"wrote {output}: {len(report.passes)} passes over {report.program}", markup=False)
+    passes = counted(len(report.passes), "pass", "passes")
+    console().print(f"wrote {output}: {passes} over {report.program}", markup=False)

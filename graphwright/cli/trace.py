@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import DTypeOption, ModelArgument
+from graphwright.cli.arguments import AdapterOption, DTypeOption, IgnoreRemoteCodeOption, LogitsOption, ModelArgument
 from graphwright.cli.output import stage_display
 
 
@@ -13,12 +13,16 @@ def trace_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
     from graphwright.api import trace
-    from graphwright.cli.programs import write_result
+    from graphwright.cli.programs import require_program_file, write_result
 
+    require_program_file(output)
     with stage_display() as on_stage:
         on_stage("capture")
-        program = trace(model, dtype=dtype)
+        program = trace(model, dtype=dtype, adapter=adapter, ignore_remote_code=ignore_remote_code, logits=logits)
     write_result(program, output)

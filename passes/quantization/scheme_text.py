@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from graphwright.ir import PassError
 from graphwright.passes.quantization.scheme import FOLDS, ROUNDINGS, CacheFormat, Fold, Format, Scheme
+from graphwright.passes.quantization.scheme_words import meant_scheme
 
 KNOWN = (
     *("w8a8-smoothquant", "kv8", "kv4", "kv8-tensor", "kv4-kivi", "mixed", "fp8", "mxfp4", "nvfp4"),
@@ -92,6 +93,9 @@ def _kind(part: str, text: str) -> str:
 
 
 def _unknown(part: str, text: str) -> PassError:
+    meant = meant_scheme(part)
+    if meant is not None:
+        return PassError(meant)
     near = difflib.get_close_matches(part, KNOWN, 1, cutoff=0.6)
     hint = f": did you mean '{near[0]}'?" if near else ""
     where = f" in '{text}'" if part != text else ""

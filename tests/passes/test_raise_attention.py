@@ -217,3 +217,14 @@ def test_numbers_of_two_sizes_hide_in_order() -> None:
 {END}}}"""
     after, _ = applied(program(text), RaiseAttention(), Canonicalize())
     assert "softmax" not in after
+
+
+def test_positions_and_data_hide_all_keys_together() -> None:
+    """Left padding under a causal mask: each leaves a key to every query, both do not."""
+    causal = CAUSAL.replace("LOW", "-1000000000.0")
+    text = f"""({INPUTS}, %known: bool[B, 1, 1, S]) {{
+{SCORES}{causal}  %past = where(%keep, %scores, %low) : f32[B, 2, S, S]
+  %masked = where(%known, %past, %low) : f32[B, 2, S, S]
+{END}}}"""
+    after, _ = applied(program(text), RaiseAttention(), Canonicalize())
+    assert "softmax" not in after

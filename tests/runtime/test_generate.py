@@ -136,7 +136,7 @@ def test_an_empty_prompt_without_bos(tmp_path: Path, tiny: TinyDecoder) -> None:
         ([[1], [2]], {"stream": print}, GenerationError, "stream takes the text of a single prompt"),
         ([1], {"logprobs": 41}, GenerationError, "logprobs is 41; the vocabulary has 40 tokens"),
         ([1], {"stop_tokens": [40]}, GenerationError, "stop_tokens holds the token id 40"),
-        ([1], {"temperature": -1}, GenerationError, "temperature: Input should be greater"),
+        ([1], {"temperature": -1}, GenerationError, "temperature is -1: must be at least 0"),
         ([1], {"max_context": 33}, ContextError, "a context of 33 tokens is not in 1 to 32"),
         ([1], {"max_context": 0}, ContextError, "a context of 0 tokens"),
         ([1] * 32, {}, ContextError, "the prompt has 32 tokens and leaves no room in the context of 32"),

@@ -14,6 +14,7 @@ from graphwright.backends.onnx.export.readme import README_FILE, interface_note
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.ir.errors import UserError
+from graphwright.ir.files import TABLES, read_bytes
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.runtime.artifact import AtomicFolder
@@ -22,6 +23,12 @@ Layout = Literal["plain", "genai", "optimum"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 DATA_FILE = "model.onnx.data"
+
+
+def require_assets(layout: str, assets: str | Path | None) -> None:
+    """Raises `UserError` where a layout needs the checkpoint's files and no folder of assets is given."""
+    if layout != "plain" and assets is None:
+        raise UserError(f"the {layout} layout needs the checkpoint's tokenizer and configuration: name its folder")
 
 
 def export_folder(
@@ -55,8 +62,7 @@ def export_folder(
             raise UserError(f"the {layout} layout takes language models only; '{program.name}' has no graph 'prefill'")
         if encoder is not None:
             raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
-        if assets is None:
-            raise UserError(f"the {layout} layout needs the checkpoint's tokenizer and configuration: name its folder")
+        require_assets(layout, assets)
         decoder = decoder_graph(program)
         texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE)} if layout == "genai" else {}
         whole = layout == "optimum"
@@ -73,6 +79,6 @@ def export_folder(
         for name, text in texts.items():
             (target_folder.path / name).write_text(text, encoding="utf-8")
         for file in files:
-            (target_folder.path / file.name).write_bytes(file.read_bytes())
+            (target_folder.path / file.name).write_bytes(read_bytes(file, TABLES))
         target_folder.commit()
     return outcome

@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_saved_run(commands: Commands, run: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "report.html"
     said = commands.succeed("report", "--from", run, "-o", page)
-    assert said == f"wrote {page}: 1 passes over small\n"
+    assert said == f"wrote {page}: 1 pass over small\n"
     assert "<title>small: Graphwright report</title>" in page.read_text(encoding="utf-8")
 
 

@@ -1,0 +1,76 @@
+"""Folders of adapters beside or instead of checkpoints, looked at without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, cast
+
+from graphwright.errors import UsageError
+
+CONFIG = "adapter_config.json"
+MODEL_CONFIG = "config.json"
+NAME_LENGTH = 120
+NO_TOKENIZER = (CONFIG, MODEL_CONFIG, "generation_config.json", "README.md")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+SETTINGS = (MODEL_CONFIG, "generation_config.json", "preprocessor_config.json")
+
+
+def refuse_adapter_alone(folder: Path) -> None:
+    """Raises UsageError for a folder that holds an adapter and no weights of a model, with what to do instead."""
+    if not (folder / CONFIG).is_file():
+        return
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json"), *folder.glob("*model*.bin")]
+    if (folder / MODEL_CONFIG).is_file() and any(not path.name.startswith("adapter_") for path in weights):
+        return
+    base = _base_name(folder / CONFIG)
+    of = f" of {base!r}" if base else ""
+    raise UsageError(
+        f"{folder} is an adapter{of}, not a model: give the folder of its base, "
+        f"as in `graphwright compile BASE --adapter {folder}`"
+    )
+
+
+def _base_name(file: Path) -> str | None:
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    name: Any = cast("dict[str, Any]", content).get("base_model_name_or_path") if isinstance(content, dict) else None
+    return name[:NAME_LENGTH] if isinstance(name, str) and name else None
+
+
+@dataclass(frozen=True)
+class Assets:
+    """A folder of the tokenizer of an adapter and the settings of its base, which lives as long as this object."""
+
+    folder: Path
+
+
+def adapted_assets(base: Path, adapter: Path) -> Assets | None:
+    """The files that go along with a base and its adapter; None where they are the base's alone.
+
+    An adapter that was trained with other tokens has a tokenizer of its own: all of it is taken, and nothing of the
+    base's.
+    """
+    if not any((adapter / name).is_file() for name in TOKENIZERS):
+        return None
+    assets = Assets(Path(mkdtemp(prefix="graphwright-")))
+    weakref.finalize(assets, shutil.rmtree, assets.folder, ignore_errors=True)
+    try:
+        for path in adapter.iterdir():
+            kept = path.suffix in (".json", ".jinja", ".txt", ".model") and path.name not in NO_TOKENIZER
+            if kept and path.is_file() and not path.name.endswith(".index.json"):
+                shutil.copyfile(path, assets.folder / path.name)
+        if (adapter / "additional_chat_templates").is_dir():
+            shutil.copytree(adapter / "additional_chat_templates", assets.folder / "additional_chat_templates")
+        for name in SETTINGS:
+            if (base / name).is_file():
+                shutil.copyfile(base / name, assets.folder / name)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
+    return assets
