@@ -105,8 +105,8 @@ def _initialized(model: Any, module: torch.nn.Module, attribute: str, seed: int)
     for name, parameter in module.named_parameters(recurse=False):
         empty = torch.full(parameter.shape, float("nan"), dtype=parameter.dtype)
         setattr(fresh, name, torch.nn.Parameter(empty, requires_grad=False))
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=()):  # pyright: ignore[reportUnknownMemberType] - untyped
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - untyped
         try:
             model._init_weights(fresh)
         except Exception:

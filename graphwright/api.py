@@ -17,6 +17,7 @@ from graphwright.report import Stopwatch
 from graphwright.runtime.cores import check_threads
 from graphwright.targets import check_choice
 from graphwright.temporary import TemporaryFolder
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -241,9 +242,10 @@ def export(
     assets = source.assets if assets is None else assets
     require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
-    program = prepare(source, options, stopwatch).program
-    with stopwatch.stage("write"):
-        export_folder(program, folder, layout=layout, dialect=dialect, assets=assets)
+    with text_assets(assets) as text:
+        program = prepare(replace(source, assets=text), replace(options, assets=None), stopwatch).program
+        with stopwatch.stage("write"):
+            export_folder(program, folder, layout=layout, dialect=dialect, assets=text)
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from graphwright.targets import (
     is_language_model,
     with_cache_layout,
 )
+from graphwright.text_assets import text_assets
 from graphwright.tvm_requirements import require_tvm
 
 if TYPE_CHECKING:
@@ -235,11 +236,14 @@ def build(
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    assets = source.assets if options.assets is None else Path(options.assets)
-    generation = None if options.kind == "function" else read_generation_settings(source, assets)
-    prepared = prepare(source, options, stopwatch, generation=generation)
-    with stopwatch.stage("write"):
-        manifest = _write(prepared.program, folder, options, assets, None if generation is None else generation.text)
+    original = source.assets if options.assets is None else Path(options.assets)
+    generation = None if options.kind == "function" else read_generation_settings(source, original)
+    with text_assets(original) as assets:
+        source, settled = replace(source, assets=assets), replace(options, assets=None)
+        prepared = prepare(source, settled, stopwatch, generation=generation)
+        with stopwatch.stage("write"):
+            text = None if generation is None else generation.text
+            manifest = _write(prepared.program, folder, options, assets, text)
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
 
 

@@ -9,12 +9,13 @@ import typer
 from graphwright.cli.app import app
 from graphwright.cli.arguments import flag
 from graphwright.cli.notices import notices_as_lines
-from graphwright.cli.output import one_line
 from graphwright.cli.signals import clean_exit_on_signals
 from graphwright.errors import OptionError, is_user_error
 from graphwright.runtime.errors import OptionValueError
+from graphwright.runtime.printable import printable_line
 
 USER_ERROR_STATUS = 2
+_UTF_8 = "PYTHONIOENCODING=utf-8"
 
 # Its base class stands in another module from one typer release to the next.
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{option}{error.problem}; {_see_help(given)}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except UnicodeEncodeError as error:
+        if error.encoding.lower().replace("-", "") == "utf8":
+            raise
+        _fail(f"standard output takes {error.encoding} only, which has no {error.object[error.start]!a}: set {_UTF_8}")
     except Exception as error:
         if not is_user_error(error):
             raise
@@ -58,5 +63,5 @@ def _see_help(given: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    print(f"error: {printable_line(message)}", file=sys.stderr)
     raise SystemExit(USER_ERROR_STATUS) from None

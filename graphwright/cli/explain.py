@@ -1,6 +1,5 @@
 """`graphwright explain`: where rules matched, where they nearly did, and what stopped them."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,7 @@ from graphwright.cli.arguments import (
     ProgramArgument,
 )
 from graphwright.cli.module_ranges import module_ranges
-from graphwright.cli.output import console, stage_display
+from graphwright.cli.output import console, stage_display, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +54,7 @@ def explain_command(
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)
     if json:
-        sys.stdout.write(explanation.model_dump_json(indent=2) + "\n")
+        write_text(explanation.model_dump_json(indent=2) + "\n")
         return
     out = console()
     for line in _lines(explanation, every=rule is not None):

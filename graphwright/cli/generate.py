@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import AdapterOption, IgnoreRemoteCodeOption, LogitsOption
-from graphwright.cli.output import stage_display
+from graphwright.cli.output import stage_display, write_text
 from graphwright.cli.token_options import read_bias, read_ids
 from graphwright.errors import OptionError, UsageError
 from graphwright.runtime.files import TEXT, read_text
+from graphwright.runtime.printable import for_terminal
 
 if TYPE_CHECKING:
     from graphwright.compiled import CompiledModel
@@ -75,6 +76,8 @@ def generate_command(
     The prompt is the argument, the file's content, or standard input (one newline at their end is dropped). Without
     any, generation starts from the model's start token. Options left out have the model's own defaults.
     """
+    for name, given in (("the prompt", prompt), *(("--stop", each) for each in stop or ())):
+        _check_utf_8(name, given)
     text = _prompt(prompt, file)
     if chat and not text:
         raise OptionError("--chat needs a message: give a prompt, --file, or standard input")
@@ -126,6 +129,12 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         raise UsageError("standard input is not UTF-8 text") from None
 
 
+def _check_utf_8(name: str, given: str | None) -> None:
+    """Raises UsageError for an argument whose bytes are no UTF-8; Python hands them on as half characters."""
+    if given is not None and any("\udc80" <= character <= "\udcff" for character in given):
+        raise UsageError(f"{name} is not UTF-8 text")
+
+
 def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
@@ -158,5 +167,7 @@ def _load(
 
 
 def _write(piece: str) -> None:
-    sys.stdout.write(piece)
+    # A terminal would obey it: escape sequences in a text that a stranger's model wrote, or was led to write, can
+    # rewrite the screen, the clipboard or the window's title.
+    write_text(piece, for_terminal)
     sys.stdout.flush()

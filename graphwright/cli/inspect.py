@@ -40,7 +40,8 @@ def inspect_command(
 def _print(lines: "Iterable[str]") -> None:
     out = console()
     for line in lines:
-        out.print(line, markup=False)
+        # A name with a line end in it must not look like a line of ours.
+        out.print(line.replace("\n", "\\n"), markup=False)
 
 
 def _manifest_lines(manifest: "Manifest") -> list[str]:

@@ -1,6 +1,5 @@
 """`graphwright opt`: passes over a program, proven and priced on request."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from graphwright.cli.arguments import (
     ProgramArgument,
 )
 from graphwright.cli.optional_values import optional_values
-from graphwright.cli.output import stage_display
+from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _with_reproducer(failure: "ProofError") -> str:
 
 def _print_report(report: "PipelineReport", json: bool) -> None:
     if json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        write_text(report.model_dump_json(indent=2) + "\n")
         return
     from graphwright.cli.pipeline_table import print_pipeline
 

@@ -1,13 +1,17 @@
 """How commands speak: results on standard output, progress and remarks on standard error."""
 
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
+
+from graphwright.runtime.printable import printable
 
 STAGES = {
     "capture": "capturing the model",
@@ -28,9 +32,21 @@ STAGES = {
 }
 
 
+class PrintableConsole(Console):
+    """Shows names and other text of files without what steers a terminal: what is printed comes through here."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """For results. Made on use, so that it writes to the standard output of that moment."""
-    return Console(highlight=False, soft_wrap=True)
+    return PrintableConsole(highlight=False, soft_wrap=True)
+
+
+def write_text(text: str, shown: Callable[[str], str] = printable) -> None:
+    """Print a result that is text itself: as it is to a file or pipe, and as `shown` makes it to a terminal."""
+    sys.stdout.write(shown(text) if sys.stdout.isatty() else text)
 
 
 @contextmanager
@@ -40,12 +56,12 @@ def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
     On a terminal it is a line that changes. Elsewhere, as in a log, a command that takes longer than `QUIET` seconds
     writes a line with the stage at hand, and another after each further `REPEAT`; a quick one writes nothing.
     """
-    error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+    error_console = PrintableConsole(stderr=True, highlight=False, soft_wrap=True)
     if not shown:
         yield lambda _: None
     elif error_console.is_terminal:
         with error_console.status("starting") as status:
-            yield lambda stage: status.update(escape(_stage_text(stage)))
+            yield lambda stage: status.update(escape(printable(_stage_text(stage))))
     else:
         with _StageLines(lambda line: error_console.print(line, markup=False)) as lines:
             yield lines.begin
@@ -85,11 +101,6 @@ class _StageLines:
 def _stage_text(stage: str) -> str:
     name, colon, detail = stage.partition(": ")
     return STAGES.get(name, name) + colon + detail
-
-
-def one_line(message: str) -> str:
-    """A message for standard error, where each is one line."""
-    return " ".join(message.split())
 
 
 def size_text(size: int) -> str:

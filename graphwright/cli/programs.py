@@ -1,9 +1,9 @@
 """Reading and writing programs where `-` stands for standard input and no file for standard output."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from graphwright.cli.output import write_text
 from graphwright.ir import Program, parse_program, read_program
 from graphwright.models import ModelOptions, resolve
 from graphwright.outputs import require_file
@@ -37,6 +37,6 @@ def require_program_file(output: Path | None) -> None:
 def write_result(program: Program, output: Path | None) -> None:
     """Write to the file, or print."""
     if output is None:
-        sys.stdout.write(program_text(program))
+        write_text(program_text(program))
     else:
         write_program(program, output)

@@ -292,3 +292,24 @@ def test_the_command_line_itself(
     monkeypatch.chdir(tmp_path)
     assert message in commands.fail(*arguments)
     assert written(tmp_path) == []
+
+
+def test_a_broken_tokenizer_is_found_before_the_work(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    (checkpoint_copy / "tokenizer.json").write_text("{}")
+    (checkpoint_copy / "model.safetensors").unlink()
+    assert "tokenizer.json is not a tokenizer: " in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+def test_a_vocabulary_that_cannot_be_converted_leaves_a_model_of_token_ids(
+    commands: Commands, checkpoint_copy: Path, out: Path
+) -> None:
+    (checkpoint_copy / "tokenizer.json").unlink()
+    (checkpoint_copy / "tokenizer.model").write_text("no such thing")
+    outcome = commands.run("compile", checkpoint_copy, "-o", out)
+    assert outcome.status == 0
+    assert outcome.errors.startswith(f"note: {checkpoint_copy} has no tokenizer.json, and none can be made of ")
+    assert outcome.errors.count("\n") == 1
+    assert commands.fail("generate", out, "a", "--max-new-tokens", "1") == (
+        "the prompt is a text, but the artifact has no tokenizer.json; give token ids, or compile the model with one "
+        "(--assets FOLDER)"
+    )

@@ -26,7 +26,7 @@ def test_stages_and_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     shown = []
-    for stage in ("capture", "optimize: fuse-norms", "prove: convert-dtype{to=[f64]}", "else"):
+    for stage in ("capture", "optimize: fuse-norms", "prove: convert-dtype{to=[f64]}", "else", "optimize: \x1b[5m"):
         monkeypatch.setattr(sys, "stderr", Terminal())
         with stage_display() as on_stage:
             on_stage(stage)
@@ -38,6 +38,7 @@ def test_stages_and_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
             "running the passes: fuse-norms",
             "proving the passes: convert-dtype{to=[f64]}",
             "else",
+            "running the passes: \\x1b[5m",
         ),
         strict=True,
     ):
