@@ -17,6 +17,8 @@ from graphwright.frontend.importer import Importer
 from graphwright.frontend.inputs import tokens_of_length
 from graphwright.frontend.logits import PROBLEM, Choice, choose_logits
 from graphwright.frontend.outputs import LOGITS, not_a_tensor
+from graphwright.frontend.same_numbers import compute_the_same
+from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
 from graphwright.frontend.skeleton import canonical_names
 from graphwright.frontend.specialization import MAIN_INPUT
 from graphwright.frontend.traced_graph import result_nodes
@@ -35,19 +37,32 @@ def build_program(
     metadata: Mapping[str, Attribute],
     logits: str | None = None,
     other_lengths: Sequence[int] = (),
+    *,
+    guarded: bool = False,
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name.
 
     `logits` names the output that holds a language model's logits, where that is not plain. Where token ids as long as
-    the given ones cannot be traced, the `other_lengths` are tried.
+    the given ones cannot be traced, the `other_lengths` are tried. `guarded` says that the caller keeps the program
+    from sizes that its trace leaves out; else these are tried here.
     """
-    with recurrences_as_operators(model):
-        traced = _traced(model, call, inputs, other_lengths)
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     canonical = canonical_names(model)
-    return import_trace(
-        name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX, logits=logits
-    )
+
+    def imported(traced: Trace) -> Program:
+        return import_trace(
+            name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX, logits=logits
+        )
+
+    def same(sizes: Mapping[str, int]) -> bool:
+        return compute_the_same(program, imported(trace(model, call, at_sizes(given, sizes))), sizes)
+
+    with recurrences_as_operators(model):
+        traced, given = _traced(model, call, inputs, other_lengths)
+        program = imported(traced)
+        if not guarded:
+            require_same_at_single_sizes(model, call, given, traced, program.metadata.get("context_length"), same)
+    return program
 
 
 def _traced(
@@ -55,13 +70,15 @@ def _traced(
     call: Callable[..., Any],
     inputs: Mapping[str, tuple[torch.Tensor, Axes]],
     other_lengths: Sequence[int],
-) -> Trace:
+) -> tuple[Trace, Mapping[str, tuple[torch.Tensor, Axes]]]:
+    """The trace, and the inputs that it was made with."""
     try:
-        return trace(model, call, inputs)
+        return trace(model, call, inputs), inputs
     except TraceFailure as failure:
         for length in other_lengths if list(inputs) == [MAIN_INPUT] else ():
             with contextlib.suppress(TraceFailure):
-                return trace(model, call, tokens_of_length(length))
+                given = tokens_of_length(length)
+                return trace(model, call, given), given
         raise failure from None
 
 

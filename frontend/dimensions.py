@@ -21,6 +21,11 @@ class Dimensions:
         self._names = dict(names)
         self._seen: dict[Any, Dim] = {}
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the IR calls each of torch's symbols."""
+        return self._names
+
     def dim(self, size: int | torch.SymInt) -> Dim:
         """The polynomial of a size. Raises `UnsupportedError` on a division, a minimum, or a size set by data."""
         return Dim.of(size) if isinstance(size, int) else self._polynomial(expression(size))

@@ -21,6 +21,7 @@ from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.sources import FixedSizes, last_line, own_frame, watched_sizes
 from graphwright.frontend.specialization import fixes, free_sizes, must_stay_free, named_size
+from graphwright.frontend.torch_calls import Run, recorded
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,
@@ -63,7 +64,8 @@ class Traced(torch.nn.Module):
 class Trace:
     """A traced module, its sizes in the IR's symbols, and the longest sequence that it allows.
 
-    `names` are those of the tensors that it returned, `outputs` tells of what it returned beside them.
+    `names` are those of the tensors that it returned, `outputs` tells of what it returned beside them, `run` what its
+    code asked of torch; None for one that was traced elsewhere.
     """
 
     exported: ExportedProgram
@@ -71,6 +73,7 @@ class Trace:
     names: list[str]
     longest: int | None
     outputs: Outputs
+    run: Run | None = None
 
 
 class TraceFailure(UnsupportedError):
@@ -79,7 +82,10 @@ class TraceFailure(UnsupportedError):
 
 def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
     """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
-    traced = Traced(model, call, [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"])
+    runs: list[Run] = []
+    traced = Traced(
+        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"]
+    )
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     sizes = FixedSizes()
@@ -93,9 +99,10 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     except Exception as problem:
         raise _failure(traced.model, problem, list(inputs), sizes) from None
     require_pure(exported)
+    run = runs[-1]
     axes = {name: axes for name, (_, axes) in inputs.items()}
     dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length), sizes)
-    return Trace(exported, dimensions, output_names(exported), longest, traced.outputs)
+    return Trace(exported, dimensions, output_names(exported), longest, traced.outputs, run)
 
 
 def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]], length: int) -> bool:

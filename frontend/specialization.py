@@ -36,9 +36,9 @@ def free_sizes(
     """The sizes of the inputs in the IR's symbols, and the longest sequence for which the trace holds, if any.
 
     `axes` are those of each input, by its name, in order. Raises `UnsupportedError` if the code of the module fixed an
-    axis that must stay free or branched on its length. torch counts lengths from two on as alike, and so do we: a trace
-    holds for one as well, since a model has no other formula there. Nor has it where `is_refused` says that the code
-    refuses sequences of a length.
+    axis that must stay free or branched on its length. torch counts lengths from two on as alike; whether a trace holds
+    for one as well, and where a guard sets single sizes apart, is tried by `single_sizes`. There is no other formula
+    where `is_refused` says that the code refuses sequences of a length.
     """
     fakes = {node.name: traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"}
     names: dict[str, str] = {}
