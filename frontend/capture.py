@@ -11,7 +11,7 @@ import torch
 from graphwright.frontend.inputs import Examples
 from graphwright.frontend.module import capture_module
 from graphwright.ir import DType, Program, UserError
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 ARCHIVE_SUFFIX = ".pt2"
 COMPUTE = (DType.BF16, DType.F16, DType.F32, DType.F64)
@@ -22,11 +22,12 @@ def capture(
     example_inputs: Examples | None = None,
     *,
     dtype: DType | torch.dtype | str | None = None,
+    ignore_remote_code: bool = False,
     logits: str | None = None,
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
-    `model` is an nn.Module; the path of a directory with `config.json` and safetensors files, whose weights are named,
+    `model` is an nn.Module; the path of a directory with `config.json` and files of weights, which are named,
     not read; or that of a `.pt2` archive that torch.export saved, which was traced then and has the sizes of that
     trace. A module that takes one tensor of token ids is a language model: its input is `input_ids`, i64 [B, S], its
     output `logits` [B, S, vocabulary]. It needs no example. Of what it returns, in whatever nest, the logits are what
@@ -43,6 +44,9 @@ def capture(
     captures it as if converted to that element type; left out, each weight keeps the model's own, and those of a
     checkpoint that is quantized (GPTQ, AWQ, compressed-tensors, fp8 in blocks) are float32, which is exact.
 
+    Code that came with a checkpoint is never run. Where transformers lacks the class that it was saved from, it is
+    refused, unless `ignore_remote_code` has transformers' class of that model type stand for it.
+
     Raises `UnsupportedError` where the model does what the IR cannot say, naming operator and module path,
     `CheckpointError` for a directory that is no complete checkpoint, and `WeightError` for a damaged weight file.
     """
@@ -56,7 +60,7 @@ def capture(
         return capture_archive(Path(model), logits)
     from graphwright.frontend.checkpoint import capture_checkpoint
 
-    return capture_checkpoint(Path(model), example_inputs, wanted, logits)
+    return capture_checkpoint(Path(model), example_inputs, wanted, logits, ignore_remote_code=ignore_remote_code)
 
 
 _WORDS = {

@@ -1,4 +1,5 @@
-"""Capture of a Hugging Face checkpoint directory. No weight is read, and no code in the directory is run.
+"""Capture of a Hugging Face checkpoint directory. No code in it is run, and weights are read only where it is in doubt
+what they are: names that are tied, biases without a place, zero points of layers that are said to be symmetric.
 
 A checkpoint that is quantized is captured as the model of floats that it stands for, in float32 unless told otherwise:
 there a code times its scale is exact, in half precision it is not. `restore-quantized` makes of it what is stored.
@@ -6,7 +7,6 @@ there a code times its scale is exact, in half precision it is not. `restore-qua
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,51 @@ from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_weights import origin, rename_weights
 from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, named_examples
+from graphwright.frontend.loose_tensors import computed, leave_out, without_wrappers
 from graphwright.frontend.module import facts_of
-from graphwright.frontend.quantized import QuantizedLayer, dequantized, fitted, read_quantized, round_inputs
+from graphwright.frontend.quantized import (
+    SETTING,
+    QuantizedLayer,
+    dequantized,
+    fitted,
+    quantization_settings,
+    read_quantized,
+    round_inputs,
+)
+from graphwright.frontend.remote_code import check_remote_code, notify_of_later_modules
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
 from graphwright.ir import Program, StoredFile, TensorType, WeightError
-from graphwright.ir.weights import WeightExpression, torch_dtype
-
-QUANTIZED = "quantization_config"
-"""The setting that says how a checkpoint is quantized."""
+from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.weights import WeightExpression, sources
 
 
 def capture_checkpoint(
-    directory: Path, examples: Examples | None, dtype: torch.dtype | None, logits: str | None = None
+    directory: Path,
+    examples: Examples | None,
+    dtype: torch.dtype | None,
+    logits: str | None = None,
+    *,
+    ignore_remote_code: bool = False,
 ) -> Program:
     """See `capture`."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: not a directory")
-    file = directory / "config.json"
-    settings = read_json(file)
+    settings = read_json(directory / "config.json")
+    quantization = settings.pop(SETTING, None)
+    config = hugging_face.read_config(directory, settings)
+    build = hugging_face_inputs.model_class(config, settings, directory)
+    check_remote_code(config, settings, directory, build, ignore_remote_code)
+    notify_of_later_modules(directory)
     layers: dict[str, QuantizedLayer] = {}
     stored: dict[str, WeightExpression] = {}
-    tensors = stored_weights(directory)
-    if QUANTIZED in settings:
-        layers, tensors = read_quantized(file, settings.pop(QUANTIZED), tensors)
+    tensors = without_wrappers(stored_weights(directory, settings))
+    described = quantization_settings(directory, quantization, tensors)
+    if described is not None:
+        layers, tensors = read_quantized(*described, tensors)
         dtype = dtype or torch.float32
         stored = dequantized(layers, dtype)
     stored |= tensors
-    config = hugging_face.read_config(directory, settings)
-    build = hugging_face_inputs.model_class(config, settings, directory)
     model = empty_model(build, config, directory, dtype or _own_dtype(config, tensors))
     renamed, roundings = fitted(model, layers, rename_weights(model, stored))
     weights = bind(model, renamed, directory)
@@ -62,7 +78,7 @@ def checkpoint_context(directory: Path) -> int | None:
     Raises `CheckpointError` and `UnsupportedError` as `capture` does for the configuration.
     """
     settings = read_json(directory / "config.json")
-    settings.pop(QUANTIZED, None)
+    settings.pop(SETTING, None)
     return hugging_face.context_length(hugging_face.read_config(directory, settings))
 
 
@@ -109,24 +125,34 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
     for names in groups.values():
         for tied in _split_untied(names, stored):
             source = next((stored[name] for name in tied if name in stored), None)
+            tensor = parameters.get(tied[0], buffers.get(tied[0]))
+            assert tensor is not None
+            source = computed(model, tied, tensor) if source is None else source
             if source is None:
                 raise WeightError(
                     f"{directory}: weight '{tied[0]}' of {type(model).__name__} is missing from the files"
                 )
-            tensor = parameters.get(tied[0], buffers.get(tied[0]))
-            assert tensor is not None
-            file = origin(source)
-            what = f"tensor '{file.key}' is" if source is file else f"weight '{tied[0]}' of '{file.key}' and others is"
+            place = _place(directory, tied[0], source)
             if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
-                raise WeightError(f"{file.path}: {what} {source.type}, config.json asks for {list(tensor.shape)}")
+                raise WeightError(f"{place} is {source.type}, config.json asks for {list(tensor.shape)}")
             if not isinstance(source.type, TensorType) or source.type.dtype.is_float != tensor.is_floating_point():
-                raise WeightError(f"{file.path}: {what} {source.type}, {type(model).__name__} has {tensor.dtype}")
+                raise WeightError(f"{place} is {source.type}, {type(model).__name__} has {tensor.dtype}")
             weights[tied[0]] = source
             if tied[0] in parameters:
                 _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))
     known = {*parameters, *buffers}
-    _refuse_strangers(model, [origin(w) for name, w in stored.items() if name not in known])
+    leave_out(model, {name: origin(w) for name, w in stored.items() if name not in known})
     return weights
+
+
+def _place(directory: Path, name: str, source: WeightExpression) -> str:
+    """Where a weight comes from, for errors."""
+    file = next((s for s in sources(source) if isinstance(s, StoredFile)), None)
+    if file is None:
+        return f"{directory}: weight '{name}'"
+    return f"{file.path}: " + (
+        f"tensor '{file.key}'" if source is file else f"weight '{name}' of '{file.key}' and others"
+    )
 
 
 def _split_untied(names: list[str], stored: Mapping[str, WeightExpression]) -> Iterable[list[str]]:
@@ -146,10 +172,3 @@ def _replace(model: torch.nn.Module, names: Iterable[str], parameter: torch.nn.P
     for name in names:
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, parameter)
-
-
-def _refuse_strangers(model: Any, strangers: Iterable[StoredFile]) -> None:
-    patterns = hugging_face.ignorable_weights(model)
-    for weight in strangers:
-        if not any(re.search(pattern, weight.key) for pattern in patterns):
-            raise WeightError(f"{weight.path}: tensor '{weight.key}' has no place in {type(model).__name__}")

@@ -11,7 +11,7 @@ import torch
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import DType, TensorType, UnsupportedError
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.weights import dtype_of
+from graphwright.ir.torch_types import dtype_of
 
 
 class Dimensions:

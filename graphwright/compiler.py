@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.errors import OptionError, UsageError
+from graphwright.generation_settings import GenerationSettings, check_special_tokens, read_generation_settings
 from graphwright.models import Source
 from graphwright.outputs import require_folder
 from graphwright.pass_progress import PassProgress
@@ -101,20 +102,33 @@ def capture(source: Source, dtype: Any = None) -> Program:
             raise UsageError("a program has been captured already, so dtype comes too late: trace the model with it")
         if source.example_inputs is not None:
             raise UsageError("a program has been captured already, so it takes no example inputs")
-        if source.logits is not None:
-            raise UsageError("a program has been captured already, so --logits comes too late: trace the model with it")
+        source.options.refuse_for_captured("a program has been captured already")
         return source.model
     from graphwright import frontend
 
-    program = frontend.capture(source.model, source.example_inputs, dtype=dtype, logits=source.logits)
+    program = frontend.capture(
+        source.model,
+        source.example_inputs,
+        dtype=dtype,
+        ignore_remote_code=source.options.ignore_remote_code,
+        logits=source.options.logits,
+    )
     program.name = source.name
     return program
 
 
-def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: bool = False) -> Prepared:
+def prepare(
+    source: Source,
+    options: Options,
+    stopwatch: Stopwatch,
+    *,
+    measure: bool = False,
+    generation: GenerationSettings | None = None,
+) -> Prepared:
     """The program as the backend takes it. The source's own program is left as it is.
 
-    With `measure`, the divergence of every step of quantization is taken.
+    With `measure`, the divergence of every step of quantization is taken. A language model is held against the
+    settings `generation`, if it is to generate with them.
     """
     from graphwright import frontend
 
@@ -125,6 +139,9 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: 
     function = _is_function(program, options)
     if not function:
         limit_context(program, options.max_context)
+        check_special_tokens(program)
+        if generation is not None:
+            generation.check(program)
     elif options.max_context is not None:
         raise UsageError(f"'{program.name}' is compiled as a plain function, so it has no context to limit")
     with stopwatch.stage("check weights"):
@@ -217,23 +234,23 @@ def build(
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    prepared = prepare(source, options, stopwatch)
+    assets = source.assets if options.assets is None else Path(options.assets)
+    generation = None if options.kind == "function" else read_generation_settings(source, assets)
+    prepared = prepare(source, options, stopwatch, generation=generation)
     with stopwatch.stage("write"):
-        manifest = _write(
-            prepared.program, folder, options, source.assets if options.assets is None else options.assets
-        )
+        manifest = _write(prepared.program, folder, options, assets, None if generation is None else generation.text)
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
 
 
-def _write(program: Program, folder: Path, options: Options, assets: str | Path | None) -> Manifest:
+def _write(program: Program, folder: Path, options: Options, assets: Path | None, generation: str | None) -> Manifest:
     """The artifact, by the backend that the options name."""
     if options.backend == "tvm":
         from graphwright.backends import tvm
 
-        return tvm.build_artifact(program, folder, assets=assets)
+        return tvm.build_artifact(program, folder, assets=assets, generation=generation)
     from graphwright.backends import onnx
 
-    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets).manifest
+    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets, generation=generation).manifest
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

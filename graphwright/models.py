@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from graphwright.errors import UsageError, is_user_error
+from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,26 +24,34 @@ CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
+class ModelOptions:
+    """What a user says of a model beside its name; see `graphwright.compile` for each."""
 
-    `logits` names the output that holds a language model's logits, where that is not plain.
-    """
+    ignore_remote_code: bool = False
+    logits: str | None = None
+
+    def refuse_for_captured(self, fact: str) -> None:
+        """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
+        for name, value in (("logits", self.logits),):
+            if value is not None:
+                raise OptionError(f"comes too late: {fact}; trace the model with it", name)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it."""
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
-    logits: str | None = None
+    options: ModelOptions = ModelOptions()
 
 
-def resolve(model: Any, logits: str | None = None) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError.
-
-    `logits` is the name of the output that holds them.
-    """
+def resolve(model: Any, options: ModelOptions | None = None) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
     source = _resolve(model)
-    return source if logits is None else replace(source, logits=logits)
+    return source if options is None or options == ModelOptions() else replace(source, options=options)
 
 
 def _resolve(model: Any) -> Source:
@@ -74,7 +82,7 @@ def _resolve_path(text: str) -> Source:
         return Source(path.stem, path)
     if not path.is_dir():
         raise UsageError(other_file(text))
-    if is_artifact(path):
+    if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(other_folder(text))

@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from graphwright.runtime.completion import Completion, FinishReason, TokenLogProbability
 from graphwright.runtime.decoder import Decoder
+from graphwright.runtime.logits import RowFacts
+from graphwright.runtime.logits.filters import likeliest_tokens
 from graphwright.runtime.options import GenerationOptions
-from graphwright.runtime.sampling import Sampler, likeliest_tokens, log_normalizer
+from graphwright.runtime.sampling import Sampler, log_normalizer
 from graphwright.runtime.streaming import IncrementalDecoder, StopStrings
 
 if TYPE_CHECKING:
@@ -25,26 +27,24 @@ class CancelSignal(Protocol):
 class Row:
     """One row of a batch while it is continued.
 
-    `prompt` is all tokens so far, `limit` how many tokens may follow, `index` the row's place in the batch.
+    `prompt` is all tokens so far, `index` the row's place in the batch.
     """
 
     def __init__(
         self,
         prompt: list[int],
         *,
-        limit: int,
         options: GenerationOptions,
-        vocabulary_size: int,
-        end_tokens: frozenset[int],
+        facts: RowFacts,
         tokenizer: "Tokenizer | None",
         index: int = 0,
     ) -> None:
         self.prompt = prompt
         self.token_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
-        self._limit = limit
-        self._end_tokens = end_tokens
-        self._sampler = Sampler(options, vocabulary_size, prompt, index)
+        self.limit = facts.limit
+        self._end_tokens = facts.stop_tokens if options.ignore_eos else facts.stop_tokens | facts.eos_tokens
+        self._sampler = Sampler(options, facts, prompt, index)
         self._decoder = IncrementalDecoder(tokenizer, prompt) if tokenizer else None
         self._stop_strings = StopStrings(options.stop_strings)
         self._pieces: list[str] = []
@@ -62,7 +62,7 @@ class Row:
         piece = self._stop_strings.push(self._decoder.push(token)) if self._decoder else ""
         if self._stop_strings.found:
             self.finish_reason = "stop_string"
-        elif len(self.token_ids) == self._limit:
+        elif len(self.token_ids) == self.limit:
             return self._keep(piece) + self.finish("length")
         return self._keep(piece)
 

@@ -12,7 +12,8 @@ from graphwright.ir import Builder, Dim, DType, TensorType, UnsupportedError, Va
 from graphwright.ir.declare import OpDef
 from graphwright.ir.location import at_source
 from graphwright.ir.program import Program
-from graphwright.ir.weights import Applied, dtype_of, torch_dtype
+from graphwright.ir.torch_types import dtype_of, torch_dtype
+from graphwright.ir.weights import Applied
 
 Operand = Value | Dim | bool | int | float
 Size = Dim | int

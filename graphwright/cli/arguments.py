@@ -29,6 +29,12 @@ LogitsOption = Annotated[
 AssetsOption = Annotated[
     Path | None, typer.Option("--assets", help="Folder of tokenizer and configuration files, by default MODEL's.")
 ]
+IgnoreRemoteCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-remote-code", help="Take a checkpoint that came with code of its own for transformers' model."
+    ),
+]
 QuantizeOption = Annotated[
     str | None, typer.Option("--quantize", metavar="SCHEME", help="As w4a16-g128, w4a8-g32, w8, w8a8, w4a8-g128+kv8.")
 ]

@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     LogitsOption,
     MaxContextOption,
     MaxKLOption,
@@ -40,6 +41,7 @@ def compile_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
         typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
@@ -64,14 +66,14 @@ def compile_command(
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
     from graphwright.compiler import Options, build, check_request
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model, logits), output, options, on_stage)
+        report = build(resolve(model, ModelOptions(ignore_remote_code, logits)), output, options, on_stage)
     _print_summary(report)
 
 

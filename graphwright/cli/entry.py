@@ -10,6 +10,7 @@ from graphwright.cli.app import app
 from graphwright.cli.arguments import flag
 from graphwright.cli.notices import notices_as_lines
 from graphwright.cli.output import one_line
+from graphwright.cli.signals import clean_exit_on_signals
 from graphwright.errors import OptionError, is_user_error
 from graphwright.runtime.errors import OptionValueError
 
@@ -19,8 +20,10 @@ USER_ERROR_STATUS = 2
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
+@clean_exit_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault.
+    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault,
+    128 and its number when a signal ended it.
 
     `arguments` are those after the program's name, by default the process's own.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphwright.cli.arguments import AssetsOption
+from graphwright.cli.arguments import AssetsOption, IgnoreRemoteCodeOption
 from graphwright.cli.output import console, counted, stage_display
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def evaluate_command(
         bool, typer.Option("--interpreter", help="Run by the reference interpreter instead of compiling; slow.")
     ] = False,
     assets: AssetsOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how well MODEL predicts a text: perplexity of a token and of a byte.
@@ -49,6 +50,7 @@ def evaluate_command(
             rows=rows,
             interpreter=interpreter,
             assets=assets,
+            ignore_remote_code=ignore_remote_code,
             threads=threads,
             on_stage=on_stage,
         )

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import LogitsOption, NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, stage_display
 
@@ -22,6 +28,7 @@ def explain_command(
     ] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -37,10 +44,11 @@ def explain_command(
         check_rule(rule)
     chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
+    from graphwright.models import ModelOptions
     from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
-        program = read_input(model, on_stage, logits)
+        program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits))
         if chosen is None:
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)

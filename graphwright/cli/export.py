@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     LogitsOption,
     MaxContextOption,
     MaxKLOption,
@@ -36,6 +37,7 @@ def export_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     calibration_rows: CalibrationRowsOption = None,
@@ -59,6 +61,7 @@ def export_command(
             logits=logits,
             max_context=max_context,
             assets=assets,
+            ignore_remote_code=ignore_remote_code,
             quantize=quantization,
             on_stage=on_stage,
         )

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import LogitsOption, NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display
 from graphwright.errors import OptionError, UsageError
@@ -23,6 +29,7 @@ def opt_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
     stop_after: Annotated[
         str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
@@ -77,6 +84,7 @@ def opt_command(
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
     from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
+    from graphwright.models import ModelOptions
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
@@ -87,7 +95,7 @@ def opt_command(
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)
-        result = read_input(program, on_stage, logits)
+        result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits))
         try:
             if reports:
                 setting = choose_setting(result, *sizes)

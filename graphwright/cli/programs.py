@@ -4,29 +4,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from graphwright.errors import UsageError
 from graphwright.ir import Program, parse_program, read_program
+from graphwright.models import ModelOptions, resolve
 from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
 from graphwright.standard_input import standard_input
 
 
-def read_input(model: str, on_stage: Callable[[str], object], logits: str | None = None) -> Program:
+def read_input(model: str, on_stage: Callable[[str], object], options: ModelOptions | None = None) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
     """
-    if logits is not None and (model == "-" or model.endswith(".gw")):
-        raise UsageError("a program has been captured already, so --logits comes too late: trace the model with it")
+    if options is not None and (model == "-" or model.endswith(".gw")):
+        options.refuse_for_captured("a program has been captured already")
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
         return read_program(model)
     from graphwright.compiler import capture
-    from graphwright.models import resolve
 
     on_stage("capture")
-    return capture(resolve(model, logits))
+    return capture(resolve(model, options))
 
 
 def require_program_file(output: Path | None) -> None:

@@ -12,6 +12,7 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
     LogitsOption,
     MaxContextOption,
     MaxKLOption,
@@ -50,6 +51,7 @@ def quantize_command(
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
 
@@ -60,7 +62,7 @@ def quantize_command(
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
     from graphwright.outputs import require_file, require_folder
     from graphwright.quantizing import quantize
     from graphwright.runtime.artifact import is_artifact
@@ -69,7 +71,7 @@ def quantize_command(
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
-    source = resolve(model, logits)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits))
     with stage_display() as on_stage:
         program, report = quantize(
             source,

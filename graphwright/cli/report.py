@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import LogitsOption, NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import IgnoreRemoteCodeOption, LogitsOption, NamedPipelineOption, PassesOption
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -36,6 +36,7 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
 
@@ -56,6 +57,7 @@ def report_command(
         "--context": context,
         "--prove": prove or None,
         "--measure": measure or None,
+        "--ignore-remote-code": ignore_remote_code or None,
     }
     require_file(output, (".html", ".htm"), "a page")
     if run is not None:
@@ -67,6 +69,7 @@ def report_command(
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
+    from graphwright.models import ModelOptions
     from graphwright.pipeline_run import run_pipeline
 
     assert model is not None, "else there is a saved run"
@@ -75,13 +78,13 @@ def report_command(
             model,
             pipeline=pipeline,
             passes=passes,
-            logits=logits,
             machine=machine or "local",
             batch=batch,
             length=length,
             context=context,
             prove=prove,
             measure=measure,
+            options=ModelOptions(ignore_remote_code, logits),
             on_stage=on_stage,
         )
     _write(result, output)
@@ -89,7 +92,7 @@ def report_command(
 
 def _write(report: "PipelineReport", output: Path) -> None:
     from graphwright.html import render
-    from graphwright.sidecar import write_atomically
+    from graphwright.ir.atomic_file import write_atomically
 
     page = render(report)
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import DTypeOption, LogitsOption, ModelArgument
+from graphwright.cli.arguments import DTypeOption, IgnoreRemoteCodeOption, LogitsOption, ModelArgument
 from graphwright.cli.output import stage_display
 
 
@@ -13,6 +13,7 @@ def trace_command(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
@@ -22,5 +23,5 @@ def trace_command(
     require_program_file(output)
     with stage_display() as on_stage:
         on_stage("capture")
-        program = trace(model, dtype=dtype, logits=logits)
+        program = trace(model, dtype=dtype, ignore_remote_code=ignore_remote_code, logits=logits)
     write_result(program, output)
