@@ -6,7 +6,8 @@ from pathlib import Path
 
 from graphwright.ir.errors import UserError
 
-ASSETS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json")
+GENERATION_FILE = "generation_config.json"
+ASSETS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", GENERATION_FILE, "config.json")
 
 
 def asset_files(folder: str | Path | None) -> list[Path]:

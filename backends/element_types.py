@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from graphwright.ir.safetensors_file import SAFETENSORS_DTYPES
 from graphwright.ir.types import DType
-from graphwright.ir.weights import SAFETENSORS_DTYPES
 from graphwright.runtime.artifact import ElementTypeName
 
 SAFETENSORS_NAMES: dict[DType, str] = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}

@@ -17,8 +17,9 @@ from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import pack_bits
 from graphwright.ir.storage import stored_bytes, weights_within
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, TensorType
-from graphwright.ir.weights import Weight, torch_dtype
+from graphwright.ir.weights import Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,8 @@ from benchmarks.peers.environments import REPOSITORY
 from graphwright.ir import Program, StateType, StoredFile, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.storage import total_bytes, weights_of
-from graphwright.ir.weights import sources, torch_dtype
+from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.weights import sources
 from graphwright.pipeline_report import Price, Setting
 from graphwright.pricing import Run, memory_points, phases, price_program
 

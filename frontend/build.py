@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from graphwright.frontend.answer import as_logits
 from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import element_type
-from graphwright.frontend.export import PREFIX, Trace, trace
+from graphwright.frontend.export import PREFIX, Trace, TraceFailure, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
+from graphwright.frontend.inputs import tokens_of_length
+from graphwright.frontend.logits import PROBLEM, Choice, choose_logits
+from graphwright.frontend.outputs import LOGITS, not_a_tensor
+from graphwright.frontend.same_numbers import compute_the_same
+from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
 from graphwright.frontend.skeleton import canonical_names
-from graphwright.ir import Program, StoredArray, UnsupportedError, Weight, ops, verify
+from graphwright.frontend.specialization import MAIN_INPUT
+from graphwright.frontend.traced_graph import result_nodes
+from graphwright.ir import Graph, Program, StoredArray, UnsupportedError, UserError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.types import TensorType
 from graphwright.ir.weights import Applied, WeightExpression
@@ -26,13 +35,51 @@ def build_program(
     inputs: Mapping[str, tuple[torch.Tensor, Axes]],
     weights: Mapping[str, WeightExpression],
     metadata: Mapping[str, Attribute],
+    logits: str | None = None,
+    other_lengths: Sequence[int] = (),
+    *,
+    guarded: bool = False,
 ) -> Program:
-    """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name."""
-    with recurrences_as_operators(model):
-        traced = trace(model, call, inputs)
+    """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name.
+
+    `logits` names the output that holds a language model's logits, where that is not plain. Where token ids as long as
+    the given ones cannot be traced, the `other_lengths` are tried. `guarded` says that the caller keeps the program
+    from sizes that its trace leaves out; else these are tried here.
+    """
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     canonical = canonical_names(model)
-    return import_trace(name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX)
+
+    def imported(traced: Trace) -> Program:
+        return import_trace(
+            name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX, logits=logits
+        )
+
+    def same(sizes: Mapping[str, int]) -> bool:
+        return compute_the_same(program, imported(trace(model, call, at_sizes(given, sizes))), sizes)
+
+    with recurrences_as_operators(model):
+        traced, given = _traced(model, call, inputs, other_lengths)
+        program = imported(traced)
+        if not guarded:
+            require_same_at_single_sizes(model, call, given, traced, program.metadata.get("context_length"), same)
+    return program
+
+
+def _traced(
+    model: torch.nn.Module,
+    call: Callable[..., Any],
+    inputs: Mapping[str, tuple[torch.Tensor, Axes]],
+    other_lengths: Sequence[int],
+) -> tuple[Trace, Mapping[str, tuple[torch.Tensor, Axes]]]:
+    """The trace, and the inputs that it was made with."""
+    try:
+        return trace(model, call, inputs), inputs
+    except TraceFailure as failure:
+        for length in other_lengths if list(inputs) == [MAIN_INPUT] else ():
+            with contextlib.suppress(TraceFailure):
+                given = tokens_of_length(length)
+                return trace(model, call, given), given
+        raise failure from None
 
 
 def import_trace(
@@ -45,13 +92,15 @@ def import_trace(
     *,
     canonical: Mapping[str, str] | None = None,
     prefix: str = "",
+    logits: str | None = None,
 ) -> Program:
     """The program of a trace. `canonical` gives the first of a tied weight's names; `prefix` leads all names."""
     program = Program(name)
     bound = _Weights(program, traced, canonical or {}, weights, dtypes, prefix)
-    outputs = _output_names(inputs, traced.outputs)
-    Importer(program, traced.exported, traced.dimensions, bound, prefix).run(inputs, outputs)
+    problem = _import_outputs(program, traced, bound, prefix, inputs, logits)
     program.metadata = dict(metadata)
+    if problem is not None:
+        program.metadata[PROBLEM] = problem
     if traced.longest is not None:
         known = metadata.get("context_length")
         program.metadata["context_length"] = min(known, traced.longest) if isinstance(known, int) else traced.longest
@@ -59,9 +108,46 @@ def import_trace(
     return program
 
 
-def _output_names(inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
-    """A module from token ids to one tensor is a language model: what it gives are logits."""
-    return ["logits"] if list(inputs) == ["input_ids"] and list(outputs) == ["output"] else list(outputs)
+def _import_outputs(
+    program: Program,
+    traced: Trace,
+    weight: Callable[[str], Weight],
+    prefix: str,
+    inputs: Sequence[str],
+    asked: str | None,
+) -> str | None:
+    """Imports the logits of a language model, or else all that a module returns.
+
+    Returns why a module of token ids has no logits, if it is not plain that it is none. Raises `UserError` where
+    `asked` cannot be the logits, and `UnsupportedError`.
+    """
+
+    def imported(names: Sequence[str]) -> Graph:
+        program.graphs.clear()
+        importer = Importer(program, traced.exported, traced.dimensions, weight, prefix)
+        return importer.run(inputs, {name: results[name] for name in names})
+
+    results = dict(zip(traced.names, result_nodes(traced.exported), strict=True))
+    choice = Choice()
+    if list(inputs) == [MAIN_INPUT]:
+        ids = str(traced.exported.graph_signature.user_inputs[0])
+        choice = choose_logits(traced.exported, traced.dimensions, traced.names, asked, ids)
+    elif asked is not None:
+        raise UserError(f"'{asked}' cannot be the logits: only a module that takes token ids alone is a language model")
+    problem = choice.problem
+    if choice.places:
+        names = [traced.names[place] for place in choice.places]
+        graph = imported(names)
+        try:
+            as_logits(graph, [graph.outputs[name] for name in names])
+            return None
+        except UnsupportedError as refusal:
+            problem = str(refusal)
+    alone = traced.outputs.led_by_logits
+    for name, kind in traced.outputs.others.items() if not alone else ():
+        raise not_a_tensor(name, kind)
+    imported([LOGITS] if alone else traced.names)
+    return problem
 
 
 class _Weights:

@@ -11,7 +11,7 @@ import torch
 from graphwright.frontend.inputs import Examples
 from graphwright.frontend.module import capture_module
 from graphwright.ir import DType, Program, UserError
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 ARCHIVE_SUFFIX = ".pt2"
 COMPUTE = (DType.BF16, DType.F16, DType.F32, DType.F64)
@@ -22,23 +22,31 @@ def capture(
     example_inputs: Examples | None = None,
     *,
     dtype: DType | torch.dtype | str | None = None,
+    ignore_remote_code: bool = False,
+    logits: str | None = None,
     adapter: str | os.PathLike[str] | None = None,
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
-    `model` is an nn.Module; the path of a directory with `config.json` and safetensors files, whose weights are named,
+    `model` is an nn.Module; the path of a directory with `config.json` and files of weights, which are named,
     not read; or that of a `.pt2` archive that torch.export saved, which was traced then and has the sizes of that
-    trace. A module that takes one i64 tensor [B, S] is a language model: its input is `input_ids`, its output
-    `logits` [B, S, vocabulary]; it needs no example. Nor does a transformers model that generates tokens beside
-    a context (an encoder-decoder): its inputs are the context and `decoder_input_ids`. Any other module needs example
-    inputs (tensors, in the order of its forward method or by name), which give names, dtypes and shapes. Axis 0 of each
-    is `B`. The length of token ids (i64 of two axes) is `S`, in every input that is as long; token ids of another
-    length, a decoder's say, have `T`. An axis other than these, or whose size the module's code fixes, is as long as in
-    the example.
+    trace. A module that takes one tensor of token ids is a language model: its input is `input_ids`, i64 [B, S], its
+    output `logits` [B, S, vocabulary]. It needs no example. Of what it returns, in whatever nest, the logits are what
+    has as many columns as the table of token ids has rows, and a row a token, or that of the last token, which is
+    lifted to all. `logits` names them where that is not plain. All else that it returns is left out.
+
+    A transformers model that generates tokens beside a context (an encoder-decoder) needs no example either: its
+    inputs are the context and `decoder_input_ids`. Any other module needs example inputs (tensors, in the order of its
+    forward method or by name), which give names, dtypes and shapes. Axis 0 of each is `B`. The length of token ids (i64
+    of two axes) is `S`, in every input that is as long; token ids of another length, a decoder's say, have `T`. An axis
+    other than these, or whose size the module's code fixes, is as long as in the example.
 
     The model is captured as it evaluates (dropout off) and is not changed. `dtype` (`"bf16"`, `torch.float32`, …)
     captures it as if converted to that element type; left out, each weight keeps the model's own, and those of a
     checkpoint that is quantized (GPTQ, AWQ, compressed-tensors, fp8 in blocks) are float32, which is exact.
+
+    Code that came with a checkpoint is never run. Where transformers lacks the class that it was saved from, it is
+    refused, unless `ignore_remote_code` has transformers' class of that model type stand for it.
 
     `adapter` is the folder of an adapter that PEFT saved (LoRA), which is merged into the weights of a directory; one
     that lies in the directory itself is too.
@@ -51,15 +59,22 @@ def capture(
         what = f"a {type(model).__name__}" if isinstance(model, torch.nn.Module) else str(model)
         raise UserError(f"an adapter is merged into a checkpoint directory, and {what} is none")
     if isinstance(model, torch.nn.Module):
-        return capture_module(model, example_inputs, wanted)
+        return capture_module(model, example_inputs, wanted, logits)
     if Path(model).suffix == ARCHIVE_SUFFIX:
         from graphwright.frontend.archive import capture_archive, refuse_arguments
 
         refuse_arguments(example_inputs, dtype)
-        return capture_archive(Path(model))
+        return capture_archive(Path(model), logits)
     from graphwright.frontend.checkpoint import capture_checkpoint
 
-    return capture_checkpoint(Path(model), example_inputs, wanted, None if adapter is None else Path(adapter))
+    return capture_checkpoint(
+        Path(model),
+        example_inputs,
+        wanted,
+        logits,
+        ignore_remote_code=ignore_remote_code,
+        adapter_folder=None if adapter is None else Path(adapter),
+    )
 
 
 _WORDS = {

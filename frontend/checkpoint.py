@@ -1,4 +1,5 @@
-"""Capture of a Hugging Face checkpoint directory. No weight is read, and no code in the directory is run.
+"""Capture of a Hugging Face checkpoint directory. No code in it is run, and weights are read only where it is in doubt
+what they are: names that are tied, biases without a place, zero points of layers that are said to be symmetric.
 
 A checkpoint that is quantized is captured as the model of floats that it stands for, in float32 unless told otherwise:
 there a code times its scale is exact, in half precision it is not. `restore-quantized` makes of it what is stored.
@@ -6,7 +7,6 @@ there a code times its scale is exact, in half precision it is not. `restore-qua
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,41 +20,58 @@ from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_weights import origin, rename_weights
 from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, named_examples
+from graphwright.frontend.loose_tensors import computed, leave_out, without_wrappers
 from graphwright.frontend.module import facts_of
-from graphwright.frontend.quantized import QuantizedLayer, dequantized, fitted, read_quantized, round_inputs
+from graphwright.frontend.quantized import (
+    SETTING,
+    QuantizedLayer,
+    dequantized,
+    fitted,
+    quantization_settings,
+    read_quantized,
+    round_inputs,
+)
+from graphwright.frontend.remote_code import check_remote_code, notify_of_later_modules
 from graphwright.frontend.skeleton import placeholder
 from graphwright.frontend.weight_files import read_json, stored_weights
 from graphwright.ir import Program, StoredFile, TensorType, UnsupportedError, WeightError, notify
-from graphwright.ir.weights import WeightExpression, sources, torch_dtype
-
-QUANTIZED = "quantization_config"
-"""The setting that says how a checkpoint is quantized."""
+from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.weights import WeightExpression, sources
 
 
 def capture_checkpoint(
-    directory: Path, examples: Examples | None, dtype: torch.dtype | None, adapter_folder: Path | None = None
+    directory: Path,
+    examples: Examples | None,
+    dtype: torch.dtype | None,
+    logits: str | None = None,
+    *,
+    ignore_remote_code: bool = False,
+    adapter_folder: Path | None = None,
 ) -> Program:
     """See `capture`."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: not a directory")
-    adapter = _adapter(directory, adapter_folder)
-    file = directory / "config.json"
-    settings = read_json(file)
+    settings = read_json(directory / "config.json")
+    quantization = settings.pop(SETTING, None)
+    config = hugging_face.read_config(directory, settings)
+    build = hugging_face_inputs.model_class(config, settings, directory)
+    check_remote_code(config, settings, directory, build, ignore_remote_code)
+    notify_of_later_modules(directory)
     layers: dict[str, QuantizedLayer] = {}
     stored: dict[str, WeightExpression] = {}
-    tensors = stored_weights(directory)
-    if QUANTIZED in settings:
+    tensors = without_wrappers(stored_weights(directory, settings))
+    described = quantization_settings(directory, quantization, tensors)
+    adapter = _adapter(directory, adapter_folder)
+    if described is not None:
         if adapter is not None:
             raise UnsupportedError(
-                f"{file}: the checkpoint is quantized, and the adapter in {adapter.folder} is merged into floats: give "
-                "the checkpoint of floats that it was quantized from"
+                f"{described[0]}: the checkpoint is quantized, and the adapter in {adapter.folder} is merged into "
+                "floats: give the checkpoint of floats that it was quantized from"
             )
-        layers, tensors = read_quantized(file, settings.pop(QUANTIZED), tensors)
+        layers, tensors = read_quantized(*described, tensors)
         dtype = dtype or torch.float32
         stored = dequantized(layers, dtype)
     stored |= tensors
-    config = hugging_face.read_config(directory, settings)
-    build = hugging_face_inputs.model_class(config, settings, directory)
     model = empty_model(build, config, directory, dtype or _own_dtype(config, tensors))
     if adapter is None:
         renamed, roundings = fitted(model, layers, rename_weights(model, stored))
@@ -62,7 +79,7 @@ def capture_checkpoint(
         model, renamed = adapted(adapter, model, stored, directory)
         roundings = {}
     weights = bind(model, renamed, directory)
-    program = _traced(model, weights, examples, directory)
+    program = _traced(model, weights, examples, directory, logits)
     round_inputs(program, roundings)
     return program
 
@@ -73,22 +90,28 @@ def checkpoint_context(directory: Path) -> int | None:
     Raises `CheckpointError` and `UnsupportedError` as `capture` does for the configuration.
     """
     settings = read_json(directory / "config.json")
-    settings.pop(QUANTIZED, None)
+    settings.pop(SETTING, None)
     return hugging_face.context_length(hugging_face.read_config(directory, settings))
 
 
-def _traced(model: Any, weights: Mapping[str, WeightExpression], examples: Examples | None, directory: Path) -> Program:
+def _traced(
+    model: Any,
+    weights: Mapping[str, WeightExpression],
+    examples: Examples | None,
+    directory: Path,
+    logits: str | None,
+) -> Program:
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     if examples is None and hugging_face_inputs.is_causal(model):
         facts = hugging_face.metadata(model, generation)
         call = hugging_face.calling_convention(model)
-        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts)
+        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts, logits)
     given = hugging_face_inputs.example_inputs(model, directory) if examples is None else examples
     named = named_examples(model, given)
     call = hugging_face.call_with(model, list(named))
     facts = hugging_face.metadata(model, generation) if hugging_face.reads_context(model) else facts_of(model)
-    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts)
+    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts, logits)
 
 
 def adapted(
@@ -139,12 +162,13 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
     for names in _names(model):
         for tied in _split_untied(names, stored):
             source = next((stored[name] for name in tied if name in stored), None)
+            tensor = parameters.get(tied[0], buffers.get(tied[0]))
+            assert tensor is not None
+            source = computed(model, tied, tensor) if source is None else source
             if source is None:
                 raise WeightError(
                     f"{directory}: weight '{tied[0]}' of {type(model).__name__} is missing from the files"
                 )
-            tensor = parameters.get(tied[0], buffers.get(tied[0]))
-            assert tensor is not None
             place = _place(directory, tied[0], source)
             if tuple(tensor.shape) != tuple(d.constant for d in source.type.shape):
                 raise WeightError(f"{place} is {source.type}, config.json asks for {list(tensor.shape)}")
@@ -154,7 +178,7 @@ def bind(model: Any, stored: Mapping[str, WeightExpression], directory: Path) ->
             if tied[0] in parameters:
                 _replace(model, tied, placeholder(tensor, torch.float32 if tied[0] in plan else tensor.dtype))
     known = {*parameters, *buffers}
-    _refuse_strangers(model, [origin(w) for name, w in stored.items() if name not in known])
+    leave_out(model, {name: origin(w) for name, w in stored.items() if name not in known})
     return weights
 
 
@@ -196,10 +220,3 @@ def _replace(model: torch.nn.Module, names: Iterable[str], parameter: torch.nn.P
     for name in names:
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, parameter)
-
-
-def _refuse_strangers(model: Any, strangers: Iterable[StoredFile]) -> None:
-    patterns = hugging_face.ignorable_weights(model)
-    for weight in strangers:
-        if not any(re.search(pattern, weight.key) for pattern in patterns):
-            raise WeightError(f"{weight.path}: tensor '{weight.key}' has no place in {type(model).__name__}")

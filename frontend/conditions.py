@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any
+
+import numpy as np
+
+from graphwright.frontend.expression_text import ExpressionError
+from graphwright.frontend.guard_values import always_equal, where_it_holds
+from graphwright.frontend.guards import Guard, Operation, Size, parse_guard, parts
 
 Axes = Mapping[int, str]
 """The dynamic axes of an input and the symbols that stand for them: {0: "B", 1: "S"}."""
 
-_SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
-_SIMPLE_GUARD = re.compile(
-    rf"{_SIZE.pattern} (<=|<|>=|>) \d+|\d+ (<=|<|>=|>) {_SIZE.pattern}|{_SIZE.pattern} == {_SIZE.pattern}"
-)
-_POLYNOMIALS = re.compile(rf"(?:{_SIZE.pattern}|[\d\s()+*-])+ != (?:{_SIZE.pattern}|[\d\s()+*-])+")
-"""Bounds, which `bounds` tells as well; axes that share a symbol; and polynomials that differ but for single sizes."""
-
-_EQUATION = re.compile(r"(?:[\d*+() ,]|min\()+ == (?:[\d*+() ,]|min\()+")
+_ORDERS = frozenset({"<", "<=", ">", ">="})
+_POLYNOMIAL = frozenset({"+", "-", "*", "**"})
+SIZE = re.compile(r"L\['(\w+)'\](?:\[(\d+)\])?\.size\(\)\[(\d+)\]")
 
 
 def restricts_nothing(guard: str) -> bool:
-    """Whether a condition is told by the bounds of single sizes, sets only single sizes apart, or always holds."""
-    return any(known.fullmatch(guard) for known in (_SIMPLE_GUARD, _POLYNOMIALS)) or _always_holds(guard)
+    """Whether a condition is told by the bounds of single sizes, sets only single sizes apart, or always holds.
+
+    Bounds `bounds` tells as well; equal sizes share a symbol; unequal polynomials differ but for single sizes.
+    """
+    try:
+        condition = parse_guard(guard)
+    except ExpressionError:
+        return False
+    match condition.operator, condition.operands:
+        case order, (Size(), int()) | (int(), Size()) if order in _ORDERS:
+            return True
+        case "==", (Size(), Size()):
+            return True
+        case "==", (left, right):
+            return always_equal(left, right)
+        case "!=", (left, right):
+            return _is_polynomial(left) and _is_polynomial(right)
+        case _:
+            return False
+
+
+def _is_polynomial(number: Guard) -> bool:
+    return all(
+        isinstance(part, (int, Size)) or (isinstance(part, Operation) and part.operator in _POLYNOMIAL)
+        for part in parts(number)
+    )
 
 
 LONGEST_TRIED = 1 << 15
@@ -34,41 +57,31 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
 
     It must hold for every length from one on and for none past the bound: that is tried, not read.
     """
-    inputs = list(axes)
-    places = [(inputs[int(i)] if i else name, int(axis)) for name, i, axis in _SIZE.findall(guard)]
-    if not places or any(axes[name].get(axis) != "S" for name, axis in places):
-        return None
     try:
-        code = compile(_SIZE.sub("S", guard).replace("Max", "max").replace("Min", "min"), "guard", "eval")
-        names: dict[str, Any] = {"__builtins__": {}, "max": max, "min": min}
-        holds = [bool(eval(code, names, {"S": length})) for length in range(1, LONGEST_TRIED)]
-    except Exception:  # an expression of another kind than sizes and numbers
+        condition = parse_guard(guard)
+    except ExpressionError:
         return None
-    bound = next((i for i, held in enumerate(holds) if not held), len(holds))
-    return bound if bound and not any(holds[bound:]) else None
+    sizes = [part for part in parts(condition) if isinstance(part, Size)]
+    if not sizes or any(_symbol(size, axes) != "S" for size in sizes):
+        return None
+    holds = where_it_holds(condition, np.arange(1, LONGEST_TRIED, dtype=np.int64))
+    if holds is None:
+        return None
+    bound = int(np.argmin(holds)) if not holds.all() else len(holds)
+    return bound if bound and not holds[bound:].any() else None
 
 
-def _always_holds(guard: str) -> bool:
-    """Whether an equation of products and minima of sizes holds for all sizes from one on."""
-    left, equal, right = guard.partition(" == ")
-    if not equal or not _EQUATION.fullmatch(_SIZE.sub("1", guard)):
-        return False
-    sympy: Any = import_module("sympy")
-    more: dict[str, Any] = {}
-
-    def one_and_more(size: re.Match[str]) -> str:
-        name = f"more_{size[1]}_{size[2]}_{size[3]}"
-        more[name] = sympy.Symbol(name, integer=True, nonnegative=True)
-        return f"(1 + {name})"
-
-    def least(*values: Any) -> Any:
-        return sympy.Min(*map(sympy.expand, values))
-
-    sides = [_SIZE.sub(one_and_more, side) for side in (left, right)]
-    a, b = (sympy.sympify(side, locals={**more, "min": least}) for side in sides)
-    return sympy.expand(a - b) == 0
+def _symbol(size: Size, axes: Mapping[str, Axes]) -> str | None:
+    inputs = list(axes)
+    if size.element is None:
+        name = size.input
+    elif size.element < len(inputs):
+        name = inputs[size.element]
+    else:
+        return None
+    return axes.get(name, {}).get(size.axis)
 
 
 def plain(guard: str) -> str:
     """Torch's name for the size of an input in words."""
-    return _SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)
+    return SIZE.sub(lambda found: f"axis {found[3]} of input {found[2] or found[1]}", guard)

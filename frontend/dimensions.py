@@ -11,7 +11,7 @@ import torch
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import DType, TensorType, UnsupportedError
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.weights import dtype_of
+from graphwright.ir.torch_types import dtype_of
 
 
 class Dimensions:
@@ -20,6 +20,11 @@ class Dimensions:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = dict(names)
         self._seen: dict[Any, Dim] = {}
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the IR calls each of torch's symbols."""
+        return self._names
 
     def dim(self, size: int | torch.SymInt) -> Dim:
         """The polynomial of a size. Raises `UnsupportedError` on a division, a minimum, or a size set by data."""

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
-from graphwright.frontend.conditions import Axes, plain
+from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import Dimensions
-from graphwright.frontend.specialization import free_sizes, must_stay_free
+from graphwright.frontend.outputs import Outputs, flatten_outputs
+from graphwright.frontend.sources import FixedSizes, last_line, own_frame, watched_sizes
+from graphwright.frontend.specialization import fixes, free_sizes, must_stay_free, named_size
+from graphwright.frontend.torch_calls import Run, recorded
 from graphwright.frontend.traced_graph import (
     Node,
     decomposed,
@@ -46,64 +50,74 @@ class Traced(torch.nn.Module):
         self.model = model
         self._call = call
         self._batched = list(batched)
+        self.outputs = Outputs()
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         for other in self._batched[1:]:
             # one batch for all: else a size that mixes two of them could not be told to be whole
             cast("Any", torch)._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
-        return name_outputs(self._call(self.model, *inputs))
-
-
-def name_outputs(output: Any) -> dict[str, torch.Tensor]:
-    """A module's output as named tensors: `logits` alone if there are any, else its own names, else `output`."""
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, torch.Tensor):
-        return {"logits": logits}
-    if isinstance(output, Mapping):
-        items = cast("Mapping[Any, Any]", output).items()
-    elif isinstance(output, (tuple, list)):
-        items = [(f"output.{i}", v) for i, v in enumerate(cast("Sequence[Any]", output))]
-    else:
-        items = [("output", output)]
-    named = {str(name): value for name, value in items if value is not None}
-    if not named:
-        raise UnsupportedError("the module returns nothing; a captured module returns tensors")
-    for name, value in named.items():
-        if not isinstance(value, torch.Tensor):
-            kind = type(value).__name__
-            raise UnsupportedError(
-                f"output '{name}' is a {kind}; a captured module returns tensors, named or in a tuple"
-            )
-    return named
+        self.outputs = flatten_outputs(self._call(self.model, *inputs))
+        return self.outputs.tensors
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced module, its sizes in the IR's symbols, its outputs' names, and the longest sequence that it allows."""
+    """A traced module, its sizes in the IR's symbols, and the longest sequence that it allows.
+
+    `names` are those of the tensors that it returned, `outputs` tells of what it returned beside them, `run` what its
+    code asked of torch; None for one that was traced elsewhere.
+    """
 
     exported: ExportedProgram
     dimensions: Dimensions
-    outputs: list[str]
+    names: list[str]
     longest: int | None
+    outputs: Outputs
+    run: Run | None = None
+
+
+class TraceFailure(UnsupportedError):
+    """The module's code raised an error while it was traced: it may not take inputs of the sizes of the example."""
 
 
 def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
     """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
-    traced = Traced(model, call, [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"])
+    runs: list[Run] = []
+    traced = Traced(
+        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"]
+    )
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
+    sizes = FixedSizes()
     try:
         # When a trace fails, torch prints the part that it has got to standard error.
-        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()), watched_sizes() as sizes:
             exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
             exported = normalize(exported)
     except UnsupportedError:
         raise
     except Exception as problem:
-        raise _failure(traced.model, problem) from None
+        raise _failure(traced.model, problem, list(inputs), sizes) from None
     require_pure(exported)
-    dimensions, longest = free_sizes(exported, {name: axes for name, (_, axes) in inputs.items()})
-    return Trace(exported, dimensions, output_names(exported), longest)
+    run = runs[-1]
+    axes = {name: axes for name, (_, axes) in inputs.items()}
+    dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length), sizes)
+    return Trace(exported, dimensions, output_names(exported), longest, traced.outputs, run)
+
+
+def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]], length: int) -> bool:
+    """Whether the module's own code raises an error for sequences of this length."""
+    shorter = [example for example, _ in inputs.values()]
+    for i, (_, axes) in enumerate(inputs.values()):
+        for axis in (axis for axis, symbol in axes.items() if symbol == "S"):
+            shorter[i] = shorter[i].narrow(axis, 0, min(length, shorter[i].shape[axis]))
+    mode: Any = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        with torch.no_grad(), mode:
+            traced(*(mode.from_tensor(example) for example in shorter))
+    except Exception as problem:
+        return bool(own_frame(problem))
+    return False
 
 
 def _freedom(name: str, symbol: str) -> Any:
@@ -141,19 +155,21 @@ def require_pure(exported: ExportedProgram) -> None:
 _FIXED = re.compile(r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)")
 
 
-def _failure(model: torch.nn.Module, problem: Exception) -> UnsupportedError:
-    """The failure in one line, with the path of the innermost module that was running."""
+def _failure(model: torch.nn.Module, problem: Exception, inputs: Sequence[str], sizes: FixedSizes) -> UnsupportedError:
+    """The failure in one line, with the path of the innermost module that was running and the line of its code."""
     name = type(model).__name__
     fixed = _FIXED.search(str(problem))
     if fixed is not None:
-        return UnsupportedError(f"{name} cannot be traced: its code fixes {plain(fixed[1])} to {fixed[2]}")
+        return UnsupportedError(f"{name} cannot be traced: {fixes(named_size(fixed[1], inputs), fixed[2], sizes)}")
     paths: dict[int, str] = {id(module): path for path, module in cast("Any", model).named_modules()}
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     location = next((path for f in reversed(frames) if (path := paths.get(id(f.f_locals.get("self"))))), "")
     where = f" at {location}" if location else ""
+    line = last_line(problem)
+    place = f" ({line})" if line else ""
     if "data-dependent" in str(problem).lower():
         advice = "its code branches on the values of a tensor; write the choice with torch.where"
-        return UnsupportedError(f"{name} cannot be traced{where}: {advice}")
+        return UnsupportedError(f"{name} cannot be traced{where}: {advice}{place}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     reason = f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-    return UnsupportedError(f"{name} cannot be traced{where}: {reason[:400]}")
+    return TraceFailure(f"{name} cannot be traced{where}: {reason[:400]}{place}")

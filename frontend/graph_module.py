@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from graphwright.frontend.build import build_program, stored_array
+from graphwright.frontend.calling import call_with
 from graphwright.frontend.conditions import Axes
-from graphwright.frontend.module import plain_call
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import Program, UnsupportedError
 
@@ -82,7 +82,8 @@ def capture_graph_module(
         traced[f"input.{i}"] = (examples[i].detach(), {axis: _symbol(size, names) for axis, size in free.items()})
     weights = {name: stored_array(buffer) for name, buffer in module.named_buffers()}
     facts = {"architecture": "torch.compile", "parameters": sum(b.numel() for b in module.buffers())}
-    return build_program("graph", module, plain_call, traced, weights, facts)
+    # torch.compile traces again at the sizes that its own guards exclude
+    return build_program("graph", module, call_with((), {}), traced, weights, facts, guarded=True)
 
 
 class _Call(torch.nn.Module):

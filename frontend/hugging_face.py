@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -32,6 +33,17 @@ def library() -> Any:
 # -- configuration and class
 
 
+def class_named(name: str) -> Any:
+    """What transformers has under this name, or None. Raises `UserError` where loading it fails."""
+    try:
+        return getattr(library(), name, None)
+    except UserError:
+        raise
+    except Exception as problem:
+        reason = " ".join(str(problem).split())
+        raise UserError(f"transformers cannot load {name} here: {reason}; mend what is installed beside it") from None
+
+
 def read_config(directory: Path, settings: Mapping[str, Any]) -> Any:
     """The configuration object, of a model type known to transformers: code that comes with a checkpoint is not run."""
     transformers = library()
@@ -43,7 +55,8 @@ def read_config(directory: Path, settings: Mapping[str, Any]) -> Any:
         problem = f"model type '{kind}' is not known to transformers {transformers.__version__}"
         if "auto_map" in settings:
             raise UnsupportedError(
-                f"{file}: {problem}; it needs code from the checkpoint (auto_map), which is never run"
+                f"{file}: {problem}; it needs code from the checkpoint (auto_map), which is never run; "
+                "load it in Python with trust_remote_code=True and pass the module"
             )
         raise UnsupportedError(f"{file}: {problem}")
     try:
@@ -93,6 +106,15 @@ def ignorable_weights(model: Any) -> list[str]:
     ]
 
 
+def optional_weights(model: Any) -> list[str]:
+    """Patterns of the model's tensors that files may lack, because its class computes them."""
+    return [
+        *(model._keys_to_ignore_on_load_missing or ()),
+        # Buffers that old versions of transformers computed and did not store; the last counts batches of training.
+        r"(^|\.)(rotary_emb\.inv_freq|position_ids|num_batches_tracked)$",
+    ]
+
+
 def _has_buffer(model: torch.nn.Module, name: str) -> bool:
     return any(buffer.endswith(name) for buffer, _ in model.named_buffers())
 
@@ -101,8 +123,10 @@ def _has_buffer(model: torch.nn.Module, name: str) -> bool:
 
 
 def is_pretrained(module: torch.nn.Module) -> bool:
-    """Whether the module is a transformers model; transformers is not imported to find out."""
-    loaded = sys.modules.get("transformers")
+    """Whether the module is a transformers model; nothing of transformers is imported to find out."""
+    # Where this was never imported there is no such model. To ask transformers for the class would import it, and with
+    # it what is installed beside it, which may be broken.
+    loaded = sys.modules.get("transformers.modeling_utils")
     return loaded is not None and isinstance(module, loaded.PreTrainedModel)
 
 
@@ -168,6 +192,22 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
         if start:
             facts["decoder_start_token_id"] = start[0]
     return facts
+
+
+def generation_settings(model: object) -> dict[str, Any] | None:
+    """What a model of the library generates with, as its file would say it; None for any other module."""
+    if not (isinstance(model, torch.nn.Module) and is_pretrained(model)):
+        return None
+    own: Any = getattr(model, "generation_config", None)
+    if own is None:
+        return None
+    settings: dict[str, Any] = json.loads(own.to_json_string(use_diff=True))
+    biases: Any = own.sequence_bias
+    if isinstance(biases, Mapping):
+        # Sequences cannot be keys in a file.
+        pairs = cast("Mapping[tuple[int, ...], float]", biases).items()
+        settings["sequence_bias"] = [[list(sequence), bias] for sequence, bias in pairs]
+    return settings
 
 
 def context_length(config: Any) -> int | None:

@@ -23,13 +23,18 @@ def model_class(config: Any, settings: Mapping[str, Any], directory: Path) -> An
 
     Raises `UnsupportedError` if there is neither.
     """
-    transformers = hugging_face.library()
-    names: Any = settings.get("architectures")
-    name: Any = cast("list[Any]", names)[0] if isinstance(names, list) and names else None
-    named = getattr(transformers, name, None) if isinstance(name, str) else None
-    if named is not None and inspect.isclass(named) and issubclass(named, transformers.PreTrainedModel):
+    name = saved_class(settings)
+    named = None if name is None else hugging_face.class_named(name)
+    if inspect.isclass(named) and issubclass(named, hugging_face.class_named("PreTrainedModel")):
         return named
     return hugging_face.causal_model_class(config, directory)
+
+
+def saved_class(settings: Mapping[str, Any]) -> str | None:
+    """The name of the class that a checkpoint was saved from, if config.json has it."""
+    names: Any = settings.get("architectures")
+    name: Any = cast("list[Any]", names)[0] if isinstance(names, list) and names else None
+    return name if isinstance(name, str) else None
 
 
 def is_causal(model: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch.export.graph_signature import InputKind
 from graphwright.frontend.aten import IGNORED_ARGUMENTS, IMPORTERS, Imported, Site
 from graphwright.frontend.aten.complex_numbers import Complex, import_complex
 from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.sources import line_of
 from graphwright.frontend.traced_graph import Node, gives_tensors, live_nodes, module_path, operator_name, traced_value
 from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.location import Location, at_source
 from graphwright.ir.weights import Weight
 
 
@@ -44,23 +46,21 @@ class Importer:
         specifications = exported.graph_signature.input_specs
         self._constants = {s.arg.name: s.target for s in specifications if s.kind != InputKind.USER_INPUT}
 
-    def run(self, inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
-        """The graph; inputs and outputs get the names given, in order."""
+    def run(self, inputs: Iterable[str], outputs: Mapping[str, Node]) -> Graph:
+        """The graph; inputs get the names given, in order. What the outputs do not need is not looked at."""
         names = iter(inputs)
-        for node in live_nodes(self._exported):
+        for node in live_nodes(self._exported, outputs.values()):
             if node.op == "placeholder":
                 self._placeholder(node, names)
             elif node.op == "call_function" and gives_tensors(node):
                 self._call(node)
-            elif node.op == "output":
-                results: Any = node.args[0]
-                self._graph.outputs = {n: self._output(node, n, v) for n, v in zip(outputs, results, strict=True)}
+        self._graph.outputs = {name: self._output(name, node) for name, node in outputs.items()}
         self._graph.erase_dead()
         self._program.erase_unused_weights()
         return self._graph
 
-    def _output(self, node: Node, name: str, result: Any) -> Value:
-        value = self._operand(node, result)
+    def _output(self, name: str, node: Node) -> Value:
+        value = self._operand(node, node)
         if isinstance(value, Complex):
             raise UnsupportedError(f"output '{name}' is complex; return torch.view_as_real of it")
         return value
@@ -140,7 +140,8 @@ class Importer:
         return argument
 
     def _location(self, node: Node) -> str:
-        return f"{module_path(node)}.".removeprefix(self._prefix).removesuffix(".")
+        path = f"{module_path(node)}.".removeprefix(self._prefix).removesuffix(".")
+        return Location(path, line_of(node.meta.get("stack_trace")))
 
     def _dim(self, node: Node, size: torch.SymInt) -> Dim:
         try:
@@ -167,7 +168,7 @@ def _import(site: Site, arguments: list[Any], named: dict[str, Any]) -> Imported
 
 
 def unsupported(operator: str, location: str, problem: str) -> UnsupportedError:
-    return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}")
+    return UnsupportedError(f"{operator}{' at ' + location if location else ''}: {problem}{at_source(location)}")
 
 
 def _any_complex(argument: Any) -> bool:

@@ -14,6 +14,9 @@ from graphwright.ir import UserError
 BATCH, SEQUENCE = 2, 11
 """The sizes that are traced: unequal, more than one (which torch treats apart), and unlikely to equal a model's own."""
 
+OTHER_LENGTHS = (5, 3, 37, 131)
+"""Lengths to try instead where there is no example and the module takes none of `SEQUENCE`: it bounds the length."""
+
 Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 """Tensors in the order of the forward method, or by the names of its parameters."""
 
@@ -45,13 +48,29 @@ def _check_tensors(examples: Mapping[str, Any]) -> None:
             raise UserError(f"example input {name} is complex: pass real and imaginary part as torch.view_as_real does")
 
 
+def without_fixed(module: torch.nn.Module, examples: Examples | None) -> tuple[Examples | None, dict[str, Any]]:
+    """The examples that are tensors, and by name what is given beside them: None, numbers and texts, which stay."""
+    if examples is None or isinstance(examples, torch.Tensor) or not isinstance(examples, Mapping | Sequence):
+        return examples, {}
+    given: Any = examples
+    values = list(given.values() if isinstance(given, Mapping) else given)
+    plain = [value is None or isinstance(value, bool | int | float | str) for value in values]
+    if not any(plain) or not any(isinstance(value, torch.Tensor) for value in values):
+        return examples, {}
+    names = list(map(str, given)) if isinstance(given, Mapping) else _positional_names(module, len(values))
+    named = dict(zip(names, values, strict=True))
+    _check_names(module, named)
+    fixed = {name: value for (name, value), is_plain in zip(named.items(), plain, strict=True) if is_plain}
+    return {name: value for name, value in named.items() if name not in fixed}, fixed
+
+
 def is_token_ids(examples: Mapping[str, torch.Tensor]) -> bool:
     """Whether there is no example, or one that looks like token ids: the module is called as a language model."""
     return all(_like_tokens(example) for example in examples.values()) and len(examples) <= 1
 
 
 def _like_tokens(example: torch.Tensor) -> bool:
-    return example.dtype is torch.int64 and example.dim() == 2
+    return example.dtype in (torch.int64, torch.int32) and example.dim() == 2
 
 
 def dynamic_axes(examples: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, Axes]]:
@@ -78,7 +97,12 @@ def dynamic_axes(examples: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.
 def example_tokens(examples: Mapping[str, torch.Tensor] | None = None) -> dict[str, tuple[torch.Tensor, Axes]]:
     """Token ids to trace with, no longer than what the user gave: a model may bound the length."""
     longest = min((max(e.shape[1], 3) for e in (examples or {}).values()), default=SEQUENCE)
-    return {"input_ids": (torch.zeros(BATCH, min(longest, SEQUENCE), dtype=torch.int64), {0: "B", 1: "S"})}
+    return tokens_of_length(min(longest, SEQUENCE))
+
+
+def tokens_of_length(length: int) -> dict[str, tuple[torch.Tensor, Axes]]:
+    """Token ids to trace with: [2, length]."""
+    return {"input_ids": (torch.zeros(BATCH, length, dtype=torch.int64), {0: "B", 1: "S"})}
 
 
 def _several(example: torch.Tensor, axes: Axes) -> torch.Tensor:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
 from graphwright.frontend import hugging_face
 from graphwright.frontend.build import build_program, stored_array
-from graphwright.frontend.inputs import Examples, dynamic_axes, example_tokens, is_token_ids, named_examples
+from graphwright.frontend.calling import call_with, token_call
+from graphwright.frontend.inputs import (
+    OTHER_LENGTHS,
+    Examples,
+    dynamic_axes,
+    example_tokens,
+    is_token_ids,
+    named_examples,
+    without_fixed,
+)
 from graphwright.frontend.skeleton import skeleton
-from graphwright.ir import Program
+from graphwright.ir import Program, UserError
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.weights import WeightExpression
 
 
-def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: torch.dtype | None) -> Program:
+def capture_module(
+    module: torch.nn.Module, examples: Examples | None, dtype: torch.dtype | None, logits: str | None = None
+) -> Program:
     """See `capture`."""
     pretrained = hugging_face.is_pretrained(module)
     persistent = set(module.state_dict())
@@ -32,32 +42,26 @@ def capture_module(module: torch.nn.Module, examples: Examples | None, dtype: to
         from graphwright.frontend.hugging_face_inputs import example_inputs
 
         examples = example_inputs(model, type(module).__name__)
+    examples, fixed = without_fixed(module, examples)
+    if pretrained and fixed:
+        listed = ", ".join(fixed)
+        raise UserError(f"{type(module).__name__} is called with its own defaults: leave {listed} out of the examples")
     named = named_examples(module, examples)
     facts = hugging_face.metadata(module) if beside_context else facts_of(module)
     if is_token_ids(named):
-        inputs, call = example_tokens(named), plain_call
-        if pretrained:
+        inputs = example_tokens(named)
+        if not pretrained:
+            call = token_call(module, named, fixed)
+        else:
             hugging_face.prepare(model)
             call, facts = hugging_face.calling_convention(model), hugging_face.metadata(model)
     else:
         inputs = dynamic_axes(named)
         by_name = isinstance(examples, Mapping)
-        call = hugging_face.call_with(model, list(named)) if pretrained else call_with(list(named) if by_name else ())
-    return build_program(type(module).__name__, model, call, inputs, _weights(module), facts)
-
-
-def plain_call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
-    """The call of a module with its inputs in order."""
-    return model(*inputs)
-
-
-def call_with(names: Sequence[str]) -> Callable[..., Any]:
-    """The call of a module with its inputs by these names, or in order if there are none."""
-
-    def call(model: torch.nn.Module, *inputs: torch.Tensor) -> Any:
-        return model(**dict(zip(names, inputs, strict=True)))
-
-    return call if names else plain_call
+        call = call_with(list(named) if by_name else (), fixed)
+        call = hugging_face.call_with(model, list(named)) if pretrained else call
+    others = OTHER_LENGTHS if examples is None and not pretrained else ()
+    return build_program(type(module).__name__, model, call, inputs, _weights(module), facts, logits, others)
 
 
 def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -48,15 +49,21 @@ def module_path(node: Node) -> str:
     return paths[-1].removeprefix("L['self']").removeprefix(".") if paths else ""
 
 
-def live_nodes(exported: ExportedProgram) -> list[Node]:
-    """The nodes that the outputs need, and every input of the user, in order."""
-    nodes = list(exported.graph.nodes)
+def live_nodes(exported: ExportedProgram, results: Iterable[Node] | None = None) -> list[Node]:
+    """The nodes that these results need, by default all, and every input of the user, in order."""
+    nodes = [node for node in exported.graph.nodes if node.op != "output"]
     user_inputs = set(exported.graph_signature.user_inputs)
-    needed: set[Node] = set()
+    needed = set(result_nodes(exported) if results is None else results)
     for node in reversed(nodes):
-        if node.op == "output" or node.name in user_inputs or any(user in needed for user in node.users):
-            needed.add(node)
+        if node in needed or node.name in user_inputs:
+            needed.update(node.all_input_nodes, (node,))
     return [node for node in nodes if node in needed]
+
+
+def result_nodes(exported: ExportedProgram) -> list[Node]:
+    """What the traced module returned, in order."""
+    results: Any = next(node for node in reversed(exported.graph.nodes) if node.op == "output").args[0]
+    return list(results)
 
 
 def definition(node: Node) -> Callable[..., Any] | None:
@@ -88,10 +95,10 @@ def result_structure(exported: ExportedProgram, leaves: list[Any]) -> Any:
     return untyped.call_spec.out_spec.unflatten(leaves)
 
 
-def expression(size: torch.SymInt) -> Any:
-    """The sympy expression behind a symbolic size."""
-    node: Any = size.node
-    return node.expr
+def expression(size: torch.SymInt | torch.SymFloat | torch.SymBool) -> Any:
+    """The sympy expression behind a symbolic size, or behind what was computed from sizes."""
+    untyped: Any = size
+    return untyped.node.expr
 
 
 def bounds(exported: ExportedProgram, symbol: Any) -> tuple[int, int | None]:
@@ -104,3 +111,39 @@ def bounds(exported: ExportedProgram, symbol: Any) -> tuple[int, int | None]:
 def guards(exported: ExportedProgram) -> list[str]:
     """Conditions on the inputs' sizes under which the trace holds, as Python expressions."""
     return list(getattr(exported, "_guards_code", None) or ())
+
+
+def inequalities(exported: ExportedProgram) -> list[tuple[Any, str]]:
+    """Polynomials of sizes, as sympy expressions, of which the trace takes for granted that they are not zero.
+
+    Each comes with the user's line that asked, empty if unknown.
+    """
+    values = [traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"]
+    sizes: list[Any] = [size for value in values if isinstance(value, torch.Tensor) for size in value.shape]
+    environment: Any = next((size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)), None)
+    found: list[tuple[Any, str]] = []
+    for guard in () if environment is None else environment.guards:
+        if guard.expr.func.__name__ == "Unequality":
+            frame: Any = guard.sloc.framework_loc
+            line = f"{frame.filename}:{frame.lineno}" if hasattr(frame, "filename") else ""
+            found.append((environment.replace(guard.expr.lhs - guard.expr.rhs), line))
+    return found
+
+
+@contextmanager
+def as_while_exporting() -> Generator[None]:
+    """While this lasts code that asks torch is told that it is being exported, as it is told in a trace."""
+    flags: Any = torch.compiler
+    before = flags._is_compiling_flag, flags._is_exporting_flag
+    flags._is_compiling_flag = flags._is_exporting_flag = True
+    try:
+        yield
+    finally:
+        flags._is_compiling_flag, flags._is_exporting_flag = before
+
+
+def fake_tensors() -> Any:
+    """A context in which tensors have shapes and element types and no values, as in a trace."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=True)

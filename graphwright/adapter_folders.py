@@ -7,10 +7,10 @@ import shutil
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, cast
 
 from graphwright.errors import UsageError
+from graphwright.temporary import TemporaryFolder
 
 CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
@@ -59,8 +59,9 @@ def adapted_assets(base: Path, adapter: Path) -> Assets | None:
     """
     if not any((adapter / name).is_file() for name in TOKENIZERS):
         return None
-    assets = Assets(Path(mkdtemp(prefix="graphwright-")))
-    weakref.finalize(assets, shutil.rmtree, assets.folder, ignore_errors=True)
+    temporary = TemporaryFolder()
+    assets = Assets(temporary.path)
+    weakref.finalize(assets, temporary.remove)
     try:
         for path in adapter.iterdir():
             kept = path.suffix in (".json", ".jinja", ".txt", ".model") and path.name not in NO_TOKENIZER

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
 from graphwright.compiler import Options, build, check_request, prepare
 from graphwright.compiler import capture as capture_source
-from graphwright.models import Source, resolve
+from graphwright.models import ModelOptions, Source, resolve
 from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
+from graphwright.runtime.cores import check_threads
 from graphwright.targets import check_choice
+from graphwright.temporary import TemporaryFolder
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,9 +43,11 @@ def compile(
     max_context: int | None = None,
     assets: str | Path | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
     cache_layout: Literal["contiguous", "ring"] = "contiguous",
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> CompiledModel:
@@ -64,17 +67,22 @@ def compile(
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
     - `adapter`: the folder of a LoRA adapter that PEFT saved, merged into the weights of a checkpoint directory; a
       tokenizer in it goes along instead of the checkpoint's
+    - `ignore_remote_code`: code that came with a checkpoint is never run; have transformers' own class of that model
+      type stand for the one that is missing
     - `cache_layout`: `ring` keeps of attention under a sliding window its window only, whatever the context
     - `quantize`: a scheme, as `w4a8-g128` (see `graphwright.quantize`), and the `calibration` that it may need
+    - `logits`: which of the model's outputs holds them (`output.1.scores`), where shapes leave that open
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
       and with `optimize: PASS` for each pass
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
+    check_threads(threads)
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
-    return _compiled(CompiledModel, model, options, output, threads, on_stage, adapter=adapter)
+    said = ModelOptions(ignore_remote_code, logits, adapter)
+    return _compiled(CompiledModel, model, options, output, threads, on_stage, said)
 
 
 def compile_function(
@@ -87,6 +95,7 @@ def compile_function(
     dialect: str = "ort",
     dtype: DType | str | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
     threads: int | None = None,
@@ -99,11 +108,13 @@ def compile_function(
     Token ids alone need no example, nor do most checkpoint directories; those of encoder-decoders are then captured
     without a mask. The other arguments are those of `compile`.
     """
+    check_threads(threads)
     quantization = _quantization(quantize, calibration)
     options = Options(
         backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
     )
-    return _compiled(CompiledFunction, model, options, output, threads, on_stage, example_inputs, adapter)
+    said = ModelOptions(ignore_remote_code, adapter=adapter)
+    return _compiled(CompiledFunction, model, options, output, threads, on_stage, said, example_inputs)
 
 
 Result = TypeVar("Result", CompiledModel, CompiledFunction)
@@ -116,24 +127,24 @@ def _compiled(
     output: str | Path | None,
     threads: int | None,
     on_stage: Callable[[str], object] | None,
+    said: ModelOptions,
     example_inputs: ExampleInputs | None = None,
-    adapter: str | Path | None = None,
 ) -> Result:
     """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
     # Before a factory runs, which may take as long as the rest.
     check_request(options, None if output is None else Path(output))
-    source = _with_examples(model, example_inputs, adapter)
+    source = _with_examples(model, example_inputs, said)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
         return kind(report.folder, report=report, threads=threads)
-    temporary = mkdtemp(prefix="graphwright-")
+    temporary = TemporaryFolder()
     try:
-        report = build(source, Path(temporary) / "artifact", options, on_stage)
+        report = build(source, temporary.path / "artifact", options, on_stage)
         compiled = kind(report.folder, report=report, threads=threads)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.remove()
         raise
-    weakref.finalize(compiled, shutil.rmtree, temporary, ignore_errors=True)
+    weakref.finalize(compiled, temporary.remove)
     return compiled
 
 
@@ -157,16 +168,20 @@ def trace(
     example_inputs: ExampleInputs | None = None,
     dtype: DType | str | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
+    logits: str | None = None,
 ) -> Program:
     """Capture a model as a program with the graph `forward`, dynamic in batch B and sequence S.
 
     A module that takes token ids alone needs no `example_inputs`; any other needs them, in the order of its forward
     method or by name. Axis 0 of each is B; the length of token ids (int64 of two axes) is S, in every input that is as
-    long, and T for token ids of another length, as a decoder's beside an encoder's. `adapter` is that of `compile`.
+    long, and T for token ids of another length, as a decoder's beside an encoder's. `adapter`, `logits` and
+    `ignore_remote_code` are those of `compile`.
 
     Raises UnsupportedError, naming operator and module path, where the model cannot be captured.
     """
-    return capture_source(_with_examples(model, example_inputs, adapter), dtype)
+    said = ModelOptions(ignore_remote_code, logits, adapter)
+    return capture_source(_with_examples(model, example_inputs, said), dtype)
 
 
 def optimize(
@@ -197,8 +212,10 @@ def export(
     max_context: int | None = None,
     assets: str | Path | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
     quantize: str | Quantization | None = None,
     calibration: TokenSource | None = None,
+    logits: str | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> None:
     """Write `model` as ONNX for other runtimes into `folder`, which appears whole or not at all.
@@ -221,13 +238,14 @@ def export(
         quantization=quantization,
     )
     options.check()
-    source = resolve(model, adapter)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     assets = source.assets if assets is None else assets
     require_assets(layout, assets)
     stopwatch = Stopwatch(on_stage)
-    program = prepare(source, options, stopwatch).program
-    with stopwatch.stage("write"):
-        export_folder(program, folder, layout=layout, dialect=dialect, assets=assets)
+    with text_assets(assets) as text:
+        program = prepare(replace(source, assets=text), replace(options, assets=None), stopwatch).program
+        with stopwatch.stage("write"):
+            export_folder(program, folder, layout=layout, dialect=dialect, assets=text)
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:
@@ -237,6 +255,6 @@ def _quantization(quantize: str | Quantization | None, calibration: TokenSource 
     return asked_quantization(quantize, calibration)
 
 
-def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, adapter: str | Path | None = None) -> Source:
-    source = resolve(model, adapter)
+def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, said: ModelOptions) -> Source:
+    source = resolve(model, said)
     return source if example_inputs is None else replace(source, example_inputs=example_inputs)

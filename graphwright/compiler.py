@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.errors import OptionError, UsageError
+from graphwright.generation_settings import GenerationSettings, check_special_tokens, read_generation_settings
 from graphwright.models import Source
 from graphwright.outputs import require_folder
 from graphwright.pass_progress import PassProgress
@@ -22,6 +23,7 @@ from graphwright.targets import (
     is_language_model,
     with_cache_layout,
 )
+from graphwright.text_assets import text_assets
 from graphwright.tvm_requirements import require_tvm
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from graphwright.quantization_report import QuantizationReport
     from graphwright.runtime.artifact import Manifest
 
+
+LANGUAGE_MODEL_PROBLEM = "language_model_problem"
+"""The metadata by which capture says why it took what may be a language model for a function."""
 
 Kind = Literal["auto", "language model", "function"]
 """What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
@@ -100,18 +105,34 @@ def capture(source: Source, dtype: Any = None) -> Program:
             raise UsageError("a program has been captured already, so dtype comes too late: trace the model with it")
         if source.example_inputs is not None:
             raise UsageError("a program has been captured already, so it takes no example inputs")
+        source.options.refuse_for_captured("a program has been captured already")
         return source.model
     from graphwright import frontend
 
-    program = frontend.capture(source.model, source.example_inputs, dtype=dtype, adapter=source.adapter)
+    program = frontend.capture(
+        source.model,
+        source.example_inputs,
+        dtype=dtype,
+        ignore_remote_code=source.options.ignore_remote_code,
+        logits=source.options.logits,
+        adapter=source.options.adapter,
+    )
     program.name = source.name
     return program
 
 
-def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: bool = False) -> Prepared:
+def prepare(
+    source: Source,
+    options: Options,
+    stopwatch: Stopwatch,
+    *,
+    measure: bool = False,
+    generation: GenerationSettings | None = None,
+) -> Prepared:
     """The program as the backend takes it. The source's own program is left as it is.
 
-    With `measure`, the divergence of every step of quantization is taken.
+    With `measure`, the divergence of every step of quantization is taken. A language model is held against the
+    settings `generation`, if it is to generate with them.
     """
     from graphwright import frontend
 
@@ -122,6 +143,9 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: 
     function = _is_function(program, options)
     if not function:
         limit_context(program, options.max_context)
+        check_special_tokens(program)
+        if generation is not None:
+            generation.check(program)
     elif options.max_context is not None:
         raise UsageError(f"'{program.name}' is compiled as a plain function, so it has no context to limit")
     with stopwatch.stage("check weights"):
@@ -144,20 +168,38 @@ def prepare(source: Source, options: Options, stopwatch: Stopwatch, *, measure: 
 
 def _is_function(program: Program, options: Options) -> bool:
     """Whether to compile a plain function. Raises UsageError where the program is not what the options ask for."""
-    if options.kind == "language model" and not is_language_model(program):
-        _require_free_length(program)
-        raise UsageError(
-            f"'{program.name}' does not generate: it is not a language model (token ids to logits); compile it as a "
-            "plain function: graphwright.compile_function, or `graphwright compile`"
-        )
+    if options.kind != "function" and not is_language_model(program):
+        if isinstance(problem := program.metadata.get(LANGUAGE_MODEL_PROBLEM), str):
+            raise UsageError(f"'{program.name}' takes token ids, but {problem}; or make a plain function (--function)")
+        if options.kind == "language model":
+            _require_free_length(program)
+            raise UsageError(
+                f"'{program.name}' does not generate: it is not a language model (token ids to logits), "
+                f"{_signature(program)}; "
+                "compile it as a plain function: graphwright.compile_function, or `graphwright compile`"
+            )
     if options.kind == "function" and "prefill" in program.graphs:
         raise UsageError(f"'{program.name}' has a cache already; a plain function is compiled from the traced program")
     return options.kind == "function" or not is_language_model(program)
 
 
+def _signature(program: Program) -> str:
+    """What a program takes and gives, in words."""
+    graph = program.graphs["forward"]
+    takes = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+    gives = [f"{name}: {v.type}" for name, v in graph.outputs.items()]
+    more = f", and {len(gives) - 8} more" if len(gives) > 8 else ""
+    return f"it takes {takes} and returns {', '.join(gives[:8])}{more}"
+
+
 def _require_free_length(program: Program) -> None:
-    """Raises UsageError for token ids of a fixed number, as an archive may have."""
+    """Raises UsageError for token ids without a batch, or of a fixed number, as an archive may have."""
     inputs = program.graphs["forward"].inputs
+    if len(inputs) == 1 and str(inputs[0].tensor.dtype) in ("i64", "i32") and inputs[0].tensor.rank == 1:
+        raise UsageError(
+            f"'{program.name}' takes token ids without a batch ({inputs[0].name}: {inputs[0].type}), and a language "
+            "model takes [batch, sequence]: give its forward method a batch axis"
+        )
     if len(inputs) != 1 or str(inputs[0].tensor.dtype) != "i64" or inputs[0].tensor.rank != 2:
         return
     for axis, what in enumerate(("batch", "sequence")):
@@ -172,13 +214,12 @@ def _require_free_length(program: Program) -> None:
 def _optimize(program: Program, passes: Sequence[Pass], observer: Observer) -> Report:
     from graphwright.ir import PassError
     from graphwright.passes import run_passes
+    from graphwright.passes.looking_ahead import LooksAheadError
 
     try:
         return run_passes(program, passes, observer)
-    except PassError as refusal:
-        if not str(refusal).startswith(("insert-kv-cache", "split-context")):
-            raise
-        advice = "what does not generate compiles as a plain function: graphwright.compile_function, or --function"
+    except LooksAheadError as refusal:
+        advice = "it compiles as a plain function: graphwright.compile_function, or --function"
         raise PassError(f"{refusal}; {advice}") from None
 
 
@@ -197,23 +238,26 @@ def build(
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    prepared = prepare(source, options, stopwatch)
-    with stopwatch.stage("write"):
-        manifest = _write(
-            prepared.program, folder, options, source.assets if options.assets is None else options.assets
-        )
+    original = source.assets if options.assets is None else Path(options.assets)
+    generation = None if options.kind == "function" else read_generation_settings(source, original)
+    with text_assets(original) as assets:
+        source, settled = replace(source, assets=assets), replace(options, assets=None)
+        prepared = prepare(source, settled, stopwatch, generation=generation)
+        with stopwatch.stage("write"):
+            text = None if generation is None else generation.text
+            manifest = _write(prepared.program, folder, options, assets, text)
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
 
 
-def _write(program: Program, folder: Path, options: Options, assets: str | Path | None) -> Manifest:
+def _write(program: Program, folder: Path, options: Options, assets: Path | None, generation: str | None) -> Manifest:
     """The artifact, by the backend that the options name."""
     if options.backend == "tvm":
         from graphwright.backends import tvm
 
-        return tvm.build_artifact(program, folder, assets=assets)
+        return tvm.build_artifact(program, folder, assets=assets, generation=generation)
     from graphwright.backends import onnx
 
-    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets).manifest
+    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets, generation=generation).manifest
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError, UsageError
+from graphwright.models import ModelOptions, Source, require_path, resolve
 from graphwright.runtime import Model, load
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
+from graphwright.runtime.cores import check_threads
 from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
-    from graphwright.models import Source
     from graphwright.runtime.token_rows import TokenSource
     from graphwright.runtime.tokenizer import Tokenizer
 
@@ -38,6 +39,7 @@ def evaluate(
     interpreter: bool = False,
     assets: str | Path | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -47,8 +49,8 @@ def evaluate(
     that `compile` takes, which is compiled into a temporary folder, or run by the reference interpreter if
     `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
     `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
-    spread. `assets` is the folder of the tokenizer, by default a model's own; `adapter`
-    that of an adapter to merge into `model`.
+    spread. `assets` is the folder of the tokenizer, by default a model's own; `adapter` is
+    merged into `model`; `ignore_remote_code` is that of `compile`.
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
@@ -62,9 +64,12 @@ def evaluate(
         _require_there(each)
     if assets is not None and not Path(assets).is_dir():
         raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
+    check_threads(threads)
     with ExitStack() as stack:
-        given = [(model, adapter)] if against is None else [(model, adapter), (against, None)]
-        opened = [_open(each, merged, interpreter, length, threads, stack, announce) for each, merged in given]
+        given = [model] if against is None else [model, against]
+        said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]
+        sources = [_source(each, options) for each, options in zip(given, said, strict=False)]
+        opened = [_open(each, interpreter, length, threads, stack, announce) for each in sources]
         tokenizer = read_tokenizer(assets) if assets is not None else None
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
         contexts = [each.language.context_length for each in opened]
@@ -80,8 +85,6 @@ def evaluate(
 def _require_there(model: Any) -> None:
     """Raises UsageError for a path at which there is no model, before another is compiled."""
     if isinstance(model, str | Path) and not Path(model).exists():
-        from graphwright.models import require_path
-
         require_path(str(model))
 
 
@@ -98,32 +101,34 @@ class _Opened:
     begin_tokens: tuple[int, ...]
 
 
+def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
+    """A loaded model and the folder of an artifact as they are, anything else as what is to be captured."""
+    if isinstance(model, Model) or (isinstance(model, str | Path) and claims_artifact(Path(model))):
+        options.refuse_for_captured("the model is compiled already")
+        return model
+    return resolve(model, options)
+
+
 def _open(
-    model: Any,
-    adapter: str | Path | None,
+    model: Model | str | Path | Source,
     interpreter: bool,
     length: int | None,
     threads: int | None,
     stack: ExitStack,
     on_stage: Callable[[str], object],
 ) -> _Opened:
-    compiled = isinstance(model, Model) or (isinstance(model, str | Path) and is_artifact(Path(model)))
-    if compiled and adapter is not None:
-        raise UsageError("an adapter is merged before a model is compiled: give the checkpoint directory")
     if isinstance(model, Model):
         return _loaded(model)
-    if compiled:
+    if isinstance(model, str | Path):
         if interpreter:
             raise UsageError(f"{model} is compiled: the interpreter runs checkpoints and .gw files")
         return _loaded(load(model, threads=threads))
-    from graphwright.models import resolve
-
-    source = _captured(resolve(model, adapter), length, on_stage)
+    source = _captured(model, length, on_stage)
     if interpreter:
         return _interpreted(source, on_stage)
     from graphwright.compiler import Options, build
 
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="graphwright-"))) / "artifact"
+    folder = stack.enter_context(temporary_folder()) / "artifact"
     build(source, folder, Options(kind="language model"), on_stage)
     return _loaded(load(folder, threads=threads, verify=False))
 
@@ -135,7 +140,7 @@ def _captured(source: Source, length: int | None, on_stage: Callable[[str], obje
     on_stage("capture")
     program = capture(source).clone()
     program.metadata.setdefault("context_length", length or LENGTH)
-    return replace(source, model=program, example_inputs=None, adapter=None)
+    return replace(source, model=program, example_inputs=None, options=ModelOptions())
 
 
 def _loaded(model: Model) -> _Opened:

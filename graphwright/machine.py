@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graphwright.ir import DType
+from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.machines import LOCAL, Machine, machine, plain_name
 from graphwright.runtime.cores import available_cores
-from graphwright.sidecar import write_atomically
+from graphwright.runtime.files import SETTINGS, read_bytes
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -112,7 +113,7 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def _read(path: Path) -> tuple[Measured, ...]:
     """What the file has; nothing if it is missing, damaged, or of another format."""
     try:
-        return _Cache.model_validate_json(path.read_bytes()).machines
+        return _Cache.model_validate_json(read_bytes(path, SETTINGS)).machines
     except (OSError, ValidationError):
         return ()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from graphwright.errors import UsageError
 from graphwright.runtime.cores import available_cores
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
+from graphwright.temporary import temporary_folder
 
 ARRAY_BYTES = 1 << 30
 PASSES = 8
@@ -106,8 +105,8 @@ def _onnx_run(nodes: list[Any], inputs: dict[str, NDArray[np.float32]], output: 
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "measured.onnx"
+    with temporary_folder() as folder:
+        path = folder / "measured.onnx"
         path.write_bytes(model.SerializeToString())
         session = onnxruntime.InferenceSession(str(path), options, providers=("CPUExecutionProvider",))
     return lambda: session.run([output], inputs)

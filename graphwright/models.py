@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
-from graphwright.errors import UsageError, is_user_error
+from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
 from graphwright.requirements import require_compiler
-from graphwright.runtime.artifact import is_artifact
+from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,35 +26,52 @@ CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
+class ModelOptions:
+    """What a user says of a model beside its name; see `graphwright.compile` for each."""
+
+    ignore_remote_code: bool = False
+    logits: str | None = None
+    adapter: str | Path | None = None
+
+    def refuse_for_captured(self, fact: str) -> None:
+        """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
+        for name, value in (("logits", self.logits), ("adapter", self.adapter)):
+            if value is not None:
+                raise OptionError(f"comes too late: {fact}; trace the model with it", name)
+
+
+@dataclass(frozen=True)
 class Source:
     """A model before it is captured. `assets` is the folder whose tokenizer and configuration files belong to it.
 
-    `adapter` is the folder of an adapter to merge into a checkpoint directory; `kept` is what `assets` lives by.
+    `kept` is what `assets` lives by, where an adapter has a tokenizer of its own.
     """
 
     name: str
     model: Path | nn.Module | Program
     example_inputs: Any = None
     assets: Path | None = None
-    adapter: Path | None = None
+    options: ModelOptions = ModelOptions()
     kept: Assets | None = None
 
 
-def resolve(model: Any, adapter: str | Path | None = None) -> Source:
-    """The source that `model` names or is, with an adapter's folder. Runs the factory of `file.py:factory`.
-
-    Raises UsageError.
-    """
+def resolve(model: Any, options: ModelOptions | None = None) -> Source:
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
     require_compiler()
-    if adapter is None:
+    if options is None or options == ModelOptions():
         return _resolve(model)
+    kept = None if options.adapter is None else _assets_with_adapter(model, Path(options.adapter))
+    source = _resolve(model)
+    return replace(source, options=options, assets=source.assets if kept is None else kept.folder, kept=kept)
+
+
+def _assets_with_adapter(model: Any, adapter: Path) -> Assets | None:
+    """The files that go along, where the adapter has a tokenizer. Raises UsageError for a model that takes none."""
     directory = model.model if isinstance(model, Source) else model
     if not isinstance(directory, str | Path) or not (Path(directory).is_dir() or _is_missing(directory)):
         what = directory if isinstance(directory, str | Path) else f"a {type(directory).__name__}"
         raise UsageError(f"an adapter is merged into a checkpoint directory, and {what} is none")
-    source = _resolve(model)
-    kept = adapted_assets(Path(directory), Path(adapter)) if Path(adapter).is_dir() else None
-    return replace(source, adapter=Path(adapter), assets=source.assets if kept is None else kept.folder, kept=kept)
+    return adapted_assets(Path(directory), adapter) if adapter.is_dir() else None
 
 
 def _is_missing(model: str | Path) -> bool:
@@ -89,7 +106,7 @@ def _resolve_path(text: str) -> Source:
         return Source(path.stem, path)
     if not path.is_dir():
         raise UsageError(other_file(text))
-    if is_artifact(path):
+    if claims_artifact(path):
         raise UsageError(f"{text} is a compiled artifact already; give the checkpoint that it was compiled from")
     refuse_adapter_alone(path)
     if not (path / CONFIG_FILE).is_file():

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from graphwright import pricer
 from graphwright.compiler import Options, build, capture
 from graphwright.measured import measured_seconds
-from graphwright.models import Source, resolve
+from graphwright.models import ModelOptions, Source, resolve
 from graphwright.passes import named_pipeline
 from graphwright.passes.proving import InterpreterProver
 from graphwright.pipeline_recording import record_pipeline
 from graphwright.setting import choose_setting
 from graphwright.targets import asked_passes, usual_pipeline
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.passes import Pass
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 def run_pipeline(
     model: str,
     *,
-    adapter: Path | None = None,
     pipeline: str | None,
     passes: str | None,
     machine: str,
@@ -34,6 +32,7 @@ def run_pipeline(
     context: int | None,
     prove: bool,
     measure: bool,
+    options: ModelOptions | None = None,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> PipelineReport:
     """What the passes make of the model at that path, priced for the machine of that name.
@@ -43,7 +42,7 @@ def run_pipeline(
     """
     chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
-    captured = capture(resolve(model, adapter))
+    captured = capture(resolve(model, options))
     program = captured.clone()
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(
@@ -66,7 +65,7 @@ def _measured(
     source: Source, passes: Sequence[Pass] | None, setting: Setting, on_stage: Callable[[str], object]
 ) -> dict[Phase, float]:
     """Seconds of each phase of the model compiled with these passes, or else as `graphwright compile` does it."""
-    with TemporaryDirectory(prefix="graphwright-") as folder:
-        artifact = build(source, Path(folder) / "artifact", Options(pipeline=passes), on_stage)
+    with temporary_folder() as folder:
+        artifact = build(source, folder / "artifact", Options(pipeline=passes), on_stage)
         on_stage("measure")
         return measured_seconds(artifact.folder, setting)

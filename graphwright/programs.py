@@ -7,8 +7,9 @@ from pathlib import Path
 
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile, Weight, print_program, read_program
-from graphwright.ir.weights import Applied, WeightExpression
-from graphwright.sidecar import Sidecar, write_atomically
+from graphwright.ir.atomic_file import write_atomically
+from graphwright.ir.weights import Applied, WeightExpression, sources
+from graphwright.sidecar import Sidecar
 
 INLINE_ELEMENTS_WITHOUT_FILE = 4096
 """Arrays up to this size are spelt out where there is no file beside the text, as on standard output."""
@@ -23,7 +24,8 @@ def write_program(program: Program, path: str | Path) -> None:
     """Write `program` to the `.gw` file `path`, whole or not at all.
 
     Arrays in memory of more than 64 elements go into `NAME.safetensors` beside `NAME.gw`. Paths of weight files inside
-    the folder are written relative to it, others absolute. Raises UsageError.
+    the folder are written relative to it, others absolute. Raises UsageError, and WeightError where a weight file is
+    no longer what the program was made of.
     """
     path = Path(path)
     if path.suffix != ".gw":
@@ -34,6 +36,9 @@ def write_program(program: Program, path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar.write()
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        for weight in program.weights.values():
+            if any(sidecar.renewed(leaf) is not leaf for leaf in sources(weight.expression)):
+                weight.expression = _placed(weight.expression, sidecar.renewed)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -82,6 +87,8 @@ def _placed(expression: WeightExpression, place: Callable[[Leaf], Leaf]) -> Weig
 def _relative(leaf: Leaf, folder: Path) -> Leaf:
     if isinstance(leaf, StoredArray):
         return leaf
+    # The text says no more than the path, under which another file may lie by now.
+    leaf.require_same()
     path, home = Path(leaf.path).resolve(), folder.resolve()
     inside = path.is_relative_to(home)
     return StoredFile(path.relative_to(home).as_posix() if inside else str(path), leaf.key, leaf.type)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from graphwright.calibration import Calibration, write_tokens
@@ -17,6 +16,7 @@ from graphwright.pass_progress import PassProgress
 from graphwright.passes import Run
 from graphwright.passes.quantization import Budget, parse_scheme, shares_embedding
 from graphwright.quantization_report import DivergenceMeter, QuantizationReport, StepRow, cache_bits, weight_bytes
+from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -156,7 +156,7 @@ def _passes(
     if scheme.needs_tokens:
         on_stage("calibrate")
         rows = quantization.tokens.read(program, assets)
-        folder = stack.enter_context(TemporaryDirectory(prefix="graphwright-")) if work is None else work
+        folder = stack.enter_context(temporary_folder()) if work is None else work
         tokens = str(write_tokens(rows, Path(folder)))
     steps = scheme.steps(shares_embedding(program), tokens, "" if work is None else str(work), quantization.budget)
     passes = [step.make() for step in steps]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphwright.compiler import Options, prepare
 from graphwright.errors import OptionError
-from graphwright.models import Source, resolve
+from graphwright.models import ModelOptions, Source, resolve
 from graphwright.quantization import Quantization, asked_quantization
 from graphwright.report import Stopwatch
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -30,6 +32,8 @@ def quantize(
     max_context: int | None = None,
     assets: str | Path | None = None,
     adapter: str | Path | None = None,
+    ignore_remote_code: bool = False,
+    logits: str | None = None,
     measure: bool = True,
     on_stage: Callable[[str], object] | None = None,
 ) -> tuple[Program, QuantizationReport]:
@@ -47,6 +51,9 @@ def quantize(
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
-    prepared = prepare(resolve(model, adapter), options, Stopwatch(on_stage), measure=measure)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
+    with text_assets(source.assets if assets is None else assets) as text:
+        source, options = replace(source, assets=text), replace(options, assets=None)
+        prepared = prepare(source, options, Stopwatch(on_stage), measure=measure)
     assert prepared.quantization is not None, "it was asked for"
     return prepared.program, prepared.quantization

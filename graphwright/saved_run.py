@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from pydantic_core import from_json
 
 from graphwright.errors import UsageError
 from graphwright.pipeline_report import FORMAT_VERSION, PipelineReport
+from graphwright.runtime.files import TEXT, read_text
 from graphwright.runtime.validation import first_finding
 from graphwright.standard_input import standard_input
 
@@ -19,7 +19,7 @@ def read_run(path: str) -> PipelineReport:
     name = "<stdin>" if path == "-" else path
     advice = "give what `graphwright opt --json` printed"
     try:
-        content = standard_input() if path == "-" else Path(path).read_text(encoding="utf-8")
+        content = standard_input() if path == "-" else read_text(path, TEXT, pipes=True)
         data: Any = from_json(content)
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import UsageError
 from graphwright.ir import Program, StoredArray, StoredFile
-from graphwright.ir.weights import forget_files, sources
+from graphwright.ir.atomic_file import write_atomically
+from graphwright.ir.weights import sources, stored_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +21,7 @@ _MARK = {"written-by": "graphwright"}
 
 
 class Sidecar:
-    """Takes the large arrays of `program`, which itself is left as it is, for the file `path`."""
+    """Takes the large arrays of `program` for the file `path`."""
 
     def __init__(self, program: Program, path: Path) -> None:
         self.path = path
@@ -34,7 +32,7 @@ class Sidecar:
             return
         # What an earlier file of this name still provides moves into the new one, under its old key.
         for _, leaf in named:
-            if isinstance(leaf, StoredFile) and Path(leaf.path).resolve() == path.resolve():
+            if isinstance(leaf, StoredFile) and self._is_here(leaf):
                 self._tensors[leaf.key] = leaf.evaluate()
         for name, leaf in named:
             if isinstance(leaf, StoredArray) and _is_large(leaf):
@@ -54,7 +52,15 @@ class Sidecar:
 
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in self._tensors.items()}
         write_atomically(self.path, lambda temporary: save_file(tensors, temporary, _MARK))
-        forget_files()
+
+    def renewed(self, leaf: StoredFile | StoredArray) -> StoredFile | StoredArray:
+        """A stored array as it is to be read after `write`: what moved from the earlier file is in the new one."""
+        if self._tensors and isinstance(leaf, StoredFile) and leaf.key in self._tensors and self._is_here(leaf):
+            return stored_tensors(str(self.path))[leaf.key]
+        return leaf
+
+    def _is_here(self, leaf: StoredFile) -> bool:
+        return Path(leaf.path).resolve() == self.path.resolve()
 
     def _add(self, name: str, leaf: StoredArray) -> None:
         if id(leaf) in self._keys:
@@ -82,13 +88,3 @@ class Sidecar:
 
 def _is_large(leaf: StoredFile | StoredArray) -> bool:
     return isinstance(leaf, StoredArray) and (leaf.type.elements.constant or 0) > INLINE_ELEMENTS
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a fresh file and move it to `path`; a failure leaves what stood there. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -78,4 +78,6 @@ def is_language_model(program: Program) -> bool:
         return True
     names = [v.name for v in forward.inputs]
     beside_context = "decoder_input_ids" in names and len(names) == 2
-    return (names == ["input_ids"] or beside_context) and list(forward.outputs) == ["logits"]
+    if not (names == ["input_ids"] or beside_context) or list(forward.outputs) != ["logits"]:
+        return False
+    return forward.outputs["logits"].type.rank == 3

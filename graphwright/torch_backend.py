@@ -13,7 +13,7 @@ from graphwright.compiled import CompiledFunction
 from graphwright.errors import UsageError
 from graphwright.frontend.graph_module import capture_graph_module, sort_inputs
 from graphwright.frontend.traced_graph import expression
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 OPTIONS = ("dialect", "freeze", "threads")
 

@@ -11,9 +11,14 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import ClassVar
 
-from graphwright.ir.errors import UserError
+from graphwright.ir.errors import IRTypeError, UserError
 
 Monomial = tuple[str, ...]
+
+MOST_PRODUCTS = 1024
+MOST_TERMS, HIGHEST_DEGREE, MOST_BITS, MOST_DIGITS = 64, 32, 256, 40
+"""Sizes of models have a few terms of a low degree. Past these, a polynomial is refused: each step on the way to one of
+thousands of terms, or of thousands of digits, takes longer than the last."""
 
 
 class Dim:
@@ -31,6 +36,7 @@ class Dim:
         key = tuple(sorted(((m, c) for m, c in terms.items() if c), key=lambda t: (-len(t[0]), t[0])))
         found = cls._interned.get(key)
         if found is None:
+            _require_small(key)
             found = object.__new__(cls)
             found.terms = key
             found.constant = 0 if not key else key[0][1] if len(key) == 1 and not key[0][0] else None
@@ -66,6 +72,9 @@ class Dim:
         other = Dim.of(other)
         if self.constant is not None and other.constant is not None:
             return Dim.of(self.constant * other.constant)
+        if len(self.terms) * len(other.terms) > MOST_PRODUCTS:
+            sizes = f"{len(self.terms)} by {len(other.terms)} terms"
+            raise IRTypeError(f"a product of dimensions has {sizes}, at most {MOST_PRODUCTS} products are supported")
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in other.terms:
@@ -140,6 +149,15 @@ class Dim:
         return parse_dim, (str(self),)
 
 
+def _require_small(terms: tuple[tuple[Monomial, int], ...]) -> None:
+    if len(terms) > MOST_TERMS:
+        raise IRTypeError(f"a dimension has {len(terms)} terms, at most {MOST_TERMS} are supported")
+    if any(c.bit_length() > MOST_BITS for _, c in terms):
+        raise IRTypeError(f"a dimension has an integer of more than {MOST_BITS} bits")
+    if terms and len(terms[0][0]) > HIGHEST_DEGREE:
+        raise IRTypeError(f"a dimension multiplies {len(terms[0][0])} symbols, at most {HIGHEST_DEGREE} are supported")
+
+
 def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
     """The monomial divided by factors that it contains, else None."""
     rest = list(monomial)
@@ -151,6 +169,13 @@ def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
 
 
 _TERM = re.compile(r"\s*([+-]?)\s*((?:\d+|[A-Za-z_]\w*)(?:\s*\*\s*(?:\d+|[A-Za-z_]\w*))*)")
+
+
+def parse_integer(digits: str) -> int:
+    """The integer of a text. Raises `IRTypeError` past `MOST_DIGITS`, without reading them."""
+    if len(digits) > MOST_DIGITS:
+        raise IRTypeError(f"integer {digits[:20]}… has {len(digits)} digits, at most {MOST_DIGITS} are supported")
+    return int(digits)
 
 
 @lru_cache(maxsize=4096)
@@ -165,7 +190,7 @@ def parse_dim(text: str) -> Dim:
         product = Dim.of(-1 if match[1] == "-" else 1)
         for factor in match[2].split("*"):
             factor = factor.strip()
-            product = product * (int(factor) if factor.isdigit() else Dim._make({(factor,): 1}))
+            product = product * (parse_integer(factor) if factor[0].isdecimal() else Dim._make({(factor,): 1}))
         total, position = total + product, match.end()
     return total
 

@@ -18,8 +18,9 @@ from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import Parts
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, QuantizedType, Type
-from graphwright.ir.weights import WeightExpression, torch_dtype
+from graphwright.ir.weights import WeightExpression
 
 if TYPE_CHECKING:
     from torch import Tensor

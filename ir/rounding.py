@@ -5,14 +5,16 @@ Works on groups laid out as [..., group]; `grouped` brings a tensor into that fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor, decoded
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, QuantizedType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,11 +82,12 @@ def ungrouped(groups: Tensor, length: int, axis: int = -1) -> Tensor:
 def fit(groups: Tensor, type: QuantizedType, search: Search, tensor_scale: Tensor | None = None) -> Scales:
     """Scales and zero points for groups [..., group] of floats, rounded to the types that they are stored in."""
     grid = Grid(type.element)
-    plain = _shrunk(groups, grid, type.scale_dtype, tensor_scale)
+    extremes = _Extremes(groups)
+    plain = _shrunk(extremes, grid, type.scale_dtype, tensor_scale)
     if search == "absmax":
         return plain
     tried = (
-        _shrunk(groups, grid, type.scale_dtype, tensor_scale, shrink, signed)
+        _shrunk(extremes, grid, type.scale_dtype, tensor_scale, shrink, signed)
         for signed in ((False, True) if _takes_sides(type) else (False,))
         for shrink in SHRINKS
     )
@@ -179,10 +182,11 @@ def quantize(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
     length = moved.shape[-1]
     codes: list[Tensor] = []
     scales: list[Scales] = []
-    for part in torch.split(moved.reshape(-1, length), max(1, AT_ONCE // max(length, 1))):
-        groups = grouped(part, type.group)
-        scales.append(fit(groups, type, search, tensor_scale))
-        codes.append(ungrouped(scales[-1].encode(groups, grid), length).clone())
+    with _one_thread():
+        for part in torch.split(moved.reshape(-1, length), max(1, AT_ONCE // max(length, 1))):
+            groups = grouped(part, type.group)
+            scales.append(fit(groups, type, search, tensor_scale))
+            codes.append(ungrouped(scales[-1].encode(groups, grid), length).clone())
 
     def joined(parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts)).reshape(*moved.shape[:-1], -1).movedim(-1, type.axis)
@@ -197,8 +201,45 @@ def quantize(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
     )
 
 
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """While this lasts torch works on one thread: for many operations on little, where a second thread gains little.
+
+    Threads meet after each operation. Beside other work, one waits there for another that is not running: on two busy
+    cores a search took twelve times as long with two threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Extremes:
+    """The largest numbers of groups, each found once however many scales are tried."""
+
+    def __init__(self, groups: Tensor) -> None:
+        self._groups = groups
+
+    @cached_property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest, widened to zero."""
+        return self._groups.amin(-1).clamp(max=0), self._groups.amax(-1).clamp(min=0)
+
+    @cached_property
+    def size(self) -> Tensor:
+        """The largest size."""
+        return self._groups.abs().amax(-1)
+
+    @cached_property
+    def furthest(self) -> Tensor:
+        """The number of the largest size, with its sign."""
+        return self._groups.gather(-1, self._groups.abs().argmax(-1, keepdim=True)).squeeze(-1)
+
+
 def _shrunk(
-    groups: Tensor,
+    extremes: _Extremes,
     grid: Grid,
     scale_dtype: DType,
     tensor_scale: Tensor | None,
@@ -211,13 +252,12 @@ def _shrunk(
     """
     zero = None
     if grid.least == 0:
-        low, high = groups.amin(-1).clamp(max=0) * shrink, groups.amax(-1).clamp(min=0) * shrink
+        low, high = (end * shrink for end in extremes.range)
         scale = (high - low) / grid.most
     elif signed:
-        largest = groups.gather(-1, groups.abs().argmax(-1, keepdim=True)).squeeze(-1)
-        low, scale = None, largest * shrink / grid.least
+        low, scale = None, extremes.furthest * shrink / grid.least
     else:
-        low, scale = None, groups.abs().amax(-1) * shrink / grid.most
+        low, scale = None, extremes.size * shrink / grid.most
     if tensor_scale is not None:
         scale = scale / tensor_scale
     scale = _as_stored(scale, scale_dtype)

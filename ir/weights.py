@@ -6,58 +6,57 @@ there is one definition of each, and constant folding is nothing but building su
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from pydantic import BaseModel, NonNegativeInt
+from typing import TYPE_CHECKING, cast
 
 from graphwright.ir.attributes import Attribute, Scalar, attribute_text
 from graphwright.ir.declare import OpDef
-from graphwright.ir.errors import UnsupportedError, WeightError
-from graphwright.ir.lazy import torch
-from graphwright.ir.types import DType, QuantizedType, TensorType, Type, tensor
+from graphwright.ir.errors import WeightError
+from graphwright.ir.tensor_files import FileIdentity, require_same, tensor_file
+from graphwright.ir.torch_types import dtype_of, torch_dtype
+from graphwright.ir.types import QuantizedType, TensorType, Type, tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAFETENSORS_DTYPES = {
-    "BOOL": DType.BOOL,
-    "I8": DType.I8,
-    "U8": DType.U8,
-    "I16": DType.I16,
-    "I32": DType.I32,
-    "I64": DType.I64,
-    "F8_E4M3": DType.F8E4M3,
-    "F8_E5M2": DType.F8E5M2,
-    "F8_E8M0": DType.F8E8M0,
-    "F16": DType.F16,
-    "BF16": DType.BF16,
-    "F32": DType.F32,
-    "F64": DType.F64,
-}
-
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A tensor in a safetensors file, mapped when read."""
+    """A tensor in a file, mapped when read.
+
+    With an `identity` it is that of one content of the file, and another one in its place is refused; without, it is
+    whatever the file holds when it is read.
+    """
 
     path: str
     key: str
     type: TensorType
+    identity: FileIdentity | None = None
 
     def evaluate(self) -> Tensor:
-        stored = safetensors_index(self.path).get(self.key)
+        """Raises `WeightError` where the file or the tensor is missing, damaged, or not the one that was meant."""
+        self.require_same()
+        file = tensor_file(self.path)
+        stored = file.tensors.get(self.key)
         if stored is None:
             raise WeightError(f"{self.path}: there is no tensor '{self.key}'")
         if stored != self.type:
             raise WeightError(f"{self.path}: tensor '{self.key}' is {stored}, the graph expects {self.type}")
-        return _open(self.path).get_tensor(self.key)
+        return file.read(self.key)
+
+    def require_same(self) -> None:
+        """Raises `WeightError` where the file is not the one that was meant."""
+        if self.identity is not None:
+            require_same(self.path, self.identity)
+
+
+def stored_tensors(path: str) -> dict[str, StoredFile]:
+    """The tensors of a file, as it is now, by their names. Raises what `tensor_file` does."""
+    file = tensor_file(path)
+    return {name: StoredFile(path, name, type, file.identity) for name, type in file.tensors.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,104 +174,6 @@ def sources(expression: WeightExpression) -> Iterator[StoredFile | StoredArray]:
                 yield from sources(operand)
     else:
         yield expression
-
-
-def dtype_of(array: Tensor) -> DType:
-    """The IR's element type of a torch tensor."""
-    name = str(array.dtype)
-    if name not in _TORCH_NAMES:
-        raise UnsupportedError(f"{name} values are not supported; write the model with real numbers")
-    return DType(_TORCH_NAMES[name])
-
-
-def torch_dtype(dtype: DType) -> Any:
-    """The torch dtype of an element type. Integers that torch lacks are held in wider ones, f4e2m1 as its bits."""
-    name = _NAMES_IN_TORCH.get(dtype)
-    if name is None:
-        raise WeightError(f"torch has no element type for {dtype}")
-    return getattr(torch, name)
-
-
-_TORCH_NAMES = {
-    "torch.bool": "bool",
-    "torch.int8": "i8",
-    "torch.uint8": "u8",
-    "torch.int16": "i16",
-    "torch.int32": "i32",
-    "torch.int64": "i64",
-    "torch.float16": "f16",
-    "torch.bfloat16": "bf16",
-    "torch.float32": "f32",
-    "torch.float64": "f64",
-    "torch.float8_e4m3fn": "f8e4m3",
-    "torch.float8_e5m2": "f8e5m2",
-    "torch.float8_e8m0fnu": "f8e8m0",
-}
-_NARROW_INTEGERS = {d: "uint8" if d.value[0] == "u" else "int8" for d in DType if d.is_integer and d.bits < 8}
-_NAMES_IN_TORCH = {
-    **{DType(ours): name.removeprefix("torch.") for name, ours in _TORCH_NAMES.items()},
-    **_NARROW_INTEGERS,
-    DType.F4E2M1: "uint8",
-}
-
-
-class _Entry(BaseModel):
-    """One tensor in the header of a safetensors file."""
-
-    dtype: str
-    shape: list[NonNegativeInt]
-    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
-
-
-@lru_cache(maxsize=64)
-def safetensors_index(path: str) -> dict[str, TensorType]:
-    """Names and types of the tensors in a safetensors file, from its header; a cut file is an error, found here."""
-    file = Path(path)
-    if not file.is_file():
-        raise WeightError(f"{path}: the file is missing")
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > size - 8:
-                raise WeightError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
-            header = stream.read(length)
-    except OSError as problem:
-        raise WeightError(f"{path}: cannot be read ({problem.strerror})") from None
-    try:
-        entries = {k: _Entry.model_validate(v) for k, v in json.loads(header).items() if k != "__metadata__"}
-    except (ValueError, AttributeError, RecursionError):
-        raise WeightError(f"{path}: the safetensors header is damaged") from None
-    index: dict[str, TensorType] = {}
-    for name, entry in entries.items():
-        if entry.dtype not in SAFETENSORS_DTYPES:
-            raise WeightError(f"{path}: tensor '{name}' has the element type {entry.dtype}, which is not supported")
-        index[name] = tensor(SAFETENSORS_DTYPES[entry.dtype], *entry.shape)
-        begin, end = entry.data_offsets
-        if index[name].bits != 8 * (end - begin):
-            raise WeightError(f"{path}: tensor '{name}' is {index[name]}, but {end - begin} bytes are kept for it")
-    end = max((entry.data_offsets[1] for entry in entries.values()), default=0)
-    if 8 + length + end != size:
-        raise WeightError(
-            f"{path}: the header promises {8 + length + end} bytes, the file has {size}: it is cut short or damaged"
-        )
-    return index
-
-
-@lru_cache(maxsize=64)
-def _open(path: str) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        return safe_open(path, framework="pt", device="cpu")  # pyright: ignore[reportUnknownVariableType] - untyped
-    except (SafetensorError, OSError) as problem:
-        raise WeightError(f"{path}: cannot be read ({problem})") from None
-
-
-def forget_files() -> None:
-    """Closes the files that weights were read from. For a writer that puts another file in place of one of them."""
-    safetensors_index.cache_clear()
-    _open.cache_clear()
 
 
 def expression_text(expression: WeightExpression) -> str:

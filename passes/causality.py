@@ -46,9 +46,7 @@ class Causality:
         for op in self.forward:
             mask = op.attributes["mask"] if op.definition is ops.attention else "causal"
             if mask not in CAUSAL_MASKS and not self.is_cross(op):
-                raise refuse(
-                    op, f"its mask is '{mask}': tokens see later ones, so there is no causal model to continue"
-                )
+                raise refuse(op, f"its mask is '{mask}': no mask that is understood hides later tokens")
         for op in self.forward:
             if not all(self.is_positional(v) for v in op.results):
                 self._check_context(op)

@@ -19,10 +19,11 @@ from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, T
 from graphwright.ir.attributes import substitute
 from graphwright.ir.dims import product
 from graphwright.ir.rewriting import Outcome
-from graphwright.passes.base import Pass, has_forward, has_prefill, register
+from graphwright.passes.base import Pass, PassError, has_forward, has_prefill, register
 from graphwright.passes.cache_placement import NoCutError, cut_behind, place_caches
 from graphwright.passes.causality import STATE, Causality, carries_state
 from graphwright.passes.context_lengths import CONTEXT_LENGTH, with_context_length
+from graphwright.passes.looking_ahead import with_verdict
 from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol
 from graphwright.passes.ring_caches import Rings, choose_rings
 from graphwright.passes.row_positions import C, RowPositions, over_keys
@@ -64,7 +65,10 @@ class InsertKVCache(Pass):
         longest = program.metadata.get("context_length")
         limit = longest if isinstance(longest, int) else None
         rebuilt = _Rebuild(program.graphs["forward"], self.layout == "ring", limit)
-        prefill = rebuilt.run()
+        try:
+            prefill = rebuilt.run()
+        except PassError as refusal:
+            raise with_verdict(refusal, program.graphs["forward"]) from None
         if "encode" in program.graphs:
             program.graphs["encode"] = with_context_length(program.graphs["encode"])
         del program.graphs["forward"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from graphwright.ir import Graph, Op, Value, ops
+from graphwright.ir import Graph, Interpreter, Op, Value, ops
 from graphwright.ir.attributes import Attribute, attribute_text, dimensions
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
@@ -73,6 +73,22 @@ def tables(path: list[Op]) -> list[int]:
         if length is not None and (cut or looked_up):
             lengths.append(length)
     return lengths
+
+
+LONGEST_TRIED = 1 << 10
+"""Up to this many tokens it is tried whether a condition on positions keeps a key for each query."""
+
+
+def leaves_a_key(kept: Value) -> bool:
+    """Whether a condition [..., queries, keys] on positions alone is true for a key of every query: that is tried."""
+    path = cone([kept])
+    read = [kept, *(value for op in path for value in op.inputs)]
+    if any(value.owner is None and value.weight is None for value in read) or kept.type.rank < 2:
+        return False
+    length = min([max((n for op in path for n in integers(op)), default=0) + 13, LONGEST_TRIED, *tables(path)])
+    symbols = {s for op in path for v in (*op.inputs, *op.results) for d in v.type.shape for s in d.symbols}
+    value = Interpreter("float64").run_cone({}, [kept], dict.fromkeys(symbols, length) | {BATCH: 2})[0]
+    return bool(value.any(-1).all())
 
 
 def structure(wanted: Value, leaves: tuple[Value, ...], shared: Callable[[Value], bool]) -> tuple[object, ...]:

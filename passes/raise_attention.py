@@ -57,6 +57,11 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     if sinks is not None and q.type.rank != 4:
         return Refusal("attention with sinks must have a head axis")
     bias = scores.bias
+    if scores.may_be_blind and scores.kept is not None:
+        problem = _requires_rows(scores.kept, q)
+        if problem is not None:
+            return problem
+        q = _without_blind_queries(q, scores.kept, build)
     if bias is not None and bias.tensor.dtype.is_float and bias.tensor.dtype is not q.tensor.dtype:
         bias = build(ops.cast, bias, dtype=q.tensor.dtype)
     # the keys come transposed for the product; canonicalization merges this transpose with the one that made them
@@ -73,6 +78,21 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     attributes = {"scale": scores.scale, "mask": "full", "softcap": scores.softcap}
     result = build(ops.attention, q, k, v, positions, None, bias, sinks, **attributes)
     return result if folded is None else build(ops.reshape, result, shape=match.root.result.tensor.shape)
+
+
+def _requires_rows(kept: Value, q: Value) -> Refusal | None:
+    """Whether it can be told for each query if a score of it is kept."""
+    if kept.type.rank == q.type.rank or (kept.type.rank < q.type.rank and kept.type.rank >= 2):
+        return None
+    return Refusal(f"it cannot be told which queries {kept.type} hides all keys from")
+
+
+def _without_blind_queries(q: Value, kept: Value, build: Builder) -> Value:
+    """Queries of which no score is kept as zeros: all that they see is the bias."""
+    last = kept.type.rank - 1
+    sees = build(ops.amax, build(ops.cast, kept, dtype=q.tensor.dtype), axes=(last,), keepdims=True)
+    zero = build.constant(0.0, q.tensor.dtype)
+    return build(ops.where, build(ops.gt, sees, zero), q, zero)
 
 
 def _sinks(column: Value, build: Builder) -> Value | Refusal:

@@ -6,21 +6,35 @@ in any order that has the same meaning. What is read is put together again as on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.rewriting import Refusal, number
-from graphwright.passes.probing import HIDDEN
+from graphwright.passes.probing import HIDDEN, leaves_a_key
+
+STILL_HIDDEN = HIDDEN / 12
+"""What a mask of `HIDDEN` may become when it is divided by the root of the head's size, up to 128 elements: exp of that
+is 0 in every float type too."""
 
 
 @dataclass
 class Scores:
-    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap."""
+    """softcap(product * scale) + bias, a bool bias hiding where it is false; 0 stands for no cap.
+
+    `hidden` is the greatest number that a bool bias stands for where it hides. `kept` is false where scores
+    are `replaced` by numbers. A query of which no score is kept sees what the bias says alone, as if its scores were
+    0; `may_be_blind` says that there may be one, and that a finite number hides its keys.
+    """
 
     product: Value
     scale: float = 1.0
     softcap: float = 0.0
     bias: Value | None = None
+    kept: Value | None = None
+    replaced: set[float] = field(default_factory=set[float])
+    may_be_blind: bool = False
+    hidden: float = float("-inf")
 
 
 def read_scores(scores: Value, build: Builder) -> Scores | Refusal:
@@ -96,7 +110,10 @@ def _scale(scores: Scores, factor: float | None, divide: bool, build: Builder) -
     scores.scale *= factor
     if scores.bias is not None:
         if not scores.bias.tensor.dtype.is_float:
-            return Refusal("masked scores are scaled")
+            scores.hidden *= factor
+            if scores.hidden > STILL_HIDDEN:
+                return Refusal(f"masked scores become {scores.hidden} when they are scaled, which does not hide them")
+            return None
         scores.bias = build(ops.mul, scores.bias, factor)
     return None
 
@@ -106,16 +123,25 @@ def _hide(scores: Scores, condition: Value, low: Value, *, keep: bool, build: Bu
     filled = number(low)
     if filled is None or filled > HIDDEN:
         return Refusal(f"masked scores become {filled}, which does not hide them")
-    if scores.bias is None:
-        scores.bias = condition if keep else build(ops.logical_not, condition)
+    kept = condition if keep else build(ops.logical_not, condition)
+    before, scores.hidden = scores.hidden, max(scores.hidden, float(filled))
+    scores.kept = kept if scores.kept is None else build(ops.logical_and, scores.kept, kept)
+    bias, others = scores.bias, scores.replaced
+    scores.replaced = {*others, float(filled)}
+    if math.isfinite(scores.hidden) and not leaves_a_key(scores.kept):
+        scores.may_be_blind = True
+    if not scores.may_be_blind and (bias is None or not bias.tensor.dtype.is_float):
+        scores.bias = kept if bias is None else build(ops.logical_and, bias, kept)
         return None
-    bias = scores.bias
-    if not bias.tensor.dtype.is_float:
-        scores.bias = build(ops.logical_and, bias, condition if keep else build(ops.logical_not, condition))
-        return None
+    if bias is None:
+        bias = build.constant(0.0, scores.product.tensor.dtype)
+    elif not bias.tensor.dtype.is_float:
+        if len(others) > 1:
+            return Refusal("scores are hidden by several numbers, and a query may see no key")
+        zero, low_before = (build.constant(n, scores.product.tensor.dtype) for n in (0.0, before))
+        bias = build(ops.where, bias, zero, low_before)
     hidden = build.constant(float(filled), bias.tensor.dtype)
-    branches = (bias, hidden) if keep else (hidden, bias)
-    scores.bias = build(ops.where, condition, *branches)
+    scores.bias = build(ops.where, kept, bias, hidden)
     return None
 
 
@@ -126,5 +152,5 @@ def _floats(scores: Scores, like: Value, build: Builder) -> Value:
     dtype = like.tensor.dtype
     if bias.tensor.dtype.is_float:
         return bias if bias.tensor.dtype is dtype else build(ops.cast, bias, dtype=dtype)
-    zero, hidden = build.constant(0.0, dtype), build.constant(float("-inf"), dtype)
+    zero, hidden = build.constant(0.0, dtype), build.constant(scores.hidden, dtype)
     return build(ops.where, bias, zero, hidden)

@@ -13,6 +13,7 @@ from math import gcd
 
 from graphwright.ir import Dim, Op, PassError, Value, ops
 from graphwright.ir.dims import product
+from graphwright.ir.location import at_source
 from graphwright.passes.probing import SEQUENCE, has_symbol
 
 S = Dim.of(SEQUENCE)
@@ -24,7 +25,7 @@ def refuse(op: Op | None, reason: str) -> PassError:
     """The refusal of cache insertion, naming the op and its module path."""
     where = f" at {op.location}" if op is not None and op.location else ""
     name = f"{op.name}{where}: " if op is not None else ""
-    return PassError(f"insert-kv-cache: {name}{reason}")
+    return PassError(f"insert-kv-cache: {name}{reason}{at_source(op.location) if op is not None else ''}")
 
 
 @dataclass(frozen=True)

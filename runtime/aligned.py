@@ -1,9 +1,13 @@
 """Arrays whose memory begins where vector loads and cache lines do."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from graphwright.runtime.memory import total_memory
 
 ALIGNMENT = 64
 """Bytes: one cache line, and the widest vector load."""
@@ -11,11 +15,11 @@ ALIGNMENT = 64
 
 def aligned_zeros(shape: tuple[int, ...], storage: npt.DTypeLike) -> npt.NDArray[Any]:
     # The system hands out zeroed pages on first touch, so an unused tail of a cache costs no memory.
-    return _aligned(np.zeros(_bytes(shape, storage) + ALIGNMENT, dtype=np.uint8), shape, storage)
+    return _aligned(_raw(shape, storage, np.zeros), shape, storage)
 
 
 def aligned_empty(shape: tuple[int, ...], storage: npt.DTypeLike) -> npt.NDArray[Any]:
-    return _aligned(np.empty(_bytes(shape, storage) + ALIGNMENT, dtype=np.uint8), shape, storage)
+    return _aligned(_raw(shape, storage, np.empty), shape, storage)
 
 
 def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -29,7 +33,15 @@ def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _bytes(shape: tuple[int, ...], storage: npt.DTypeLike) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(storage).itemsize
+    return math.prod(shape) * np.dtype(storage).itemsize
+
+
+def _raw(shape: tuple[int, ...], storage: npt.DTypeLike, make: Callable[..., npt.NDArray[np.uint8]]) -> Any:
+    """Bytes for such an array, with room to align it. Raises MemoryError where the machine has not so many."""
+    size = _bytes(shape, storage)
+    if size > total_memory():
+        raise MemoryError(f"an array of {size} bytes")
+    return make(size + ALIGNMENT, dtype=np.uint8)
 
 
 def _aligned(raw: npt.NDArray[np.uint8], shape: tuple[int, ...], storage: npt.DTypeLike) -> npt.NDArray[Any]:

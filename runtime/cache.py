@@ -11,6 +11,7 @@ from graphwright.runtime.artifact import CacheSpec, Manifest, StateSpec
 from graphwright.runtime.buffers import Buffer
 from graphwright.runtime.element_types import ELEMENT_TYPES
 from graphwright.runtime.errors import ContextError
+from graphwright.runtime.memory import total_memory
 from graphwright.runtime.session import Session
 
 Lengths = npt.NDArray[np.int64]
@@ -37,6 +38,9 @@ class KVCache:
         self._stepped: Lengths | None = None
         program = session.program
         try:
+            # What a step reads and writes whole is had at once; of the others the part that tokens fill.
+            if 2 * sum(math.prod(_rows(s, batch)) for s in program.alternating) > total_memory():
+                raise MemoryError
             self.buffers = [
                 Buffer(session.engine, (batch, c.shape[1], capacity, c.shape[3]), c.dtype) for c in program.in_place
             ]

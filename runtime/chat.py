@@ -1,21 +1,22 @@
 """Chat messages to a prompt, through the model's own Jinja template, as Hugging Face transformers renders it.
 
-A template is code from a stranger: it runs in Jinja's immutable sandbox.
+A template is code from a stranger: it runs in Jinja's immutable sandbox, and within a budget of time and size.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.errors import ArtifactError, ChatTemplateError
+from graphwright.runtime.template_budget import BudgetError, rendering_budget
+from graphwright.runtime.template_sandbox import BudgetedSandbox
 from graphwright.runtime.validation import first_finding
 
 Message = Mapping[str, Any]
@@ -36,22 +37,20 @@ class _NamedTemplate(BaseModel):
 
 
 class _TokenizerConfig(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    bos_token: str | _AddedToken | None = None
-    eos_token: str | _AddedToken | None = None
-    unk_token: str | _AddedToken | None = None
-    sep_token: str | _AddedToken | None = None
-    pad_token: str | _AddedToken | None = None
-    cls_token: str | _AddedToken | None = None
-    mask_token: str | _AddedToken | None = None
+    model_config = ConfigDict(extra="allow")
     chat_template: str | list[_NamedTemplate] | None = None
+    extra_special_tokens: dict[str, str | _AddedToken] | list[Any] | None = None
 
     def special_tokens(self) -> dict[str, str]:
+        """All that have a name, by it: `bos_token` and its like, and those of one model, such as `image_token`."""
         found: dict[str, str] = {}
-        for name in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
-            token: str | _AddedToken | None = getattr(self, name)
-            if token is not None:
-                found[name] = token if isinstance(token, str) else token.content
+        named = self.extra_special_tokens if isinstance(self.extra_special_tokens, dict) else {}
+        for name, token in {**(self.model_extra or {}), **named}.items():
+            if name.endswith("_token") or name in named:
+                content = token.content if isinstance(token, _AddedToken) else token
+                content = cast("dict[str, Any]", content).get("content") if isinstance(content, dict) else content
+                if isinstance(content, str):
+                    found[name] = content
         return found
 
 
@@ -65,10 +64,7 @@ class ChatTemplate:
         environment = _environment()
         self._special_tokens = special_tokens
         self._place = place
-        try:
-            self._templates = {name: environment.from_string(source) for name, source in sources.items()}
-        except TemplateSyntaxError as error:
-            raise ChatTemplateError(f"{place}: the chat template is not valid: {error}") from None
+        self._templates = {name: _compile(environment, source, place) for name, source in sources.items()}
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "ChatTemplate | None":
@@ -102,21 +98,70 @@ class ChatTemplate:
         if name not in self._templates:
             names = ", ".join(sorted(self._templates))
             raise ChatTemplateError(f"{self._place}: there is no template named 'default' (only {names})")
-        context: dict[str, Any] = {
-            **self._special_tokens,
-            "messages": [dict(message) for message in messages],
-            "tools": [dict(tool) for tool in tools] if tools else None,
-            "documents": None,
-            "add_generation_prompt": True,
-            **(variables or {}),
-        }
         try:
-            return self._templates[name].render(context)
+            context: dict[str, Any] = {
+                **self._special_tokens,
+                "messages": [_message(message) for message in messages],
+                "tools": [_plain(tool) for tool in tools] if tools else None,
+                "documents": None,
+                "add_generation_prompt": True,
+                **{key: _plain(value) for key, value in (variables or {}).items()},
+            }
+            with rendering_budget() as budget:
+                return budget.made("".join(self._templates[name].generate(context)))
+        except BudgetError as error:
+            problem = f"the chat template is refused: {_short(error)}"
         except TemplateError as error:
-            raise ChatTemplateError(f"{self._place}: the chat template refused the messages: {error}") from None
-        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
-            # What a template's expressions raise on messages of an unexpected form.
-            raise ChatTemplateError(f"{self._place}: the chat template failed on these messages: {error}") from None
+            problem = f"the chat template refused the messages: {_short(error)}"
+        except RecursionError:
+            problem = "the chat template failed on these messages: it, or they, are nested too deeply"
+        except Exception as error:
+            # A template's expressions may raise anything on messages of an unexpected form.
+            problem = f"the chat template failed on these messages: {_short(error)}"
+        raise ChatTemplateError(f"{self._place}: {problem}")
+
+
+def _compile(environment: BudgetedSandbox, source: str, place: str) -> Template:
+    try:
+        return environment.compile_template(source)
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except Exception as error:
+        # What is valid for Jinja may still be too much for Python's compiler, which has errors of its own.
+        problem = _short(error)
+    raise ChatTemplateError(f"{place}: the chat template is not valid: {problem}")
+
+
+def _short(error: Exception) -> str:
+    """An error's text, which a template may have made as long as it likes."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """As a template sees it: what is None is absent, and the reasoning has each of the names that templates know."""
+    plain = {key: value for key, value in _plain(message).items() if value is not None}
+    reasoning = next((plain[key] for key in ("reasoning_content", "thinking", "reasoning") if key in plain), None)
+    return plain if reasoning is None else {"thinking": reasoning, **plain, "reasoning_content": reasoning}
+
+
+def _plain(value: Any) -> Any:
+    """A copy of JSON's types alone: other objects have methods that the sandbox does not know."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        items = [_plain(item) for item in cast("Sequence[Any]", value)]
+        return items if isinstance(value, list) else tuple(items)
+    # Of a type derived from one of these, such as an enum's member, what it is derived from.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"a message holds a {type(value).__name__}; give texts, numbers, lists and mappings")
 
 
 def _read_config(artifact: Artifact) -> _TokenizerConfig:
@@ -128,11 +173,9 @@ def _read_config(artifact: Artifact) -> _TokenizerConfig:
         raise ArtifactError(f"{artifact.folder}/{_CONFIG_FILE}: {first_finding(error)}") from None
 
 
-def _environment() -> Environment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
+def _environment() -> BudgetedSandbox:
+    environment = BudgetedSandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols])
+    environment.add_filter("tojson", _to_json)
     functions: dict[str, Any] = {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     environment.globals.update(functions)
     return environment

@@ -1,11 +1,14 @@
 """Running a decoder program over a cache, one step at a time."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.aligned import aligned_empty
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.encoder import EncodedContext, check_context
+from graphwright.runtime.errors import ContextError
 
 Ids = npt.NDArray[np.int64]
 
@@ -67,15 +70,25 @@ class Decoder:
             np.copyto(bound, values)
             return
         # Elsewhere than on the CPU, binding is what copies the array to the device.
-        bound = self._inputs[name] = aligned_empty(values.shape, np.int64)
+        bound = self._inputs[name] = self._array(values.shape, np.int64)
         np.copyto(bound, values)
         value = self._engine.view(bound, "int64")
         for call in self._calls:
             call.give(name, value)
 
+    @staticmethod
+    def _array(shape: tuple[int, ...], storage: npt.DTypeLike) -> npt.NDArray[Any]:
+        try:
+            return aligned_empty(shape, storage)
+        except MemoryError:
+            raise ContextError(
+                f"a step of {' x '.join(map(str, shape))} numbers needs more memory than this machine has; "
+                "use a shorter prompt or a smaller batch"
+            ) from None
+
     def _result(self, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
         if self._logits.shape != shape:
-            self._logits = aligned_empty(shape, np.float32)
+            self._logits = self._array(shape, np.float32)
             value = self._engine.view(self._logits, "float32")
             for call in self._calls:
                 call.take("logits", value)

@@ -61,10 +61,11 @@ def check_context(program: Program, rows: int, context: EncodedContext | None) -
         raise GenerationError(f"there are {context.batch} contexts for {rows} rows of tokens")
 
 
-def context_array(program: Program, context: object) -> tuple[list[Array], bool]:
+def context_array(program: Program, context: object, *, fill: bool = False) -> tuple[list[Array], bool]:
     """The rows of a context that is no text, each an array, and whether it was one row without a batch.
 
-    Raises GenerationError for arrays of another type or shape than the manifest's.
+    With `fill` a shorter last axis is filled up with zeros, as silence is in audio. Raises GenerationError for arrays
+    of another type or shape than the manifest's.
     """
     assert program.encoder is not None, "the manifest has an encoder"
     name, spec = program.encoder.context
@@ -76,6 +77,8 @@ def context_array(program: Program, context: object) -> tuple[list[Array], bool]
         whole = np.asarray(context)
         single = whole.ndim != len(spec.shape)
         rows = [whole] if single else list(whole)
+    if fill and isinstance(shape[-1], int):
+        rows = [_filled(row, shape[-1]) for row in rows]
     for row in rows:
         fits = row.dtype == stored and row.ndim == len(shape)
         fits = fits and all(
@@ -90,6 +93,11 @@ def context_array(program: Program, context: object) -> tuple[list[Array], bool]
     if not rows:
         raise GenerationError("there are no contexts")
     return rows, single
+
+
+def _filled(context: Array, length: int) -> Array:
+    missing = length - context.shape[-1] if context.ndim else 0
+    return np.pad(context, [*[(0, 0)] * (context.ndim - 1), (0, missing)]) if missing > 0 else context
 
 
 def _padded(context: Array, length: int) -> Array:

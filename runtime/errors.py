@@ -3,12 +3,14 @@
 Every message is one line that says what is wrong, where, and what to do; the command line prints it and exits with 2.
 """
 
+from graphwright.runtime.printable import printable_line
+
 
 class UserError(Exception):
     """Base of all errors whose cause lies with the user's input, files or machine."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable_line(message))
 
 
 class ArtifactError(UserError):

@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from graphwright.runtime.completion import Completion, FinishReason, TokenLogProbability
 from graphwright.runtime.decoder import Decoder
+from graphwright.runtime.logits import RowFacts
+from graphwright.runtime.logits.filters import likeliest_tokens
 from graphwright.runtime.options import GenerationOptions
-from graphwright.runtime.sampling import Sampler, likeliest_tokens, log_normalizer
+from graphwright.runtime.sampling import Sampler, log_normalizer
 from graphwright.runtime.streaming import IncrementalDecoder, StopStrings
 
 if TYPE_CHECKING:
@@ -25,28 +27,28 @@ class CancelSignal(Protocol):
 class Row:
     """One row of a batch while it is continued.
 
-    `prompt` is all tokens so far, `limit` how many tokens may follow, `index` the row's place in the batch.
+    `prompt` is all tokens so far, `index` the row's place in the batch.
     """
 
     def __init__(
         self,
         prompt: list[int],
         *,
-        limit: int,
         options: GenerationOptions,
-        vocabulary_size: int,
-        end_tokens: frozenset[int],
+        facts: RowFacts,
         tokenizer: "Tokenizer | None",
         index: int = 0,
     ) -> None:
         self.prompt = prompt
         self.token_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
-        self._limit = limit
-        self._end_tokens = end_tokens
-        self._sampler = Sampler(options, vocabulary_size, prompt, index)
+        self.limit = facts.limit
+        self._end_tokens = facts.stop_tokens if options.ignore_eos else facts.stop_tokens | facts.eos_tokens
+        self._sampler = Sampler(options, facts, prompt, index)
         self._decoder = IncrementalDecoder(tokenizer, prompt) if tokenizer else None
-        self._stop_strings = StopStrings(options.stop_strings)
+        self._tokenizer = tokenizer
+        marked = [stop for stop in options.stop_strings if tokenizer is not None and tokenizer.special_in(stop)]
+        self._stop_strings = StopStrings(options.stop_strings, marked)
         self._pieces: list[str] = []
         self._alternatives = options.logprobs
         self._log_probabilities: list[TokenLogProbability] = []
@@ -57,14 +59,22 @@ class Row:
         self.token_ids.append(token)
         if self._alternatives is not None:
             self._log_probabilities.append(_log_probability(logits, token, self._alternatives))
-        if token in self._end_tokens:
-            return self.finish("stop")
-        piece = self._stop_strings.push(self._decoder.push(token)) if self._decoder else ""
+        piece = self._take(token)
         if self._stop_strings.found:
             self.finish_reason = "stop_string"
-        elif len(self.token_ids) == self._limit:
+        elif token in self._end_tokens:
+            return self._keep(piece) + self.finish("stop")
+        elif len(self.token_ids) == self.limit:
             return self._keep(piece) + self.finish("length")
         return self._keep(piece)
+
+    def _take(self, token: int) -> str:
+        """The text that `token` makes final. An end token has none, even where it is no special token."""
+        if self._decoder is None or self._tokenizer is None:
+            return ""
+        if name := self._tokenizer.special_text(token):
+            return self._stop_strings.push_special(name, self._decoder.held())
+        return "" if token in self._end_tokens else self._stop_strings.push(self._decoder.push(token))
 
     def finish(self, reason: FinishReason) -> str:
         """End the row and return the text that was held back."""

@@ -15,7 +15,7 @@ from graphwright.runtime.engines import Device
 from graphwright.runtime.errors import ArtifactError, GenerationError
 from graphwright.runtime.generation import CancelSignal, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
-from graphwright.runtime.options import GenerationArguments
+from graphwright.runtime.options import GenerationArguments, GenerationOptions
 from graphwright.runtime.prompts import Prompt
 from graphwright.runtime.request import Context, Request, read_request, read_tokens, start
 from graphwright.runtime.session import Session
@@ -161,11 +161,11 @@ class Model:
             raise GenerationError("stream takes a single prompt; this is a batch")
 
         def pieces() -> Generator[str, None, Completion]:
-            decoder = request.decoder(self.loaded.session)
-            for piece in continue_rows(decoder, request.rows, request.tokens.rows, cancel):
+            started = request.start()
+            for piece in continue_rows(started.decoder, started.rows, started.tokens, cancel):
                 if piece:
                     yield piece
-            return request.rows[0].completion()
+            return started.rows[0].completion()
 
         return pieces()
 
@@ -181,8 +181,8 @@ class Model:
         """
         if self.manifest.program.encoder is not None and context is None:
             raise GenerationError("the model has an encoder: logits needs the context of the sequences")
-        tokens = read_tokens(self.loaded, token_ids, context)
-        rows = tokens.rows
+        tokens = read_tokens(self.loaded, token_ids, context, GenerationOptions())
+        rows = [row.tokens for row in tokens.rows]
         lengths = {len(row) for row in rows}
         if len(lengths) > 1:
             raise GenerationError(f"logits needs sequences of equal length, not {sorted(lengths)}")
@@ -222,11 +222,11 @@ class Model:
     ) -> list[Completion]:
         if stream is not None and self.tokenizer is None:
             raise GenerationError("streaming needs text, but the artifact has no tokenizer.json")
-        decoder = request.decoder(self.loaded.session)
-        for piece in continue_rows(decoder, request.rows, request.tokens.rows, cancel):
+        started = request.start()
+        for piece in continue_rows(started.decoder, started.rows, started.tokens, cancel):
             if piece and stream is not None:
                 stream(piece)
-        return [row.completion() for row in request.rows]
+        return [row.completion() for row in started.rows]
 
 
 def load(path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True) -> Model:

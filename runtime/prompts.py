@@ -38,10 +38,23 @@ def split_prompts(prompts: Any) -> tuple[list[Prompt], bool]:
 
 
 def encode_text(text: str, tokenizer: "Tokenizer | None", *, special_tokens: bool, name: str) -> list[int]:
-    """The token ids of `text`. Raises GenerationError when there is no tokenizer."""
+    """The token ids of `text`. Raises GenerationError when there is no tokenizer, or it cannot take the text."""
+    check_unicode(text, name)
     if tokenizer is None:
-        raise GenerationError(f"{name} is a text, but the artifact has no tokenizer.json; give token ids")
+        raise GenerationError(
+            f"{name} is a text, but the artifact has no tokenizer.json; give token ids, or compile the model with one "
+            "(--assets FOLDER)"
+        )
     return tokenizer.encode(text, special_tokens=special_tokens)
+
+
+def check_unicode(text: str, name: str) -> None:
+    """Raises GenerationError for half a character, as bytes that are not UTF-8 arrive; calls the text `name`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(text[error.start]):04X} at position {error.start}"
+        raise GenerationError(f"{name} is not valid Unicode: it holds {found}; give UTF-8 text") from None
 
 
 def check_ids(token_ids: Sequence[int], vocabulary_size: int, name: str) -> list[int]:

@@ -3,7 +3,7 @@
 from typing import get_args
 
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.cores import available_cores
+from graphwright.runtime.cores import available_cores, check_threads
 from graphwright.runtime.cpu_features import check_cpu_features
 from graphwright.runtime.engines import Device, Executable, Signature, start_engine
 from graphwright.runtime.errors import SessionError
@@ -12,15 +12,14 @@ from graphwright.runtime.errors import SessionError
 class Session:
     """An artifact's program, loaded by the engine of its backend; safe to use from several threads at once.
 
-    `threads` is the number of cores to use (by default all physical cores this process may occupy). Raises
-    SessionError when the program does not fit this machine, the device, or its own manifest.
+    `threads` is the number of cores to use (by default all physical cores this process may occupy), at most the CPUs
+    that it may use. Raises SessionError when the program does not fit this machine, the device, or its own manifest.
     """
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None, device: Device = "cpu") -> None:
         self.manifest = artifact.manifest
         self.program = artifact.manifest.program
-        if threads is not None and threads < 1:
-            raise SessionError(f"threads is {threads}; it must be at least 1")
+        check_threads(threads)
         if device not in get_args(Device):
             raise SessionError(f"device is {device!r}; it must be one of {', '.join(get_args(Device))}")
         check_cpu_features(self.program.cpu_features)

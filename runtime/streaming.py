@@ -1,6 +1,6 @@
 """Text as it is generated: whole characters only, and never a part of a stop string."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,16 +40,27 @@ class IncrementalDecoder:
         """The text still held back; an incomplete character reads as U+FFFD."""
         return self._release(final=True)
 
+    def held(self) -> str:
+        """What `finish` would return now; nothing is released."""
+        if self._released == len(self._tokens):
+            return ""
+        text, before = self._decode_from_anchor()
+        return text[_common_length(before, text) :]
+
     def _release(self, *, final: bool) -> str:
-        text = self._tokenizer.decode(self._tokens[self._anchor :])
+        text, before = self._decode_from_anchor()
         if text.endswith(_REPLACEMENT) and not final:
             return ""
-        if self._before is None:
-            self._before = self._tokenizer.decode(self._tokens[self._anchor : self._released])
         # A context that ends inside a character decodes to U+FFFD there, until the continuation completes it.
-        piece = text[_common_length(self._before, text) :]
+        piece = text[_common_length(before, text) :]
         self._move_anchor(text)
         return piece
+
+    def _decode_from_anchor(self) -> tuple[str, str]:
+        """The text since the anchor, and the part of it that was released."""
+        if self._before is None:
+            self._before = self._tokenizer.decode(self._tokens[self._anchor : self._released])
+        return self._tokenizer.decode(self._tokens[self._anchor :]), self._before
 
     def _move_anchor(self, text: str) -> None:
         alone = self._tokenizer.decode(self._tokens[self._released :])
@@ -71,36 +82,86 @@ def _common_length(first: str, second: str) -> int:
 class StopStrings:
     """Cuts a stream of text before the stop string, of `stops`, that is the first to be complete.
 
-    So the cut does not depend on how the text was split into pieces.
+    So the cut does not depend on how the text was split into pieces. Special tokens are no part of the text, but a stop
+    string may name them: those in `marked` are also looked for in the text with the name of every special token where
+    it stood.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], marked: Sequence[str] = ()) -> None:
         self._stops = stops
-        self._held = ""
+        self._marked = marked
+        # What is held back, character by character, each with whether it is text, or of a special token's name.
+        self._held: list[tuple[str, bool]] = []
+        # Special tokens that stand so many characters into text that is still to come.
+        self._expected: list[tuple[int, str]] = []
         self.found = False
 
     def push(self, text: str) -> str:
         """Take more text and return what can no longer be part of a stop string."""
-        self._held += text
-        starts = [(start + len(stop), start) for stop in self._stops if (start := self._held.find(stop)) >= 0]
-        if starts:
-            self.found = True
-            _, start = min(starts)
-            ready, self._held = self._held[:start], ""
-            return ready
-        cut = len(self._held) - self._partial_length()
-        ready, self._held = self._held[:cut], self._held[cut:]
-        return ready
+        if not self._stops:
+            return text
+        cells = [(character, True) for character in text]
+        for place, name in reversed(self._expected):
+            cells[place:place] = _hidden(name)
+        self._expected = []
+        self._held += cells
+        return self._ready()
+
+    def push_special(self, name: str, after: str) -> str:
+        """Take a special token that stands behind `after`, text that is not pushed yet since it may still change.
+
+        Returns text as `push` does; of `after` only where it ends with a stop string, and then it is not to be pushed.
+        """
+        if not self._marked:
+            return ""
+        cells = [*self._held, *((character, True) for character in after), *_hidden(name)]
+        if after and self._find(cells) is None:
+            self._expected.append((len(after), name))
+            return ""
+        self._held = cells
+        return self._ready()
 
     def finish(self) -> str:
         """The text still held back."""
-        ready, self._held = self._held, ""
+        ready, self._held = _text(self._held), []
         return ready
 
-    def _partial_length(self) -> int:
-        """Length of the longest end of the held text that begins a stop string."""
-        longest = min(len(self._held), max((len(stop) - 1 for stop in self._stops), default=0))
-        for length in range(longest, 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
-                return length
-        return 0
+    def _ready(self) -> str:
+        start = self._find(self._held)
+        self.found = start is not None
+        cut = self._begun() if start is None else start
+        ready, self._held = _text(self._held[:cut]), self._held[cut:]
+        if self.found:
+            self._held = []
+        return ready
+
+    def _find(self, cells: list[tuple[str, bool]]) -> int | None:
+        """The place in `cells` of the stop string that ends first, None if there is none."""
+        found: list[tuple[int, int]] = []
+        for stops, text, places in self._streams(cells):
+            starts = [(start, len(stop)) for stop in stops if (start := text.find(stop)) >= 0]
+            found += [(places[start + length - 1], places[start]) for start, length in starts]
+        return min(found)[1] if found else None
+
+    def _begun(self) -> int:
+        """Where the longest end of what is held begins that begins a stop string."""
+        cut = len(self._held)
+        for stops, text, places in self._streams(self._held):
+            longest = min(len(text), max((len(stop) - 1 for stop in stops), default=0))
+            lengths = (n for n in range(longest, 0, -1) if any(stop.startswith(text[-n:]) for stop in stops))
+            cut = min(cut, next((places[-n] for n in lengths), cut))
+        return cut
+
+    def _streams(self, cells: list[tuple[str, bool]]) -> Iterator[tuple[Sequence[str], str, Sequence[int]]]:
+        """What to look for, the text to look in, and the place in `cells` of each of its characters."""
+        shown = [index for index, (_, is_text) in enumerate(cells) if is_text]
+        yield self._stops, _text(cells), shown
+        yield self._marked, "".join(character for character, _ in cells), range(len(cells))
+
+
+def _hidden(name: str) -> list[tuple[str, bool]]:
+    return [(character, False) for character in name]
+
+
+def _text(cells: list[tuple[str, bool]]) -> str:
+    return "".join(character for character, is_text in cells if is_text)

@@ -1,6 +1,10 @@
 """Text, or token ids, cut into rows of equal length: what a model is evaluated on, or calibrated with."""
 
+import errno
+import os
+import stat
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.errors import DataError
+from graphwright.runtime.files import TEXT, read_bytes, read_text
 
 if TYPE_CHECKING:
     from graphwright.runtime.tokenizer import Tokenizer
@@ -31,8 +36,9 @@ def require_readable(source: TokenSource) -> None:
     if isinstance(source, np.ndarray):
         return
     try:
-        with Path(source).open("rb"):
-            pass
+        with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a named pipe would wait for its writer
+            if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
     except OSError as problem:
         raise DataError(f"{source} cannot be read: {problem.strerror}") from None
 
@@ -44,12 +50,12 @@ def read_stream(source: TokenSource, tokenizer: "Tokenizer | None", vocabulary_s
     path = Path(source)
     if path.suffix == ".npy":
         try:
-            array: Any = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as problem:
+            array: Any = np.load(BytesIO(read_bytes(path, TEXT)), allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as problem:
             raise DataError(f"{path} cannot be read as an array of token ids: {problem}") from None
         return Stream(_checked(array, str(path), vocabulary_size), str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, TEXT, pipes=True)
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text; token ids are given as a .npy file") from None
     except OSError as problem:

@@ -86,7 +86,7 @@ def _range_text(bounds: Mapping[str, Any]) -> str:
 
 def _field(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> FieldInfo | None:
     """The field of the model that a finding is about; None for what lies deeper."""
-    return None if model is None or not location else model.model_fields.get(str(location[0]))
+    return None if model is None or len(location) != 1 else model.model_fields.get(str(location[0]))
 
 
 def _bounds(field: FieldInfo) -> Iterator[tuple[str, Any]]:

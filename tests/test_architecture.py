@@ -131,3 +131,40 @@ def test_importing_is_light(module: str) -> None:
     script = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.split() == []
+
+
+EVALUATORS = frozenset({"eval", "exec", "__import__", "sympify", "parse_expr", "literal_eval"})
+EVALUATED: dict[tuple[str, str], str] = {}
+"""Where such a function stands, and why no file's text can reach it: (file, function) to reason."""
+
+
+def test_no_text_is_evaluated() -> None:
+    """No file's text is run as Python, and none is given to sympy, which evaluates what it parses."""
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in sources(*PARTS, "graphwright")
+        for name in evaluators(path.read_text(encoding="utf-8"))
+    }
+    assert found == EVALUATED.keys()
+
+
+def evaluators(source: str) -> set[str]:
+    """The functions named in a source that evaluate text; not `module.eval()`, torch's switch for inference."""
+    tree = ast.parse(source)
+    switches = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and not n.args and not n.keywords}
+    names = (
+        node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else node.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Name, ast.Attribute, ast.alias))
+        and not (isinstance(node, ast.Attribute) and node.attr == "eval" and id(node) in switches)
+    )
+    return EVALUATORS.intersection(names)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["eval(text)", "f = exec", "sympy.sympify(text)", "from sympy import parse_expr as read", "pandas.eval(text)"],
+)
+def test_what_evaluates_text_is_found(source: str) -> None:
+    assert evaluators(source)
+    assert not evaluators("model.eval()")

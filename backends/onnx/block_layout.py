@@ -14,8 +14,9 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import pack_bits
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, QuantizedType, TensorType
-from graphwright.ir.weights import Applied, WeightExpression, torch_dtype
+from graphwright.ir.weights import Applied, WeightExpression
 
 if TYPE_CHECKING:
     from torch import Tensor

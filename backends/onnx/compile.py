@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from graphwright.backends.assets import asset_files
+from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.decoder import (
     FUNCTION,
     LOGITS,
@@ -50,13 +50,19 @@ class BuildReport:
 
 
 def build_artifact(
-    program: Program, folder: str | Path, *, dialect: str = "ort", assets: str | Path | None = None
+    program: Program,
+    folder: str | Path,
+    *,
+    dialect: str = "ort",
+    assets: str | Path | None = None,
+    generation: str | None = None,
 ) -> BuildReport:
     """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
     function (graph `forward`).
 
     `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). `assets` is the
-    checkpoint folder whose tokenizer and configuration files go along. The program is left as it is; the folder appears
+    checkpoint folder whose tokenizer and configuration files go along; `generation` is what a decoder has for the
+    folder's `generation_config.json`, where that is not enough. The program is left as it is; the folder appears
     whole or not at all. Raises `UserError` (with what to do) and the runtime's `ArtifactError`.
     """
     target = select_target(dialect)
@@ -76,6 +82,8 @@ def build_artifact(
             writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
         for source in asset_files(assets):
             writer.add_copy(source)
+        if generation is not None and graph.name != FUNCTION:
+            writer.add_text(GENERATION_FILE, generation)
         manifest = writer.commit(
             producer=f"graphwright {version('graphwright')}",
             model=model,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from graphwright.backends.assets import asset_files
+from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.decoder import (
     DECODE,
     ENCODE,
@@ -52,13 +52,19 @@ SPECIAL: dict[str, dict[str, int]] = {
 
 
 def build_artifact(
-    program: Program, folder: str | Path, *, assets: str | Path | None = None, cpu: Cpu | None = None
+    program: Program,
+    folder: str | Path,
+    *,
+    assets: str | Path | None = None,
+    generation: str | None = None,
+    cpu: Cpu | None = None,
 ) -> Manifest:
     """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
     function (graph `forward`).
 
     `cpu` is what the code is for, by default this machine's. `assets` is the checkpoint folder whose tokenizer and
-    configuration files go along. The program is left as it is; the folder appears whole or not at all. Raises
+    configuration files go along; `generation` is what a decoder has for the folder's `generation_config.json`, where
+    that is not enough. The program is left as it is; the folder appears whole or not at all. Raises
     `UserError` (with what to do) and the runtime's `ArtifactError`.
     """
     cpu = host_cpu() if cpu is None else cpu
@@ -76,6 +82,8 @@ def build_artifact(
             write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
         for source in asset_files(assets):
             writer.add_copy(source)
+        if generation is not None and decodes:
+            writer.add_text(GENERATION_FILE, generation)
         return writer.commit(
             producer=f"graphwright {version('graphwright')}",
             model=model_info(program, graph),

@@ -60,7 +60,7 @@ def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
     by_name = {each.name: each for each in emitted}
     compiled: list[Any] = []
     for graphs in libraries:
-        steps, dimensions = StepFunctions(target), sorted(graphs[-1].symbols)
+        steps, dimensions = StepFunctions(target, layout.size), sorted(graphs[-1].symbols)
         for each in (by_name[graph.name] for graph in graphs):
             steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule(dimensions))
         compiled.append(build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target))

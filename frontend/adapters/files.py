@@ -28,7 +28,7 @@ from graphwright.frontend.adapters.settings import Settings, read_settings
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.weight_files import read_json
 from graphwright.ir import DType, StoredArray, StoredFile, WeightError
-from graphwright.ir.weights import safetensors_index
+from graphwright.ir.weights import stored_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -107,7 +107,7 @@ def _tensors(folder: Path) -> tuple[str, Mapping[str, Tensor]]:
     stored, pickled = folder / WEIGHTS, folder / PICKLED
     if stored.is_file():
         path = str(stored.absolute())
-        return path, {key: StoredFile(path, key, type) for key, type in safetensors_index(path).items()}
+        return path, {**stored_tensors(path)}
     if not pickled.is_file():
         raise CheckpointError(f"{folder}: the adapter's weights are missing: there is no {WEIGHTS}")
     try:

@@ -10,7 +10,7 @@ from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Site
 from graphwright.ir import DType, Value, ops
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 
 @aten("silu")

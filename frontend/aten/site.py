@@ -10,8 +10,10 @@ import torch
 
 from graphwright.ir import Builder, Dim, DType, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.location import at_source
 from graphwright.ir.program import Program
-from graphwright.ir.weights import Applied, dtype_of, torch_dtype
+from graphwright.ir.torch_types import dtype_of, torch_dtype
+from graphwright.ir.weights import Applied
 
 Operand = Value | Dim | bool | int | float
 Size = Dim | int
@@ -33,7 +35,7 @@ class Site:
 
     def unsupported(self, problem: str) -> UnsupportedError:
         where = f" at {self.build.location}" if self.build.location else ""
-        return UnsupportedError(f"{self.operator}{where}: {problem}")
+        return UnsupportedError(f"{self.operator}{where}: {problem}{at_source(self.build.location)}")
 
     # -- operands
 

@@ -3,6 +3,15 @@
 from graphwright.frontend.quantized.activations import round_inputs
 from graphwright.frontend.quantized.binding import dequantized, fitted
 from graphwright.frontend.quantized.layer import QuantizedLayer, Rounding
-from graphwright.frontend.quantized.read import read_quantized
+from graphwright.frontend.quantized.read import SETTING, quantization_settings, read_quantized
 
-__all__ = ["QuantizedLayer", "Rounding", "dequantized", "fitted", "read_quantized", "round_inputs"]
+__all__ = [
+    "SETTING",
+    "QuantizedLayer",
+    "Rounding",
+    "dequantized",
+    "fitted",
+    "quantization_settings",
+    "read_quantized",
+    "round_inputs",
+]

@@ -28,9 +28,12 @@ class AWQ(Format):
     parts: ClassVar[frozenset[str]] = frozenset({"scales"})
     bits: Literal[4] = Field(4, validation_alias=AliasChoices("bits", "w_bit"))
     group_size: int = Field(128, ge=-1, validation_alias=AliasChoices("group_size", "q_group_size"))
+    zero_point: bool = True
     version: str = Field("gemm", validation_alias=AliasChoices("version", "format"))
 
     def refusal(self) -> str | None:
+        if not self.zero_point:
+            return "AWQ without zero points (zero_point)"
         return None if self.version.lower() == "gemm" else f"AWQ of the version '{self.version}'"
 
     def layer(self, tensors: LayerTensors) -> QuantizedLayer:

@@ -9,7 +9,9 @@ A layer of `in` inputs and `out` outputs in b bits holds
 
 and stands for (code - zero) * scale. In the first format, `gptq`, zero points are stored less one: writer and reader
 subtract and add one in every code of a word at once, here too, so that a borrow into the next code is undone. `gptq_v2`
-stores them as they are. With `desc_act` columns were quantized in order of activation, and g_idx is not sorted.
+stores them as they are. Symmetric layers (`sym`) have the zero point 2^(b-1), and fast kernels never read it: some
+writers stored it unchanged in the first format too, where it would stand for one more. With `desc_act` columns were
+quantized in order of activation, and g_idx is not sorted.
 
 Source: github.com/ModelCloud/GPTQModel, gptqmodel/nn_modules/qlinear (pack_block, dequantize_weight) and
 gptqmodel/utils/model.py (convert_gptq_v1_to_v2_format_module).
@@ -23,7 +25,7 @@ from pydantic import AliasChoices, Field
 
 from graphwright.frontend.quantized.expressions import apply, by_groups, number, transposed, unpacked, unsigned
 from graphwright.frontend.quantized.layer import SCALES, Format, LayerTensors, QuantizedLayer, lengths
-from graphwright.ir import DType, StoredFile, ops
+from graphwright.ir import DType, StoredFile, notify, ops
 from graphwright.ir.weights import WeightExpression
 
 
@@ -33,6 +35,7 @@ class GPTQ(Format):
     bits: Literal[2, 3, 4, 8]
     group_size: int = Field(ge=-1)
     desc_act: bool = False
+    sym: bool | None = None
     checkpoint_format: str = Field("gptq", validation_alias=AliasChoices("checkpoint_format", "format"))
     dynamic: dict[str, Any] | None = None
 
@@ -57,15 +60,35 @@ class GPTQ(Format):
         if index is None and self.desc_act:
             raise tensors.damaged("qweight", "with desc_act a 'g_idx' must say the group of each column")
         codes = unpacked(transposed(qweight), unsigned(self.bits), columns)
-        points = transposed(self._zero_points(zeros, rows))
+        points = transposed(self._zero_points(tensors, zeros, rows))
         return QuantizedLayer(by_groups(codes, transposed(scales), points, group, index))
 
-    def _zero_points(self, stored: StoredFile, count: int) -> WeightExpression:
+    def _zero_points(self, tensors: LayerTensors, stored: StoredFile, count: int) -> WeightExpression:
+        as_stored = unpacked(stored, unsigned(self.bits), count)
+        meant = as_stored if self.checkpoint_format == "gptq_v2" else self._one_more(stored, count)
+        if self.sym is False:
+            return meant
+        half = 1 << (self.bits - 1)
+        if self.sym and _are_all(meant, half):
+            return meant
+        if meant is not as_stored and _are_all(as_stored, half):
+            notify(
+                f"{stored.path}: all zero points are stored as {half}, which in the format 'gptq' stands for "
+                f"{half + 1}; they are read as {half}, that of symmetric layers"
+            )
+            return as_stored
+        if self.sym:
+            raise tensors.damaged("qzeros", f"it contradicts 'sym': symmetric layers have the zero point {half} alone")
+        return meant
+
+    def _one_more(self, stored: StoredFile, count: int) -> WeightExpression:
         to = unsigned(self.bits)
-        if self.checkpoint_format == "gptq_v2":
-            return unpacked(stored, to, count)
         if 32 % self.bits == 0:
             ones = sum(1 << shift for shift in range(0, 32, self.bits))
             return unpacked(apply(ops.add, stored, number(ones, DType.I32)), to, count)
         more = apply(ops.add, apply(ops.cast, unpacked(stored, to, count), dtype=DType.U8), number(1, DType.U8))
         return apply(ops.cast, apply(ops.remainder, more, number(1 << self.bits, DType.U8)), dtype=to)
+
+
+def _are_all(codes: WeightExpression, value: int) -> bool:
+    return bool((codes.evaluate() == value).all())

@@ -14,6 +14,7 @@ from graphwright.frontend.quantized.block_fp8 import BlockFP8
 from graphwright.frontend.quantized.compressed_tensors import CompressedTensors
 from graphwright.frontend.quantized.gptq import GPTQ
 from graphwright.frontend.quantized.layer import Format, LayerTensors, QuantizedLayer
+from graphwright.frontend.weight_files import read_json
 from graphwright.ir import StoredFile, UnsupportedError, WeightError
 
 METHODS: dict[str, type[Format]] = {
@@ -23,13 +24,51 @@ METHODS: dict[str, type[Format]] = {
     "fp8": BlockFP8,
 }
 
+CONFIG = "config.json"
+SETTING = "quantization_config"
+"""The setting that says how a checkpoint is quantized."""
+
+BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Where AutoGPTQ and AutoAWQ wrote it before there was that setting, and the method meant where none is named."""
+
+
+def quantization_settings(directory: Path, inside: Any, stored: Mapping[str, StoredFile]) -> tuple[Path, Any] | None:
+    """The file that says how the checkpoint is quantized and what it says, or None where it is not.
+
+    `inside` is what config.json says, if anything. A file beside it counts where there are tensors of such layers.
+    Raises `CheckpointError` where two files contradict each other.
+    """
+    found = None if inside is None else (directory / CONFIG, inside)
+    for name, method in BESIDE.items():
+        file = directory / name
+        if not file.is_file():
+            continue
+        said = {"quant_method": method, **read_json(file)}
+        known = METHODS.get(str(said["quant_method"]))
+        markers = (GPTQ.markers | AWQ.markers) if known is None else known.markers
+        if found is None:
+            if any(key.rpartition(".")[2] in markers for key in stored):
+                found = (file, said)
+        else:
+            _require_agreement(*found, file, said)
+    return found
+
+
+def _require_agreement(file: Path, settings: Any, other_file: Path, others: Any) -> None:
+    first, second = _format(file, settings), _format(other_file, others)
+    names = first.model_fields_set & second.model_fields_set
+    apart = sorted(name for name in names if getattr(first, name) != getattr(second, name))
+    if type(first) is not type(second) or apart:
+        what = apart[0] if apart else "quant_method"
+        raise CheckpointError(f"{other_file}: it contradicts {file} in '{what}'; delete the one that is wrong")
+
 
 def read_quantized(
     file: Path, settings: Any, stored: Mapping[str, StoredFile]
 ) -> tuple[dict[str, QuantizedLayer], dict[str, StoredFile]]:
     """The quantized layers by their names, and the tensors that belong to none.
 
-    `settings` is `quantization_config` in `file`. Which layers are quantized is what the tensors say, whatever lists of
+    `settings` are those in `file`. Which layers are quantized is what the tensors say, whatever lists of
     exceptions there are. Raises `CheckpointError` for settings that are none, `UnsupportedError` for what is not read,
     and `WeightError` for tensors that do not fit.
     """
@@ -59,7 +98,7 @@ def read_quantized(
 
 def _format(file: Path, settings: Any) -> Format:
     if not isinstance(settings, dict):
-        raise CheckpointError(f"{file}: 'quantization_config' is not a table of settings")
+        raise CheckpointError(f"{file}: '{SETTING}' is not a table of settings")
     method = cast("dict[str, Any]", settings).get("quant_method")
     if not isinstance(method, str) or method not in METHODS:
         raise UnsupportedError(
@@ -71,4 +110,4 @@ def _format(file: Path, settings: Any) -> Format:
     except ValidationError as problem:
         first = problem.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: quantization_config: '{place}': {first['msg']}") from None
+        raise CheckpointError(f"{file}: {SETTING}: '{place}': {first['msg']}") from None

@@ -23,8 +23,17 @@ DTypeOption = Annotated[
 MaxContextOption = Annotated[
     int | None, typer.Option("--max-context", help="Bound the context to so many tokens; by default the model's own.")
 ]
+LogitsOption = Annotated[
+    str | None, typer.Option("--logits", metavar="NAME", help="The output that holds MODEL's logits, if not plain.")
+]
 AssetsOption = Annotated[
     Path | None, typer.Option("--assets", help="Folder of tokenizer and configuration files, by default MODEL's.")
+]
+IgnoreRemoteCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-remote-code", help="Take a checkpoint that came with code of its own for transformers' model."
+    ),
 ]
 AdapterOption = Annotated[
     Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter of PEFT to merge into MODEL, a directory.")

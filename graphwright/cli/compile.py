@@ -13,6 +13,8 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -37,9 +39,11 @@ def compile_command(
         str, typer.Option(help="ort: ONNX Runtime's own operators; portable: standard ONNX only.")
     ] = "ort",
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
     adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
         typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
@@ -64,14 +68,14 @@ def compile_command(
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
     from graphwright.compiler import Options, build, check_request
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model, adapter), output, options, on_stage)
+        report = build(resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage)
     _print_summary(report)
 
 

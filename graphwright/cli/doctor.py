@@ -5,6 +5,7 @@ import sys
 import typer
 
 from graphwright.cli.output import console
+from graphwright.runtime.printable import printable_line
 
 
 def doctor_command() -> None:
@@ -16,6 +17,6 @@ def doctor_command() -> None:
     for name, value in diagnosis.facts:
         out.print(f"{name:<16} {value}", markup=False)
     for problem in diagnosis.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable_line(problem)}", file=sys.stderr)
     if diagnosis.problems:
         raise typer.Exit(1)

@@ -9,19 +9,23 @@ import typer
 from graphwright.cli.app import app
 from graphwright.cli.arguments import flag
 from graphwright.cli.notices import notices_as_lines
-from graphwright.cli.output import one_line
+from graphwright.cli.signals import clean_exit_on_signals
 from graphwright.errors import OptionError, is_user_error
 from graphwright.requirements import EXTRAS, how_to_install
 from graphwright.runtime.errors import OptionValueError
+from graphwright.runtime.printable import printable_line
 
 USER_ERROR_STATUS = 2
+_UTF_8 = "PYTHONIOENCODING=utf-8"
 
 # Its base class stands in another module from one typer release to the next.
 _CommandLineError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
+@clean_exit_on_signals()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault.
+    """Run the command line and exit: 0 when done, 2 with one line on standard error when the user's input is at fault,
+    128 and its number when a signal ended it.
 
     `arguments` are those after the program's name, by default the process's own.
     """
@@ -40,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.name not in EXTRAS:
             raise
         _fail(how_to_install(error.name))
+    except UnicodeEncodeError as error:
+        if error.encoding.lower().replace("-", "") == "utf8":
+            raise
+        _fail(f"standard output takes {error.encoding} only, which has no {error.object[error.start]!a}: set {_UTF_8}")
     except Exception as error:
         if not is_user_error(error):
             raise
@@ -60,5 +68,5 @@ def _see_help(given: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    print(f"error: {printable_line(message)}", file=sys.stderr)
     raise SystemExit(USER_ERROR_STATUS) from None

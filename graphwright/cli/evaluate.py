@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, AssetsOption
+from graphwright.cli.arguments import AdapterOption, AssetsOption, IgnoreRemoteCodeOption
 from graphwright.cli.output import console, counted, stage_display
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def evaluate_command(
     ] = False,
     assets: AssetsOption = None,
     adapter: AdapterOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all.")] = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how well MODEL predicts a text: perplexity of a token and of a byte.
@@ -51,6 +52,7 @@ def evaluate_command(
             interpreter=interpreter,
             assets=assets,
             adapter=adapter,
+            ignore_remote_code=ignore_remote_code,
             threads=threads,
             on_stage=on_stage,
         )

@@ -1,13 +1,19 @@
 """`graphwright explain`: where rules matched, where they nearly did, and what stopped them."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.module_ranges import module_ranges
-from graphwright.cli.output import console, stage_display
+from graphwright.cli.output import console, stage_display, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +29,8 @@ def explain_command(
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
     adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say of each rule where it matched, where it nearly did, and the first mismatch there.
@@ -37,15 +45,16 @@ def explain_command(
         check_rule(rule)
     chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
+    from graphwright.models import ModelOptions
     from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
-        program = read_input(model, on_stage, adapter)
+        program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         if chosen is None:
             chosen = named_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)
     if json:
-        sys.stdout.write(explanation.model_dump_json(indent=2) + "\n")
+        write_text(explanation.model_dump_json(indent=2) + "\n")
         return
     out = console()
     for line in _lines(explanation, every=rule is not None):

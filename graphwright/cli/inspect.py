@@ -27,9 +27,9 @@ def inspect_command(
         return
     from graphwright.compiled import GRAPH_FILE, read_lowered
     from graphwright.runtime import open_artifact
-    from graphwright.runtime.artifact import is_artifact
+    from graphwright.runtime.artifact import claims_artifact
 
-    if path.is_dir() and not is_artifact(path) and (path / "config.json").is_file():
+    if path.is_dir() and not claims_artifact(path) and (path / "config.json").is_file():
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
     _print(_manifest_lines(artifact.manifest))
@@ -40,7 +40,8 @@ def inspect_command(
 def _print(lines: "Iterable[str]") -> None:
     out = console()
     for line in lines:
-        out.print(line, markup=False)
+        # A name with a line end in it must not look like a line of ours.
+        out.print(line.replace("\n", "\\n"), markup=False)
 
 
 def _manifest_lines(manifest: "Manifest") -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TextIO
 
-from graphwright.cli.output import one_line
+from graphwright.runtime.printable import printable_line
 
 _HOMES = ("graphwright.ir.notices", "graphwright.runtime.notices")
 """Compiler and runtime are separate installations, and each has a class of its own."""
@@ -31,7 +31,7 @@ def notices_as_lines() -> Generator[None]:
                 show(message, category, filename, lineno, file, line)
             elif str(message) not in printed:
                 printed.add(str(message))
-                print(f"note: {one_line(str(message))}", file=sys.stderr)
+                print(f"note: {printable_line(str(message))}", file=sys.stderr)
 
         # By the place that they come from: to import the classes would cost the commands that need neither.
         warnings.filterwarnings("always", category=UserWarning, module=r"graphwright\.")

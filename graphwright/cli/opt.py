@@ -1,14 +1,20 @@
 """`graphwright opt`: passes over a program, proven and priced on request."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, NamedPipelineOption, PassesOption, ProgramArgument
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+    ProgramArgument,
+)
 from graphwright.cli.optional_values import optional_values
-from graphwright.cli.output import stage_display
+from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +30,8 @@ def opt_command(
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
     adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
     stop_after: Annotated[
         str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
     ] = None,
@@ -77,6 +85,7 @@ def opt_command(
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
     from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
+    from graphwright.models import ModelOptions
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
@@ -87,7 +96,7 @@ def opt_command(
     report: PipelineReport | None = None
     with stage_display(shown=not printer.prints) as on_stage:
         priced = pricer.find_pricer(price, on_stage)
-        result = read_input(program, on_stage, adapter)
+        result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         try:
             if reports:
                 setting = choose_setting(result, *sizes)
@@ -125,7 +134,7 @@ def _with_reproducer(failure: "ProofError") -> str:
 
 def _print_report(report: "PipelineReport", json: bool) -> None:
     if json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        write_text(report.model_dump_json(indent=2) + "\n")
         return
     from graphwright.cli.pipeline_table import print_pipeline
 

@@ -1,10 +1,17 @@
 """How commands speak: results on standard output, progress and remarks on standard error."""
 
+import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
+
+from graphwright.runtime.printable import printable
 
 STAGES = {
     "capture": "capturing the model",
@@ -25,30 +32,75 @@ STAGES = {
 }
 
 
+class PrintableConsole(Console):
+    """Shows names and other text of files without what steers a terminal: what is printed comes through here."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """For results. Made on use, so that it writes to the standard output of that moment."""
-    return Console(highlight=False, soft_wrap=True)
+    return PrintableConsole(highlight=False, soft_wrap=True)
+
+
+def write_text(text: str, shown: Callable[[str], str] = printable) -> None:
+    """Print a result that is text itself: as it is to a file or pipe, and as `shown` makes it to a terminal."""
+    sys.stdout.write(shown(text) if sys.stdout.isatty() else text)
 
 
 @contextmanager
 def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
-    """Shows the stage at hand on a terminal, if wanted; elsewhere nothing. A stage may name its pass: `prove: PASS`."""
-    error_console = Console(stderr=True, highlight=False)
-    if not (shown and error_console.is_terminal):
+    """Shows the stage at hand, if wanted. A stage may name its pass: `prove: PASS`.
+
+    On a terminal it is a line that changes. Elsewhere, as in a log, a command that takes longer than `QUIET` seconds
+    writes a line with the stage at hand, and another after each further `REPEAT`; a quick one writes nothing.
+    """
+    error_console = PrintableConsole(stderr=True, highlight=False, soft_wrap=True)
+    if not shown:
         yield lambda _: None
-        return
-    with error_console.status("starting") as status:
-        yield lambda stage: status.update(escape(_stage_text(stage)))
+    elif error_console.is_terminal:
+        with error_console.status("starting") as status:
+            yield lambda stage: status.update(escape(printable(_stage_text(stage))))
+    else:
+        with _StageLines(lambda line: error_console.print(line, markup=False)) as lines:
+            yield lines.begin
+
+
+QUIET, REPEAT = 20.0, 60.0
+
+
+class _StageLines:
+    """Writes a line about the stage at hand now and then, from a thread of its own, while others run."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._over = threading.Event()
+        self._stage = "starting"
+        self._thread = threading.Thread(target=self._run, name="stage lines", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def begin(self, stage: str) -> None:
+        """A stage begins, and the last one is over."""
+        self._stage = _stage_text(stage)
+
+    def _run(self) -> None:
+        begun, pause = monotonic(), QUIET
+        while not self._over.wait(pause):
+            self._write(f"{self._stage} … {seconds_text(monotonic() - begun)} so far")
+            pause = REPEAT
 
 
 def _stage_text(stage: str) -> str:
     name, colon, detail = stage.partition(": ")
     return STAGES.get(name, name) + colon + detail
-
-
-def one_line(message: str) -> str:
-    """A message for standard error, where each is one line."""
-    return " ".join(message.split())
 
 
 def size_text(size: int) -> str:

@@ -8,6 +8,7 @@ from graphwright.cli.optional_values import EVERY
 from graphwright.ir import Program
 from graphwright.passes import Pass, difference
 from graphwright.programs import display_text
+from graphwright.runtime.printable import printable
 from graphwright.targets import check_choice
 
 
@@ -57,6 +58,6 @@ def _wanted(wish: str | None, each: Pass) -> bool:
 
 
 def _print(heading: str, text: str) -> None:
-    print(heading, file=sys.stderr)
-    if text:
-        print(text, file=sys.stderr)
+    for each in (heading, text):
+        if each:
+            print(printable(each), file=sys.stderr)

@@ -1,34 +1,33 @@
 """Reading and writing programs where `-` stands for standard input and no file for standard output."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from graphwright.errors import UsageError
+from graphwright.cli.output import write_text
 from graphwright.ir import Program, parse_program, read_program
+from graphwright.models import ModelOptions, resolve
 from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
 from graphwright.requirements import require_compiler
 from graphwright.standard_input import standard_input
 
 
-def read_input(model: str, on_stage: Callable[[str], object], adapter: Path | None = None) -> Program:
+def read_input(model: str, on_stage: Callable[[str], object], options: ModelOptions | None = None) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
     Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
     """
-    if adapter is not None and (model == "-" or model.endswith(".gw")):
-        raise UsageError("an adapter is merged as a model is captured, and a program has been: trace the model with it")
+    if options is not None and (model == "-" or model.endswith(".gw")):
+        options.refuse_for_captured("a program has been captured already")
     require_compiler()
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
         return read_program(model)
     from graphwright.compiler import capture
-    from graphwright.models import resolve
 
     on_stage("capture")
-    return capture(resolve(model, adapter))
+    return capture(resolve(model, options))
 
 
 def require_program_file(output: Path | None) -> None:
@@ -40,6 +39,6 @@ def require_program_file(output: Path | None) -> None:
 def write_result(program: Program, output: Path | None) -> None:
     """Write to the file, or print."""
     if output is None:
-        sys.stdout.write(program_text(program))
+        write_text(program_text(program))
     else:
         write_program(program, output)

@@ -13,6 +13,8 @@ from graphwright.cli.arguments import (
     CalibrationOption,
     CalibrationRowsOption,
     DTypeOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
     MaxContextOption,
     MaxKLOption,
     ModelArgument,
@@ -47,9 +49,11 @@ def quantize_command(
     ] = True,
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
+    logits: LogitsOption = None,
     max_context: MaxContextOption = None,
     assets: AssetsOption = None,
     adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
 
@@ -60,7 +64,7 @@ def quantize_command(
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
-    from graphwright.models import resolve
+    from graphwright.models import ModelOptions, resolve
     from graphwright.outputs import require_file, require_folder
     from graphwright.quantizing import quantize
     from graphwright.runtime.artifact import is_artifact
@@ -69,7 +73,7 @@ def quantize_command(
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
-    source = resolve(model, adapter)
+    source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     with stage_display() as on_stage:
         program, report = quantize(
             source,
@@ -84,7 +88,7 @@ def quantize_command(
         on_stage("write")
         _write(program, output, assets or source.assets)
     print_quantization(report)
-    kept = source.adapter if source.kept is not None else source.assets
+    kept = source.options.adapter if source.kept is not None else source.assets
     folder = "" if (assets or kept) is None else f" --assets {assets or kept}"
     written = f"graphwright compile {output} -o out/{output.stem}{folder}"
     following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"

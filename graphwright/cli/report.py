@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, NamedPipelineOption, PassesOption
+from graphwright.cli.arguments import (
+    AdapterOption,
+    IgnoreRemoteCodeOption,
+    LogitsOption,
+    NamedPipelineOption,
+    PassesOption,
+)
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -25,7 +31,7 @@ def report_command(
     ] = None,
     pipeline: NamedPipelineOption = None,
     passes: PassesOption = None,
-    adapter: AdapterOption = None,
+    logits: LogitsOption = None,
     machine: Annotated[
         str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
     ] = None,
@@ -36,6 +42,8 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
 
@@ -49,6 +57,7 @@ def report_command(
     settings = {
         "--pipeline": pipeline,
         "--passes": passes,
+        "--logits": logits,
         "--adapter": adapter,
         "--machine": machine,
         "--batch": batch,
@@ -56,6 +65,7 @@ def report_command(
         "--context": context,
         "--prove": prove or None,
         "--measure": measure or None,
+        "--ignore-remote-code": ignore_remote_code or None,
     }
     require_file(output, (".html", ".htm"), "a page")
     if run is not None:
@@ -67,13 +77,13 @@ def report_command(
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
+    from graphwright.models import ModelOptions
     from graphwright.pipeline_run import run_pipeline
 
     assert model is not None, "else there is a saved run"
     with stage_display() as on_stage:
         result = run_pipeline(
             model,
-            adapter=adapter,
             pipeline=pipeline,
             passes=passes,
             machine=machine or "local",
@@ -82,6 +92,7 @@ def report_command(
             context=context,
             prove=prove,
             measure=measure,
+            options=ModelOptions(ignore_remote_code, logits, adapter),
             on_stage=on_stage,
         )
     _write(result, output)
@@ -89,7 +100,7 @@ def report_command(
 
 def _write(report: "PipelineReport", output: Path) -> None:
     from graphwright.html import render
-    from graphwright.sidecar import write_atomically
+    from graphwright.ir.atomic_file import write_atomically
 
     page = render(report)
     try:

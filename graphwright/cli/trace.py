@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, DTypeOption, ModelArgument
+from graphwright.cli.arguments import AdapterOption, DTypeOption, IgnoreRemoteCodeOption, LogitsOption, ModelArgument
 from graphwright.cli.output import stage_display
 
 
@@ -14,6 +14,8 @@ def trace_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
     adapter: AdapterOption = None,
+    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
 ) -> None:
     """Capture MODEL as a graph and write its text, before any pass."""
     from graphwright.api import trace
@@ -22,5 +24,5 @@ def trace_command(
     require_program_file(output)
     with stage_display() as on_stage:
         on_stage("capture")
-        program = trace(model, dtype=dtype, adapter=adapter)
+        program = trace(model, dtype=dtype, adapter=adapter, ignore_remote_code=ignore_remote_code, logits=logits)
     write_result(program, output)

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from graphwright.html import memory_chart, quantities, roofline
 from graphwright.html.headline import cards, moved_bytes, phases
 from graphwright.pipeline_report import PassRow, Phase, PipelineReport, Price
+from graphwright.runtime.printable import printable
 
 _FILTERS: dict[str, Any] = {
     "bytes": quantities.bytes_text,
@@ -85,6 +86,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("graphwright.html"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -92,6 +94,11 @@ def _environment() -> Environment:
     environment.filters.update(_FILTERS)
     environment.tests.update(_TESTS)
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """A name from a program must not reorder the line that it stands in; our own markup stays as it is."""
+    return printable(value) if type(value) is str else value
 
 
 @cache

@@ -8,8 +8,8 @@ from graphwright.ir.declare import op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.ops.rules import last
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, TensorType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

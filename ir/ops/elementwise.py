@@ -17,8 +17,8 @@ from graphwright.ir.ops.rules import (
     require_number,
     same_dtype,
 )
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, TensorType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import keep_but, last, normal_axis, require_float, require_indices
 from graphwright.ir.quantized import Parts, QuantizedTensor
 from graphwright.ir.rounding import Grid, Search, fit, grouped, quantize, ungrouped
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import CODE_TYPES, DType, QuantizedType, TensorType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

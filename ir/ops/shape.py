@@ -12,8 +12,8 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import aligned_right, keep_but, normal_axis, require_rank, same_dtype
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, TensorType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from graphwright.ir.attributes import Attribute
-from graphwright.ir.dims import Dim
+from graphwright.ir.dims import Dim, parse_integer
+from graphwright.ir.errors import IRTypeError
 from graphwright.ir.text.lexer import Lexer, unquote
 from graphwright.ir.types import CODE_TYPES, LAYOUTS, DType, QuantizedType, StateType, TensorType, Type
 
@@ -18,11 +22,28 @@ def parse_type(text: str) -> Type:
     return result
 
 
+DEEPEST = 64
+"""Lists in lists of an attribute, and ops on ops in the value of a weight. Models have some ten."""
+
+LONGEST_NUMBER = 400
+"""Characters of a number. Printed numbers have 24 at most, and 309 digits stand before the point of the largest."""
+
+
 class AtomParser:
     """Reads one part after another off a lexer."""
 
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
+        self._depth = 0
+
+    @contextmanager
+    def nested(self) -> Generator[None]:
+        """Around what may hold its like; refuses it too deep."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self.lexer.error(f"nested too deeply: more than {DEEPEST} levels")
+        yield
+        self._depth -= 1
 
     # -- names and attributes
 
@@ -64,10 +85,13 @@ class AtomParser:
         if token.kind == "string":
             return self.string()
         if token.kind == "number":
+            if len(token.text) > LONGEST_NUMBER:
+                raise lexer.error(f"a number has {len(token.text)} characters, at most {LONGEST_NUMBER} are supported")
             lexer.next()
             return float(token.text)
         if token.text == "[":
-            return tuple(self.list_body("[", "]"))
+            with self.nested():
+                return tuple(self.list_body("[", "]"))
         if token.kind == "name" and token.text in ("true", "false", "none"):
             lexer.next()
             return {"true": True, "false": False, "none": None}[token.text]
@@ -87,6 +111,13 @@ class AtomParser:
         return items
 
     def dim(self) -> Dim:
+        start = self.lexer.peek.start
+        try:
+            return self._dim()
+        except IRTypeError as problem:
+            raise self.lexer.error(str(problem), start) from None
+
+    def _dim(self) -> Dim:
         lexer = self.lexer
         negative = lexer.accept("-")
         total = self.term() * -1 if negative else self.term()
@@ -108,7 +139,7 @@ class AtomParser:
         token = self.lexer.peek
         if token.kind == "integer":
             self.lexer.next()
-            return Dim.of(int(token.text))
+            return Dim.of(parse_integer(token.text))
         if token.kind == "name" and "." not in token.text:
             self.lexer.next()
             return Dim.of(token.text)
@@ -129,7 +160,7 @@ class AtomParser:
             inner = self.tensor_type()
             lexer.expect(">")
             return StateType(layout, inner)
-        if token.kind == "name" and token.text[0] == "q" and (token.text[1:].isdigit() or token.text[1:] in _DTYPES):
+        if token.kind == "name" and token.text[0] == "q" and (token.text[1:].isdecimal() or token.text[1:] in _DTYPES):
             return self.quantized_type()
         return self.tensor_type()
 
@@ -160,9 +191,9 @@ class AtomParser:
         symmetry = lexer.expect_kind("name", "sym or asym")
         if symmetry not in ("sym", "asym"):
             raise lexer.error(f"expected sym or asym, found '{symmetry}'", symmetry_start)
-        element = _DTYPES.get(kind if not kind.isdigit() else f"{'i' if symmetry == 'sym' else 'u'}{kind}")
+        element = _DTYPES.get(kind if not kind.isdecimal() else f"{'i' if symmetry == 'sym' else 'u'}{kind}")
         if element not in CODE_TYPES:
-            raise lexer.error(f"there are no codes of {kind}{' bits' if kind.isdigit() else ''}", start)
+            raise lexer.error(f"there are no codes of {kind}{' bits' if kind.isdecimal() else ''}", start)
         options: dict[str, Attribute] = {}
         while lexer.accept(","):
             start = lexer.peek.start
@@ -182,6 +213,6 @@ class AtomParser:
         text = self.lexer.expect_kind("name", "g and a group size, or channel")
         if text == "channel":
             return None
-        if text[0] != "g" or not text[1:].isdigit() or int(text[1:]) < 1:
-            raise self.lexer.error(f"'{text}' is no group: write g128 or channel", start)
+        if text[0] != "g" or not text[1:].isdecimal() or len(text) > 10 or int(text[1:]) < 1:
+            raise self.lexer.error(f"'{text[:20]}' is no group: write g128 or channel", start)
         return int(text[1:])

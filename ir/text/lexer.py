@@ -58,7 +58,7 @@ class Lexer:
         start = self.peek.start if position is None else position
         line = self.text.count("\n", 0, start) + 1
         column = start - (self.text.rfind("\n", 0, start) + 1) + 1
-        return TextError(message, line, column, self.file)
+        return TextError(_one_line(message), line, column, self.file)
 
     @property
     def peek(self) -> Token:
@@ -88,6 +88,16 @@ class Lexer:
 
     def describe(self) -> str:
         return self.peek.text if self.peek.kind == "end" else f"'{self.peek.text}'"
+
+
+LONGEST_MESSAGE = 600
+"""Characters. A message quotes the text, which may be one long word."""
+
+
+def _one_line(message: str) -> str:
+    """A message without line breaks and other control characters, shortened."""
+    kept = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in kept)
 
 
 _ESCAPES = {"n": "\n", "r": "\r"}

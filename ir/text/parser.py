@@ -10,14 +10,17 @@ from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import REGISTRY, OpDef
 from graphwright.ir.dims import product
 from graphwright.ir.errors import IRTypeError, UserError, WeightError
+from graphwright.ir.files import TEXT, read_text
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.program import Program
+from graphwright.ir.tensor_files import FileIdentity
 from graphwright.ir.text.atoms import AtomParser
 from graphwright.ir.text.lexer import Lexer
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType, TensorType
 from graphwright.ir.verifier import verify
-from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression, torch_dtype
+from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression
 
 
 def parse_program(text: str, file: str = "<text>") -> Program:
@@ -29,7 +32,7 @@ def read_program(path: str | Path) -> Program:
     """The program in a `.gw` file; paths of weight files in it are relative to that file."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, TEXT, pipes=True)
     except OSError as problem:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
     except UnicodeDecodeError:
@@ -40,6 +43,8 @@ def read_program(path: str | Path) -> Program:
 def _parse(lexer: Lexer, folder: Path | None = None) -> Program:
     try:
         return _Parser(lexer, folder).program()
+    except IRTypeError as problem:  # of a size that is made of others, in a type or in the verifier
+        raise lexer.error(str(problem)) from None
     except RecursionError:
         raise lexer.error("nested too deeply") from None
 
@@ -48,6 +53,16 @@ class _Parser(AtomParser):
     def __init__(self, lexer: Lexer, folder: Path | None = None) -> None:
         super().__init__(lexer)
         self.folder = folder
+        self.identities: dict[str, FileIdentity | None] = {}
+
+    def identity(self, path: str) -> FileIdentity | None:
+        """What a file of weights is now, so that no other is taken for it later; None if it is not there."""
+        if path not in self.identities:
+            try:
+                self.identities[path] = FileIdentity.of(path)
+            except WeightError:
+                self.identities[path] = None
+        return self.identities[path]
 
     # -- program
 
@@ -96,7 +111,7 @@ class _Parser(AtomParser):
             lexer.expect(")")
             lexer.expect(":")
             resolved = path if self.folder is None or Path(path).is_absolute() else str(self.folder / path)
-            return StoredFile(resolved, key, self.tensor_type())
+            return StoredFile(resolved, key, self.tensor_type(), self.identity(resolved))
         if name == "data":
             values = self.list_body("[", "]")
             lexer.expect(")")
@@ -109,7 +124,8 @@ class _Parser(AtomParser):
         definition = self.definition(name, start)
         operands: list[WeightExpression | None] = []
         while not lexer.accept(")"):
-            operands.append(None if lexer.accept("none") else self.expression())
+            with self.nested():
+                operands.append(None if lexer.accept("none") else self.expression())
             if lexer.peek.text != ")":
                 lexer.expect(",")
         attributes = self.attributes_body() if lexer.accept("{") else {}

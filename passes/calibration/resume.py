@@ -8,24 +8,16 @@ model or other options is never taken; it stays beside.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphwright.ir import PassError, Program, TensorType, WeightError, print_graph
+from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.lazy import torch
-from graphwright.ir.weights import (
-    Applied,
-    StoredArray,
-    StoredFile,
-    WeightExpression,
-    forget_files,
-    safetensors_index,
-)
+from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression, stored_tensors
 from graphwright.passes.calibration.sites import calibration_graph
 
 if TYPE_CHECKING:
@@ -51,8 +43,9 @@ class FinishedWeights:
         if self._folder is None or not (path := self._path(self._folder, weight)).is_file():
             return None
         with suppress(WeightError):
-            if safetensors_index(str(path)) == types and _metadata(path) == self._mark(weight):
-                return {name: StoredFile(str(path), name, type) for name, type in types.items()}
+            found = stored_tensors(str(path))
+            if {name: stored.type for name, stored in found.items()} == types and _metadata(path) == self._mark(weight):
+                return found
         return None
 
     def keep(self, weight: str, types: Mapping[str, TensorType], arrays: Mapping[str, Tensor]) -> Parts:
@@ -62,18 +55,12 @@ class FinishedWeights:
         from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly untyped
 
         path = self._path(self._folder, weight)
-        replaced = path.exists()
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        whole = {name: array.contiguous() for name, array in arrays.items()}
         try:
-            save_file({name: array.contiguous() for name, array in arrays.items()}, temporary, self._mark(weight))
-            os.replace(temporary, path)
+            write_atomically(path, lambda temporary: save_file(whole, temporary, self._mark(weight)))
         except OSError as problem:
             raise PassError(f"{path}: cannot be written ({problem.strerror})") from None
-        finally:
-            temporary.unlink(missing_ok=True)
-        if replaced:
-            forget_files()
-        return {name: StoredFile(str(path), name, type) for name, type in types.items()}
+        return stored_tensors(str(path))
 
     def _path(self, folder: Path, weight: str) -> Path:
         readable = re.sub(r"[^\w.-]", "_", weight)[:100]
@@ -106,7 +93,7 @@ def _digest(expression: WeightExpression, known: dict[object, bytes]) -> bytes:
         for operand in expression.operands:
             made.update(b"none" if operand is None else _digest(operand, known))
         return made.digest()
-    key = (expression.path, expression.key) if isinstance(expression, StoredFile) else id(expression)
+    key = expression if isinstance(expression, StoredFile) else id(expression)
     if key not in known:
         made = hashlib.sha256(f"{expression.type}".encode())
         made.update(_bytes_of(expression.evaluate()))

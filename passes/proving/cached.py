@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from graphwright.ir import Dim, Graph, Interpreter, Program
 from graphwright.ir.lazy import torch
 from graphwright.ir.rounding import Grid
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import CODE_TYPES
-from graphwright.ir.weights import torch_dtype
 from graphwright.passes.proving.inputs import as_declared, chosen, result
 
 if TYPE_CHECKING:

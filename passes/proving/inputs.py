@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.ir import DType, Graph, UserError, Value, ops
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

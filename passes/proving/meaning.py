@@ -10,8 +10,8 @@ from graphwright.ir import Interpreter, Op, Value
 from graphwright.ir.attributes import dimensions
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.lazy import torch
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import QuantizedType, Type
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from graphwright.ir import PassError
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.rounding import Grid, Scales, Search, fit, grouped, whole_scale
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import QuantizedType
-from graphwright.ir.weights import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,13 @@ from graphwright.runtime.artifact.folder import AtomicFolder
 from graphwright.runtime.artifact.functions import FunctionSpec
 from graphwright.runtime.artifact.manifest import FORMAT_VERSION, MANIFEST_FILE, FileEntry, Manifest, ModelInfo
 from graphwright.runtime.artifact.program import Program
-from graphwright.runtime.artifact.reader import Artifact, artifact_while_checked, is_artifact, open_artifact
+from graphwright.runtime.artifact.reader import (
+    Artifact,
+    artifact_while_checked,
+    claims_artifact,
+    is_artifact,
+    open_artifact,
+)
 from graphwright.runtime.artifact.tensors import CacheSpec, StateSpec, TensorSpec
 from graphwright.runtime.artifact.writer import ArtifactWriter
 from graphwright.runtime.element_types import ElementTypeName
@@ -28,6 +34,7 @@ __all__ = [
     "StateSpec",
     "TensorSpec",
     "artifact_while_checked",
+    "claims_artifact",
     "is_artifact",
     "open_artifact",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from graphwright.runtime.artifact.left_over import hold, remove, sibling, sweep
 from graphwright.runtime.errors import ArtifactError
 
 
@@ -17,7 +18,8 @@ class AtomicFolder:
     """Write into `path`, a fresh sibling of `target`; `commit` moves it to `target`, anything else discards it.
 
     An existing `target` is replaced only when it is an empty folder or when `replaceable(target)` holds. Raises
-    ArtifactError when the target may not be replaced or its place cannot be written.
+    ArtifactError when the target may not be replaced or its place cannot be written. What a writer of the same target
+    that was killed has left is removed first.
 
         with AtomicFolder("out/model") as folder:
             (folder.path / "a.txt").write_text("…")
@@ -28,14 +30,17 @@ class AtomicFolder:
         # A trailing ".." or a bare "." has no name to put a sibling beside.
         self.target = Path(os.path.abspath(target))
         self._replaceable = replaceable
-        self.path = self._sibling("new")
+        self.path = sibling(self.target, "new")
+        self._held: int | None = None
         self._committed = False
 
     def __enter__(self) -> Self:
         try:
+            sweep(self.target)
             self._check_target()
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
+            self._held = hold(self.path)
         except OSError as error:
             raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
         return self
@@ -45,6 +50,8 @@ class AtomicFolder:
     ) -> None:
         if not self._committed:
             shutil.rmtree(self.path, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
 
@@ -58,10 +65,11 @@ class AtomicFolder:
 
     def commit(self) -> None:
         """Put the folder in its place, taking away what stood there."""
-        old = self._sibling("old")
+        old, held = sibling(self.target, "old"), None
         try:
             self._check_target()
             replaced = self.target.exists()
+            held = hold(self.target)
             if replaced:
                 self.target.rename(old)
             try:
@@ -73,11 +81,11 @@ class AtomicFolder:
                 raise
         except OSError as error:
             raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
+        finally:
+            if held is not None:
+                os.close(held)
         self._committed = True
-        shutil.rmtree(old, ignore_errors=True)
-
-    def _sibling(self, role: str) -> Path:
-        return self.target.with_name(f".{self.target.name}.{role}-{secrets.token_hex(4)}")
+        remove(old, self.target)
 
     def _check_target(self) -> None:
         target = self.target

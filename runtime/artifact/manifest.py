@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from graphwright.runtime.artifact.paths import is_plain_name
 from graphwright.runtime.artifact.program import Program
-from graphwright.runtime.artifact.strict import Count, Positive, Strict
+from graphwright.runtime.artifact.strict import MOST_BYTES, Count, Positive, Strict
 
 FORMAT = "graphwright-artifact"
 FORMAT_VERSION = 1
@@ -21,7 +21,7 @@ class ModelInfo(Strict):
 
     name: str
     architecture: str
-    parameters: Count
+    parameters: Annotated[int, Field(ge=0, le=MOST_BYTES)]
     vocabulary_size: Positive | None = None
     context_length: Positive | None = None
     bos_token_ids: tuple[Count, ...] = ()
@@ -33,7 +33,7 @@ class ModelInfo(Strict):
 class FileEntry(Strict):
     """Size in bytes and SHA-256 (lower-case hexadecimal) of one file."""
 
-    size: Count
+    size: Annotated[int, Field(ge=0, le=MOST_BYTES)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -62,4 +62,8 @@ class Manifest(Strict):
                 raise ValueError(f"the program's file {file!r} is not among the files")
         if self.program.kind == "decoder" and None in (self.model.vocabulary_size, self.model.context_length):
             raise ValueError("the model of a decoder needs vocabulary_size and context_length")
+        if self.program.kind == "decoder":
+            *_, vocabulary = self.program.outputs["logits"].shape
+            if vocabulary != self.model.vocabulary_size:
+                raise ValueError(f"logits are of {vocabulary} tokens, vocabulary_size is {self.model.vocabulary_size}")
         return self

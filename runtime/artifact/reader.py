@@ -1,6 +1,7 @@
 """Opening an artifact folder. Nothing in it is believed before it is checked."""
 
 import json
+import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,9 +15,14 @@ from graphwright.runtime.artifact.hashing import hash_files
 from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, MANIFEST_FILE, Manifest
 from graphwright.runtime.artifact.paths import resolve_inside
 from graphwright.runtime.errors import ArtifactError
+from graphwright.runtime.files import SETTINGS, TABLES, read_bytes, read_text
 from graphwright.runtime.validation import first_finding
 
 WEIGHTS_SUFFIX = ".safetensors"
+LARGEST = 1 << 31
+"""Bytes of a file that is not weights: no program for ONNX Runtime can have more."""
+_ONLY_OURS = "graph.gw", "program.so"
+"""Files of artifacts that no other tool's folders have."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,34 @@ class Artifact:
         return resolve_inside(self.folder, name)
 
     def read_text(self, name: str) -> str:
-        """The file `name` as UTF-8. Raises ArtifactError when it is not listed or not UTF-8."""
+        """The file `name` as UTF-8. Raises ArtifactError when it is not listed, too large, or not UTF-8."""
         try:
-            return self.path(name).read_text(encoding="utf-8")
+            return read_text(self.path(name), TABLES)
         except UnicodeDecodeError:
             raise ArtifactError(f"{self.folder}: {name} is not UTF-8 text") from None
+        except OSError as error:
+            raise ArtifactError(f"{self.folder}: {name} cannot be read: {error.strerror}") from None
 
 
 def is_artifact(folder: Path) -> bool:
     """Whether `folder` carries a manifest of an artifact, of whatever format version."""
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        _, manifest = _manifest_json(folder)
+    except ArtifactError:
         return False
-    return isinstance(manifest, dict) and cast(dict[str, Any], manifest).get("format") == FORMAT
+    return _is_manifest(manifest)
+
+
+def claims_artifact(folder: Path) -> bool:
+    """Whether `folder` is to be opened as an artifact: it is one, or, as what lies in it says, was meant to be.
+
+    Raises ArtifactError for a manifest that cannot be read at all, so that a broken one is not taken for a folder that
+    has none, as a checkpoint's.
+    """
+    if not os.path.lexists(folder / MANIFEST_FILE):
+        return False
+    _, manifest = _manifest_json(folder)
+    return _is_manifest(manifest) or any(os.path.lexists(folder / name) for name in _ONLY_OURS)
 
 
 def open_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
@@ -67,6 +87,8 @@ def open_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
             raise ArtifactError(
                 f"{folder}: {name} has {actual} bytes instead of {expected}; copy or compile the artifact again"
             )
+        if actual > LARGEST and not name.endswith(WEIGHTS_SUFFIX):
+            raise ArtifactError(f"{folder}: {name} has {actual} bytes; only weights may have more than 2 GiB")
     if verify:
         _check_hashes(artifact, list(manifest.files))
     return artifact
@@ -107,25 +129,34 @@ def _check_hashes(artifact: Artifact, names: list[str]) -> None:
             )
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    if not folder.exists():
-        raise ArtifactError(f"{folder} does not exist; compile a model into it with `graphwright compile`")
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder} is a file; an artifact is a folder written by `graphwright compile`")
+def _manifest_json(folder: Path) -> tuple[bytes, Any]:
+    """The manifest's text, and the JSON that it is. Raises ArtifactError where there is none."""
     try:
-        text = (folder / MANIFEST_FILE).read_bytes()
+        text = read_bytes(folder / MANIFEST_FILE, SETTINGS)
     except FileNotFoundError:
         raise ArtifactError(
             f"{folder} is not a Graphwright artifact (it has no {MANIFEST_FILE}); "
             "compile a model with `graphwright compile` first"
         ) from None
     except OSError as error:
-        raise ArtifactError(f"{folder}: {MANIFEST_FILE} cannot be read: {error}") from None
+        raise ArtifactError(f"{folder}: {MANIFEST_FILE} cannot be read: {error.strerror}") from None
     try:
-        raw: Any = json.loads(text)
+        return text, json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{folder}: {MANIFEST_FILE} is not valid JSON: {error}") from None
-    if not isinstance(raw, dict) or cast(dict[str, Any], raw).get("format") != FORMAT:
+
+
+def _is_manifest(raw: Any) -> bool:
+    return isinstance(raw, dict) and cast(dict[str, Any], raw).get("format") == FORMAT
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not folder.exists():
+        raise ArtifactError(f"{folder} does not exist; compile a model into it with `graphwright compile`")
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is a file; an artifact is a folder written by `graphwright compile`")
+    text, raw = _manifest_json(folder)
+    if not _is_manifest(raw):
         raise ArtifactError(f"{folder} is not a Graphwright artifact (its {MANIFEST_FILE} is another tool's)")
     version = cast(dict[str, Any], raw).get("format_version")
     if version != FORMAT_VERSION:

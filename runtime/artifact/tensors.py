@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from graphwright.runtime.artifact.strict import Count, Positive, Strict
+from graphwright.runtime.artifact.strict import Count, Positive, Strict, check_shape
 from graphwright.runtime.element_types import ElementTypeName
 
 
@@ -13,6 +13,8 @@ class TensorSpec(Strict):
 
     dtype: ElementTypeName
     shape: tuple[Count | str, ...]
+
+    _checked = field_validator("shape")(check_shape)
 
 
 class CacheSpec(Strict):
@@ -26,6 +28,8 @@ class CacheSpec(Strict):
     dtype: ElementTypeName
     layout: Literal["contiguous", "ring"] = "contiguous"
     shape: tuple[Literal["batch"], Positive, Literal["capacity"] | Positive, Positive]
+
+    _checked = field_validator("shape")(check_shape)
 
     @model_validator(mode="after")
     def _fixed_if_ring(self) -> Self:
@@ -50,4 +54,4 @@ class StateSpec(Strict):
     def _rows_first(cls, shape: tuple[str | int, ...]) -> tuple[str | int, ...]:
         if shape[:1] != ("batch",) or "batch" in shape[1:]:
             raise ValueError("the shape of a state is 'batch' and then numbers")
-        return shape
+        return check_shape(shape)

@@ -1,6 +1,5 @@
 """Writing an artifact folder: all of it, with its hashes, or nothing."""
 
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +12,7 @@ from graphwright.runtime.artifact.manifest import MANIFEST_FILE, Manifest, Model
 from graphwright.runtime.artifact.paths import is_plain_name
 from graphwright.runtime.artifact.reader import is_artifact
 from graphwright.runtime.errors import ArtifactError
+from graphwright.runtime.files import TABLES, read_bytes
 from graphwright.runtime.validation import first_finding
 
 
@@ -53,9 +53,16 @@ class ArtifactWriter:
         self._place(name).write_bytes(data)
 
     def add_copy(self, source: str | Path, name: str | None = None) -> None:
-        """Copy the content of the file `source`, links followed, under `name` (by default its own)."""
+        """Copy the content of the file `source`, links followed, under `name` (by default its own).
+
+        Raises ArtifactError for what is no regular file, or larger than a tokenizer is.
+        """
         source = Path(source)
-        shutil.copyfile(source, self._place(name or source.name))
+        try:
+            content = read_bytes(source, TABLES)
+        except OSError as error:
+            raise ArtifactError(f"{source} cannot be copied: {error.strerror}") from None
+        self.add_bytes(name or source.name, content)
 
     def commit(self, *, producer: str, model: ModelInfo, program: Program) -> Manifest:
         """Finish the artifact and return its manifest; the files are now in their final place."""

@@ -13,6 +13,7 @@ from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.artifact.functions import WORKSPACE
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
+from graphwright.runtime.engines.shared_library import check_segments
 from graphwright.runtime.engines.tvm_call import CompiledFunction, TvmCall, TvmValue, Workspace
 from graphwright.runtime.engines.tvm_threads import Threads
 from graphwright.runtime.errors import SessionError
@@ -45,6 +46,7 @@ class TvmEngine:
 
     def load(self, signature: Signature) -> "TvmExecutable":
         path = self._artifact.path(signature.file)
+        check_segments(path)
         try:
             library = self.tvm.load_module(str(path))
         except Exception as error:  # its exception types have no public common base
@@ -87,11 +89,20 @@ class TvmExecutable:
         results: dict[str, Value] = {}
         for name, spec in self._signature.outputs.items():
             shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
-            results[name] = self._engine.view(aligned_empty(shape, ELEMENT_TYPES[spec.dtype].storage), spec.dtype)
+            results[name] = self._engine.view(self._result(shape, spec.dtype), spec.dtype)
             call.take(name, results[name])
         call.run()
         self._idle.append(workspace)
         return results
+
+    def _result(self, shape: tuple[int, ...], dtype: ElementTypeName) -> npt.NDArray[Any]:
+        try:
+            return aligned_empty(shape, ELEMENT_TYPES[dtype].storage)
+        except MemoryError:
+            raise SessionError(
+                f"{self._signature.file}: an output of {' x '.join(map(str, shape))} numbers needs more memory than "
+                "this machine has; use smaller inputs"
+            ) from None
 
     def _call(self, workspace: Workspace) -> TvmCall:
         engine = self._engine

@@ -3,8 +3,11 @@
 A step occupies its threads from beginning to end and lets them wait for each other by spinning. So it needs all of them
 at once: TVM must have as many, and two steps must not share the cores.
 
-TVM has a pool of threads for each thread that ever runs a step, and never gives one back. So a step on several threads
-is run by the main thread, or else handed to a thread of ours that lasts.
+TVM has a pool of threads for each thread that ever runs a step, and never gives one back. The pool of the main thread
+would hold up the end of the process: TVM waits there for threads that, on a busy machine, spin for minutes before they
+look whether they are to end, and in a forked child for threads that were never there. So a step on several threads is
+handed to a thread of ours that lasts until the process ends, one for each number of threads. A forked child makes
+its own.
 """
 
 import os
@@ -14,7 +17,6 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
-from graphwright.runtime.cores import available_cores
 from graphwright.runtime.errors import SessionError
 from graphwright.runtime.tvm_api import BIG_CORES, PackedFunction, Tvm
 
@@ -22,8 +24,29 @@ POOL_SIZE = "TVM_NUM_THREADS"
 """The variable that TVM reads when it makes a pool, and at every parallel loop, which it runs on one thread unless this
 is above 1. Left to itself TVM counts half the cores."""
 
-_TURN = threading.RLock()
-"""Held by the step that runs on several threads, and while the variable says something else for a moment."""
+
+class _Turn:
+    """The lock of the step that runs on several threads, held too while the variable says something else for a moment.
+
+    A fork waits for the step at hand, so that no child begins with a barrier that nobody will pass.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def take(self) -> None:
+        self.lock.acquire()
+
+    def give_back(self) -> None:
+        self.lock.release()
+
+    def begin_anew(self) -> None:
+        """In a child, which has none of the threads of its parent."""
+        self.lock = threading.RLock()
+        _LASTING.clear()
+
+
+_TURN = _Turn()
 
 
 class Threads:
@@ -38,17 +61,12 @@ class Threads:
         if self.count == 1:
             self._prepare_pool()
             function(*arguments)
-            return
-        if _is_main():
-            with _TURN:
-                if self._prepare_pool():
-                    function(*arguments)
-                    return
-        _lasting_thread(self.count).run(self, function, arguments)
+        else:
+            _lasting_thread(self.count).run(self, function, arguments)
 
     def run_here(self, function: PackedFunction, arguments: Sequence[Any]) -> None:
         """What the lasting thread does of `run`."""
-        with _TURN:
+        with _TURN.lock:
             if not self._prepare_pool():
                 raise SessionError(f"TVM does not start {self.count} threads; load the model with fewer")
             function(*arguments)
@@ -56,8 +74,7 @@ class Threads:
     def _prepare_pool(self) -> bool:
         """Whether a parallel loop in the calling thread now has just as many threads, which it takes from the pool."""
         if not hasattr(_POOL, "made"):
-            # The main thread may run sessions of other sizes later; the pool of any other is not to outlive it.
-            with _TURN, _pool_size(max(self.count, available_cores()) if _is_main() else self.count):
+            with _TURN.lock, _pool_size(self.count):
                 self._tvm.thread_count()
                 _POOL.made = True
         size = os.environ.get(POOL_SIZE, "")
@@ -83,10 +100,6 @@ def _pool_size(size: int) -> Generator[None]:
             del os.environ[POOL_SIZE]
         else:
             os.environ[POOL_SIZE] = before
-
-
-def _is_main() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
 
 
 class _Job:
@@ -135,7 +148,12 @@ _LASTING: dict[int, _LastingThread] = {}
 
 
 def _lasting_thread(count: int) -> _LastingThread:
-    with _TURN:
-        if count not in _LASTING:
-            _LASTING[count] = _LastingThread()
-        return _LASTING[count]
+    # `setdefault` of a dictionary is atomic, but would start a thread each time; the lock may be a long step's.
+    found = _LASTING.get(count)
+    if found is None:
+        with _TURN.lock:
+            found = _LASTING.setdefault(count, _LASTING.get(count) or _LastingThread())
+    return found
+
+
+os.register_at_fork(before=_TURN.take, after_in_parent=_TURN.give_back, after_in_child=_TURN.begin_anew)

@@ -12,7 +12,7 @@ import torch
 
 from graphwright.ir import Graph, Program
 from graphwright.ir.interpreter import Interpreter
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.runtime.engines.onnxruntime import NO_ROUNDING
 
 ROUNDOFF = 2.0**-24

@@ -12,7 +12,7 @@ import torch
 
 from graphwright.backends.onnx import build_artifact
 from graphwright.ir import Builder, Graph, Program, StoredArray, UserError, ops, read_program, tensor, verify
-from graphwright.ir.weights import safetensors_index
+from graphwright.ir.safetensors_file import read_header
 from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError
@@ -71,7 +71,7 @@ def test_a_weight_in_pieces_is_stored_and_named_once(tmp_path: Path, monkeypatch
     embedding = program.weights["embed.weight"].evaluate()
     pieces = [lowered.weights[n].evaluate() for n in lowered.weights if n.startswith("embed.weight.rows")]
     assert torch.equal(torch.cat(pieces), embedding)
-    stored = safetensors_index(str(folder / "weights.safetensors"))
+    stored = read_header(str(folder / "weights.safetensors"))
     assert [name for name in stored if name.startswith("embed.weight")] == ["embed.weight"]
     inputs = prefill_inputs(np.array([[1, 2, 3]]), np.zeros(1, np.int64), np.array([3]))
     graph = program.graphs["prefill"]

@@ -10,7 +10,8 @@ from safetensors import safe_open
 
 from graphwright.backends.weights_file import PAGE, plan_weights, write_weights
 from graphwright.ir import StoredArray, StoredFile, UnsupportedError, Weight, WeightError, ops, tensor
-from graphwright.ir.weights import Applied, safetensors_index
+from graphwright.ir.safetensors_file import read_header
+from graphwright.ir.weights import Applied
 
 SIZES = [(3, 5), (1024,), (7,), (2, 2, 2), (1,), (4096,)]
 
@@ -45,7 +46,7 @@ def test_every_weight_begins_on_a_page_and_reads_back(tmp_path: Path) -> None:
 def test_other_readers_accept_the_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     _write(path, _weights())
-    index = safetensors_index(str(path))
+    index = read_header(str(path))
     assert index["w0"] == tensor("f32", 3, 5)
     length = int.from_bytes(path.read_bytes()[:8], "little")
     header = json.loads(path.read_bytes()[8 : 8 + length])

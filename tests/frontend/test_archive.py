@@ -13,6 +13,7 @@ from torch.export import Dim
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.ir import UnsupportedError, UserError, run
+from tests.frontend.archives.write import Attention, write
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.handwritten import MODELS
 
@@ -128,6 +129,23 @@ def test_damaged_archives(tmp_path: Path, suffix: str, content: bytes | None, me
         capture(path)
     assert "\n" not in str(failure.value)
     assert not Payload.ran
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).with_name("archives").glob("*.pt2")), ids=lambda path: path.stem)
+def test_archives_of_other_versions(path: Path) -> None:
+    """Made by `archives/write.py` with the torch of their names; values are as in this torch."""
+    program = capture(path)
+    assert {v.name: str(v.type) for v in program.graphs["forward"].inputs} == {"ids": "i64[B, S]", "mask": "f32[B, S]"}
+    assert program.metadata["context_length"] == 16
+    ids, mask = torch.randint(0, 20, (2, 7)), torch.rand(2, 7)
+    found, wanted = run(program.graphs["forward"], {"ids": ids, "mask": mask}), Attention().eval()(ids, mask)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_archive_of_this_version(tmp_path: Path) -> None:
+    test_archives_of_other_versions(write(tmp_path))
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 import torch
 
-from graphwright.frontend import capture
+from graphwright.frontend import capture, hugging_face
 from graphwright.ir import UnsupportedError, UserError
 from tests.frontend.compare import Small
 from tests.frontend.zoo import configuration
@@ -94,7 +95,8 @@ def test_a_loop_over_tokens_is_refused() -> None:
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             return self.loop(self.embed(ids))
 
-    _refused(Model(), "Model cannot be traced: its code fixes axis 1 of input 0")
+    place = r"the sequence length \(axis 1 of 'input_ids'\) to 11 at \S*test_bad_modules\.py:\d+: a loop over it"
+    _refused(Model(), f"Model cannot be traced: its code fixes {place}")
 
 
 def test_weights_without_values() -> None:
@@ -169,3 +171,18 @@ def test_too_many_lengths() -> None:
 
     with pytest.raises(UserError, match="the example inputs have 6 different lengths; at most 5"):
         capture(Six(), [torch.ones(2, 3 + i, dtype=torch.int64) for i in range(6)])
+
+
+def test_a_broken_library_beside_transformers_is_no_matter_to_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no transformers model was ever made, its class is not asked for: that would import what is broken."""
+
+    class Transformers:
+        @property
+        def PreTrainedModel(self) -> None:
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setitem(sys.modules, "transformers", Transformers())
+    monkeypatch.delitem(sys.modules, "transformers.modeling_utils", raising=False)
+    assert not hugging_face.is_pretrained(torch.nn.Linear(2, 2))
+    with pytest.raises(UserError, match=r"^transformers cannot load PreTrainedModel here: operator torchvision::nms"):
+        hugging_face.class_named("PreTrainedModel")

@@ -181,19 +181,11 @@ def test_stories260k(stories260k: Path) -> None:
 # -- code in checkpoints
 
 
-def test_code_of_a_known_model_type_is_ignored(tmp_path: Path) -> None:
-    saved(tmp_path)
-    edit_config(tmp_path, auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    capture(tmp_path)
-    assert not (tmp_path / "ran").exists()
-
-
 def test_code_of_an_unknown_model_type_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     edit_config(tmp_path, model_type="evil", auto_map={"AutoConfig": "evil.Config"})
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    _refused(tmp_path, UnsupportedError, r"config\.json: model type 'evil' is not known.*code.*never run")
+    _refused(tmp_path, UnsupportedError, r"config\.json: model type 'evil' is not known.*code.*never run; load it in")
     assert not (tmp_path / "ran").exists()
 
 
@@ -252,14 +244,6 @@ def test_bad_generation_settings(tmp_path: Path) -> None:
     _refused(tmp_path, CheckpointError, r"generation_config\.json: not readable as JSON")
 
 
-def test_no_weights(tmp_path: Path) -> None:
-    saved(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    _refused(tmp_path, CheckpointError, r"neither model\.safetensors nor")
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    _refused(tmp_path, CheckpointError, "pickled.*convert to safetensors")
-
-
 @pytest.mark.parametrize("kept", [0, 4, 1000, -1])
 def test_file_cut_short(tmp_path: Path, kept: int) -> None:
     file = saved(tmp_path) / "model.safetensors"
@@ -267,47 +251,10 @@ def test_file_cut_short(tmp_path: Path, kept: int) -> None:
     _refused(tmp_path, WeightError, r"model\.safetensors: .*(cut short|damaged)")
 
 
-def test_missing_shard(tmp_path: Path) -> None:
-    saved(tmp_path, max_shard_size="100KB")
-    shard = sorted(tmp_path.glob("model-*.safetensors"))[1]
-    shard.unlink()
-    _refused(tmp_path, WeightError, f"{shard.name}: the file is missing")
-
-
-def test_shard_without_a_promised_tensor(tmp_path: Path) -> None:
-    saved(tmp_path, max_shard_size="100KB")
-    file = tmp_path / "model.safetensors.index.json"
-    index = json.loads(file.read_text())
-    index["weight_map"]["model.norm.weight"] = index["weight_map"]["model.embed_tokens.weight"]
-    file.write_text(json.dumps(index))
-    _refused(tmp_path, WeightError, r"there is no tensor 'model\.norm\.weight', which .*index\.json promises")
-
-
-@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "..", ""])
-def test_shard_outside_the_directory(tmp_path: Path, name: str) -> None:
-    saved(tmp_path)
-    index = {"weight_map": {"model.norm.weight": name}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    _refused(tmp_path, UserError, r"lies outside the directory")
-
-
-@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
-def test_bad_index(tmp_path: Path, content: str) -> None:
-    saved(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text(content)
-    _refused(tmp_path, CheckpointError, r"index\.json: 'weight_map' is not a table")
-
-
 def test_missing_weight(tmp_path: Path) -> None:
     saved(tmp_path)
     edit_weights(tmp_path, lambda t: t.pop("model.layers.1.mlp.up_proj.weight"))
     _refused(tmp_path, WeightError, r"weight 'model\.layers\.1\.mlp\.up_proj\.weight' of LlamaForCausalLM is missing")
-
-
-def test_unknown_weight(tmp_path: Path) -> None:
-    saved(tmp_path)
-    edit_weights(tmp_path, lambda t: t.update({"score.weight": torch.ones(2)}))
-    _refused(tmp_path, WeightError, r"model\.safetensors: tensor 'score\.weight' has no place in LlamaForCausalLM")
 
 
 def test_old_buffers_are_ignored(tmp_path: Path) -> None:

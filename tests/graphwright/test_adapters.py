@@ -105,4 +105,4 @@ def test_models_that_take_none(tmp_path: Path, commands: Commands) -> None:
     artifact.mkdir()
     (artifact / "manifest.json").write_text('{"format": "graphwright-artifact"}')
     for arguments in (("generate", artifact), ("evaluate", artifact, "--text", TOKENIZER)):
-        assert "an adapter is merged before a model is compiled" in commands.fail(*arguments, "--adapter", folder)
+        assert "--adapter comes too late" in commands.fail(*arguments, "--adapter", folder)

@@ -12,7 +12,7 @@ import graphwright
 from graphwright import CompiledModel, UsageError
 from graphwright.ir import PassError, UnsupportedError, WeightError
 from graphwright.passes import parse_passes
-from graphwright.runtime import ArtifactError, ContextError, GenerationError
+from graphwright.runtime import ArtifactError, ContextError, GenerationError, SessionError
 from tests.graphwright import models
 
 IDS = [[3, 14, 15, 9, 26], [5, 35, 8, 9, 7]]
@@ -26,6 +26,14 @@ def compiled(artifact: Path) -> CompiledModel:
 @pytest.fixture(scope="module")
 def eager(checkpoint: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+
+
+def test_threads_that_there_are_not_are_found_before_the_work() -> None:
+    for work in (graphwright.compile, graphwright.compile_function):
+        with pytest.raises(SessionError, match="threads is 999; this process may use"):
+            work("absent", threads=999)
+    with pytest.raises(SessionError, match="threads is 999; this process may use"):
+        graphwright.evaluate("absent", "absent", threads=999)
 
 
 def greedy(eager: torch.nn.Module, prompt: list[int], count: int) -> list[int]:

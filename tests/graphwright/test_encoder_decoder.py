@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, processors
 
 import graphwright
 from graphwright.ir import Program, UserError
-from graphwright.ir.weights import safetensors_index
+from graphwright.ir.safetensors_file import read_header
 from graphwright.runtime import ArtifactError, ContextError, GenerationError, SessionError, load
 from tests.graphwright.commands import Commands
 from tests.runtime import tokenizer_files
@@ -200,7 +200,7 @@ def test_logits_beside_a_context(name: str, made: Callable[[str], Made]) -> None
 def test_a_weight_of_both_programs_is_stored_once(made: Callable[[str], Made]) -> None:
     folder = made("t5").model().folder
     assert {"encoder.onnx", "model.onnx", "weights.safetensors"} <= {p.name for p in folder.iterdir()}
-    types = list(map(str, safetensors_index(str(folder / "weights.safetensors")).values()))
+    types = list(map(str, read_header(str(folder / "weights.safetensors")).values()))
     assert types.count(f"f32[{VOCABULARY}, 16]") == 1, "embeddings of both sides and the head are tied"
 
 

@@ -12,8 +12,8 @@ from graphwright.ir import Dim, DType, Graph, Op, QuantizedType, StateType, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import CODE_TYPES
-from graphwright.ir.weights import torch_dtype
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphwright.ir import StateType, tensor
 from graphwright.ir.declare import OpDef
 from graphwright.ir.interpreter import apply_reference
-from graphwright.ir.weights import dtype_of
+from graphwright.ir.torch_types import dtype_of
 
 
 def evaluate(definition: OpDef, *operands: Tensor | None, state: tuple[int, ...] = (), **attributes: Any) -> Tensor:

@@ -19,7 +19,7 @@ from graphwright.ir.program import substitute_type
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 from tests.ir.cases import CASES, Case, random
 
 BINDINGS = {"B": 2, "S": 3, "P": 5}

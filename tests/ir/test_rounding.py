@@ -181,3 +181,22 @@ def test_parts_that_do_not_fit_are_refused(operands: tuple[str, ...], attributes
         ops.quantized.infer(
             list(map(parse_type, operands)) + [None] * (4 - len(operands)), ops.quantized.complete(attributes)
         )
+
+
+def test_a_search_works_on_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its many small operations are slow on several threads beside other work; its caller's are not our matter."""
+    threads: list[int] = []
+    fit = rounding.fit
+
+    def watched(*arguments: object) -> rounding.Scales:
+        threads.append(torch.get_num_threads())
+        return fit(*arguments)  # type: ignore[arg-type] - passed on
+
+    monkeypatch.setattr(rounding, "fit", watched)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        quantize(random(4, 64), of(DType.I4, (4, 64), 32), "mse")
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from graphwright.ir import IRTypeError, Program, StoredArray, StoredFile, Weight, WeightError, ops, tensor
+from graphwright.ir.safetensors_file import read_header
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
-from graphwright.ir.weights import Applied, safetensors_index, sources, torch_dtype
+from graphwright.ir.weights import Applied, sources
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def stored(path: Path, key: str = "w", type: str = "f32", *shape: int) -> Stored
 
 
 def test_a_file_is_read_when_the_value_is_wanted(file: Path) -> None:
-    assert safetensors_index(str(file)) == {"w": tensor("f32", 2, 3), "half": tensor("bf16", 4)}
+    assert read_header(str(file)) == {"w": tensor("f32", 2, 3), "half": tensor("bf16", 4)}
     assert stored(file).evaluate().tolist() == [[0, 1, 2], [3, 4, 5]]
     # Nothing is opened until then.
     assert Weight("w", stored(file.parent / "none.safetensors")).type == tensor("f32", 2, 3)

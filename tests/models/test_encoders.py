@@ -86,6 +86,57 @@ def test_eager_attention_equals_eager(name: str) -> None:
         check(function, make(name, "eager"), ENCODERS[name].inputs(batch, length), make(name))
 
 
+class _Filled(torch.nn.Module):
+    """Attention in which padding neither sees nor is seen, hidden by a finite number, as DeBERTa spells it."""
+
+    def __init__(self, low: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.low = low
+        self.embed = torch.nn.Embedding(50, 16)
+        self.q, self.k, self.v = (torch.nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        x = self.embed(input_ids)
+        q, k, v = (f(x).unflatten(-1, (2, 8)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        kept = attention_mask[:, None, None, :].bool() & attention_mask[:, None, :, None].bool()
+        scores = (q @ k.transpose(-1, -2)).masked_fill(~kept, self.low)
+        return {"output": (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)}
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+@pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, -1e9, -1e4])
+def test_rows_of_padding_average_all_values(low: float, dialect: str) -> None:
+    model = _Filled(low).eval()
+    inputs = {
+        "input_ids": torch.arange(21).reshape(3, 7),
+        "attention_mask": torch.tensor([[0, 0, 0, 1, 1, 1, 1], [1] * 7, [0] * 7]),
+    }
+    function = graphwright.compile_function(capture(model, inputs), dialect=dialect, threads=1)
+    found = torch.from_numpy(function(**{name: value.numpy() for name, value in inputs.items()})["output"])
+    with torch.no_grad():
+        eager, exact = model(**inputs)["output"], copy.deepcopy(model).double()(**inputs)["output"]
+    bound = 4 * max(float((eager - exact).abs().max()), torch.finfo(torch.float32).eps * float(exact.abs().max()))
+    assert float((found - exact).abs().max()) <= bound
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_rows_of_deberta_are_eager_s(side: str) -> None:
+    """All positions, padding too: a classifier reads the first, which on the left is padding."""
+    model = make("deberta-v2", "eager")
+    ids = ENCODERS["deberta-v2"].inputs(2, 11)["input_ids"]
+    mask = torch.ones(2, 11, dtype=torch.int64)
+    mask[0, :4] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask if side == "left" else mask.flip(1)}
+    function = graphwright.compile_function(captured("deberta-v2", "eager"), threads=1)
+    found = torch.from_numpy(function(**{n: v.numpy() for n, v in inputs.items()})["last_hidden_state"])
+    with torch.no_grad():
+        eager = model(**inputs).last_hidden_state
+        exact = copy.deepcopy(model).double()(**inputs).last_hidden_state
+    bound = 4 * max(float((eager - exact).abs().max()), torch.finfo(torch.float32).eps * float(exact.abs().max()))
+    assert float((found - exact).abs().max()) <= bound
+
+
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n != "deberta-v2"])
 def test_everything_is_raised(name: str) -> None:
     program, _ = graphwright.optimize(captured(name, implementation(name)), "function")

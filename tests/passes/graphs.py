@@ -6,7 +6,7 @@ import torch
 
 from graphwright.ir import DType, Graph, Interpreter, Program, parse_program, print_graph
 from graphwright.ir.rewriting import NearMiss
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.passes import Pass, run_passes
 
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.ir import print_graph
+from graphwright.passes import run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.fuse_activations import FuseActivations
 from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
+from graphwright.passes.raise_masks import RaiseMasks
 from tests.passes.graphs import applied, program
 
 INPUTS = "%q: f32[B, 2, S, 4], %k: f32[B, 2, S, 4], %v: f32[B, 2, S, 4]"
@@ -50,6 +53,8 @@ MASKED = {
   %s = add(%slope, %scores) : f32[B, 2, S, S]
   %masked = mul(%s, %c) : f32[B, 2, S, S]
 """,
+    "scaled after the mask": CAUSAL
+    + "  %s = where(%keep, %scores, %low) : f32[B, 2, S, S]\n  %masked = mul(%s, %c) : f32[B, 2, S, S]\n",
     "capped": """  %s = mul(%scores, %c) : f32[B, 2, S, S]
   %cap = constant() {value=30.0, dtype=f32} : f32[]
   %d = div(%s, %cap) : f32[B, 2, S, S]
@@ -68,6 +73,14 @@ def test_spellings(spelling: str, low: str) -> None:
     assert "softmax" not in after
     if spelling == "capped":
         assert "softcap=30.0" in after
+
+
+def test_a_score_that_weighs_after_its_scale_is_not_masked() -> None:
+    masked = MASKED["scaled after the mask"]
+    text = f"({INPUTS}) {{\n{SCORES}{masked}{END}}}".replace("LOW", "-10000.0").replace("value=0.5", "value=0.01")
+    after, misses = applied(program(text), RaiseAttention())
+    assert "attention(" not in after
+    assert any("masked scores become -100.0 when they are scaled" in m.reason for m in misses)
 
 
 def test_a_score_that_still_weighs_is_not_masked() -> None:
@@ -165,3 +178,63 @@ def test_one_head_for_all_queries_is_given_once() -> None:
     after, _ = applied(program(text), UngroupQueries())
     assert "attention(%q, %k, %v," in after
     assert "expand" not in after
+
+
+FROM_DATA = f"""({INPUTS}, %keep: bool[B, 1, S, S]) {{
+{SCORES}  %low = constant() {{value=LOW, dtype=f32}} : f32[]
+  %masked = where(%keep, %scores, %low) : f32[B, 2, S, S]
+{END}}}"""
+
+
+@pytest.mark.parametrize("low", ["-10000.0", "-1000000000.0", "-3.4028234663852886e+38"])
+def test_queries_whose_keys_are_all_hidden_by_a_number_see_them_all(low: str) -> None:
+    """Random masks hide the one key of a single token from half of the queries."""
+    after, _ = applied(program(FROM_DATA.replace("LOW", low)), RaiseAttention(), Canonicalize())
+    assert "softmax" not in after
+    assert "amax(" in after
+    assert "where(" in after
+
+
+def test_masks_of_minus_infinity_need_no_care() -> None:
+    # a query that sees nothing has no value in eager: 0 / 0
+    after = program(FROM_DATA.replace("LOW", "-inf"))
+    run_passes(after, (RaiseAttention(), Canonicalize()))
+    text = print_graph(after.graphs["forward"])
+    assert "attention(%q, %k, %v, %" in text
+    assert "amax(" not in text
+
+
+def test_a_mask_of_positions_that_leaves_a_key_to_each_query_needs_no_care() -> None:
+    text = f"({INPUTS}) {{\n{SCORES}{MASKED['where']}{END}}}".replace("LOW", "-1000000000.0")
+    after, _ = applied(program(text), RaiseAttention(), Canonicalize())
+    assert "amax(" not in after
+
+
+def test_a_mask_of_positions_that_hides_all_keys_from_the_first_query() -> None:
+    text = f"({INPUTS}) {{\n{SCORES}{MASKED['where']}{END}}}".replace("LOW", "-1000000000.0").replace("le(", "lt(")
+    after, _ = applied(program(text), RaiseAttention(), RaiseMasks(), Canonicalize())
+    assert "amax(" in after
+    assert 'mask="full"' in after
+
+
+def test_numbers_of_two_sizes_hide_in_order() -> None:
+    """A query without a key sees those that the larger number hides, as many as there are."""
+    text = f"""({INPUTS}, %near: bool[B, 1, S, S], %known: bool[B, 1, S, S]) {{
+{SCORES}  %low = constant() {{value=-20000.0, dtype=f32}} : f32[]
+  %lower = constant() {{value=-1000000000.0, dtype=f32}} : f32[]
+  %near_ones = where(%near, %scores, %low) : f32[B, 2, S, S]
+  %masked = where(%known, %near_ones, %lower) : f32[B, 2, S, S]
+{END}}}"""
+    after, _ = applied(program(text), RaiseAttention(), Canonicalize())
+    assert "softmax" not in after
+
+
+def test_positions_and_data_hide_all_keys_together() -> None:
+    """Left padding under a causal mask: each leaves a key to every query, both do not."""
+    causal = CAUSAL.replace("LOW", "-1000000000.0")
+    text = f"""({INPUTS}, %known: bool[B, 1, 1, S]) {{
+{SCORES}{causal}  %past = where(%keep, %scores, %low) : f32[B, 2, S, S]
+  %masked = where(%known, %past, %low) : f32[B, 2, S, S]
+{END}}}"""
+    after, _ = applied(program(text), RaiseAttention(), Canonicalize())
+    assert "softmax" not in after

@@ -5,40 +5,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphwright.runtime import ArtifactError, GenerationError, GenerationOptions
-from graphwright.runtime.options import read_defaults, resolve_options
-
-
-def defaults(text: str) -> dict[str, Any]:
-    return read_defaults(text, "generation_config.json")
+from graphwright.runtime import GenerationError, GenerationOptions
+from graphwright.runtime.options import resolve_options
 
 
 def test_greedy_when_nothing_is_said() -> None:
     assert resolve_options({}, {}) == GenerationOptions(temperature=0, top_k=0, top_p=1, min_p=0, repetition_penalty=1)
 
 
-def test_the_file_is_ignored_unless_it_asks_for_sampling() -> None:
-    options = resolve_options(defaults('{"do_sample": false, "temperature": 0.6, "top_k": 50, "eos_token_id": 2}'), {})
-    assert options == GenerationOptions()
+def test_arguments_override_the_models_defaults() -> None:
+    sampling = {"temperature": 0.6, "top_k": 20}
+    assert resolve_options(sampling, {"temperature": 0}).temperature == 0
+    assert resolve_options(sampling, {"top_k": 5, "top_p": None}) == GenerationOptions(temperature=0.6, top_k=5)
+    assert resolve_options({"suppress_tokens": [1]}, {"suppress_tokens": []}) == GenerationOptions()
 
 
-def test_the_file_asks_for_sampling() -> None:
-    text = '{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": null}'
-    assert resolve_options(defaults(text), {}) == GenerationOptions(temperature=0.6, top_k=20, top_p=0.95)
-    assert resolve_options(defaults('{"do_sample": true}'), {}) == GenerationOptions(temperature=1)
-
-
-def test_a_penalty_holds_for_greedy_too() -> None:
-    assert resolve_options(defaults('{"repetition_penalty": 1.1}'), {}) == GenerationOptions(repetition_penalty=1.1)
-
-
-def test_arguments_override_the_file() -> None:
-    file = defaults('{"do_sample": true, "temperature": 0.6, "top_k": 20}')
-    assert resolve_options(file, {"temperature": 0}).temperature == 0
-    assert resolve_options(file, {"top_k": 5, "top_p": None}) == GenerationOptions(temperature=0.6, top_k=5)
-
-
-@pytest.mark.parametrize("argument", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}])
+@pytest.mark.parametrize("argument", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.9}])
 def test_a_filter_asks_for_sampling(argument: Any) -> None:
     assert resolve_options({}, argument).temperature == 1
     assert resolve_options({}, {**argument, "temperature": 0}).temperature == 0
@@ -74,6 +56,21 @@ def test_numpy_scalars_are_numbers() -> None:
         ({"logprobs": -1}, "logprobs is -1: must be at least 0"),
         ({"tempurature": 1}, "tempurature is not known here: did you mean temperature?"),
         ({"top_p": 2, "min_p": 2}, "top_p is 2: must be above 0 and at most 1 (and 1 more)"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1: must be at least 0"),
+        ({"bad_words_ids": [[]]}, "bad_words_ids.0 is not valid: Tuple should have at least 1 item"),
+        ({"logit_bias": {3: float("inf")}}, "logit_bias.3 is inf: must be below inf"),
+        ({"logit_bias": {3: float("nan")}}, "logit_bias.3 is nan: must be below inf"),
+        ({"logit_bias": {-3: 1.0}}, "logit_bias.-3.[key] is -3: must be at least 0"),
+        ({"sequence_bias": {(): 1.0}}, "sequence_bias.0.0 is (): Tuple should have at least 1 item"),
+        ({"presence_penalty": float("inf")}, "presence_penalty is inf: must be a finite number"),
+        ({"epsilon_cutoff": 1}, "epsilon_cutoff is 1: must be at least 0 and below 1"),
+        ({"top_h": 0}, "top_h is 0: must be above 0 and at most 1"),
+        ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens is 5, more than max_new_tokens, 4"),
+        (
+            {"forced_bos_token_id": 3, "suppress_tokens": [3]},
+            "every token of forced_bos_token_id is in suppress_tokens",
+        ),
+        ({"forced_eos_token_id": [3], "suppress_tokens": [3, 4]}, "every token of forced_eos_token_id is in"),
     ],
 )
 def test_refusals(arguments: Any, message: str) -> None:
@@ -83,15 +80,8 @@ def test_refusals(arguments: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "finding"),
-    [
-        ("{", "Invalid JSON"),
-        ('{"do_sample": true, "top_p": 7}', "top_p"),
-        ('{"temperature": "hot"}', "temperature"),
-        ("[]", r"\[\]: must be a table"),
-    ],
-)
-def test_a_file_that_breaks_the_rules(text: str, finding: str) -> None:
-    with pytest.raises(ArtifactError, match=finding):
-        defaults(text)
+def test_biases_in_their_forms() -> None:
+    assert resolve_options({}, {"sequence_bias": {(1, 2): 0.5}}).sequence_bias == (((1, 2), 0.5),)
+    assert resolve_options({}, {"sequence_bias": [([1, 2], 0.5)]}).sequence_bias == (((1, 2), 0.5),)
+    assert resolve_options({}, {"logit_bias": {3: float("-inf")}}).logit_bias == {3: float("-inf")}
+    assert resolve_options({}, {"forced_eos_token_id": 3}).forced_eos_token_id == (3,)

@@ -6,16 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from graphwright.runtime import GenerationOptions, SessionError
-from graphwright.runtime.sampling import (
-    Distribution,
-    Sampler,
-    distribution,
-    draw,
-    likeliest_tokens,
-    log_normalizer,
-    penalize,
-)
+from graphwright.runtime import GenerationError, GenerationOptions, SessionError
+from graphwright.runtime.logits import History, RowFacts
+from graphwright.runtime.logits.filters import likeliest_tokens
+from graphwright.runtime.logits.repetition import RepetitionPenalty
+from graphwright.runtime.sampling import Distribution, Sampler, distribution, draw, log_normalizer
 
 # Multiples of 1/16, so that different logits have different probabilities.
 LOGITS = hnp.arrays(np.float32, st.integers(1, 60), elements=st.integers(-480, 480).map(lambda number: number / 16))
@@ -27,8 +22,12 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return weights / weights.sum()
 
 
-def choices(logits: np.ndarray, count: int, **options: float) -> list[int]:
-    sampler = Sampler(GenerationOptions.model_validate(options), logits.size, [])
+def facts(vocabulary_size: int, prompt_length: int = 0) -> RowFacts:
+    return RowFacts(prompt_length=prompt_length, limit=100, vocabulary_size=vocabulary_size)
+
+
+def choices(logits: np.ndarray, count: int, **options: object) -> list[int]:
+    sampler = Sampler(GenerationOptions.model_validate(options), facts(logits.size), [])
     return [sampler.choose(logits) for _ in range(count)]
 
 
@@ -114,7 +113,7 @@ def test_rows_and_seeds_have_their_own_streams() -> None:
     drawn: set[tuple[int, ...]] = set()
     for seed in (0, 1):
         for row in (0, 1):
-            sampler = Sampler(GenerationOptions(temperature=1, seed=seed), 1000, [], row)
+            sampler = Sampler(GenerationOptions(temperature=1, seed=seed), facts(1000), [], row)
             drawn.add(tuple(sampler.choose(logits) for _ in range(5)))
     assert len(drawn) == 4
 
@@ -143,13 +142,25 @@ def test_drawing_inverts_the_cumulative_distribution(size: int, uniform: float, 
 
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits() -> None:
     logits = np.array([2, -2, 4, -4], dtype=np.float32)
-    seen = np.array([True, True, False, False])
-    np.testing.assert_array_equal(penalize(logits, seen, 2.0), np.array([1, -4, 4, -4], dtype=np.float32))
+    RepetitionPenalty(2.0)(logits, History([0, 1, 1]))
+    np.testing.assert_array_equal(logits, np.array([1, -4, 4, -4], dtype=np.float32))
+
+
+def test_options_that_forbid_every_token_are_refused() -> None:
+    with pytest.raises(GenerationError, match="the options forbid every token after 0 tokens"):
+        choices(np.zeros(3, dtype=np.float32), 1, suppress_tokens=[0, 1, 2])
+
+
+def test_invalid_values_are_removed_on_request() -> None:
+    logits = np.array([0, np.nan, -1, -np.inf], dtype=np.float32)
+    assert choices(logits, 1, remove_invalid_values=True) == [0]
+    assert choices(np.array([1, np.inf], dtype=np.float32), 1, remove_invalid_values=True) == [1]
+    assert np.isnan(logits[1]), "the program's own logits are left as they are"
 
 
 def test_repetition_penalty_covers_prompt_and_continuation() -> None:
     logits = np.array([3.0, 2.9, 2.8, 0.0], dtype=np.float32)
-    sampler = Sampler(GenerationOptions(repetition_penalty=1.5), 4, prompt=[0])
+    sampler = Sampler(GenerationOptions(repetition_penalty=1.5), facts(4, 1), prompt=[0])
     assert [sampler.choose(logits) for _ in range(3)] == [1, 2, 0]
 
 

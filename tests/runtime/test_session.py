@@ -5,15 +5,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
-from graphwright.runtime import ArtifactError, ArtifactWriter, SessionError, load
-from graphwright.runtime.artifact import ModelInfo, Program, TensorSpec
-from graphwright.runtime.cores import available_cores
+from graphwright.runtime import (
+    ArtifactError,
+    ArtifactWriter,
+    ContextError,
+    KVCache,
+    Model,
+    SessionError,
+    UserError,
+    aligned,
+    cache,
+    cores,
+    load,
+    memory,
+)
+from graphwright.runtime.artifact import ModelInfo, Program, StateSpec, TensorSpec
+from graphwright.runtime.cores import available_cores, usable_cpus
 from graphwright.runtime.cpu_features import check_cpu_features
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
 from tests.runtime.program import TinyDecoder, decoder_model, program_entry, write_artifact
+from tests.runtime.tvm_decoder import write_tvm_artifact
 
 
 def test_importing_the_runtime_imports_none_of_its_libraries() -> None:
@@ -52,12 +67,26 @@ def test_cuda_without_a_cuda_build(tmp_path: Path, tiny: TinyDecoder) -> None:
         load(folder, device="cuda")
 
 
-def test_an_unknown_device_and_impossible_threads(tmp_path: Path, tiny: TinyDecoder) -> None:
+def test_an_unknown_device(tmp_path: Path, tiny: TinyDecoder) -> None:
     folder = write_artifact(tmp_path / "tiny", tiny)
     with pytest.raises(SessionError, match="device is 'tpu'; it must be one of cpu, cuda"):
         load(folder, device="tpu")  # type: ignore[arg-type]  # what an untyped caller may pass
-    with pytest.raises(SessionError, match="threads is 0"):
-        load(folder, threads=0)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 5, 999, 2**70, True, 2.0, "2"])
+def test_threads_that_cannot_all_run(tmp_path: Path, tiny: TinyDecoder, threads: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cores, "usable_cpus", lambda: 4)
+    for folder in (write_artifact(tmp_path / "onnx", tiny), write_tvm_artifact(tmp_path / "tvm", tiny)):
+        with pytest.raises(SessionError) as caught:
+            load(folder, threads=threads)
+        assert str(caught.value) == f"threads is {threads!r}; this process may use 4 CPUs, so it must be 1 to 4"
+
+
+def test_one_thread_where_there_is_one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cpus", lambda: 1)
+    cores.check_threads(1)
+    with pytest.raises(SessionError, match=r"threads is 2; this process may use 1 CPU, so it must be 1$"):
+        cores.check_threads(2)
 
 
 def test_measured_options_are_set(tmp_path: Path, tiny: TinyDecoder) -> None:
@@ -81,7 +110,7 @@ def test_a_file_that_is_no_program(tmp_path: Path, tiny: TinyDecoder) -> None:
         writer.add_bytes("model.onnx", b"not a protobuf")
         writer.commit(
             producer="tests",
-            model=ModelInfo(name="x", architecture="X", parameters=0, vocabulary_size=4, context_length=4),
+            model=ModelInfo(name="x", architecture="X", parameters=0, vocabulary_size=40, context_length=4),
             program=program_entry(tiny),
         )
     with pytest.raises(SessionError, match=r"model\.onnx cannot be loaded by ONNX Runtime"):
@@ -181,10 +210,46 @@ def test_hardware_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("limit", "cores"), [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", 4)]
+    ("limit", "used", "most"),
+    [("max 100000", 4, 4), ("250000 100000", 2, 3), ("50000 100000", 1, 1), ("nonsense", 4, 4)],
 )
-def test_a_containers_quota_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, cores: int) -> None:
+def test_a_containers_quota_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: int, most: int
+) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
     (tmp_path / "fs/cgroup").mkdir(parents=True)
     (tmp_path / "fs/cgroup/cpu.max").write_text(limit + "\n")
-    assert available_cores(tmp_path) == cores
+    assert available_cores(tmp_path) == used
+    assert usable_cpus(tmp_path) == most
+
+
+def test_more_memory_than_the_machine_has_is_not_asked_for(
+    tmp_path: Path, tiny: TinyDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = load(write_artifact(tmp_path / "tiny", tiny)).loaded.session
+    with pytest.raises(ContextError, match=r"cache for 1 x \d+ tokens needs .* GiB, more than this machine has"):
+        KVCache(session, 1, 2**60)
+    state = StateSpec(input="a", output="b", dtype="float32", shape=("batch", 2**10))
+    session.program = session.program.model_copy(update={"states": (state,)})
+    monkeypatch.setattr(cache, "total_memory", lambda: 2**11 - 1)
+    with pytest.raises(ContextError, match=r"needs .* GiB, more than this machine has left"):
+        KVCache(session, 1, 1)
+
+
+def test_arrays_larger_than_memory_are_not_asked_for(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aligned, "total_memory", lambda: 600)
+    with pytest.raises(UserError, match=r"memory|more than this machine has left"):
+        model.logits([[1, 2, 3, 4]])
+    with pytest.raises(MemoryError):
+        aligned.aligned_empty((2**40, 2**40), np.float32)
+
+
+def test_memory_is_held_to_the_containers_bound(tmp_path: Path) -> None:
+    whole = memory.total_memory(tmp_path)
+    assert whole > 2**28
+    (tmp_path / "a/fs/cgroup").mkdir(parents=True)
+    for text, expected in (("max\n", whole), ("1048576\n", 2**20)):
+        (tmp_path / "a/fs/cgroup/memory.max").write_text(text)
+        memory.total_memory.cache_clear()
+        assert memory.total_memory(tmp_path / "a") == expected
+    memory.total_memory.cache_clear()

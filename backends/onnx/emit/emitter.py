@@ -14,8 +14,9 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
+from graphwright.ir.torch_types import dtype_of
 from graphwright.ir.types import DType, TensorType, tensor
-from graphwright.ir.weights import Weight, dtype_of
+from graphwright.ir.weights import Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +185,7 @@ class Emitter:
 
     def filled(self, value: float, dtype: DType) -> str:
         """A constant of rank 0."""
-        from graphwright.ir.weights import torch_dtype
+        from graphwright.ir.torch_types import torch_dtype
 
         return self.constant(torch.tensor(value, dtype=torch_dtype(dtype)))
 

@@ -9,8 +9,8 @@ from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
-from graphwright.ir.weights import torch_dtype
 
 emits_node({ops.matmul: "MatMul"})
 

@@ -10,8 +10,8 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.shape import as_dims, as_ints
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
-from graphwright.ir.weights import torch_dtype
 
 
 def _int(op: Op, name: str) -> int:

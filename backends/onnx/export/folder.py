@@ -14,6 +14,7 @@ from graphwright.backends.onnx.export.readme import README_FILE, interface_note
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.ir.errors import UserError
+from graphwright.ir.files import TABLES, read_bytes
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.runtime.artifact import AtomicFolder
@@ -78,6 +79,6 @@ def export_folder(
         for name, text in texts.items():
             (target_folder.path / name).write_text(text, encoding="utf-8")
         for file in files:
-            (target_folder.path / file.name).write_bytes(file.read_bytes())
+            (target_folder.path / file.name).write_bytes(read_bytes(file, TABLES))
         target_folder.commit()
     return outcome

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from graphwright.backends.onnx.dialect import masked_attention
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.interpreter import cone
 from graphwright.ir.types import DType
 
 RULE = "masked-attention"
@@ -80,6 +83,7 @@ def combine_bias(build: Builder, op: Op, mask: Value | None) -> Value | None:
     bias = op.operand("bias")
     if bias is None:
         return mask
+    bias = _above_lowest(build, bias)
     rank = bias.type.rank
     if rank < 4:
         bias = build(ops.reshape, bias, shape=(*[Dim.of(1)] * (4 - rank), *bias.type.shape))
@@ -89,6 +93,24 @@ def combine_bias(build: Builder, op: Op, mask: Value | None) -> Value | None:
         return build(ops.logical_and, mask, bias)
     hidden = build.constant(float("-inf"), bias.tensor.dtype)
     return build(ops.where, mask, bias, hidden)
+
+
+LOWEST = -3.0e38
+"""ONNX Runtime (1.32) takes a score at float32's smallest number for hidden: a row of these becomes zeros."""
+
+
+def _above_lowest(build: Builder, bias: Value) -> Value:
+    """A float bias in which the smallest finite number, that code hides scores by, is half of that."""
+    if bias.tensor.dtype is not DType.F32:
+        return bias
+    numbers = [op.attributes["value"] for op in cone([bias]) if op.definition is ops.constant]
+    lowest = [n for n in numbers if isinstance(n, float) and n <= LOWEST]
+    if not any(math.isfinite(n) for n in lowest):
+        return bias
+    raised = build(ops.maximum, bias, build.constant(LOWEST / 2, bias.tensor.dtype))
+    if all(math.isfinite(n) for n in lowest):
+        return raised
+    return build(ops.where, build(ops.eq, bias, build.constant(-math.inf, bias.tensor.dtype)), bias, raised)
 
 
 def attention_to_masked(context: Context) -> None:

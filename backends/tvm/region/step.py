@@ -30,6 +30,8 @@ class StepFunctions:
     """
 
     target: Any
+    weight_bytes: int
+    """The size of the weights file, which a step checks."""
     steps: dict[Any, Any] = field(default_factory=dict[Any, Any])
     stages: dict[Any, Any] = field(default_factory=dict[Any, Any])
     _names: dict[int, str] = field(default_factory=dict[int, str])
@@ -76,9 +78,11 @@ class _Step:
             each: Memory(tirx.decl_buffer(list(each.type.shape.values), each.type.dtype, each.name.replace(".", "_")))
             for each in schedule.parameters
         }
+        # A step refuses other weights than those of this size: it would read beyond their end.
+        weight_bytes = tirx.IntImm("int64", library.weight_bytes)
         self.weights, self.workspace = (
-            Memory(tirx.decl_buffer([tirx.Var(f"{name}_size", "int64")], "uint8", name))
-            for name in ("weights", "workspace")
+            Memory(tirx.decl_buffer([size], "uint8", name))
+            for name, size in (("weights", weight_bytes), ("workspace", tirx.Var("workspace_size", "int64")))
         )
         self.threads, self.part = tirx.Var("threads", "int32"), tirx.Var("part", "int32")
         self.offsets = [tirx.Var(f"slot_{n}", "int64") for n in range(len(plan.sizes))]

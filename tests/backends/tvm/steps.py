@@ -19,8 +19,8 @@ from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.interpreter import bind_symbols
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import StateType
-from graphwright.ir.weights import torch_dtype
 
 os.environ.setdefault("TVM_NUM_THREADS", "2")
 

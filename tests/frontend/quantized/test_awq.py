@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ import torch
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.ir import UnsupportedError, UserError
-from tests.frontend.quantized.checkpoints import Written, assert_read, assert_weights, codes, scales, signed, write
+from tests.frontend.compare import assert_same_function
+from tests.frontend.quantized.checkpoints import (
+    Written,
+    assert_read,
+    assert_weights,
+    codes,
+    edit_config,
+    scales,
+    signed,
+    write,
+)
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -59,6 +70,7 @@ def test_layers_that_are_not_quantized(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
+        ({"zero_point": False}, UnsupportedError, r"AWQ without zero points \(zero_point\) is not read"),
         ({"version": "gemv"}, UnsupportedError, "AWQ of the version 'gemv' is not read"),
         ({"bits": 8}, CheckpointError, "quantization_config: 'bits': Input should be 4"),
         ({"group_size": -2}, CheckpointError, "'group_size': Input should be greater than or equal to -1"),
@@ -69,4 +81,16 @@ def test_settings_that_are_not_read(
 ) -> None:
     write(tmp_path, settings(**change), layer)
     with pytest.raises(kind, match=message):
+        capture(tmp_path)
+
+
+def test_settings_beside_a_plain_configuration(tmp_path: Path) -> None:
+    """As AutoAWQ wrote them before config.json had them."""
+    model = write(tmp_path, settings(), layer)
+    edit_config(tmp_path, quantization_config=None)
+    said = {"zero_point": True, "q_group_size": 32, "w_bit": 4, "version": "GEMM"}
+    (tmp_path / "quant_config.json").write_text(json.dumps(said))
+    assert_same_function(capture(tmp_path), model, ((2, 7),))
+    edit_config(tmp_path, quantization_config=settings(group_size=64))
+    with pytest.raises(CheckpointError, match=r"quant_config\.json: it contradicts .*config\.json in 'group_size'"):
         capture(tmp_path)

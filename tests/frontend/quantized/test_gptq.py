@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from graphwright.frontend import CheckpointError, capture
-from graphwright.ir import StoredFile, UnsupportedError, UserError, WeightError, run
+from graphwright.ir import Notice, StoredFile, UnsupportedError, UserError, WeightError, run, tensor
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.passes.proving import InterpreterProver
+from tests.frontend.compare import assert_same_function
 from tests.frontend.quantized.checkpoints import (
     Writer,
     Written,
@@ -114,6 +116,91 @@ def test_zero_points(tmp_path: Path, bits: int, version: int, least: int) -> Non
     assert_weights(tmp_path, model, f"q{bits}<g32, asym, scale=f16>")
 
 
+def stored_zero_points(folder: Path, value: int, bits: int = 4) -> None:
+    """Writes the same zero point for every group of every layer."""
+    tensors = load_file(folder / "model.safetensors")
+    for name in (n for n in tensors if n.endswith("qzeros")):
+        groups, width = tensors[name].shape
+        row = packed(torch.full((1, width * 32 // bits), value), bits)
+        tensors[name] = row.expand(groups, -1).clone()
+    store(folder, tensors)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("sym", [True, None])
+def test_symmetric_zero_points_that_are_stored_as_they_are(tmp_path: Path, bits: int, sym: bool | None) -> None:
+    """The first format stores them less one; some writers did not, and what they wrote has no other zero point."""
+    model = write(tmp_path, settings(bits=bits, sym=sym), writer(bits))
+    stored_zero_points(tmp_path, 2 ** (bits - 1), bits)
+    with pytest.warns(Notice, match=f"stored as {2 ** (bits - 1)}, which in the format 'gptq' stands for"):
+        assert_weights(tmp_path, model, f"q{bits}<g32, sym, scale=f16>")
+
+
+@pytest.mark.parametrize(
+    ("change", "stored"),
+    [({}, 6), ({}, 9), ({}, 0), ({"checkpoint_format": "gptq_v2"}, 7), ({"checkpoint_format": "gptq_v2"}, 9)],
+)
+def test_zero_points_that_contradict_symmetry(tmp_path: Path, change: dict[str, Any], stored: int) -> None:
+    write(tmp_path, settings(**change), writer())
+    stored_zero_points(tmp_path, stored)
+    refused(tmp_path, WeightError, r"qzeros' is i32.*: it contradicts 'sym': symmetric layers have the zero point 8")
+
+
+def test_one_zero_point_that_contradicts_symmetry(tmp_path: Path) -> None:
+    write(tmp_path, settings(), writer())
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors[f"{LAYER}.qzeros"][1, 3] += 1 << 8
+    store(tmp_path, tensors)
+    refused(tmp_path, WeightError, rf"{LAYER}\.qzeros' is .*contradicts 'sym'")
+
+
+def beside(folder: Path, name: str = "quantize_config.json", **changes: Any) -> None:
+    """The settings as AutoGPTQ wrote them before config.json had them."""
+    said = {k: v for k, v in settings(**changes).items() if k != "quant_method"}
+    (folder / name).write_text(json.dumps(said))
+
+
+def test_settings_beside_a_plain_configuration(tmp_path: Path) -> None:
+    model = write(tmp_path, settings(sym=False), writer(sym=False))
+    edit_config(tmp_path, quantization_config=None)
+    refused(tmp_path, WeightError, r"weight '.*' of LlamaForCausalLM is missing")
+    beside(tmp_path, sym=False)
+    assert_same_function(capture(tmp_path), model, ((2, 7),))
+    # What they say is checked as it is in config.json.
+    beside(tmp_path, sym=False, bits=5)
+    refused(tmp_path, CheckpointError, r"quantize_config\.json: quantization_config: 'bits': Input should be")
+
+
+def test_settings_of_a_model_that_is_not_quantized_are_no_matter(tmp_path: Path) -> None:
+    model = write(tmp_path, settings(), lambda name, *rest: None)
+    edit_config(tmp_path, quantization_config=None)
+    beside(tmp_path)
+    assert capture(tmp_path).weights["lm_head.weight"].type == tensor("f16", *model.lm_head.weight.shape)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"bits": 8}, "bits"),
+        ({"sym": False}, "sym"),
+        ({"checkpoint_format": "gptq_v2"}, "checkpoint_format"),
+        ({"group_size": 64}, "group_size"),
+    ],
+)
+def test_settings_that_contradict_each_other(tmp_path: Path, changes: dict[str, Any], what: str) -> None:
+    write(tmp_path, settings(checkpoint_format="gptq"), writer())
+    beside(tmp_path, **changes)
+    refused(tmp_path, CheckpointError, rf"quantize_config\.json: it contradicts .*config\.json in '{what}'")
+
+
+def test_settings_that_say_the_same_twice(tmp_path: Path) -> None:
+    model = write(tmp_path, settings(sym=False), writer(sym=False))
+    beside(tmp_path, sym=False)
+    assert_same_function(capture(tmp_path), model, ((2, 7),))
+    beside(tmp_path, "quant_config.json")
+    refused(tmp_path, CheckpointError, r"quant_config\.json: it contradicts .* in 'quant_method'")
+
+
 def test_one_group_a_row(tmp_path: Path) -> None:
     model = write(tmp_path, settings(group_size=-1), writer(group=-1))
     assert_weights(tmp_path, model, "q4<channel, sym, scale=f16>")
@@ -164,10 +251,13 @@ def test_experts_stay_floats(tmp_path: Path) -> None:
 
 
 def test_no_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the zero points of layers that are said to be symmetric."""
     write(tmp_path, settings(desc_act=True), writer(shuffled=True))
+    evaluate = StoredFile.evaluate
 
-    def refuse(stored: StoredFile) -> None:
-        raise AssertionError(f"{stored.key} was read")
+    def refuse(stored: StoredFile) -> torch.Tensor:
+        assert stored.key.endswith("qzeros"), f"{stored.key} was read"
+        return evaluate(stored)
 
     monkeypatch.setattr(StoredFile, "evaluate", refuse)
     capture(tmp_path)

@@ -1,6 +1,7 @@
 """Bad input through the command line: one clear line, exit status 2, nothing half-written."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,7 +194,16 @@ def test_passes(commands: Commands, arguments: tuple[str, ...], message: str, tm
         (("hello", "--temperature", "-1"), "--temperature is -1.0: must be at least 0"),
         (("hello", "--stop"), "Option '--stop' requires an argument; see `graphwright generate --help`"),
         (("--file",), "Option '--file' requires an argument; see `graphwright generate --help`"),
-        (("hello", "--threads", "0"), "threads is 0"),
+        (("hello", "--logit-bias", "5"), "--logit-bias is '5'; it must be a token id and a number"),
+        (("hello", "--logit-bias", "a=1"), "--logit-bias is 'a=1'"),
+        (("hello", "--logit-bias", "5=nan"), "--logit-bias is '5=nan'"),
+        (("hello", "--logit-bias", "9999=1"), "logit_bias holds the token id 9999"),
+        (("hello", "--suppress-tokens", "1;2"), "--suppress-tokens is '1;2'; it must be token ids, such as 13,198"),
+        (("hello", "--suppress-tokens", "9999"), "suppress_tokens holds the token id 9999"),
+        (("hello", "--bad-words-ids", "x"), "--bad-words-ids is 'x'"),
+        (("hello", "--no-repeat-ngram-size", "-1"), "--no-repeat-ngram-size is -1: must be at least 0"),
+        (("hello", "--threads", "0"), "threads is 0; this process may use"),
+        (("hello", "--threads", "999"), "threads is 999; this process may use"),
         (("hello", "--max-context", "65"), "is not in 1 to 64"),
         (("hello", "--chat"), "has no chat template"),
         (("--chat",), "standard input; see `graphwright generate --help`"),
@@ -214,6 +224,35 @@ def test_a_prompt_that_is_no_text(commands: Commands, artifact: Path, tmp_path: 
 def test_a_folder_that_is_no_artifact(commands: Commands, tmp_path: Path) -> None:
     assert "neither an artifact (no manifest.json) nor a checkpoint" in commands.fail("generate", tmp_path)
     assert "is not a Graphwright artifact" in commands.fail("inspect", tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+def test_a_broken_manifest_is_no_bad_checkpoint(
+    commands: Commands, artifact_copy: Path, checkpoint: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    manifest = artifact_copy / "manifest.json"
+    manifest.unlink()
+    if content is None:
+        os.mkfifo(manifest)
+    else:
+        manifest.write_bytes(content)
+    message = "manifest.json cannot be read: it is not" if content is None else "manifest.json is not valid JSON"
+    for arguments in (
+        ("generate", artifact_copy, "hello"),
+        ("inspect", artifact_copy),
+        ("compile", artifact_copy, "-o", tmp_path / "out"),
+        ("evaluate", artifact_copy, "--text", checkpoint / "config.json"),
+    ):
+        assert message in commands.fail(*arguments)
+    assert "was not written by this command" in commands.fail("compile", checkpoint, "-o", artifact_copy)
+
+
+def test_prompts_that_are_no_files(commands: Commands, artifact: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        assert "it is not a regular file" in commands.fail("generate", artifact, "--file", path)
+        assert "it is not a regular file" in commands.fail("evaluate", artifact, "--text", path)
+        assert "it is not a regular file" in commands.fail("report", "--from", path, "-o", tmp_path / "x.html")
 
 
 def test_an_altered_artifact(commands: Commands, artifact_copy: Path) -> None:
@@ -253,3 +292,24 @@ def test_the_command_line_itself(
     monkeypatch.chdir(tmp_path)
     assert message in commands.fail(*arguments)
     assert written(tmp_path) == []
+
+
+def test_a_broken_tokenizer_is_found_before_the_work(commands: Commands, checkpoint_copy: Path, out: Path) -> None:
+    (checkpoint_copy / "tokenizer.json").write_text("{}")
+    (checkpoint_copy / "model.safetensors").unlink()
+    assert "tokenizer.json is not a tokenizer: " in refuse_checkpoint(commands, checkpoint_copy, out)
+
+
+def test_a_vocabulary_that_cannot_be_converted_leaves_a_model_of_token_ids(
+    commands: Commands, checkpoint_copy: Path, out: Path
+) -> None:
+    (checkpoint_copy / "tokenizer.json").unlink()
+    (checkpoint_copy / "tokenizer.model").write_text("no such thing")
+    outcome = commands.run("compile", checkpoint_copy, "-o", out)
+    assert outcome.status == 0
+    assert outcome.errors.startswith(f"note: {checkpoint_copy} has no tokenizer.json, and none can be made of ")
+    assert outcome.errors.count("\n") == 1
+    assert commands.fail("generate", out, "a", "--max-new-tokens", "1") == (
+        "the prompt is a text, but the artifact has no tokenizer.json; give token ids, or compile the model with one "
+        "(--assets FOLDER)"
+    )

@@ -91,6 +91,34 @@ def test_generate_hands_every_option_on(commands: Commands, artifact: Path) -> N
     assert cut == expected.partition(stop)[0] + "\n"
 
 
+def test_generate_hands_on_what_changes_logits(commands: Commands, artifact: Path) -> None:
+    model = graphwright.load(artifact)
+    first, second = model.complete("hello", max_new_tokens=2)[0].token_ids
+    flags = (
+        f"--min-new-tokens 3 --ignore-eos --presence-penalty 0.5 --frequency-penalty 0.25 --logit-bias {second}=-inf"
+    )
+    flags += (
+        f" --logit-bias 7=0.5 --no-repeat-ngram-size 2 --suppress-tokens {first},3 --bad-words-ids 5,6 --typical-p 0.9"
+    )
+    expected = model.generate(
+        "hello",
+        max_new_tokens=12,
+        min_new_tokens=3,
+        ignore_eos=True,
+        presence_penalty=0.5,
+        frequency_penalty=0.25,
+        logit_bias={second: float("-inf"), 7: 0.5},
+        no_repeat_ngram_size=2,
+        suppress_tokens=[first, 3],
+        bad_words_ids=[[5, 6]],
+        typical_p=0.9,
+        seed=1,
+    )
+    assert expected != model.generate("hello", max_new_tokens=12, typical_p=0.9, seed=1)
+    output = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "12", "--seed", "1", *flags.split())
+    assert output == expected + "\n"
+
+
 def test_generate_compiles_a_model_on_the_way(commands: Commands, checkpoint: Path, artifact: Path) -> None:
     expected = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "4")
     assert commands.succeed("generate", checkpoint, "hello", "--max-new-tokens", "4") == expected

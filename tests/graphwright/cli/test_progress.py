@@ -1,14 +1,16 @@
-"""The line that names stage and pass: shown on a terminal, and there alone."""
+"""What names stage and pass: a line that changes on a terminal, and elsewhere lines now and then."""
 
 import io
 import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from graphwright.cli import output
 from graphwright.cli.output import seconds_text, stage_display
 from tests.graphwright.commands import Commands
 
@@ -24,7 +26,7 @@ def test_stages_and_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     shown = []
-    for stage in ("capture", "optimize: fuse-norms", "prove: convert-dtype{to=[f64]}", "else"):
+    for stage in ("capture", "optimize: fuse-norms", "prove: convert-dtype{to=[f64]}", "else", "optimize: \x1b[5m"):
         monkeypatch.setattr(sys, "stderr", Terminal())
         with stage_display() as on_stage:
             on_stage(stage)
@@ -36,6 +38,7 @@ def test_stages_and_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
             "running the passes: fuse-norms",
             "proving the passes: convert-dtype{to=[f64]}",
             "else",
+            "running the passes: \\x1b[5m",
         ),
         strict=True,
     ):
@@ -48,6 +51,45 @@ def test_nothing_without_a_terminal_or_where_it_would_be_in_the_way(monkeypatch:
         with stage_display(shown=wanted) as on_stage:
             on_stage("capture")
         assert stream.getvalue() == ""
+
+
+class Log(io.StringIO):
+    """No terminal. Knows when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text: str, /) -> int:
+        count = super().write(text)
+        if text.endswith("\n"):
+            self.written.set()
+        return count
+
+
+def test_lines_without_a_terminal_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(output, "QUIET", 0.01)
+    monkeypatch.setattr(output, "REPEAT", 0.01)
+    stages = {
+        "quantize": "quantizing",
+        "optimize: gptq{bits=[4]}, 3 of 97": "running the passes: gptq{bits=[4]}, 3 of 97",
+    }
+    with stage_display() as on_stage:
+        for stage, words in stages.items():
+            on_stage(stage)
+            while words not in log.getvalue():
+                log.written.clear()
+                assert log.written.wait(10)
+    count = len(log.getvalue().splitlines())
+    for line in log.getvalue().splitlines():
+        words, _, time = line.partition(" … ")
+        assert words in ("starting", *stages.values())
+        assert time.endswith(" so far")
+        assert "\x1b" not in line
+    assert not any(thread.name == "stage lines" for thread in threading.enumerate())
+    assert len(log.getvalue().splitlines()) == count
 
 
 def test_commands_are_quiet_without_a_terminal(commands: Commands) -> None:

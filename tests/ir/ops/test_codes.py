@@ -8,7 +8,7 @@ import torch
 from graphwright.ir import DType, Graph, IRTypeError, StateType, ops, parse_program, print_program
 from graphwright.ir.interpreter import run
 from graphwright.ir.text import parse_type
-from graphwright.ir.weights import torch_dtype
+from graphwright.ir.torch_types import torch_dtype
 
 
 def encoded(x: torch.Tensor, scale: torch.Tensor, to: DType) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from graphwright.ir import IRTypeError, UserError, ops, tensor
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.text import parse_type
-from graphwright.ir.weights import dtype_of
+from graphwright.ir.torch_types import dtype_of
 from tests.ir.evaluation import evaluate
 
 GENERATOR = torch.Generator().manual_seed(0)

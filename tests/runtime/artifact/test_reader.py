@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from graphwright.runtime import ArtifactError, open_artifact
+from graphwright.runtime import ArtifactError, ArtifactWriter, open_artifact
+from graphwright.runtime.artifact import claims_artifact, is_artifact
 from tests.runtime.program import TinyDecoder, write_artifact
 
 
@@ -45,6 +46,67 @@ def test_only_listed_files_are_read(folder: Path) -> None:
     assert not artifact.has("tokenizer.json")
     with pytest.raises(ArtifactError, match="has no tokenizer"):
         artifact.read_text("tokenizer.json")
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def zeros(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def holes(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize("make", [pipe, zeros, holes, Path.mkdir])
+def test_a_manifest_that_is_no_file(folder: Path, make: Callable[[Path], None]) -> None:
+    (folder / "manifest.json").unlink()
+    make(folder / "manifest.json")
+    assert "manifest.json cannot be read: it " in refusal(folder)
+    assert not is_artifact(folder)
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read: it "):
+        claims_artifact(folder)
+    with pytest.raises(ArtifactError, match="was not written by this command"):
+        ArtifactWriter(folder).__enter__()
+    assert os.path.lexists(folder / "manifest.json")
+
+
+@pytest.mark.parametrize("make", [pipe, zeros, holes, Path.mkdir])
+def test_a_file_to_copy_that_is_none(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "tokenizer.json")
+    with (
+        pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be copied: it "),
+        ArtifactWriter(tmp_path / "out") as writer,
+    ):
+        writer.add_copy(tmp_path / "tokenizer.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
+def test_a_file_of_holes_that_the_manifest_lists(folder: Path) -> None:
+    for name in ("config.json", "model.onnx"):
+        os.truncate(folder / name, 1 << 40)
+        edit(folder, lambda manifest, name=name: manifest["files"][name].update(size=1 << 40))
+        assert "has 1099511627776 bytes; only weights may have more than 2 GiB" in refusal(folder, verify=False)
+        edit(folder, lambda manifest, name=name: manifest["files"][name].update(size=1 << 28 | 1))
+        os.truncate(folder / name, 1 << 28 | 1)
+    with pytest.raises(ArtifactError, match=r"config\.json cannot be read: it has more than 256 MiB"):
+        open_artifact(folder, verify=False).read_text("config.json")
+
+
+def test_a_folder_that_is_meant_to_be_an_artifact(folder: Path) -> None:
+    assert claims_artifact(folder)
+    edit(folder, lambda manifest: manifest.update(format="graphwright-artefact"))
+    assert not claims_artifact(folder)
+    (folder / "graph.gw").touch()
+    assert claims_artifact(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"manifest\.json is not valid JSON"):
+        claims_artifact(folder)
+    (folder / "manifest.json").unlink()
+    assert not claims_artifact(folder)
 
 
 def test_text_that_is_not_utf8(folder: Path) -> None:
@@ -138,6 +200,33 @@ def state(*shape: str | int) -> dict[str, Any]:
         (
             lambda m: m["files"]["model.onnx"].update(sha256="abc"),
             "files.model.onnx.sha256 is 'abc': String",
+        ),
+        (lambda m: m["files"]["model.onnx"].update(size=2**60), "files.model.onnx.size is 1152921504606846976: must"),
+        (lambda m: m["model"].update(context_length=2**31), "model.context_length is 2147483648: must be"),
+        (lambda m: m["model"].update(context_length=0), "model.context_length is 0: must be"),
+        (lambda m: m["model"].update(vocabulary_size=2**31), "model.vocabulary_size is 2147483648: must be"),
+        (lambda m: m["model"].update(vocabulary_size=41), "logits are of 40 tokens, vocabulary_size is 41"),
+        (lambda m: m["model"].update(eos_token_ids=[2**40]), "model.eos_token_ids.0 is 1099511627776: must be"),
+        (lambda m: m["model"].update(parameters=10**30), "model.parameters is 1"),
+        (
+            lambda m: m["program"]["cache"][0].update(shape=["batch", 2**31, "capacity", 8]),
+            "program.cache.0.shape.1 is 2147483648: must be",
+        ),
+        (
+            lambda m: m["program"]["cache"][0].update(shape=["batch", 2**21, "capacity", 2**20]),
+            "program.cache.0.shape is not valid: a tensor of more than 2^40 elements",
+        ),
+        (
+            lambda m: m["program"].update(states=[state("batch", *[2**30] * 3)]),
+            "program.states.0.shape is not valid: a tensor of more than 2^40 elements",
+        ),
+        (
+            lambda m: m["program"]["outputs"]["logits"].update(shape=["batch", "positions", *[2**20] * 3]),
+            "program.outputs.logits.shape is not valid: a tensor of more than 2^40 elements",
+        ),
+        (
+            lambda m: m["program"]["outputs"]["logits"].update(shape=[1] * 33),
+            "program.outputs.logits.shape is not valid: a shape of 33 dimensions",
         ),
     ],
 )

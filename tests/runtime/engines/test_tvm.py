@@ -95,7 +95,7 @@ def test_what_cannot_be_loaded(tmp_path: Path, library: Path) -> None:
     with pytest.raises(SessionError, match="device 'cuda' is not available: a program of the backend 'tvm'"):
         load_function(write_probe(tmp_path / "f", library), device="cuda")
     (tmp_path / "junk").write_bytes(b"no library")
-    with pytest.raises(SessionError, match=r"program\.so cannot be loaded by TVM: .*too short"):
+    with pytest.raises(SessionError, match=r"program\.so is cut short"):
         load_function(write_probe(tmp_path / "g", tmp_path / "junk"))
     with pytest.raises(SessionError, match="lacks: a_feature_of_the_future"):
         load_function(write_probe(tmp_path / "h", library, cpu_features=("a_feature_of_the_future",)))

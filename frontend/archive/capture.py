@@ -2,99 +2,49 @@
 
 from __future__ import annotations
 
-import logging
-import zipfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
+from graphwright.frontend.archive.loading import first_line, load
 from graphwright.frontend.build import import_trace, stored_array
 from graphwright.frontend.conditions import Axes
-from graphwright.frontend.errors import CheckpointError
-from graphwright.frontend.export import Trace, name_outputs, normalize, require_pure
+from graphwright.frontend.export import Trace, normalize, require_pure
 from graphwright.frontend.inputs import LENGTHS
+from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
 from graphwright.frontend.traced_graph import expression, result_structure, traced_value
 from graphwright.ir import Program, UnsupportedError, UserError
 
-VERSION_FILE = "archive_version"
 
-
-def capture_archive(path: Path) -> Program:
+def capture_archive(path: Path, logits: str | None = None) -> Program:
     """The program of a saved `torch.export` archive.
 
     The free size of a first axis is `B`, other ones are `S`, `T`, … in the order of the inputs; sizes that the archive
-    fixes stay fixed. Nothing pickled in it is run. Raises `CheckpointError` for a file that is none or that this torch
-    cannot read, `UnsupportedError` as `capture` does.
+    fixes stay fixed. Nothing of it is run, pickled or written as text. Raises `CheckpointError` for a file that is none
+    or that this torch cannot read, `UnsupportedError` as `capture` does.
     """
-    exported = _load(path)
+    exported = load(path)
     try:
         with torch.no_grad():
             exported = normalize(exported)
     except Exception as problem:
-        raise UnsupportedError(f"{path}: its operators cannot be made functional: {_first_line(problem)}") from None
+        raise UnsupportedError(f"{path}: its operators cannot be made functional: {first_line(problem)}") from None
     require_pure(exported)
     names = [str(name) for name in exported.graph_signature.user_inputs]
     axes = _axes(exported, names)
     dimensions, longest = free_sizes(exported, axes)
-    outputs = _outputs(exported)
-    traced = Trace(exported, dimensions, [name or f"unnamed.{i}" for i, name in enumerate(outputs)], longest)
+    names_of_results, outputs = _outputs(exported)
+    traced = Trace(exported, dimensions, names_of_results, longest, outputs)
     tensors = {**exported.state_dict, **{n: t for n, t in exported.constants.items() if isinstance(t, torch.Tensor)}}
     weights = {name: stored_array(tensor) for name, tensor in tensors.items()}
     facts = {"architecture": "torch.export", "parameters": sum(p.numel() for p in exported.parameters())}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
-    program = import_trace(path.stem, traced, _input_names(exported, names, axes), weights, dtypes, facts)
-    graph = program.graphs["forward"]
-    graph.outputs = {name: value for name, value in graph.outputs.items() if not name.startswith("unnamed.")}
-    graph.erase_dead()
-    program.erase_unused_weights()
-    return program
-
-
-def _load(path: Path) -> ExportedProgram:
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: not an archive of torch.export")
-    with zipfile.ZipFile(path) as archive:
-        versions = [name for name in archive.namelist() if name.rpartition("/")[2] == VERSION_FILE]
-        version = archive.read(versions[0]).decode(errors="replace").strip() if versions else ""
-    if not version:
-        raise CheckpointError(f"{path}: not an archive of torch.export (it has no {VERSION_FILE})")
-    from torch.export.pt2_archive.constants import ARCHIVE_VERSION_VALUE
-
-    if version != ARCHIVE_VERSION_VALUE:
-        raise CheckpointError(
-            f"{path}: archive version {version}, this torch reads {ARCHIVE_VERSION_VALUE}; export it with this torch"
-        )
-    try:
-        with _careful():
-            return torch.export.load(path)
-    except Exception as problem:
-        raise CheckpointError(
-            f"{path}: torch {torch.__version__} cannot read this archive ({_first_line(problem)}); export it again"
-        ) from None
-
-
-@contextmanager
-def _careful() -> Generator[None]:
-    """While this lasts torch runs no pickled code and does not log stack traces before it raises."""
-    logger, load = logging.getLogger("torch.export"), torch.load
-
-    def load_data(*arguments: Any, **options: Any) -> Any:
-        if options.get("weights_only") is False:
-            raise RuntimeError("it holds pickled objects, which can run code")
-        return load(*arguments, **options)
-
-    before, logger.disabled = logger.disabled, True
-    torch.load = load_data
-    try:
-        yield
-    finally:
-        logger.disabled = before
-        torch.load = load
+    inputs = _input_names(exported, names, axes)
+    return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits)
 
 
 def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:
@@ -125,16 +75,12 @@ def _input_names(exported: ExportedProgram, names: Sequence[str], axes: dict[str
     return [MAIN_INPUT] if alone and set(axes[names[0]].values()) == {"B", "S"} else list(names)
 
 
-def _outputs(exported: ExportedProgram) -> list[str | None]:
-    """The names of the results, None for those that are left out beside logits."""
+def _outputs(exported: ExportedProgram) -> tuple[list[str], Outputs]:
+    """The names of the results, in order, and what was returned beside them."""
     marks = [torch.empty(0) for _ in exported.graph_signature.user_outputs]
-    named = {id(mark): name for name, mark in name_outputs(result_structure(exported, marks)).items()}
-    return [named.get(id(mark)) for mark in marks]
-
-
-def _first_line(problem: Exception) -> str:
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
+    outputs = flatten_outputs(result_structure(exported, marks))
+    named = {id(mark): name for name, mark in outputs.tensors.items()}
+    return [named.get(id(mark), f"unnamed.{i}") for i, mark in enumerate(marks)], outputs
 
 
 def refuse_arguments(examples: object, dtype: object) -> None:

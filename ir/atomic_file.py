@@ -1,0 +1,50 @@
+"""A file that appears whole or not at all, and what a process that was killed has left of one.
+
+A writer holds a lock on its file, which the system takes back when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a fresh file and move it to `path`; a failure leaves what stood there. Raises OSError.
+
+    What earlier writers of the same path that were killed have left is removed first.
+    """
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with suppress(OSError):  # where the file system has no locks, nothing is swept
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _sweep(path: Path) -> None:
+    names = re.compile(rf"\.{re.escape(path.name)}\.new-[0-9a-f]{{8}}")
+    with suppress(OSError):
+        for each in path.parent.iterdir():
+            if names.fullmatch(each.name) and each.is_file() and not each.is_symlink():
+                _remove_if_nobodys(each)
+
+
+def _remove_if_nobodys(file: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,54 @@
+"""Decoders in the calling styles of people's own code: compiled with a cache, they equal the original at each token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import interpreted
+from benchmarks.coverage.reference import worst
+from graphwright.frontend import capture
+from graphwright.passes import PIPELINES, run_passes
+from graphwright.targets import is_language_model
+from tests.models.answering import MODELS
+from tests.models.handwritten import VOCABULARY
+
+CHUNKS = (4, 1, 3, 1)
+LENGTHS = (9, 5, 2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_to_the_original(name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    program = capture(model)
+    assert is_language_model(program), program.metadata
+    run_passes(program, PIPELINES["cpu"])
+    rows = [torch.randint(0, VOCABULARY, (n,)) for n in LENGTHS]
+    with torch.no_grad():
+        eager = [model.reference(row[None])[0] for row in rows]
+        double = model.double()
+        exact = [double.reference(row[None])[0] for row in rows]
+    # four times eager float32's own distance from float64: sums as long, in another order
+    bound = 4 * worst(eager, exact)
+    assert worst(continued_logits(interpreted(program), rows, CHUNKS, 16), exact) < bound
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("Last")])
+def test_the_last_token_of_every_prefix(name: str) -> None:
+    """What the module itself answers for each prefix is what the program says at the prefix's last token."""
+    from graphwright.ir import run
+
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    graph = capture(model).graphs["forward"]
+    ids = torch.randint(0, VOCABULARY, (2, 7))
+    every = run(graph, {"input_ids": ids})["logits"]
+    assert every.shape == (2, 7, VOCABULARY)
+    for length in range(1, 8):
+        with torch.no_grad():
+            own = model(ids[:, :length])
+        own = own[0] if isinstance(own, tuple) else own
+        # float32, sums of 32 products
+        torch.testing.assert_close(every[:, length - 1], own.reshape(2, VOCABULARY), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,89 @@
+"""Processes that have run a step on several threads: their end, and their forked children."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.engines.probes import write_probe
+
+LOAD = "import sys, time; import numpy as np; from graphwright.runtime import load_function;"
+STEP = """
+function = load_function(sys.argv[1], threads=2)
+assert len(set(function(x=np.zeros(1, dtype=np.float32))["thread"][:2].tolist())) == 2
+"""
+
+CHILDREN = """
+import multiprocessing, os, signal, threading, warnings
+
+warnings.simplefilter("ignore")  # of Python 3.12, that a process with threads forks
+
+def step():
+    function(x=np.zeros(1, dtype=np.float32))
+
+def work(again):
+    signal.alarm(20)
+    step()
+    load_function(sys.argv[1], threads=2)(x=np.zeros(1, dtype=np.float32))
+    if again:
+        assert status(lambda: work(False)) == 0
+
+def status(work):
+    child = os.fork()
+    if child == 0:
+        work()
+        sys.exit()
+    return os.waitpid(child, 0)[1]
+
+assert status(lambda: work(True)) == 0
+ends = threading.Event()
+def steps():
+    while not ends.is_set():
+        step()
+other = threading.Thread(target=steps)
+other.start()
+assert [status(lambda: work(False)) for _ in range(5)] == [0] * 5
+process = multiprocessing.get_context("fork").Process(target=work, args=(False,))
+process.start()
+process.join()
+assert process.exitcode == 0
+ends.set()
+other.join()
+step()
+"""
+
+
+@pytest.fixture
+def busy_cpus() -> Generator[None]:
+    """A busy loop for each CPU."""
+    loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in os.sched_getaffinity(0)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+def seconds_to_end(script: str, folder: Path) -> float:
+    """From the last line of the script to the end of its process."""
+    code = f"{LOAD}{script}\nprint(time.monotonic(), flush=True)"
+    result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    return time.monotonic() - float(result.stdout)
+
+
+def test_a_process_ends_as_soon_as_one_that_only_imports(tmp_path: Path, library: Path, busy_cpus: None) -> None:
+    folder = write_probe(tmp_path / "f", library)
+    only_imports = seconds_to_end("", folder)
+    # A pool that is waited for looks 300000 times at its queue, and gives its core away each time: 40 s here.
+    assert seconds_to_end(STEP, folder) < only_imports + 5
+
+
+def test_forked_children_run_steps_and_end(tmp_path: Path, library: Path) -> None:
+    folder = write_probe(tmp_path / "f", library)
+    code = LOAD + STEP + CHILDREN
+    result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
