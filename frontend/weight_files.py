@@ -83,7 +83,11 @@ def read_json(file: Path) -> dict[str, Any]:
         content: Any = json.loads(read_text(file, TABLES))
     except FileNotFoundError:
         raise CheckpointError(f"{file}: the file is missing") from None
-    except (OSError, ValueError, RecursionError) as problem:
+    except RecursionError:
+        raise CheckpointError(f"{file}: not readable as JSON (nested too deeply)") from None
+    except OSError as problem:
+        raise CheckpointError(f"{file}: cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
         raise CheckpointError(f"{file}: not readable as JSON ({problem})") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: expected a JSON object")

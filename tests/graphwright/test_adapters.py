@@ -19,11 +19,6 @@ from tests.graphwright.commands import Commands
 TOKENIZER = Path("examples/models/storyteller/tokenizer.json").resolve()
 
 
-@pytest.fixture
-def commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(capsys, monkeypatch)
-
-
 def test_compiled_with_its_base_and_its_own_tokenizer(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", queries())
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
@@ -110,4 +105,4 @@ def test_models_that_take_none(tmp_path: Path, commands: Commands) -> None:
     artifact.mkdir()
     (artifact / "manifest.json").write_text('{"format": "graphwright-artifact"}')
     for arguments in (("generate", artifact), ("evaluate", artifact, "--text", TOKENIZER)):
-        assert "an adapter is merged before a model is compiled" in commands.fail(*arguments, "--adapter", folder)
+        assert "--adapter comes too late" in commands.fail(*arguments, "--adapter", folder)

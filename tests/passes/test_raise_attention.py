@@ -53,6 +53,8 @@ MASKED = {
   %s = add(%slope, %scores) : f32[B, 2, S, S]
   %masked = mul(%s, %c) : f32[B, 2, S, S]
 """,
+    "scaled after the mask": CAUSAL
+    + "  %s = where(%keep, %scores, %low) : f32[B, 2, S, S]\n  %masked = mul(%s, %c) : f32[B, 2, S, S]\n",
     "capped": """  %s = mul(%scores, %c) : f32[B, 2, S, S]
   %cap = constant() {value=30.0, dtype=f32} : f32[]
   %d = div(%s, %cap) : f32[B, 2, S, S]
@@ -71,6 +73,14 @@ def test_spellings(spelling: str, low: str) -> None:
     assert "softmax" not in after
     if spelling == "capped":
         assert "softcap=30.0" in after
+
+
+def test_a_score_that_weighs_after_its_scale_is_not_masked() -> None:
+    masked = MASKED["scaled after the mask"]
+    text = f"({INPUTS}) {{\n{SCORES}{masked}{END}}}".replace("LOW", "-10000.0").replace("value=0.5", "value=0.01")
+    after, misses = applied(program(text), RaiseAttention())
+    assert "attention(" not in after
+    assert any("masked scores become -100.0 when they are scaled" in m.reason for m in misses)
 
 
 def test_a_score_that_still_weighs_is_not_masked() -> None:
