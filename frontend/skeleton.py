@@ -27,11 +27,24 @@ def skeleton(module: torch.nn.Module, dtype: Callable[[str, torch.Tensor], torch
     for name, buffer in module.named_buffers():
         _require_plain(name, buffer)
         known[id(buffer)] = buffer.detach().to("cpu", dtype(name, buffer))
+    _require_no_leftovers(module)
     try:
         return copy.deepcopy(module, known).eval()
     except Exception as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UnsupportedError(f"{type(module).__name__} cannot be copied for tracing: {reason}") from None
+
+
+def _require_no_leftovers(module: torch.nn.Module) -> None:
+    """Raises `UnsupportedError` for a tensor that an earlier call computed and left in the module, as a cache does."""
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                place = f"{path}.{name}" if path else name
+                raise UnsupportedError(
+                    f"'{place}' of {type(module).__name__} holds what an earlier call computed: set it to None, or "
+                    "compile a module that has not been called"
+                )
 
 
 def _require_plain(name: str, tensor: torch.Tensor) -> None:
