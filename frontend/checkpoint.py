@@ -51,6 +51,7 @@ def capture_checkpoint(
     """See `capture`."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: not a directory")
+    adapter = _adapter(directory, adapter_folder)
     settings = read_json(directory / "config.json")
     quantization = settings.pop(SETTING, None)
     config = hugging_face.read_config(directory, settings)
@@ -61,7 +62,6 @@ def capture_checkpoint(
     stored: dict[str, WeightExpression] = {}
     tensors = without_wrappers(stored_weights(directory, settings))
     described = quantization_settings(directory, quantization, tensors)
-    adapter = _adapter(directory, adapter_folder)
     if described is not None:
         if adapter is not None:
             raise UnsupportedError(

@@ -23,7 +23,10 @@ def library() -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError("capturing a checkpoint directory needs transformers: pip install 'graphwright[hf]'") from None
+        raise UserError(
+            "capturing a checkpoint directory needs transformers: "
+            "in the clone of Graphwright, run `pip install -e '.[hf]'`"
+        ) from None
     return transformers
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from graphwright.ir import Interpreter, Program, StoredArray, UnsupportedError, Value
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import TensorType
-from graphwright.ir.weights import torch_dtype
 
 LARGE = 1 << 22
 """Elements from which on a stored weight is not read: numbers made up serve as well."""

@@ -24,7 +24,7 @@ def read_lowered(path: Path) -> Program:
     from graphwright.ir import read_program
 
     # Declares the ops that the text is written in.
-    importlib.import_module("graphwright.backends.onnx.dialect")
+    importlib.import_module("graphwright.backends.onnx")
     return read_program(path)
 
 

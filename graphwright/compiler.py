@@ -13,6 +13,7 @@ from graphwright.models import Source
 from graphwright.outputs import require_folder
 from graphwright.pass_progress import PassProgress
 from graphwright.report import CompilationReport, Stopwatch
+from graphwright.requirements import require_compiler
 from graphwright.targets import (
     BACKENDS,
     CACHE_LAYOUTS,
@@ -57,6 +58,7 @@ class Options:
 
     def check(self) -> None:
         """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""
+        require_compiler()
         check_choice("backend", self.backend, BACKENDS)
         check_choice("target", self.target, TARGETS)
         if self.backend == "tvm":

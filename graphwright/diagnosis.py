@@ -62,17 +62,20 @@ def package_problems(installed: dict[str, str | None]) -> list[str]:
     if cpu and gpu:
         problems.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
-            "run `pip uninstall -y onnxruntime onnxruntime-gpu`, then install graphwright[cpu] or graphwright[cuda]"
+            "run `pip uninstall -y onnxruntime onnxruntime-gpu`, "
+            "then `pip install -e '.[cpu]'` in the clone, or '.[cuda]'"
         )
     if not cpu and not gpu and not tvm:
         problems.append(
-            "ONNX Runtime is not installed, so nothing can be generated: run `pip install 'graphwright[cpu]'`"
+            "ONNX Runtime is not installed, so nothing can be generated: in the clone, run `pip install -e '.[cpu]'`"
         )
     if tvm and not ffi:
-        problems.append("apache-tvm needs apache-tvm-ffi, which is missing: run `pip install 'graphwright[tvm]'`")
+        problems.append(
+            "apache-tvm needs apache-tvm-ffi, which is missing: in the clone, run `pip install -e '.[tvm]'`"
+        )
     if tvm and ffi and ffi.startswith(CRASHING_FFI):
         problems.append(
-            f"apache-tvm-ffi {ffi} crashes while kernels are compiled: run `pip install 'graphwright[tvm]'`, "
+            f"apache-tvm-ffi {ffi} crashes while kernels are compiled: in the clone, run `pip install -e '.[tvm]'`, "
             "which takes another version"
         )
     return problems

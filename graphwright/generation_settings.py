@@ -97,9 +97,8 @@ def _of_folder(folder: Path) -> GenerationSettings | None:
 
 def _of_configuration(configuration: dict[str, Any]) -> dict[str, Any]:
     """The settings among a model's configuration, where transformers looks for them when they have no file."""
-    inner: dict[str, Any] = next(
-        (configuration[name] for name in _INNER_CONFIGS if isinstance(configuration.get(name), dict)), {}
-    )
+    found = (configuration[name] for name in _INNER_CONFIGS if isinstance(configuration.get(name), dict))
+    inner: dict[str, Any] = next(found, dict[str, Any]())
     merged: dict[str, Any] = {**inner, **{name: value for name, value in configuration.items() if value is not None}}
     wanted = (fields.HONOURED - {*fields.SPECIAL_TOKENS, *fields.SPEECH_OPTIONS}) | {*fields.NOTICED, *fields.REFUSED}
     return {name: merged[name] for name in sorted(wanted) if merged.get(name) is not None}

@@ -75,7 +75,10 @@ def _engines(makers: tuple[Any, Any]) -> list[Any]:
     if importlib.util.find_spec("torch"):
         found.append(by_torch)
     if not found:
-        raise UsageError("nothing here computes products: install graphwright[compile,cpu] to measure this machine")
+        raise UsageError(
+            "nothing here computes products to measure by: "
+            "in the clone of Graphwright, run `pip install -e '.[compile]'`"
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graphwright.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
 from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.other_models import FORMS, absent_model, other_file, other_folder
+from graphwright.requirements import require_compiler
 from graphwright.runtime.artifact import claims_artifact
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Source:
 
 def resolve(model: Any, options: ModelOptions | None = None) -> Source:
     """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    require_compiler()
     if options is None or options == ModelOptions():
         return _resolve(model)
     kept = None if options.adapter is None else _assets_with_adapter(model, Path(options.adapter))

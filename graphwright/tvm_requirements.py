@@ -24,6 +24,9 @@ def require_tvm() -> None:
     if platform.machine() not in ("x86_64", "AMD64"):
         raise UsageError(f"the backend 'tvm' writes code for x86-64, this machine is {platform.machine()}: use 'onnx'")
     if importlib.util.find_spec("tvm") is None:
-        raise UsageError("the backend 'tvm' needs TVM, which is not installed: pip install 'graphwright[tvm]'")
+        raise UsageError(
+            "the backend 'tvm' needs TVM, which is not installed: "
+            "in the clone of Graphwright, run `pip install -e '.[tvm]'`"
+        )
     if find_linker() is None:
         raise UsageError("the backend 'tvm' links with a C++ compiler, and there is none: install g++ or clang")

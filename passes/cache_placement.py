@@ -9,9 +9,8 @@ cached: the heads before they are repeated for their group, one latent instead o
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from typing import Any, cast
-
-import networkx as nx
+from importlib import import_module
+from typing import Any
 
 from graphwright.ir import Dim, Op, Value, ops
 from graphwright.ir.dims import product
@@ -54,13 +53,17 @@ def bits_per_token(value: Value, axes: TokenAxes) -> int | None:
     return None if others is None else others * value.tensor.dtype.bits
 
 
+class NoCutError(Exception):
+    """Nothing between the tokens and a demanded value can be cached."""
+
+
 def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[Value], bool]) -> set[Value]:
     """The values to cache so that every demanded one can be had for all tokens by cheap ops alone.
 
     `is_free` says which values depend on no token. Of equally small cuts the one nearest to the demand is taken, which
-    leaves least to do again. Raises `networkx.NetworkXUnbounded` if there is none.
+    leaves least to do again. Raises `NoCutError` if there is none.
     """
-    networks = cast(Any, nx)  # the library has no types of its own
+    networks: Any = import_module("networkx")  # untyped, and not needed to list the passes
     graph = networks.DiGraph()
     demanded = set(demanded)
     if not demanded:
@@ -84,7 +87,10 @@ def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[
                 graph.add_edge(("after", operand), ("before", value))
                 pending.append(operand)
     # networkx gives, of the smallest cuts, the one nearest to the sink
-    far: set[Any] = networks.minimum_cut(graph, "tokens", "demand")[1][0]
+    try:
+        far: set[Any] = networks.minimum_cut(graph, "tokens", "demand")[1][0]
+    except networks.NetworkXUnbounded:
+        raise NoCutError from None
     return {value for value in seen if ("before", value) in far and ("after", value) not in far}
 
 

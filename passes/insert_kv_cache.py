@@ -15,14 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from networkx import NetworkXUnbounded
-
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, TensorType, Value, ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.dims import product
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, PassError, has_forward, has_prefill, register
-from graphwright.passes.cache_placement import cut_behind, place_caches
+from graphwright.passes.cache_placement import NoCutError, cut_behind, place_caches
 from graphwright.passes.causality import STATE, Causality, carries_state
 from graphwright.passes.context_lengths import CONTEXT_LENGTH, with_context_length
 from graphwright.passes.looking_ahead import with_verdict
@@ -150,7 +148,7 @@ class _Rebuild:
             layers += op.definition is ops.attention or carries_state(op)
         try:
             cut = place_caches(demands, self.axes, self.is_free)
-        except NetworkXUnbounded:
+        except NoCutError:
             raise refuse(
                 None, "keys and values cannot be cached: no value on their way holds one token a place"
             ) from None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from graphwright.ir import Graph, Interpreter, PassError, UserError, Value, ops
+from graphwright.ir.lazy import torch
 from graphwright.passes.split_context import TOKENS
 
 LARGEST = 1 << 26

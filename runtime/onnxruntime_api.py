@@ -71,6 +71,6 @@ def import_onnxruntime() -> OnnxRuntime:
         return cast(OnnxRuntime, importlib.import_module("onnxruntime"))
     except ImportError as error:
         raise SessionError(
-            f"ONNX Runtime cannot be imported ({error}); install it with `pip install graphwright[cpu]` "
-            "or, for NVIDIA GPUs, `graphwright[cuda]`"
+            f"ONNX Runtime cannot be imported ({error}); in the clone of Graphwright, run `pip install -e '.[cpu]'` "
+            "or, for NVIDIA GPUs, '.[cuda]'"
         ) from None

@@ -6,7 +6,7 @@ Operators, calls and filters pass through methods of the environment. What Jinja
 
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from jinja2 import Template, TemplateRuntimeError, nodes, pass_context
 from jinja2.runtime import Context, markup_join, str_join
@@ -36,7 +36,7 @@ class BudgetedSandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        filters = cast("dict[str, Callable[..., Any]]", self.filters)
+        filters = self.filters
         self.filters: dict[str, Callable[..., Any]] = {
             name: _paying_filter(name, function) for name, function in filters.items()
         }

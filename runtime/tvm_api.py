@@ -80,7 +80,7 @@ def import_tvm() -> Tvm:
         return Tvm(tvm_ffi.load_module, tvm_ffi.from_dlpack, *functions)
     except (ImportError, AttributeError, OSError, ValueError) as error:
         raise SessionError(
-            f"TVM's runtime cannot be loaded ({error}); install it with `pip install 'graphwright[tvm]'`"
+            f"TVM's runtime cannot be loaded ({error}); in the clone of Graphwright, run `pip install -e '.[tvm]'`"
         ) from None
 
 

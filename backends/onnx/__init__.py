@@ -1,7 +1,40 @@
-"""The ONNX backend: optimized programs to artifacts, in the dialects `ort` and `portable`."""
+"""The ONNX backend: optimized programs to artifacts, in the dialects `ort` and `portable`.
 
-from graphwright.backends.onnx import dialect
-from graphwright.backends.onnx.compile import BuildReport, build_artifact
-from graphwright.backends.onnx.export import export_folder
+What writes ONNX is imported on first use: the ops of the dialect are read where the package `onnx` is not installed.
+"""
 
-__all__ = ["BuildReport", "build_artifact", "dialect", "export_folder"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from graphwright.backends.onnx import (
+    dialect,
+    dialect_cache,
+    dialect_group_query,
+    dialect_quantized,
+    dialect_recurrence,
+    experts,
+)
+
+if TYPE_CHECKING:
+    from graphwright.backends.onnx.compile import BuildReport, build_artifact
+    from graphwright.backends.onnx.export import export_folder
+
+__all__ = [
+    "BuildReport",
+    "build_artifact",
+    "dialect",
+    "dialect_cache",
+    "dialect_group_query",
+    "dialect_quantized",
+    "dialect_recurrence",
+    "experts",
+    "export_folder",
+]
+
+_HOMES = {"BuildReport": "compile", "build_artifact": "compile", "export_folder": "export"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

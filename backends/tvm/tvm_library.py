@@ -46,7 +46,9 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UnsupportedError(f"the TVM backend needs TVM ({error}): pip install 'graphwright[tvm]'") from None
+        raise UnsupportedError(
+            f"the TVM backend needs TVM ({error}): in the clone of Graphwright, run `pip install -e '.[tvm]'`"
+        ) from None
 
 
 tvm = _load("tvm")

@@ -11,6 +11,7 @@ from graphwright.cli.arguments import flag
 from graphwright.cli.notices import notices_as_lines
 from graphwright.cli.signals import clean_exit_on_signals
 from graphwright.errors import OptionError, is_user_error
+from graphwright.requirements import EXTRAS, how_to_install
 from graphwright.runtime.errors import OptionValueError
 from graphwright.runtime.printable import printable_line
 
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{option}{error.problem}; {_see_help(given)}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _fail(how_to_install(error.name))
     except UnicodeEncodeError as error:
         if error.encoding.lower().replace("-", "") == "utf8":
             raise

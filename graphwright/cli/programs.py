@@ -8,6 +8,7 @@ from graphwright.ir import Program, parse_program, read_program
 from graphwright.models import ModelOptions, resolve
 from graphwright.outputs import require_file
 from graphwright.programs import program_text, write_program
+from graphwright.requirements import require_compiler
 from graphwright.standard_input import standard_input
 
 
@@ -18,6 +19,7 @@ def read_input(model: str, on_stage: Callable[[str], object], options: ModelOpti
     """
     if options is not None and (model == "-" or model.endswith(".gw")):
         options.refuse_for_captured("a program has been captured already")
+    require_compiler()
     if model == "-":
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):

@@ -49,7 +49,9 @@ def _choose(
     try:
         optimize: Any = import_module("scipy.optimize")  # untyped
     except ImportError:
-        raise PassError("choosing formats by a budget needs scipy: pip install 'graphwright[compile]'") from None
+        raise PassError(
+            "choosing formats by a budget needs scipy: in the clone of Graphwright, run `pip install -e '.[compile]'`"
+        ) from None
 
     every = [option for row in options for option in row]
     rows = numpy.repeat(numpy.arange(len(options)), [len(row) for row in options])

@@ -11,17 +11,12 @@ import torch
 
 import graphwright
 from graphwright import UsageError
-from graphwright.models import resolve
+from graphwright.models import ModelOptions, resolve
 from tests.frontend.adapters.saved import QUERIES, adapter, base, change, queries
 from tests.frontend.test_checkpoint import loaded
 from tests.graphwright.commands import Commands
 
 TOKENIZER = Path("examples/models/storyteller/tokenizer.json").resolve()
-
-
-@pytest.fixture
-def commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(capsys, monkeypatch)
 
 
 def test_compiled_with_its_base_and_its_own_tokenizer(tmp_path: Path) -> None:
@@ -44,9 +39,9 @@ def test_compiled_with_its_base_and_its_own_tokenizer(tmp_path: Path) -> None:
 
 def test_the_folder_of_both_files_is_removed(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", queries())
-    assert resolve(base(tmp_path / "base"), folder).assets == tmp_path / "base"
+    assert resolve(base(tmp_path / "base"), ModelOptions(adapter=folder)).assets == tmp_path / "base"
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
-    source = resolve(tmp_path / "base", folder)
+    source = resolve(tmp_path / "base", ModelOptions(adapter=folder))
     made = source.assets
     assert made is not None
     assert made.is_dir()
@@ -71,7 +66,7 @@ def test_on_the_command_line(tmp_path: Path, commands: Commands) -> None:
     wanted = loaded(tmp_path / "base").get_submodule(QUERIES[0]).weight.data + change(queries(), QUERIES[0], 2.0)
     assert torch.equal(weight, wanted)
     for command in ("opt", "explain"):
-        assert "a program has been: trace the model with it" in commands.fail(command, program, "--adapter", folder)
+        assert "--adapter comes too late" in commands.fail(command, program, "--adapter", folder)
     assert "is none" in commands.fail("compile", program, "-o", tmp_path / "out", "--adapter", folder)
     assert "there is no such folder" in commands.fail("trace", tmp_path / "base", "--adapter", tmp_path / "missing")
     assert not (tmp_path / "out").exists()
@@ -84,7 +79,7 @@ def test_on_the_command_line(tmp_path: Path, commands: Commands) -> None:
         ("export", "MODEL", "-o", "OUT"),
         ("quantize", "MODEL", "--to", "w8", "-o", "OUT"),
         ("report", "MODEL", "-o", "OUT.html"),
-        ("evaluate", "MODEL", "--text", "OUT"),
+        ("evaluate", "MODEL", "--text", "README.md"),
         ("generate", "MODEL", "text"),
         ("opt", "MODEL"),
         ("explain", "MODEL"),
@@ -110,4 +105,4 @@ def test_models_that_take_none(tmp_path: Path, commands: Commands) -> None:
     artifact.mkdir()
     (artifact / "manifest.json").write_text('{"format": "graphwright-artifact"}')
     for arguments in (("generate", artifact), ("evaluate", artifact, "--text", TOKENIZER)):
-        assert "an adapter is merged before a model is compiled" in commands.fail(*arguments, "--adapter", folder)
+        assert "--adapter comes too late" in commands.fail(*arguments, "--adapter", folder)

@@ -16,7 +16,7 @@ def test_two_onnx_runtimes_clash() -> None:
 
 
 def test_none_is_a_problem_and_one_is_not() -> None:
-    assert "pip install 'graphwright[cpu]'" in package_problems({})[0]
+    assert "pip install -e '.[cpu]'" in package_problems({})[0]
     assert package_problems({"onnxruntime": "1.23", "onnxruntime-gpu": None}) == []
     assert package_problems({"onnxruntime": None, "onnxruntime-gpu": "1.23"}) == []
 
@@ -24,7 +24,7 @@ def test_none_is_a_problem_and_one_is_not() -> None:
 def test_tvm_alone_runs_programs_if_it_is_whole() -> None:
     assert package_problems({"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.14.post0"}) == []
     (problem,) = package_problems({"apache-tvm": "0.27.0"})
-    assert "apache-tvm-ffi, which is missing: run `pip install 'graphwright[tvm]'`" in problem
+    assert "apache-tvm-ffi, which is missing: in the clone, run `pip install -e '.[tvm]'`" in problem
     (problem,) = package_problems({"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.15"})
     assert "apache-tvm-ffi 0.1.15 crashes while kernels are compiled" in problem
 

@@ -25,7 +25,7 @@ def test_a_missing_tvm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if name == "tvm" else found(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", without_tvm)
-    with pytest.raises(UsageError, match=r"pip install 'graphwright\[tvm\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[tvm\]'"):
         Options(backend="tvm").check()
 
 

@@ -16,7 +16,7 @@ PAGE = 4096
 
 def script() -> Any:
     """TVM's language of scripts. Skips the test where nothing can be compiled."""
-    pytest.importorskip("tvm", reason="TVM is not installed: pip install 'graphwright[tvm]'")
+    pytest.importorskip("tvm", reason="TVM is not installed: pip install -e '.[tvm]'")
     if not any(map(shutil.which, ("g++", "gcc", "clang++", "clang", "c++", "cc"))):
         pytest.skip("there is no C compiler, with which TVM links libraries: apt-get install -y gcc")
     from graphwright.backends.tvm.tvm_library import T

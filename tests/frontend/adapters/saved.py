@@ -68,7 +68,7 @@ def merged(base: Path, folder: Path, dtype: torch.dtype | None = None) -> Tensor
     config = transformers.AutoConfig.from_pretrained(base)
     build: Any = getattr(transformers, config.architectures[0])
     model = empty_model(build, config, base, dtype or config.dtype)
-    model, weights = adapted(read_adapter(folder), model, stored_weights(base), base)
+    model, weights = adapted(read_adapter(folder), model, stored_weights(base, {}), base)
     bind(model, weights, base)
     return {name: weight.evaluate() for name, weight in weights.items()}
 

@@ -61,5 +61,7 @@ def test_three_hundred_weights() -> None:
 
 def test_a_missing_solver_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(PassError, match=r"needs scipy: pip install 'graphwright\[compile\]'"):
+    with pytest.raises(
+        PassError, match=r"needs scipy: in the clone of Graphwright, run `pip install -e '\.\[compile\]'`"
+    ):
         cheapest(options(0, 2), 1e9)

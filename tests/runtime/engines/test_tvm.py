@@ -130,4 +130,4 @@ def test_without_tvm_it_says_what_to_install(tmp_path: Path, library: Path) -> N
     )
     result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert "TVM's runtime cannot be loaded (" in result.stdout
-    assert "pip install 'graphwright[tvm]'" in result.stdout
+    assert "pip install -e '.[tvm]'" in result.stdout
