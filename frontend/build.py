@@ -139,7 +139,7 @@ def _import_outputs(
     results = dict(zip(traced.names, result_nodes(traced.exported), strict=True))
     choice = Choice()
     if list(inputs) == [MAIN_INPUT]:
-        ids = str(traced.exported.graph_signature.user_inputs[0])
+        ids = str(next(iter(traced.exported.graph_signature.user_inputs)))
         choice = choose_logits(traced.exported, traced.dimensions, traced.names, asked, ids)
     elif asked is not None:
         raise UserError(f"'{asked}' cannot be the logits: only a module that takes token ids alone is a language model")

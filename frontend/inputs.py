@@ -50,17 +50,22 @@ def _check_tensors(examples: Mapping[str, Any]) -> None:
 
 def without_fixed(module: torch.nn.Module, examples: Examples | None) -> tuple[Examples | None, dict[str, Any]]:
     """The examples that are tensors, and by name what is given beside them: None, numbers and texts, which stay."""
-    if examples is None or isinstance(examples, torch.Tensor) or not isinstance(examples, Mapping | Sequence):
+    given: Any = examples  # may be anything: what is no mapping or sequence is refused by `named_examples`
+    if isinstance(given, Mapping):
+        named = {str(name): value for name, value in cast("Mapping[Any, Any]", given).items()}
+    elif isinstance(given, Sequence):
+        values = list(cast("Sequence[Any]", given))
+        if not any(isinstance(value, torch.Tensor) for value in values):
+            return examples, {}
+        if all(isinstance(value, torch.Tensor) for value in values):
+            return examples, {}
+        named = dict(zip(_positional_names(module, len(values)), values, strict=True))
+    else:
         return examples, {}
-    given: Any = examples
-    values = list(given.values() if isinstance(given, Mapping) else given)
-    plain = [value is None or isinstance(value, bool | int | float | str) for value in values]
-    if not any(plain) or not any(isinstance(value, torch.Tensor) for value in values):
+    fixed = {name: v for name, v in named.items() if v is None or isinstance(v, bool | int | float | str)}
+    if not fixed or not any(isinstance(value, torch.Tensor) for value in named.values()):
         return examples, {}
-    names = list(map(str, given)) if isinstance(given, Mapping) else _positional_names(module, len(values))
-    named = dict(zip(names, values, strict=True))
     _check_names(module, named)
-    fixed = {name: value for (name, value), is_plain in zip(named.items(), plain, strict=True) if is_plain}
     return {name: value for name, value in named.items() if name not in fixed}, fixed
 
 

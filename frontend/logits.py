@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -147,7 +147,7 @@ def _type(dimensions: Dimensions, node: Node) -> TensorType | None:
         return None
 
 
-def _chunks(names: Sequence[str], found: Mapping[str, Candidate], rows: Iterable[int]) -> tuple[int, ...]:
+def _chunks(names: Sequence[str], found: Mapping[str, Candidate], rows: Collection[int]) -> tuple[int, ...]:
     """The outputs of one list that are the logits piece by piece: [B, s, V] each, the s together S."""
     lists: dict[str, list[str]] = {}
     for name in names:
@@ -192,11 +192,11 @@ def _indexed(name: str, node: Node, derived: set[Node]) -> int | None:
         return None if axis is None else _constant(traced_value(arguments[0]).shape[axis])
     if name in ("index_select", "gather") and arguments[2] in derived:
         return _constant(traced_value(arguments[0]).shape[arguments[1]])
-    value = traced_value(node)
-    if name == "one_hot" or (name == "eq" and isinstance(value, torch.Tensor) and value.dim() == 3):
-        return _constant(value.shape[-1])
+    shape: Any = getattr(traced_value(node), "shape", ())
+    if name == "one_hot" or (name == "eq" and len(shape) == 3):
+        return _constant(shape[-1])
     if name in ("scatter", "scatter_") and arguments[2] in derived:
-        return _constant(value.shape[arguments[1]])
+        return _constant(shape[arguments[1]])
     return None
 
 
@@ -205,5 +205,6 @@ def _constant(size: int | torch.SymInt) -> int | None:
 
 
 def _is_integer(value: Any) -> bool:
-    first: Any = value[0] if isinstance(value, list | tuple) and value else value
+    parts = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else [value]
+    first = parts[0] if parts else None
     return isinstance(first, torch.Tensor) and not first.is_floating_point() and first.dtype is not torch.bool

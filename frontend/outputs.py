@@ -57,8 +57,9 @@ def not_a_tensor(name: str, kind: str) -> UnsupportedError:
 
 
 def _number(value: bool | int | float | torch.SymInt) -> torch.Tensor:
-    kinds = {bool: torch.bool, float: torch.get_default_dtype()}
-    return torch.full((), cast("int", value), dtype=kinds.get(type(value), torch.int64))
+    dtype = torch.bool if isinstance(value, bool) else torch.int64
+    dtype = torch.get_default_dtype() if isinstance(value, float) else dtype
+    return torch.full((), cast("int", value), dtype=dtype)
 
 
 def _leaves(path: str, item: Any) -> Iterator[tuple[str, Any]]:

@@ -15,13 +15,13 @@ from tests.models.handwritten import LONGEST, VOCABULARY, WIDTH, AdditiveBlock, 
 
 
 class Base(nn.Module):
-    """Embedding, positions, two blocks, a final norm and a head; subclasses say how it is called and answers."""
+    """Embedding, positions, a block, a final norm and a head; subclasses say how it is called and answers."""
 
     def __init__(self, block: Callable[[], nn.Module] = TrilBuffer) -> None:
         super().__init__()
         self.embed = nn.Embedding(VOCABULARY, WIDTH)
         self.places = nn.Embedding(LONGEST, WIDTH)
-        self.blocks = nn.ModuleList([block() for _ in range(2)])
+        self.blocks = nn.ModuleList([block()])
         self.norm: nn.Module = nn.LayerNorm(WIDTH)
         self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
 
