@@ -92,8 +92,8 @@ class CallLog(TorchFunctionMode):
         if isinstance(value, (list, tuple)):
             return tuple(map(self._described, cast("Sequence[Any]", value)))
         if isinstance(value, slice):
-            untyped: Any = value
-            return ("slice", *map(self._described, (untyped.start, untyped.stop, untyped.step)))
+            bounds = cast("slice[Any, Any, Any]", value)
+            return ("slice", *map(self._described, (bounds.start, bounds.stop, bounds.step)))
         return _number(value)
 
 
