@@ -72,12 +72,21 @@ class CallLog(TorchFunctionMode):
             self._alive.append(result)
         elif result is None or _holds_tensor(result):
             arguments = self._described((list(args), dict(kwargs)))
+            # named anew even if it is an operand: what is contiguous already is copied in a trace, and not elsewhere
+            self._forget(result)
             self.calls.append(Call(name, arguments, self._described(result), _place()))
         return result
 
     def describe(self, value: Any) -> object:
         """A value of the run as it stands in calls, to be compared with one of another run."""
         return self._described(value)
+
+    def _forget(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            self._names.pop(id(value), None)
+        elif isinstance(value, (list, tuple)):
+            for item in cast("Sequence[Any]", value):
+                self._forget(item)
 
     def _described(self, value: Any) -> object:
         if isinstance(value, torch.Tensor):
@@ -92,8 +101,8 @@ class CallLog(TorchFunctionMode):
         if isinstance(value, (list, tuple)):
             return tuple(map(self._described, cast("Sequence[Any]", value)))
         if isinstance(value, slice):
-            untyped: Any = value
-            return ("slice", *map(self._described, (untyped.start, untyped.stop, untyped.step)))
+            bounds = cast("slice[Any, Any, Any]", value)
+            return ("slice", *map(self._described, (bounds.start, bounds.stop, bounds.step)))
         return _number(value)
 
 

@@ -120,13 +120,13 @@ def inequalities(exported: ExportedProgram) -> list[tuple[Any, str]]:
     """
     values = [traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"]
     sizes: list[Any] = [size for value in values if isinstance(value, torch.Tensor) for size in value.shape]
-    environment: Any = next((size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)), None)
+    symbolic: list[Any] = [size for size in sizes if isinstance(size, torch.SymInt)]
     found: list[tuple[Any, str]] = []
-    for guard in () if environment is None else environment.guards:
+    for guard in cast("list[Any]", symbolic[0].node.shape_env.guards if symbolic else []):
         if guard.expr.func.__name__ == "Unequality":
             frame: Any = guard.sloc.framework_loc
             line = f"{frame.filename}:{frame.lineno}" if hasattr(frame, "filename") else ""
-            found.append((environment.replace(guard.expr.lhs - guard.expr.rhs), line))
+            found.append((symbolic[0].node.shape_env.replace(guard.expr.lhs - guard.expr.rhs), line))
     return found
 
 
