@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from graphwright.errors import UsageError
+from graphwright.runtime.errors import ArtifactError, ChatTemplateError
 from graphwright.runtime.notices import notify
 from graphwright.runtime.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from graphwright.temporary import temporary_folder
@@ -36,8 +37,9 @@ _TEMPLATES = "additional_chat_templates"
 def text_assets(folder: str | Path | None) -> Generator[Path | None]:
     """A folder with the assets of the checkpoint's, for the duration of the body; None without one.
 
-    Where no tokenizer can be made of what is there, a notice says so. Raises UsageError where it is no folder, and for
-    a configuration that transformers refuses; ArtifactError for a `tokenizer.json` that is none.
+    Where no tokenizer can be made of what is there, or the chat template is not valid, a notice says so. Raises
+    UsageError where it is no folder, and for a configuration that transformers refuses; ArtifactError for a
+    `tokenizer.json` that is none.
     """
     if folder is None:
         yield None
@@ -45,6 +47,23 @@ def text_assets(folder: str | Path | None) -> Generator[Path | None]:
     source = Path(folder)
     if not source.is_dir():
         raise UsageError(f"{folder} is not a folder; name the checkpoint's folder")
+    with _brought_together(source) as assets:
+        _try_template(assets, source)
+        yield assets
+
+
+def _try_template(assets: Path, source: Path) -> None:
+    """The first chat would be late to hear of it; a model without chats is of use still."""
+    from graphwright.runtime.chat import ChatTemplate
+
+    try:
+        ChatTemplate.from_folder(assets, str(source))
+    except (ArtifactError, ChatTemplateError) as error:
+        notify(f"{error}: the model takes prompts, not chats, until the template is mended")
+
+
+@contextmanager
+def _brought_together(source: Path) -> Generator[Path]:
     complete = read_tokenizer(source) is not None
     named = [name for name in (*_VOCABULARIES, *_MORE) if (source / name).is_file()]
     if not any(name in _MORE for name in named) and not (source / _TEMPLATES).is_dir() and (complete or not named):

@@ -185,3 +185,30 @@ def test_what_cannot_be_converted_is_said(files: dict[str, Any], named: str, tmp
     (notice,) = [str(each.message) for each in noticed if each.category is Notice]
     assert notice.startswith(f"{folder} has no tokenizer.json, and none can be made of {named} (")
     assert "\n" not in notice
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"chat_template.jinja": "{% for %}"}, "chat_template.jinja: the chat template is not valid: "),
+        (
+            {"tokenizer_config.json": FAST | {"chat_template": "{% if"}},
+            "tokenizer_config.json: the chat template is not ",
+        ),
+        (
+            {"tokenizer_config.json": FAST | {"chat_template": [*NAMED, {"name": "rag", "template": "{{ 1 +"}]}},
+            "tokenizer_config.json: the chat template is not valid: ",
+        ),
+        (
+            {"tokenizer_config.json": FAST, "chat_template.json": {"chat_template": "{{"}},
+            "tokenizer_config.json: the chat template is not valid: ",
+        ),
+    ],
+)
+def test_a_template_that_is_no_jinja_is_said(files: dict[str, Any], place: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, files)
+    with warnings.catch_warnings(record=True, action="always") as noticed, text_assets(folder) as assets:
+        assert assets is not None
+    (notice,) = [str(each.message) for each in noticed if each.category is Notice]
+    assert notice.startswith(f"{folder}/{place}")
+    assert notice.endswith("the model takes prompts, not chats, until the template is mended")
