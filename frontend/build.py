@@ -140,7 +140,7 @@ def _import_outputs(
 ) -> str | None:
     """Imports the logits of a language model, or else, and of a `function` always, all that a module returns.
 
-    Returns why a module of token ids has no logits, if it is not plain that it is none. Raises `UserError` where
+    Returns why it is not plain that a module of token ids has these logits, or none. Raises `UserError` where
     `asked` cannot be the logits, and `UnsupportedError`.
     """
 
@@ -166,7 +166,7 @@ def _import_outputs(
         graph = imported({name: name for name in names})
         try:
             as_logits(graph, [graph.outputs[name] for name in names])
-            return None
+            return problem
         except UnsupportedError as refusal:
             problem = str(refusal)
     alone = traced.outputs.led_by_logits

@@ -17,6 +17,7 @@ from graphwright.requirements import require_compiler
 from graphwright.targets import (
     BACKENDS,
     CACHE_LAYOUTS,
+    LANGUAGE_MODEL_PROBLEM,
     TARGETS,
     check_choice,
     choose_passes,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from graphwright.quantization_report import QuantizationReport
     from graphwright.runtime.artifact import Manifest
 
-
-LANGUAGE_MODEL_PROBLEM = "language_model_problem"
-"""The metadata by which capture says why it took what may be a language model for a function."""
 
 Kind = Literal["auto", "language model", "function"]
 """What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
