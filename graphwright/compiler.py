@@ -17,6 +17,7 @@ from graphwright.requirements import require_compiler
 from graphwright.targets import (
     BACKENDS,
     CACHE_LAYOUTS,
+    LANGUAGE_MODEL_PROBLEM,
     TARGETS,
     check_choice,
     choose_passes,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from graphwright.quantization_report import QuantizationReport
     from graphwright.runtime.artifact import Manifest
 
-
-LANGUAGE_MODEL_PROBLEM = "language_model_problem"
-"""The metadata by which capture says why it took what may be a language model for a function."""
 
 Kind = Literal["auto", "language model", "function"]
 """What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
@@ -96,8 +94,11 @@ class Prepared:
     quantization: QuantizationReport | None
 
 
-def capture(source: Source, dtype: Any = None) -> Program:
-    """The captured program of a source; a program stays as it is. Raises the frontend's errors, UsageError."""
+def capture(source: Source, dtype: Any = None, *, function: bool = False) -> Program:
+    """The captured program of a source; a program stays as it is. A plain `function` keeps all that the model returns.
+
+    Raises the frontend's errors, UsageError.
+    """
     from graphwright.ir import Program
 
     if isinstance(source.model, Program):
@@ -116,6 +117,7 @@ def capture(source: Source, dtype: Any = None) -> Program:
         ignore_remote_code=source.options.ignore_remote_code,
         logits=source.options.logits,
         adapter=source.options.adapter,
+        function=function,
     )
     program.name = source.name
     return program
@@ -139,7 +141,7 @@ def prepare(
     options.check()
     check_context(source, options.max_context)
     with stopwatch.stage("capture"):
-        program = capture(source, options.dtype).clone()
+        program = capture(source, options.dtype, function=options.kind == "function").clone()
     function = _is_function(program, options)
     if not function:
         limit_context(program, options.max_context)
