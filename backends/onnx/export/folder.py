@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from graphwright.backends.assets import asset_files
+from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
 from graphwright.backends.onnx.capabilities import select_target
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
@@ -18,6 +19,7 @@ from graphwright.ir.files import TABLES, read_bytes
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.runtime.artifact import AtomicFolder
+from graphwright.runtime.settings import read_settings
 
 Layout = Literal["plain", "genai", "optimum"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -38,6 +40,7 @@ def export_folder(
     layout: str = "plain",
     dialect: str = "ort",
     assets: str | Path | None = None,
+    generation: str | None = None,
 ) -> Outcome:
     """Writes `model.onnx`, its data and what goes with them into a new folder, which appears whole or not at all.
 
@@ -45,7 +48,8 @@ def export_folder(
 
     `plain` has the inputs of our own decoders (or of the function), explained in README.txt. `genai` is loaded by
     onnxruntime-genai, `optimum` by Hugging Face optimum's ORTModelForCausalLM; both take decoders only and need
-    `assets`, the checkpoint's folder, for tokenizer and configuration. Returns what legalization did. Raises
+    `assets`, the checkpoint's folder, for tokenizer and configuration. `generation` is what a decoder has
+    for the folder's `generation_config.json`, where that is not enough. Returns what legalization did. Raises
     `UserError` and the runtime's `ArtifactError`.
     """
     if layout not in LAYOUTS:
@@ -64,10 +68,16 @@ def export_folder(
             raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
         require_assets(layout, assets)
         decoder = decoder_graph(program)
-        texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE)} if layout == "genai" else {}
+        texts = (
+            {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE, _defaults(generation, files))}
+            if layout == "genai"
+            else {}
+        )
         whole = layout == "optimum"
         graph = hugging_face_interface(decoder, position_ids=whole, every_logit=whole, growing_cache=whole)
     title = f"{program.name}: ONNX model, {dialect} dialect, {layout} layout"
+    if generation is not None and is_decoder(program):
+        texts[GENERATION_FILE] = generation
     texts[README_FILE] = interface_note(graph, title, encoder)
     models = {MODEL_FILE: graph} if encoder is None else {ENCODER_FILE: encoder, MODEL_FILE: graph}
     program.graphs = {each.name: each for each in models.values()}
@@ -76,9 +86,17 @@ def export_folder(
         outcome.merge(legalize(program, each, target))
     with AtomicFolder(folder) as target_folder:
         write_models(models, program.name, target_folder.path, DATA_FILE, contrib=dialect == "ort")
-        for name, text in texts.items():
-            (target_folder.path / name).write_text(text, encoding="utf-8")
         for file in files:
             (target_folder.path / file.name).write_bytes(read_bytes(file, TABLES))
+        for name, text in texts.items():
+            (target_folder.path / name).write_text(text, encoding="utf-8")
         target_folder.commit()
     return outcome
+
+
+def _defaults(generation: str | None, files: Sequence[Path]) -> dict[str, Any]:
+    """The options that a decoder generates with: of the text, or else of the file among those that go along."""
+    file = next((each for each in files if each.name == GENERATION_FILE), None)
+    if generation is None and file is not None:
+        generation = read_bytes(file, TABLES).decode("utf-8")
+    return {} if generation is None else read_settings(generation, str(file or GENERATION_FILE)).defaults
