@@ -88,7 +88,8 @@ def quantize_command(
         following = f"graphwright generate {output} 'Once upon a time'"
     elif assets is None and source.kept is not None:
         # No folder on the disk has both the adapter's tokenizer and the settings of its base.
-        following = f"graphwright compile {model} --adapter {adapter} {_asked(to, calibration, max_kl, bits)} -o out/{output.stem}"
+        asked = _asked(to, calibration, max_kl, bits)
+        following = f"graphwright compile {model} --adapter {adapter} {asked} -o out/{output.stem}"
     else:
         following = f"graphwright compile {output} -o out/{output.stem}{f' --assets {folder}' if folder else ''}"
     console().print(f"next: {following}", markup=False)
