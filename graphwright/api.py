@@ -247,7 +247,8 @@ def export(
             layout=layout,
             dialect=dialect,
             assets=prepared.assets,
-            generation=prepared.generation,
+            generation=prepared.generation_text,
+            defaults=None if prepared.generation is None else prepared.generation.settings.defaults,
         )
 
 

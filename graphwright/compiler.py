@@ -92,14 +92,19 @@ class Options:
 class Prepared:
     """A program as the backend takes it, and what the passes and quantization did to get there.
 
-    `assets` is the folder of the files that go along, and `generation` the settings where the folder says less of them.
+    `assets` is the folder of the files that go along, and `generation` its settings, if any.
     """
 
     program: Program
     passes: Report
     quantization: QuantizationReport | None
     assets: Path | None = None
-    generation: str | None = None
+    generation: GenerationSettings | None = None
+
+    @property
+    def generation_text(self) -> str | None:
+        """What to write of the settings, where the files that go along say less."""
+        return None if self.generation is None else self.generation.text
 
 
 def capture(source: Source, dtype: Any = None) -> Program:
@@ -263,12 +268,12 @@ def prepared_with_assets(
     with text_assets(original) as assets:
         source, options = replace(source, assets=assets), replace(options, assets=None)
         prepared = prepare(source, options, stopwatch, measure=measure, generation=generation)
-        yield replace(prepared, assets=assets, generation=None if generation is None else generation.text)
+        yield replace(prepared, assets=assets, generation=generation)
 
 
 def _write(prepared: Prepared, folder: Path, options: Options) -> Manifest:
     """The artifact, by the backend that the options name."""
-    program, assets, generation = prepared.program, prepared.assets, prepared.generation
+    program, assets, generation = prepared.program, prepared.assets, prepared.generation_text
     if options.backend == "tvm":
         from graphwright.backends import tvm
 

@@ -109,4 +109,4 @@ def _write(prepared: "Prepared", output: Path) -> None:
         return
     from graphwright.backends.onnx import build_artifact
 
-    build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation)
+    build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation_text)

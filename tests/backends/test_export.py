@@ -127,29 +127,26 @@ def test_the_genai_configuration_describes_the_model(checkpoint: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "search"),
+    ("defaults", "search"),
     [
-        ({}, {"do_sample": False}),
-        ({"temperature": 0.6, "top_p": 0.9}, {"do_sample": False}),
-        ({"repetition_penalty": 1.2}, {"do_sample": False, "repetition_penalty": 1.2}),
+        (None, {"do_sample": False}),
+        ({"temperature": 0.0}, {"do_sample": False}),
+        ({"temperature": 0.0, "repetition_penalty": 1.2}, {"do_sample": False, "repetition_penalty": 1.2}),
         (
-            {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
+            {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "typical_p": 1.0},
             {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 50},
         ),
     ],
 )
-@pytest.mark.parametrize("place", ["file", "text"])
 def test_genai_generates_by_the_settings(
-    settings: dict[str, Any], search: dict[str, Any], place: str, checkpoint: Path, tmp_path: Path
+    defaults: dict[str, Any] | None, search: dict[str, Any], checkpoint: Path, tmp_path: Path
 ) -> None:
-    """The settings of the folder, or those given, which then are the folder's."""
-    text = json.dumps(settings)
-    (checkpoint / "generation_config.json").write_text(text if place == "file" else '{"top_k": 3}')
-    generation = None if place == "file" else text
-    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", assets=checkpoint, generation=generation)
+    (checkpoint / "generation_config.json").write_text("{}")
+    given: Any = {"generation": '{"top_k": 3}', "defaults": defaults}
+    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", assets=checkpoint, **given)
     found = json.loads((tmp_path / "e" / "genai_config.json").read_text())["search"]
     assert found == {"max_length": 64, "past_present_share_buffer": True, **search}
-    assert (tmp_path / "e" / "generation_config.json").read_text() == text
+    assert (tmp_path / "e" / "generation_config.json").read_text() == '{"top_k": 3}'
 
 
 def test_genai_does_not_take_layers_that_differ(checkpoint: Path, tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_every_folder_says_the_same(
     assert [None if each is None else each.settings.defaults for each in held] == [defaults]
 
 
+def test_genai_samples_as_the_checkpoint_says(
+    folder: Path, held: list[GenerationSettings | None], tmp_path: Path
+) -> None:
+    graphwright.export(folder, tmp_path / "out", layout="genai", dialect="ort")
+    search = json.loads((tmp_path / "out/genai_config.json").read_text())["search"]
+    assert {name: search[name] for name in ("do_sample", "temperature", "top_k", "top_p")} == SETTINGS | {"top_p": 1.0}
+    assert len(held) == 1
+
+
 @pytest.mark.parametrize("command", ["compile", "quantize", "export"])
 def test_every_command_refuses_the_same_before_the_work(
     command: str, commands: Commands, folder: Path, tmp_path: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,6 @@ from graphwright.ir.files import TABLES, read_bytes
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.runtime.artifact import AtomicFolder
-from graphwright.runtime.settings import read_settings
 
 Layout = Literal["plain", "genai", "optimum"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -41,6 +40,7 @@ def export_folder(
     dialect: str = "ort",
     assets: str | Path | None = None,
     generation: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Writes `model.onnx`, its data and what goes with them into a new folder, which appears whole or not at all.
 
@@ -49,7 +49,8 @@ def export_folder(
     `plain` has the inputs of our own decoders (or of the function), explained in README.txt. `genai` is loaded by
     onnxruntime-genai, `optimum` by Hugging Face optimum's ORTModelForCausalLM; both take decoders only and need
     `assets`, the checkpoint's folder, for tokenizer and configuration. `generation` is what a decoder has
-    for the folder's `generation_config.json`, where that is not enough. Returns what legalization did. Raises
+    for the folder's `generation_config.json`, where that is not enough, and
+    `defaults` are the options that it generates with. Returns what legalization did. Raises
     `UserError` and the runtime's `ArtifactError`.
     """
     if layout not in LAYOUTS:
@@ -68,11 +69,7 @@ def export_folder(
             raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
         require_assets(layout, assets)
         decoder = decoder_graph(program)
-        texts = (
-            {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE, _defaults(generation, files))}
-            if layout == "genai"
-            else {}
-        )
+        texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE, defaults or {})} if layout == "genai" else {}
         whole = layout == "optimum"
         graph = hugging_face_interface(decoder, position_ids=whole, every_logit=whole, growing_cache=whole)
     title = f"{program.name}: ONNX model, {dialect} dialect, {layout} layout"
@@ -92,11 +89,3 @@ def export_folder(
             (target_folder.path / name).write_text(text, encoding="utf-8")
         target_folder.commit()
     return outcome
-
-
-def _defaults(generation: str | None, files: Sequence[Path]) -> dict[str, Any]:
-    """The options that a decoder generates with: of the text, or else of the file among those that go along."""
-    file = next((each for each in files if each.name == GENERATION_FILE), None)
-    if generation is None and file is not None:
-        generation = read_bytes(file, TABLES).decode("utf-8")
-    return {} if generation is None else read_settings(generation, str(file or GENERATION_FILE)).defaults
