@@ -168,6 +168,10 @@ def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
     heads = 1 if into.rank == 3 and token_axis == 1 and out.shape[1].constant == 1 else heads
     if heads is None or into.shape[0] is not out.shape[0] or SEQUENCE not in out.shape[2].symbols:
         return f"the path leads from {into} to {out}, whose axes are not understood"
+    casts = [op.result.tensor.dtype for op in cone([rotated], {source: None}) if op.definition is ops.cast]
+    narrow = next((d for d in casts if d.is_float and d.bits < rotated.tensor.dtype.bits), None)
+    if narrow is not None:
+        return f"it is rounded to {narrow} on the way"
     count = min(POSITIONS, _far(program, rotated, source))
     turned: list[Tensor] = []
     step = max(1, PROBED // (heads * count * size))

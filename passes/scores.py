@@ -80,7 +80,9 @@ def _apply(scores: Scores, step: Value, inner: Value, build: Builder) -> Refusal
     op = step.owner
     assert op is not None
     if op.definition is ops.cast:
-        return None if step.tensor.dtype.is_float else Refusal(f"the scores are cast to {step.tensor.dtype}")
+        dtype = step.tensor.dtype
+        narrows = dtype.bits < op.inputs[0].tensor.dtype.bits
+        return Refusal(f"the scores are cast to {dtype}") if narrows or not dtype.is_float else None
     if op.definition is ops.softcap:
         if scores.bias is not None or scores.softcap:
             return Refusal("the scores are capped after a bias or another cap")

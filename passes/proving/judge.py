@@ -44,10 +44,10 @@ class Judge:
         self.rounding, self.overflows = min(self.rounding, rounding), overflows
         return None
 
-    def promise(self) -> str | None:
+    def promise(self, written: float = 0.0) -> str | None:
         """What is wrong with the rounding of the program that is taken for right, which should compute in float32 or
-        wider; None if sums in float32 explain it."""
-        allowed = FACTOR * max(self.ruler.float32_sums, self.ruler.float32_rounding)
+        wider; None if sums in float32 explain it, or roundings that were `written`, which moved answers so far."""
+        allowed = FACTOR * max(self.ruler.float32_sums, self.ruler.float32_rounding, written)
         if self.rounding <= allowed:
             return None
         return f"in its own types they are off by {self.rounding:.3g}, {allowed:.3g} is allowed"

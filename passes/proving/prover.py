@@ -9,6 +9,7 @@ from dataclasses import replace
 from graphwright.ir import Interpreter, Op, Program, print_graph, verify
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
+from graphwright.passes.convert_dtype import is_written_rounding, own_float
 from graphwright.passes.proving.departure import first_departure, first_rounding
 from graphwright.passes.proving.functions import FunctionTrial
 from graphwright.passes.proving.judge import Judge
@@ -111,13 +112,17 @@ class InterpreterProver:
 
     def _promised(self, each: Pass, program: Program) -> tuple[Departure, ProofError | None]:
         """For a pass that changes the types: constants that it leaves are rounded otherwise, so both programs are taken
-        without that; and the new one must round no more than the type that is promised."""
+        without that; and the new one must round no more than the type that is promised, or than the program before
+        where its author wrote roundings, which stay."""
         ideal = Meaning(folds=False)
         departure = Judge.of(self._judge.trial, self._before, ideal).departure(program, ideal.fresh())
         if departure.ratio > 1:
             return departure, self._failure(each, departure, ideal)
+        own = own_float(self._before)
+        written = any(is_written_rounding(op, own) for graph in self._before.graphs.values() for op in graph)
+        rounding = self._judge.rounding if written else 0.0
         self._judge = Judge.of(self._judge.trial, program, self._meaning)
-        excess = self._judge.promise()
+        excess = self._judge.promise(rounding)
         return departure, None if excess is None else self._excess(each, program, excess)
 
     def _measured(self, program: Program) -> Proof:
