@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from graphwright.frontend.archive.execution import bounded_execution
 from graphwright.frontend.archive.loading import first_line, load
 from graphwright.frontend.build import import_trace, stored_array
 from graphwright.frontend.conditions import Axes
+from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.export import Trace, normalize, require_pure
+from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.inputs import LENGTHS
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
@@ -29,8 +32,10 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
     """
     exported = load(path)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), bounded_execution():
             exported = normalize(exported)
+    except ExpressionError as problem:
+        raise CheckpointError(f"{path}: cannot read this archive: {str(problem).splitlines()[0]}") from None
     except Exception as problem:
         raise UnsupportedError(f"{path}: its operators cannot be made functional: {first_line(problem)}") from None
     require_pure(exported)
