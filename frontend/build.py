@@ -16,7 +16,7 @@ from graphwright.frontend.hugging_face_recurrence import recurrences_as_operator
 from graphwright.frontend.importer import Importer
 from graphwright.frontend.inputs import tokens_of_length
 from graphwright.frontend.logits import PROBLEM, Choice, choose_logits
-from graphwright.frontend.outputs import LOGITS, not_a_tensor
+from graphwright.frontend.outputs import LOGITS, OUTPUT, not_a_tensor
 from graphwright.frontend.same_numbers import compute_the_same
 from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
 from graphwright.frontend.skeleton import canonical_names
@@ -38,20 +38,31 @@ def build_program(
     logits: str | None = None,
     other_lengths: Sequence[int] = (),
     *,
+    function: bool = False,
     guarded: bool = False,
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name.
 
     `logits` names the output that holds a language model's logits, where that is not plain. Where token ids as long as
-    the given ones cannot be traced, the `other_lengths` are tried. `guarded` says that the caller keeps the program
-    from sizes that its trace leaves out; else these are tried here.
+    the given ones cannot be traced, the `other_lengths` are tried. `function` says that all that the module returns is
+    wanted, as it is; `guarded` that the caller keeps the program from sizes that its trace leaves out, which else are
+    tried here.
     """
     dtypes = {n: t.dtype for n, t in [*model.named_parameters(), *model.named_buffers()]}
     canonical = canonical_names(model)
 
     def imported(traced: Trace) -> Program:
         return import_trace(
-            name, traced, list(inputs), weights, dtypes, metadata, canonical=canonical, prefix=PREFIX, logits=logits
+            name,
+            traced,
+            list(inputs),
+            weights,
+            dtypes,
+            metadata,
+            canonical=canonical,
+            prefix=PREFIX,
+            logits=logits,
+            function=function,
         )
 
     def everything(traced: Trace) -> Program:
@@ -102,11 +113,12 @@ def import_trace(
     canonical: Mapping[str, str] | None = None,
     prefix: str = "",
     logits: str | None = None,
+    function: bool = False,
 ) -> Program:
     """The program of a trace. `canonical` gives the first of a tied weight's names; `prefix` leads all names."""
     program = Program(name)
     bound = _Weights(program, traced, canonical or {}, weights, dtypes, prefix)
-    problem = _import_outputs(program, traced, bound, prefix, inputs, logits)
+    problem = _import_outputs(program, traced, bound, prefix, inputs, logits, function)
     program.metadata = dict(metadata)
     if problem is not None:
         program.metadata[PROBLEM] = problem
@@ -124,21 +136,26 @@ def _import_outputs(
     prefix: str,
     inputs: Sequence[str],
     asked: str | None,
+    function: bool,
 ) -> str | None:
-    """Imports the logits of a language model, or else all that a module returns.
+    """Imports the logits of a language model, or else, and of a `function` always, all that a module returns.
 
-    Returns why a module of token ids has no logits, if it is not plain that it is none. Raises `UserError` where
+    Returns why it is not plain that a module of token ids has these logits, or none. Raises `UserError` where
     `asked` cannot be the logits, and `UnsupportedError`.
     """
 
-    def imported(names: Sequence[str]) -> Graph:
+    def imported(names: Mapping[str, str]) -> Graph:
+        """The graph of these outputs, by the names that they get."""
         program.graphs.clear()
         importer = Importer(program, traced.exported, traced.dimensions, weight, prefix)
-        return importer.run(inputs, {name: results[name] for name in names})
+        return importer.run(inputs, {name: results[given] for name, given in names.items()})
 
     results = dict(zip(traced.names, result_nodes(traced.exported), strict=True))
     choice = Choice()
-    if list(inputs) == [MAIN_INPUT]:
+    tokens_alone = list(inputs) == [MAIN_INPUT]
+    if function and asked is not None:
+        raise UserError(f"a plain function gives all that the module returns: leave out that '{asked}' is its logits")
+    if tokens_alone and not function:
         ids = str(next(iter(traced.exported.graph_signature.user_inputs)))
         choice = choose_logits(traced.exported, traced.dimensions, traced.names, asked, ids)
     elif asked is not None:
@@ -146,16 +163,19 @@ def _import_outputs(
     problem = choice.problem
     if choice.places:
         names = [traced.names[place] for place in choice.places]
-        graph = imported(names)
+        graph = imported({name: name for name in names})
         try:
             as_logits(graph, [graph.outputs[name] for name in names])
-            return None
+            return problem
         except UnsupportedError as refusal:
             problem = str(refusal)
     alone = traced.outputs.led_by_logits
     for name, kind in traced.outputs.others.items() if not alone else ():
         raise not_a_tensor(name, kind)
-    imported([LOGITS] if alone else traced.names)
+    names = [LOGITS] if alone else traced.names
+    # the one answer to token ids has the name that it has in a language model
+    named = function and tokens_alone and names == [OUTPUT]
+    imported({LOGITS: OUTPUT} if named else {name: name for name in names})
     return problem
 
 

@@ -25,6 +25,7 @@ def capture(
     ignore_remote_code: bool = False,
     logits: str | None = None,
     adapter: str | os.PathLike[str] | None = None,
+    function: bool = False,
 ) -> Program:
     """Captures a model with torch.export as a program with the graph `forward`, dynamic in batch `B` and sequence `S`.
 
@@ -34,6 +35,7 @@ def capture(
     output `logits` [B, S, vocabulary]. It needs no example. Of what it returns, in whatever nest, the logits are what
     has as many columns as the table of token ids has rows, and a row a token, or that of the last token, which is
     lifted to all. `logits` names them where that is not plain. All else that it returns is left out.
+    With `function` it is none: all that it returns is kept, in the shapes that it has.
 
     A transformers model that generates tokens beside a context (an encoder-decoder) needs no example either: its
     inputs are the context and `decoder_input_ids`. Any other module needs example inputs (tensors, in the order of its
@@ -59,12 +61,12 @@ def capture(
         what = f"a {type(model).__name__}" if isinstance(model, torch.nn.Module) else str(model)
         raise UserError(f"an adapter is merged into a checkpoint directory, and {what} is none")
     if isinstance(model, torch.nn.Module):
-        return capture_module(model, example_inputs, wanted, logits)
+        return capture_module(model, example_inputs, wanted, logits, function=function)
     if Path(model).suffix == ARCHIVE_SUFFIX:
         from graphwright.frontend.archive import capture_archive, refuse_arguments
 
         refuse_arguments(example_inputs, dtype)
-        return capture_archive(Path(model), logits)
+        return capture_archive(Path(model), logits, function=function)
     from graphwright.frontend.checkpoint import capture_checkpoint
 
     return capture_checkpoint(
@@ -73,6 +75,7 @@ def capture(
         wanted,
         logits,
         ignore_remote_code=ignore_remote_code,
+        function=function,
         adapter_folder=None if adapter is None else Path(adapter),
     )
 

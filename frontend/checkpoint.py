@@ -46,6 +46,7 @@ def capture_checkpoint(
     logits: str | None = None,
     *,
     ignore_remote_code: bool = False,
+    function: bool = False,
     adapter_folder: Path | None = None,
 ) -> Program:
     """See `capture`."""
@@ -79,7 +80,7 @@ def capture_checkpoint(
         model, renamed = adapted(adapter, model, stored, directory)
         roundings = {}
     weights = bind(model, renamed, directory)
-    program = _traced(model, weights, examples, directory, logits)
+    program = _traced(model, weights, examples, directory, logits, function)
     round_inputs(program, roundings)
     return program
 
@@ -100,18 +101,22 @@ def _traced(
     examples: Examples | None,
     directory: Path,
     logits: str | None,
+    function: bool,
 ) -> Program:
     file = directory / "generation_config.json"
     generation = read_json(file) if file.is_file() else {}
     if examples is None and hugging_face_inputs.is_causal(model):
         facts = hugging_face.metadata(model, generation)
         call = hugging_face.calling_convention(model)
-        return build_program(type(model).__name__, model, call, example_tokens(), weights, facts, logits)
+        return build_program(
+            type(model).__name__, model, call, example_tokens(), weights, facts, logits, function=function
+        )
     given = hugging_face_inputs.example_inputs(model, directory) if examples is None else examples
     named = named_examples(model, given)
     call = hugging_face.call_with(model, list(named))
     facts = hugging_face.metadata(model, generation) if hugging_face.reads_context(model) else facts_of(model)
-    return build_program(type(model).__name__, model, call, dynamic_axes(named), weights, facts, logits)
+    inputs = dynamic_axes(named)
+    return build_program(type(model).__name__, model, call, inputs, weights, facts, logits, function=function)
 
 
 def adapted(

@@ -67,15 +67,17 @@ def _values(guard: Guard, lengths: np.ndarray) -> Any:
     return reduce(_ARITHMETIC[guard.operator], operands)
 
 
-Variable = str | tuple[str, frozenset["Polynomial"]]
 Polynomial = frozenset[tuple[tuple[Any, ...], int]]
-"""Monomials, each a sorted tuple of variables, with their coefficients."""
+"""Monomials, each a sorted tuple of variables, with their coefficients.
 
-MOST_TERMS = 500
+A variable is the name of a size, or ("min", the polynomials it is the least of, how many variables these hold).
+"""
+
+MOST_TERMS, MOST_COEFFICIENT_BITS, MOST_FACTORS = 100, 128, 32
 
 
 class TooLargeError(ArithmeticError):
-    """A polynomial has more than `MOST_TERMS` terms."""
+    """A polynomial has more than `MOST_TERMS` terms, or a coefficient or monomial past its limit."""
 
 
 def always_equal(left: Guard, right: Guard) -> bool:
@@ -106,7 +108,7 @@ def _polynomial(guard: Guard) -> Polynomial | None:
 
 
 def _made(terms: Mapping[tuple[Any, ...], int]) -> Polynomial:
-    if len(terms) > MOST_TERMS:
+    if len(terms) > MOST_TERMS or any(abs(c).bit_length() > MOST_COEFFICIENT_BITS for c in terms.values()):
         raise TooLargeError
     return frozenset((monomial, c) for monomial, c in terms.items() if c)
 
@@ -124,6 +126,8 @@ def _times(a: Polynomial, b: Polynomial) -> Polynomial:
         raise TooLargeError
     for left, x in a:
         for right, y in b:
+            if _factors(left) + _factors(right) > MOST_FACTORS:
+                raise TooLargeError
             monomial = tuple(sorted((*left, *right), key=repr))
             total[monomial] = total.get(monomial, 0) + x * y
     return _made(total)
@@ -139,7 +143,17 @@ def _least(values: Sequence[Polynomial]) -> Polynomial:
         if any(_never_less(value, other) for other in kept):
             continue
         kept = [other for other in kept if not _never_less(other, value)] + [value]
-    return kept[0] if len(kept) == 1 else _made({(("min", frozenset(kept)),): 1})
+    if len(kept) == 1:
+        return kept[0]
+    inside = sum(1 + _factors(monomial) for value in kept for monomial, _ in value)
+    if inside > MOST_FACTORS:  # else minima of powers of minima grow without end
+        raise TooLargeError
+    return _made({(("min", frozenset(kept), inside),): 1})
+
+
+def _factors(monomial: tuple[Any, ...]) -> int:
+    """How many variables a monomial holds, with those within its minima."""
+    return sum(1 if isinstance(variable, str) else 1 + int(variable[2]) for variable in monomial)
 
 
 def _never_less(a: Polynomial, b: Polynomial) -> bool:

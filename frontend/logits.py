@@ -18,7 +18,7 @@ from graphwright.ir.dims import product
 BATCH, SEQUENCE = Dim.of("B"), Dim.of("S")
 
 PROBLEM = "language_model_problem"
-"""The metadata that says why a module is captured as a plain function, though it may be a language model."""
+"""The metadata that says why it is not plain whether a module is a language model: it is compiled as none."""
 
 SAY_WHICH = "say which: --logits NAME, in Python logits=NAME"
 
@@ -71,7 +71,7 @@ class Candidate:
 class Choice:
     """The places of the outputs that are the logits: one, or chunks along the tokens. None of them: no language model.
 
-    `problem` says why, where it may be one all the same.
+    `problem` says why it is not plain that they are, or that it is no language model.
     """
 
     places: tuple[int, ...] = ()
@@ -85,7 +85,8 @@ def choose_logits(
 
     They are what the user asked for by name; or else the output whose last axis is as long as the table that the ids
     index has rows, with a row a token; or else the last token's; of several that which is named `logits`. The only
-    output with a row a token needs no such table. Raises `UserError` for a name that does not exist or cannot be.
+    output with a row a token is, if no table is found; if one is, and its rows are more, it may be hidden states.
+    Raises `UserError` for a name that does not exist or cannot be.
     """
     results = result_nodes(exported)
     types = {name: _type(dimensions, node) for name, node in zip(names, results, strict=True)}
@@ -107,17 +108,20 @@ def choose_logits(
         chunks = _chunks(names, found, rows)
         if chunks:
             return Choice(chunks)
-    only = next(iter(found.values())) if len(found) == 1 and len(types) == 1 else None
-    if only is not None and only.is_row_a_token and (not rows or (only.vocabulary or 0) <= max(rows)):
-        return Choice((only.place,))
-    if any(c.is_row_a_token for c in found.values()) and len(types) > 1 and rows:
-        sizes = " or ".join(map(str, sorted(rows)))
-        listed = listing(types)
-        return Choice(
-            problem=f"none of its outputs has a row a token of {sizes} numbers, as many as the table of token ids has "
-            f"rows (it returns {listed}): {SAY_WHICH}"
-        )
-    return Choice()
+    if not any(c.is_row_a_token for c in found.values()):
+        return Choice()
+    only = next(iter(found.values())) if len(types) == 1 else None
+    if not rows:
+        return Choice() if only is None else Choice((only.place,))
+    sizes = " or ".join(map(str, sorted(rows)))
+    listed = listing(types)
+    problem = (
+        f"none of its outputs has a row a token of {sizes} numbers, as many as the table of token ids has "
+        f"rows (it returns {listed}): {SAY_WHICH}"
+    )
+    # an only output keeps the form of logits, which it is if someone says so
+    narrow = only is not None and (only.vocabulary or 0) < max(rows)
+    return Choice((only.place,) if only is not None and narrow else (), problem)
 
 
 def _asked(asked: str, types: Mapping[str, TensorType | None], found: Mapping[str, Candidate]) -> Choice:

@@ -25,7 +25,12 @@ from graphwright.ir.weights import WeightExpression
 
 
 def capture_module(
-    module: torch.nn.Module, examples: Examples | None, dtype: torch.dtype | None, logits: str | None = None
+    module: torch.nn.Module,
+    examples: Examples | None,
+    dtype: torch.dtype | None,
+    logits: str | None = None,
+    *,
+    function: bool = False,
 ) -> Program:
     """See `capture`."""
     pretrained = hugging_face.is_pretrained(module)
@@ -61,7 +66,8 @@ def capture_module(
         call = call_with(list(named) if by_name else (), fixed)
         call = hugging_face.call_with(model, list(named)) if pretrained else call
     others = OTHER_LENGTHS if examples is None and not pretrained else ()
-    return build_program(type(module).__name__, model, call, inputs, _weights(module), facts, logits, others)
+    weights = _weights(module)
+    return build_program(type(module).__name__, model, call, inputs, weights, facts, logits, others, function=function)
 
 
 def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:

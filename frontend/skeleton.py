@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 
@@ -37,7 +38,7 @@ def skeleton(module: torch.nn.Module, dtype: Callable[[str, torch.Tensor], torch
 
 def _require_no_leftovers(module: torch.nn.Module) -> None:
     """Raises `UnsupportedError` for a tensor that an earlier call computed and left in the module, as a cache does."""
-    for path, part in module.named_modules():
+    for path, part in cast("Iterable[tuple[str, torch.nn.Module]]", module.named_modules()):
         for name, value in vars(part).items():
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 place = f"{path}.{name}" if path else name

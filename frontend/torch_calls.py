@@ -14,9 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from graphwright.frontend.outputs import flatten_outputs
 from graphwright.frontend.traced_graph import as_while_exporting, expression, fake_tensors
 
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
@@ -25,7 +27,7 @@ _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor by the number of the call that made it, or its name."""
+    """A tensor by its number among those that calls made, by its name, or, having neither, by the object that it is."""
 
     name: object
     dtype: torch.dtype
@@ -56,9 +58,10 @@ class CallLog(TorchFunctionMode):
         super().__init__()
         self.calls: list[Call] = []
         self._names: dict[int, object] = {id(tensor): name for name, tensor in named.items()}
-        self._unnamed = 0
+        self._made = 0
         # a tensor that is gone could leave its identity to another one
         self._alive: list[torch.Tensor] = list(named.values())
+        self.nameless: list[object] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -66,6 +69,8 @@ class CallLog(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = str(getattr(func, "__name__", func))
+        if name == "__get__":  # of an attribute, which says what it is
+            name = str(getattr(getattr(func, "__self__", None), "__name__", name))
         if "dropout" in name and kwargs.get("training", True) is False and isinstance(args[0], torch.Tensor):
             # in evaluation it gives its operand: the same tensor, or in a trace a new name for it
             self._names[id(result)] = self._names.get(id(args[0]), "given")
@@ -73,7 +78,7 @@ class CallLog(TorchFunctionMode):
         elif result is None or _holds_tensor(result):
             arguments = self._described((list(args), dict(kwargs)))
             # named anew even if it is an operand: what is contiguous already is copied in a trace, and not elsewhere
-            self._forget(result)
+            self._name_results(result)
             self.calls.append(Call(name, arguments, self._described(result), _place()))
         return result
 
@@ -81,20 +86,19 @@ class CallLog(TorchFunctionMode):
         """A value of the run as it stands in calls, to be compared with one of another run."""
         return self._described(value)
 
-    def _forget(self, value: Any) -> None:
+    def _name_results(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            self._names.pop(id(value), None)
+            self._names[id(value)] = self._made
+            self._made += 1
+            self._alive.append(value)
         elif isinstance(value, (list, tuple)):
             for item in cast("Sequence[Any]", value):
-                self._forget(item)
+                self._name_results(item)
 
     def _described(self, value: Any) -> object:
         if isinstance(value, torch.Tensor):
-            if id(value) not in self._names:
-                self._names[id(value)] = self._unnamed
-                self._unnamed += 1
-                self._alive.append(value)
-            return _Tensor(self._names[id(value)], value.dtype, tuple(map(_number, value.shape)))
+            name = self._names.get(id(value))
+            return _Tensor(self._object(value) if name is None else name, value.dtype, tuple(map(_number, value.shape)))
         if isinstance(value, Mapping):
             items = cast("Mapping[Any, Any]", value).items()
             return tuple((str(key), self._described(item)) for key, item in items)
@@ -103,16 +107,23 @@ class CallLog(TorchFunctionMode):
         if isinstance(value, slice):
             bounds = cast("slice[Any, Any, Any]", value)
             return ("slice", *map(self._described, (bounds.start, bounds.stop, bounds.step)))
-        return _number(value)
+        if isinstance(value, (np.ndarray, np.generic)):
+            return (str(value.dtype), value.shape, value.tobytes())
+        described = _number(value)
+        return self._object(value) if described is None else described
+
+    def _object(self, value: object) -> object:
+        """What has no name is the same in two runs only if it is the same object, which has to live for both."""
+        self.nameless.append(value)
+        return (type(value), "object", id(value))
 
 
 def _number(value: Any) -> object:
+    """A value of python that says all of itself; None for another object."""
     if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         return _Symbolic(value)
     known = value is None or isinstance(value, (bool, int, float, complex, str, torch.dtype, torch.device))
-    # an object says nothing: two of a type may differ, but then what they are used for does
-    kind = cast("type[object]", type(value))
-    return (kind, value) if known else kind
+    return (cast("type[object]", type(value)), value) if known else None
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -137,10 +148,11 @@ def is_library(file: str) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """The calls of one run of a module, and its outputs by name."""
+    """The calls of one run of a module, its outputs by name, and the objects by whose identity they are told."""
 
     calls: Sequence[Call]
     outputs: object
+    nameless: Sequence[object]
 
 
 def recorded(model: torch.nn.Module, call: Callable[..., Any], runs: list[Run]) -> Callable[..., Any]:
@@ -152,7 +164,7 @@ def recorded(model: torch.nn.Module, call: Callable[..., Any], runs: list[Run]) 
         log = CallLog(inputs | {f"weight {name}": tensor for name, tensor in named})
         with log:
             result = call(*arguments)
-        runs.append(Run(log.calls, log.describe(result)))
+        runs.append(Run(log.calls, log.describe(flatten_outputs(result).tensors), log.nameless))
         return result
 
     return call_and_record

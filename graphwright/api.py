@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from graphwright.compiled import CompiledFunction, CompiledModel
-from graphwright.compiler import Options, build, check_request, prepare
+from graphwright.compiler import Options, build, check_request, prepared_with_assets
 from graphwright.compiler import capture as capture_source
 from graphwright.models import ModelOptions, Source, resolve
 from graphwright.outputs import require_folder
@@ -17,7 +17,6 @@ from graphwright.report import Stopwatch
 from graphwright.runtime.cores import check_threads
 from graphwright.targets import check_choice
 from graphwright.temporary import TemporaryFolder
-from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -239,13 +238,18 @@ def export(
     )
     options.check()
     source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
-    assets = source.assets if assets is None else assets
-    require_assets(layout, assets)
+    require_assets(layout, source.assets if assets is None else assets)
     stopwatch = Stopwatch(on_stage)
-    with text_assets(assets) as text:
-        program = prepare(replace(source, assets=text), replace(options, assets=None), stopwatch).program
-        with stopwatch.stage("write"):
-            export_folder(program, folder, layout=layout, dialect=dialect, assets=text)
+    with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
+        export_folder(
+            prepared.program,
+            folder,
+            layout=layout,
+            dialect=dialect,
+            assets=prepared.assets,
+            generation=prepared.generation_text,
+            defaults=None if prepared.generation is None else prepared.generation.settings.defaults,
+        )
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from graphwright.requirements import require_compiler
 from graphwright.targets import (
     BACKENDS,
     CACHE_LAYOUTS,
+    LANGUAGE_MODEL_PROBLEM,
     TARGETS,
     check_choice,
     choose_passes,
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from graphwright.quantization_report import QuantizationReport
     from graphwright.runtime.artifact import Manifest
 
-
-LANGUAGE_MODEL_PROBLEM = "language_model_problem"
-"""The metadata by which capture says why it took what may be a language model for a function."""
 
 Kind = Literal["auto", "language model", "function"]
 """What to compile to: text generation with a cache, a plain function, or whichever the captured program is."""
@@ -89,15 +88,28 @@ class Options:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A program as the backend takes it, and what the passes and quantization did to get there."""
+    """A program as the backend takes it, and what the passes and quantization did to get there.
+
+    `assets` is the folder of the files that go along, and `generation` its settings, if any.
+    """
 
     program: Program
     passes: Report
     quantization: QuantizationReport | None
+    assets: Path | None = None
+    generation: GenerationSettings | None = None
+
+    @property
+    def generation_text(self) -> str | None:
+        """What to write of the settings, where the files that go along say less."""
+        return None if self.generation is None else self.generation.text
 
 
-def capture(source: Source, dtype: Any = None) -> Program:
-    """The captured program of a source; a program stays as it is. Raises the frontend's errors, UsageError."""
+def capture(source: Source, dtype: Any = None, *, function: bool = False) -> Program:
+    """The captured program of a source; a program stays as it is. A plain `function` keeps all that the model returns.
+
+    Raises the frontend's errors, UsageError.
+    """
     from graphwright.ir import Program
 
     if isinstance(source.model, Program):
@@ -116,6 +128,7 @@ def capture(source: Source, dtype: Any = None) -> Program:
         ignore_remote_code=source.options.ignore_remote_code,
         logits=source.options.logits,
         adapter=source.options.adapter,
+        function=function,
     )
     program.name = source.name
     return program
@@ -139,7 +152,7 @@ def prepare(
     options.check()
     check_context(source, options.max_context)
     with stopwatch.stage("capture"):
-        program = capture(source, options.dtype).clone()
+        program = capture(source, options.dtype, function=options.kind == "function").clone()
     function = _is_function(program, options)
     if not function:
         limit_context(program, options.max_context)
@@ -238,19 +251,31 @@ def build(
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    original = source.assets if options.assets is None else Path(options.assets)
-    generation = None if options.kind == "function" else read_generation_settings(source, original)
-    with text_assets(original) as assets:
-        source, settled = replace(source, assets=assets), replace(options, assets=None)
-        prepared = prepare(source, settled, stopwatch, generation=generation)
-        with stopwatch.stage("write"):
-            text = None if generation is None else generation.text
-            manifest = _write(prepared.program, folder, options, assets, text)
+    with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
+        manifest = _write(prepared, folder, options)
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
 
 
-def _write(program: Program, folder: Path, options: Options, assets: Path | None, generation: str | None) -> Manifest:
+@contextmanager
+def prepared_with_assets(
+    source: Source, options: Options, stopwatch: Stopwatch, *, measure: bool = False
+) -> Generator[Prepared]:
+    """What `prepare` makes, with the tokenizer and the settings of its checkpoint, for as long as the body writes them.
+
+    Everything that is written for a model to generate with goes through here, so that all of it says the same. Raises
+    what `read_generation_settings`, `text_assets` and `prepare` do.
+    """
+    original = source.assets if options.assets is None else Path(options.assets)
+    generation = None if options.kind == "function" else read_generation_settings(source, original)
+    with text_assets(original) as assets:
+        source, options = replace(source, assets=assets), replace(options, assets=None)
+        prepared = prepare(source, options, stopwatch, measure=measure, generation=generation)
+        yield replace(prepared, assets=assets, generation=generation)
+
+
+def _write(prepared: Prepared, folder: Path, options: Options) -> Manifest:
     """The artifact, by the backend that the options name."""
+    program, assets, generation = prepared.program, prepared.assets, prepared.generation_text
     if options.backend == "tvm":
         from graphwright.backends import tvm
 

@@ -17,6 +17,7 @@ from graphwright.runtime.evaluation import Evaluation, Language, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
 from graphwright.temporary import temporary_folder
+from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -40,6 +41,7 @@ def evaluate(
     assets: str | Path | None = None,
     adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
+    logits: str | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -50,7 +52,7 @@ def evaluate(
     `interpreter`. `text` is the path of a text or of a `.npy` of token ids, or an array of them. It is cut into rows of
     `length` tokens, by default the models' context, that are read from an empty cache; at most `rows` of them, evenly
     spread. `assets` is the folder of the tokenizer, by default a model's own; `adapter` is
-    merged into `model`; `ignore_remote_code` is that of `compile`.
+    merged into `model`; `ignore_remote_code` and `logits` are those of `compile`, of whichever is still to be captured.
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
@@ -69,8 +71,10 @@ def evaluate(
         given = [model] if against is None else [model, against]
         said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]
         sources = [_source(each, options) for each, options in zip(given, said, strict=False)]
+        if logits is not None:
+            sources = _with_logits(sources, logits)
         opened = [_open(each, interpreter, length, threads, stack, announce) for each in sources]
-        tokenizer = read_tokenizer(assets) if assets is not None else None
+        tokenizer = _tokenizer(None if assets is None else Path(assets), stack)
         tokenizer = tokenizer or next((each.tokenizer for each in opened if each.tokenizer is not None), None)
         contexts = [each.language.context_length for each in opened]
         longest = min((context for context in contexts if context is not None), default=LENGTH)
@@ -109,6 +113,29 @@ def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
     return resolve(model, options)
 
 
+def _with_logits(sources: list[Model | str | Path | Source], logits: str) -> list[Model | str | Path | Source]:
+    """The sources, those of them that are to be captured with these logits. Raises OptionError where none is."""
+    told = [_told_logits(each, logits) for each in sources]
+    if all(after is before for after, before in zip(told, sources, strict=True)):
+        raise OptionError("comes too late: the model is captured already; trace the model with it", "logits")
+    return told
+
+
+def _told_logits(source: Model | str | Path | Source, logits: str) -> Model | str | Path | Source:
+    if not isinstance(source, Source):
+        return source
+    from graphwright.ir import Program
+
+    return source if isinstance(source.model, Program) else resolve(source, ModelOptions(logits=logits))
+
+
+def _tokenizer(assets: Path | None, stack: ExitStack) -> Tokenizer | None:
+    """The tokenizer in a folder, as an artifact would have it. That of an artifact is complete."""
+    if assets is not None and not claims_artifact(assets):
+        assets = stack.enter_context(text_assets(assets))
+    return read_tokenizer(assets)
+
+
 def _open(
     model: Model | str | Path | Source,
     interpreter: bool,
@@ -125,7 +152,7 @@ def _open(
         return _loaded(load(model, threads=threads))
     source = _captured(model, length, on_stage)
     if interpreter:
-        return _interpreted(source, on_stage)
+        return _interpreted(source, stack, on_stage)
     from graphwright.compiler import Options, build
 
     folder = stack.enter_context(temporary_folder()) / "artifact"
@@ -149,11 +176,11 @@ def _loaded(model: Model) -> _Opened:
     return _Opened(ModelLanguage(model), model.tokenizer, tuple(model.manifest.model.bos_token_ids))
 
 
-def _interpreted(source: Source, on_stage: Callable[[str], object]) -> _Opened:
+def _interpreted(source: Source, stack: ExitStack, on_stage: Callable[[str], object]) -> _Opened:
     from graphwright.compiler import Options, prepare
     from graphwright.interpreted import InterpretedLanguage, metadata_tokens
     from graphwright.report import Stopwatch
 
     program = prepare(source, Options(kind="language model"), Stopwatch(on_stage)).program
-    tokenizer = read_tokenizer(source.assets)
+    tokenizer = _tokenizer(source.assets, stack)
     return _Opened(InterpretedLanguage(program), tokenizer, tuple(metadata_tokens(program, "bos_token_ids")))

@@ -33,6 +33,17 @@ class ModelOptions:
     logits: str | None = None
     adapter: str | Path | None = None
 
+    def over(self, own: ModelOptions) -> ModelOptions:
+        """These, and `own` where these say nothing. Raises OptionError where both name an adapter, and not the same."""
+        adapters = [Path(each.adapter) for each in (own, self) if each.adapter is not None]
+        if len({each.resolve() for each in adapters}) > 1:
+            raise OptionError(f"is {adapters[1]}, and the model has {adapters[0]} already: merge one", "adapter")
+        return ModelOptions(
+            self.ignore_remote_code or own.ignore_remote_code,
+            own.logits if self.logits is None else self.logits,
+            self.adapter if own.adapter is None else own.adapter,
+        )
+
     def refuse_for_captured(self, fact: str) -> None:
         """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
         for name, value in (("logits", self.logits), ("adapter", self.adapter)):
@@ -56,13 +67,20 @@ class Source:
 
 
 def resolve(model: Any, options: ModelOptions | None = None) -> Source:
-    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError."""
+    """The source that `model` names or is. Runs the factory of `file.py:factory`. Raises UsageError.
+
+    Of a source, `options` stand over its own, field by field. Raises OptionError for a second adapter.
+    """
     require_compiler()
     if options is None or options == ModelOptions():
         return _resolve(model)
+    own = model.options if isinstance(model, Source) else ModelOptions()
+    if own.adapter is not None:
+        return replace(_resolve(model), options=options.over(own))
     kept = None if options.adapter is None else _assets_with_adapter(model, Path(options.adapter))
     source = _resolve(model)
-    return replace(source, options=options, assets=source.assets if kept is None else kept.folder, kept=kept)
+    assets = source.assets if kept is None else kept.folder
+    return replace(source, options=options.over(own), assets=assets, kept=kept or source.kept)
 
 
 def _assets_with_adapter(model: Any, adapter: Path) -> Assets | None:

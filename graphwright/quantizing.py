@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphwright.compiler import Options, prepare
+from graphwright.compiler import Options, prepared_with_assets
 from graphwright.errors import OptionError
 from graphwright.models import ModelOptions, Source, resolve
 from graphwright.quantization import Quantization, asked_quantization
 from graphwright.report import Stopwatch
-from graphwright.text_assets import text_assets
 
 if TYPE_CHECKING:
     from graphwright.api import ModelLike
@@ -52,8 +50,6 @@ def quantize(
         raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
     source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
-    with text_assets(source.assets if assets is None else assets) as text:
-        source, options = replace(source, assets=text), replace(options, assets=None)
-        prepared = prepare(source, options, Stopwatch(on_stage), measure=measure)
-    assert prepared.quantization is not None, "it was asked for"
-    return prepared.program, prepared.quantization
+    with prepared_with_assets(source, options, Stopwatch(on_stage), measure=measure) as prepared:
+        assert prepared.quantization is not None, "it was asked for"
+        return prepared.program, prepared.quantization

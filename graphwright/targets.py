@@ -16,6 +16,9 @@ BACKENDS = ("onnx", "tvm")
 TARGETS = ("cpu",)
 CACHE_LAYOUTS = ("contiguous", "ring")
 
+LANGUAGE_MODEL_PROBLEM = "language_model_problem"
+"""The metadata by which capture says why what takes token ids is not plainly a language model."""
+
 
 def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     """Raises OptionError, with the nearest name, unless `value` is among the known ones."""
@@ -76,6 +79,8 @@ def is_language_model(program: Program) -> bool:
     forward = program.graphs.get("forward")
     if forward is None:
         return True
+    if LANGUAGE_MODEL_PROBLEM in program.metadata:
+        return False
     names = [v.name for v in forward.inputs]
     beside_context = "decoder_input_ids" in names and len(names) == 2
     if not (names == ["input_ids"] or beside_context) or list(forward.outputs) != ["logits"]:

@@ -20,15 +20,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     What earlier writers of the same path that were killed have left is removed first.
     """
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    temporary, descriptor = _make_held(path)
     try:
-        with suppress(OSError):  # where the file system has no locks, nothing is swept
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _make_held(path: Path) -> tuple[Path, int]:
+    """A fresh file beside `path`, open and locked. Another writer may sweep one that is not locked yet; then a next."""
+    while True:
+        temporary = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # where the file system has no locks, nothing is swept
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for who is removing it
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                return temporary, descriptor
         os.close(descriptor)
 
 

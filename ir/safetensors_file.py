@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, NonNegativeInt
+from pydantic import BaseModel, Field, NonNegativeInt
 
-from graphwright.ir.errors import WeightError
+from graphwright.ir.errors import IRTypeError, WeightError
 from graphwright.ir.types import DType, TensorType, tensor
 
 SAFETENSORS_DTYPES = {
@@ -31,11 +31,14 @@ LONGEST_HEADER = 100_000_000
 """Bytes, as in the library of the format (safetensors/src/tensor.rs, MAX_HEADER_SIZE)."""
 
 
+_Size = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
+
+
 class _Entry(BaseModel):
     """One tensor in the header of a safetensors file."""
 
     dtype: str
-    shape: list[NonNegativeInt]
+    shape: list[_Size]
     data_offsets: tuple[NonNegativeInt, NonNegativeInt]
 
 
@@ -61,9 +64,13 @@ def read_header(path: str) -> dict[str, TensorType]:
     for name, entry in entries.items():
         if entry.dtype not in SAFETENSORS_DTYPES:
             raise WeightError(f"{path}: tensor '{name}' has the element type {entry.dtype}, which is not supported")
-        index[name] = tensor(SAFETENSORS_DTYPES[entry.dtype], *entry.shape)
+        try:
+            index[name] = tensor(SAFETENSORS_DTYPES[entry.dtype], *entry.shape)
+            bits = index[name].bits
+        except IRTypeError:
+            raise WeightError(f"{path}: the safetensors header is damaged") from None
         begin, end = entry.data_offsets
-        if index[name].bits != 8 * (end - begin):
+        if bits != 8 * (end - begin):
             raise WeightError(f"{path}: tensor '{name}' is {index[name]}, but {end - begin} bytes are kept for it")
     end = max((entry.data_offsets[1] for entry in entries.values()), default=0)
     if 8 + length + end != size:

@@ -6,6 +6,7 @@ A template is code from a stranger: it runs in Jinja's immutable sandbox, and wi
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import Template, TemplateError, nodes
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.errors import ArtifactError, ChatTemplateError
+from graphwright.runtime.files import TABLES, read_text
 from graphwright.runtime.template_budget import BudgetError, rendering_budget
 from graphwright.runtime.template_sandbox import BudgetedSandbox
 from graphwright.runtime.validation import first_finding
@@ -69,18 +71,36 @@ class ChatTemplate:
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "ChatTemplate | None":
         """The artifact's template, of its own file or of the tokenizer's configuration; None when it has none."""
-        config = _read_config(artifact)
+        place = str(artifact.folder)
+        return cls._from_files(lambda name: artifact.read_text(name) if artifact.has(name) else None, place)
+
+    @classmethod
+    def from_folder(cls, folder: Path, place: str) -> "ChatTemplate | None":
+        """The template that an artifact with the files of `folder` would have; errors name `place`.
+
+        Raises ArtifactError where one of them cannot be read.
+        """
+
+        def read(name: str) -> str | None:
+            try:
+                return read_text(folder / name, TABLES) if (folder / name).is_file() else None
+            except (OSError, UnicodeDecodeError) as problem:
+                raise ArtifactError(f"{place}/{name} cannot be read: {problem}") from None
+
+        return cls._from_files(read, place)
+
+    @classmethod
+    def _from_files(cls, read: Callable[[str], str | None], place: str) -> "ChatTemplate | None":
+        config = _read_config(read(_CONFIG_FILE), place)
         sources: dict[str, str] = {}
         if isinstance(config.chat_template, str):
             sources = {"default": config.chat_template}
         elif config.chat_template is not None:
             sources = {named.name: named.template for named in config.chat_template}
-        place = _CONFIG_FILE
-        if artifact.has(_TEMPLATE_FILE):
-            sources, place = {"default": artifact.read_text(_TEMPLATE_FILE)}, _TEMPLATE_FILE
-        if not sources:
-            return None
-        return cls(sources, config.special_tokens(), f"{artifact.folder}/{place}")
+        file = _CONFIG_FILE
+        if (template := read(_TEMPLATE_FILE)) is not None:
+            sources, file = {"default": template}, _TEMPLATE_FILE
+        return cls(sources, config.special_tokens(), f"{place}/{file}") if sources else None
 
     def render(
         self,
@@ -164,13 +184,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a message holds a {type(value).__name__}; give texts, numbers, lists and mappings")
 
 
-def _read_config(artifact: Artifact) -> _TokenizerConfig:
-    if not artifact.has(_CONFIG_FILE):
+def _read_config(text: str | None, place: str) -> _TokenizerConfig:
+    if text is None:
         return _TokenizerConfig()
     try:
-        return _TokenizerConfig.model_validate_json(artifact.read_text(_CONFIG_FILE))
+        return _TokenizerConfig.model_validate_json(text)
     except ValidationError as error:
-        raise ArtifactError(f"{artifact.folder}/{_CONFIG_FILE}: {first_finding(error)}") from None
+        raise ArtifactError(f"{place}/{_CONFIG_FILE}: {first_finding(error)}") from None
 
 
 def _environment() -> BudgetedSandbox:

@@ -98,7 +98,7 @@ class LoadedModel:
 
     def options(self, arguments: GenerationArguments) -> GenerationOptions:
         """`arguments` over the model's defaults, checked against the model. Raises GenerationError."""
-        options = resolve_options(self.settings.defaults, arguments)
+        options = resolve_options(self.settings.defaults, arguments, self.settings.sampling)
         vocabulary_size = self.session.vocabulary_size
         for name, tokens in options.token_ids():
             check_ids(tokens, vocabulary_size, name)

@@ -168,16 +168,23 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "eps
 """The options that only sampling knows; each but the first asks for it."""
 
 
-def resolve_options(defaults: dict[str, Any], arguments: GenerationArguments) -> GenerationOptions:
+def resolve_options(
+    defaults: dict[str, Any], arguments: GenerationArguments, sampling: Mapping[str, Any] | None = None
+) -> GenerationOptions:
     """`arguments` over `defaults`. Raises OptionValueError.
 
-    A filter given to a model that is greedy by default asks for sampling, so the temperature is then 1.
+    A filter given to a model that is greedy by default asks for sampling, as a temperature above 0 does. What the model
+    says of `sampling` then holds, and where it says nothing the temperature is 1.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
-    merged = defaults | given
-    asks_for_sampling = any(name in given for name in SAMPLING[1:])
+    asks_for_sampling = given.get("temperature") or any(name in given for name in SAMPLING[1:])
+    greedy = not defaults.get("temperature")
+    merged = defaults | (dict(sampling or {}) if asks_for_sampling and greedy else {}) | given
     if asks_for_sampling and "temperature" not in given and not merged.get("temperature"):
         merged["temperature"] = 1.0
+    if "min_length" in given and "min_new_tokens" not in given:
+        # Both say how long a row is at least, and that of the prompt alone would hold.
+        merged.pop("min_new_tokens", None)
     try:
         options = GenerationOptions.model_validate(merged)
     except ValidationError as error:

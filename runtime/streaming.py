@@ -92,34 +92,43 @@ class StopStrings:
         self._marked = marked
         # What is held back, character by character, each with whether it is text, or of a special token's name.
         self._held: list[tuple[str, bool]] = []
-        # Special tokens that stand so many characters into text that is still to come.
-        self._expected: list[tuple[int, str]] = []
+        # Special tokens that stand in text still to come, each with the text that came before it when it was pushed.
+        self._expected: list[tuple[str, str]] = []
         self.found = False
 
     def push(self, text: str) -> str:
         """Take more text and return what can no longer be part of a stop string."""
         if not self._stops:
             return text
-        cells = [(character, True) for character in text]
-        for place, name in reversed(self._expected):
-            cells[place:place] = _hidden(name)
-        self._expected = []
-        self._held += cells
+        later = [(after, name) for after, name in self._expected if len(after) > len(text) and after.startswith(text)]
+        self._expected = [one for one in self._expected if one not in later]
+        self._held += self._with_expected(text)
+        self._expected = [(after[len(text) :], name) for after, name in later]
         return self._ready()
 
     def push_special(self, name: str, after: str) -> str:
-        """Take a special token that stands behind `after`, text that is not pushed yet since it may still change.
+        """Take a special token that stands behind `after`, all text that is not pushed yet since it may still change.
 
         Returns text as `push` does; of `after` only where it ends with a stop string, and then it is not to be pushed.
         """
         if not self._marked:
             return ""
-        cells = [*self._held, *((character, True) for character in after), *_hidden(name)]
+        cells = [*self._held, *self._with_expected(after), *_hidden(name)]
         if after and self._find(cells) is None:
-            self._expected.append((len(after), name))
+            self._expected.append((after, name))
             return ""
-        self._held = cells
+        self._held, self._expected = cells, []
         return self._ready()
+
+    def _with_expected(self, text: str) -> list[tuple[str, bool]]:
+        """`text` with the expected special tokens in it: each before the first character that changed after it."""
+        cells: list[tuple[str, bool]] = []
+        done = 0
+        for after, name in self._expected:
+            place = max(done, _common_length(after, text))
+            cells += [*_shown(text[done:place]), *_hidden(name)]
+            done = place
+        return cells + _shown(text[done:])
 
     def finish(self) -> str:
         """The text still held back."""
@@ -157,6 +166,10 @@ class StopStrings:
         shown = [index for index, (_, is_text) in enumerate(cells) if is_text]
         yield self._stops, _text(cells), shown
         yield self._marked, "".join(character for character, _ in cells), range(len(cells))
+
+
+def _shown(text: str) -> list[tuple[str, bool]]:
+    return [(character, True) for character in text]
 
 
 def _hidden(name: str) -> list[tuple[str, bool]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Template, TemplateRuntimeError, nodes, pass_context
 from jinja2.runtime import Context, markup_join, str_join
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
@@ -28,6 +28,9 @@ from graphwright.runtime.template_budget import (
 # A name with a space cannot be written in a template.
 _PAID, _CONCATENATED, _SLICED, _SPENT = " paid", " concatenated", " sliced", " spent"
 
+_SLOW_FILTERS = frozenset(("pprint", "striptags", "urlize", "wordwrap", "xmlattr"))
+"""For web pages and for debugging. Their time grows with the square of a text, or is not known."""
+
 
 class BudgetedSandbox(ImmutableSandboxedEnvironment):
     """Compiles templates whose rendering pays from the current budget, and raises BudgetError when it is spent."""
@@ -36,14 +39,17 @@ class BudgetedSandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        filters = self.filters
+        filters = {name: function for name, function in self.filters.items() if name not in _SLOW_FILTERS}
         self.filters: dict[str, Callable[..., Any]] = {
             name: _paying_filter(name, function) for name, function in filters.items()
         }
+        tests = self.tests
+        self.tests: dict[str, Callable[..., Any]] = {name: _paying_test(test) for name, test in tests.items()}
         self.filters |= {_PAID: _paid, _CONCATENATED: _concatenated, _SLICED: _sliced, _SPENT: _spent}
         # Filler text of any length, of no use to a chat.
         del self.globals["lipsum"]
-        self.globals["namespace"] = _Namespace
+        ours: dict[str, Any] = {"namespace": _Namespace, "range": _range}
+        self.globals.update(ours)
 
     def add_filter(self, name: str, function: Callable[..., Any]) -> None:
         """A filter of ours, which pays as Jinja's own do."""
@@ -88,6 +94,13 @@ class BudgetedSandbox(ImmutableSandboxedEnvironment):
             return current_budget().made(format_text(*args, **kwargs))
 
         return paying
+
+
+def _range(*bounds: int) -> range:
+    """The sandbox's, of small numbers: multiples of 2 ** 61 - 1 have one hash, so that a dict of them is slow."""
+    if any(abs(each) >= 1 << 60 for each in bounds):
+        raise BudgetError("it makes a range of numbers that are too large")
+    return safe_range(*bounds)
 
 
 class _Namespace(Namespace):
@@ -174,6 +187,17 @@ def _sliced(_: Context, value: Any, start: Any, stop: Any, step: Any) -> Any:
     return current_budget().made(value[slice(start, stop, step)])
 
 
+def _paying_test(test: Callable[..., Any]) -> Callable[..., Any]:
+    """`select` and its like run a test on every item, maybe without ever giving one."""
+
+    @functools.wraps(test)
+    def paying(*args: Any, **kwargs: Any) -> Any:
+        current_budget().spend(1)
+        return test(*args, **kwargs)
+
+    return paying
+
+
 def _paying_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     given_first = 1 if hasattr(function, "jinja_pass_arg") else 0
 
@@ -181,7 +205,7 @@ def _paying_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any
     def paying(*args: Any, **kwargs: Any) -> Any:
         budget = current_budget()
         budget.spend(1)
-        check_filter(name, [*args[given_first:], *kwargs.values()])
+        check_filter(name, list(args[given_first:]), kwargs)
         return budget.made(function(*args, **kwargs))
 
     return paying

@@ -26,7 +26,7 @@ class Tokenizer:
     """
 
     def __init__(self, text: str, place: str) -> None:
-        with _library_errors(ArtifactError, f"{place} is not a tokenizer"), _without_report_of_panics():
+        with library_errors(ArtifactError, f"{place} is not a tokenizer"), without_report_of_panics():
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
             # A checkpoint may carry the settings of its training run; a prompt must be neither cut nor padded.
             self._tokenizer.no_truncation()
@@ -40,12 +40,12 @@ class Tokenizer:
         Raises GenerationError for a text that is no Unicode, or that the tokenizer cannot take.
         """
         check_unicode(text, "the text")
-        with _library_errors(GenerationError, f"{self._place} cannot take the text"):
+        with library_errors(GenerationError, f"{self._place} cannot take the text"):
             return self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids` without special tokens; invalid UTF-8 reads as U+FFFD."""
-        with _library_errors(GenerationError, f"{self._place} cannot give the text of a token"):
+        with library_errors(GenerationError, f"{self._place} cannot give the text of a token"):
             return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
     def is_silent(self, token_id: int) -> bool:
@@ -86,7 +86,7 @@ class Tokenizer:
 
 
 @contextmanager
-def _library_errors(kind: type[UserError], what: str) -> Generator[None]:
+def library_errors(kind: type[UserError], what: str) -> Generator[None]:
     """The library raises bare Exception, and panics, which are not even that."""
     try:
         yield
@@ -102,7 +102,7 @@ def _is_panic(error: BaseException) -> bool:
 
 
 @contextmanager
-def _without_report_of_panics() -> Generator[None]:
+def without_report_of_panics() -> Generator[None]:
     """Drops what the library's Rust prints on file descriptor 2 about a panic, maybe with a backtrace.
 
     What anyone else writes there meanwhile appears when the body is over, unless it panicked. Not for each prompt: the

@@ -20,7 +20,7 @@ from graphwright.frontend.traced_graph import expression, result_structure, trac
 from graphwright.ir import Program, UnsupportedError, UserError
 
 
-def capture_archive(path: Path, logits: str | None = None) -> Program:
+def capture_archive(path: Path, logits: str | None = None, *, function: bool = False) -> Program:
     """The program of a saved `torch.export` archive.
 
     The free size of a first axis is `B`, other ones are `S`, `T`, … in the order of the inputs; sizes that the archive
@@ -44,7 +44,7 @@ def capture_archive(path: Path, logits: str | None = None) -> Program:
     facts = {"architecture": "torch.export", "parameters": sum(p.numel() for p in exported.parameters())}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
     inputs = _input_names(exported, names, axes)
-    return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits)
+    return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
 
 
 def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:

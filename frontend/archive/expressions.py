@@ -31,16 +31,19 @@ _RELATIONS = frozenset({
     "Eq", "Ne", "Le", "Lt", "Ge", "Gt",
 })  # fmt: skip
 _CONNECTIVES = {"And": 8, "Or": 8, "Not": 1}
-_FLOAT = re.compile(r"-?\d{1,40}(?:\.\d{0,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
+_FLOAT = re.compile(r"-?(\d{1,40})(?:\.(\d{0,40}))?(?:e[+-]?(\d{1,3}))?", re.ASCII)
 
 MOST_NODES, DEEPEST, HIGHEST_DEGREE, MOST_TERMS, MOST_OPERANDS, MOST_DIVISIONS = 200, 24, 16, 100, 8, 16
+MOST_BITS = 2048
+"""Of a number in an expression, and of a denominator. The largest of a float has 1024, sixteen integers 1008."""
 
 
 @dataclass(frozen=True)
 class Extent:
     """What sympy has to work on: nodes and depth of an expression; degree and terms of it multiplied out.
 
-    `divisions` counts what is not made by + and *: divisions, remainders, minima, maxima, relations.
+    `divisions` counts what is not made by + and *: divisions, remainders, minima, maxima, relations. `bits` bounds the
+    numbers in it once it is multiplied out and over one denominator.
     """
 
     nodes: int = 1
@@ -48,6 +51,7 @@ class Extent:
     degree: int = 0
     terms: int = 1
     divisions: int = 0
+    bits: int = 1
 
 
 def extent_of(text: object) -> Extent:
@@ -76,6 +80,7 @@ def _extent(tree: ast.expr, level: int) -> Extent:
         (found.degree, HIGHEST_DEGREE, "as its degree"),
         (found.terms, MOST_TERMS, "terms"),
         (found.divisions, MOST_DIVISIONS, "divisions and choices"),
+        (found.bits, MOST_BITS, "bits in a number"),
     ):
         if value > most:
             raise ExpressionError(f"a size has {value} {what}, {most} at most are read")
@@ -88,11 +93,12 @@ def _call(name: str, operands: list[Extent]) -> Extent:
     depth = 1 + max((o.depth for o in operands), default=0)
     highest = max((o.degree for o in operands), default=0)
     divisions = sum(o.divisions for o in operands)
+    bits = sum(o.bits for o in operands) + (count if name not in _PRODUCTS else 0)
     if name in _SUMS and count:
-        return Extent(nodes, depth, highest, sum(o.terms for o in operands), divisions)
+        return Extent(nodes, depth, highest, sum(o.terms for o in operands), divisions, bits)
     if name in _PRODUCTS and count:
         degree, terms = sum(o.degree for o in operands), prod(o.terms for o in operands)
-        return Extent(nodes, depth, degree, terms, divisions)
+        return Extent(nodes, depth, degree, terms, divisions, bits)
     fits = (
         (name in _CHOICES and 0 < count <= MOST_OPERANDS)
         or count == _DIVISIONS.get(name)
@@ -103,7 +109,7 @@ def _call(name: str, operands: list[Extent]) -> Extent:
     if not fits:
         raise ExpressionError(f"{quoted(name)} with {count} operands is no size as torch writes them")
     # To compare or divide two of them, sympy multiplies out their difference or quotient.
-    return Extent(nodes, depth, highest, sum(o.terms for o in operands), divisions + 1)
+    return Extent(nodes, depth, highest, sum(o.terms for o in operands), divisions + 1, bits)
 
 
 def _power(tree: ast.Call, level: int) -> Extent:
@@ -112,7 +118,8 @@ def _power(tree: ast.Call, level: int) -> Extent:
     if value is None or not 1 <= abs(value) <= HIGHEST_DEGREE:
         raise ExpressionError(f"Pow takes a base and an Integer of 1 to {HIGHEST_DEGREE}, not {_source(tree)}")
     base, times = _extent(tree.args[0], level + 1), abs(value)
-    return Extent(base.nodes + 2, base.depth + 1, base.degree * times, base.terms**times, base.divisions)
+    degree, bits = base.degree * times, base.bits * times
+    return Extent(base.nodes + 2, base.depth + 1, degree, base.terms**times, base.divisions, bits)
 
 
 def _atom(name: str, tree: ast.Call) -> Extent:
@@ -123,17 +130,22 @@ def _atom(name: str, tree: ast.Call) -> Extent:
             case _:
                 pass
     elif name == "Integer":
-        if _integer_call(tree) is not None:
-            return Extent()
+        value = _integer_call(tree)
+        if value is not None:
+            return Extent(bits=max(1, value.bit_length()))
     elif name == "Rational":
         values = [integer(each) for each in tree.args]
-        if len(values) == 2 and not tree.keywords and None not in values and values[1]:
-            return Extent()
+        match values:
+            case [int() as numerator, int() as denominator] if denominator and not tree.keywords:
+                return Extent(bits=max(1, numerator.bit_length(), denominator.bit_length()))
+            case _:
+                pass
     else:
         match tree.args, tree.keywords:
             case [ast.Constant(value=str() as digits)], [ast.keyword(arg="precision", value=ast.Constant(value=53))]:
-                if _FLOAT.fullmatch(digits):
-                    return Extent()
+                if found := _FLOAT.fullmatch(digits):
+                    whole, fraction, exponent = (part or "" for part in found.groups())
+                    return Extent(bits=4 * (len(whole) + len(fraction) + int(exponent or 0)))
             case _:
                 pass
     raise ExpressionError(f"{_source(tree)} is no {name} as torch writes them")

@@ -80,6 +80,7 @@ def _careful() -> Generator[None]:
 
 
 def first_line(problem: Exception) -> str:
-    """A failure of torch in a line: its kind and the beginning of what it says."""
+    """A failure of torch in a line: its kind and the beginning of what it says, which may quote the file as it is."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
+    said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in lines[0][:300]) if lines else ""
+    return f"{type(problem).__name__}: {said}" if said else type(problem).__name__

@@ -27,7 +27,7 @@ LARGEST_TEXT = 64 << 20
 
 _ELEMENT = re.compile(r"(?:weight|tensor|constant)_\d{1,9}", re.ASCII)
 _MOST_EXPANDED = 1 << 28
-"""Elements of a stored tensor that repeats what is stored, as one that was expanded does."""
+"""Elements of all stored tensors together, if they repeat what is stored, as one that was expanded does."""
 
 
 def require_safe(path: Path) -> None:
@@ -43,9 +43,12 @@ def require_safe(path: Path) -> None:
     if PROGRAM not in names:
         raise ExpressionError(f"it has no {PROGRAM}")
     require_readable(reader.get_record(PROGRAM))
-    for kind, name in _CONFIGURATIONS.items():
-        if name in names:
-            _require_tensors(reader, set(names), kind, name)
+    elements = sum(
+        _require_tensors(reader, set(names), kind, name) for kind, name in _CONFIGURATIONS.items() if name in names
+    )
+    # A stored element has at least one byte, so this bounds the memory that reading takes.
+    if elements > max(path.stat().st_size, _MOST_EXPANDED):
+        raise ExpressionError(f"its tensors have {elements} elements together, and it has {path.stat().st_size} bytes")
     if _SAMPLE_INPUTS in names:
         _require_bounded_pickle(reader.get_record(_SAMPLE_INPUTS))
 
@@ -78,19 +81,20 @@ def _require_bounded_pickle(content: bytes) -> None:
         _require_bounded(_reader(io.BytesIO(content)), len(content))
 
 
-def _require_tensors(reader: Any, names: set[str], kind: str, configuration: str) -> None:
+def _require_tensors(reader: Any, names: set[str], kind: str, configuration: str) -> int:
+    """How many elements the tensors of a kind have."""
     try:
         described: Any = json.loads(reader.get_record(configuration).decode("utf-8"))
         entries: dict[str, Any] = dict(described["config"])
-        for name, entry in entries.items():
-            _require_tensor(reader, names, kind, name, entry)
+        return sum(_require_tensor(reader, names, kind, name, entry) for name, entry in entries.items())
     except ExpressionError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ExpressionError(f"its file {configuration} is damaged") from None
 
 
-def _require_tensor(reader: Any, names: set[str], kind: str, name: str, entry: dict[str, Any]) -> None:
+def _require_tensor(reader: Any, names: set[str], kind: str, name: str, entry: dict[str, Any]) -> int:
+    """How many elements a tensor has."""
     file = entry["path_name"]
     if entry["use_pickle"] or not _ELEMENT.fullmatch(file):
         raise ExpressionError(f"{quoted(name)} is a pickled object, which can run code; tensors alone are read")
@@ -101,6 +105,6 @@ def _require_tensor(reader: Any, names: set[str], kind: str, name: str, entry: d
     if len(sizes) > 64 or not all(type(size) is int and 0 <= size <= LARGEST for size in sizes):
         raise ExpressionError(f"{quoted(name)} has no sizes")
     stored = int(reader.get_record_size(record))
-    # An element has at least one byte, so this bounds the memory that reading takes.
     if prod(sizes) > (max(stored, _MOST_EXPANDED) if stored else 0):
         raise ExpressionError(f"{quoted(name)} has {prod(sizes)} elements, and {stored} bytes are stored")
+    return prod(sizes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphwright.cli.arguments import AdapterOption, AssetsOption, IgnoreRemoteCodeOption
+from graphwright.cli.arguments import AdapterOption, AssetsOption, IgnoreRemoteCodeOption, LogitsOption
 from graphwright.cli.output import console, counted, stage_display
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate_command(
     assets: AssetsOption = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
+    logits: LogitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -53,6 +54,7 @@ def evaluate_command(
             assets=assets,
             adapter=adapter,
             ignore_remote_code=ignore_remote_code,
+            logits=logits,
             threads=threads,
             on_stage=on_stage,
         )

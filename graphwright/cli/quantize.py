@@ -26,7 +26,7 @@ from graphwright.cli.quantization import print_quantization, read_quantization
 from graphwright.errors import OptionError
 
 if TYPE_CHECKING:
-    from graphwright.ir import Program
+    from graphwright.compiler import Prepared
 
 
 def quantize_command(
@@ -64,43 +64,49 @@ def quantize_command(
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
+    from graphwright.compiler import Options, prepared_with_assets
     from graphwright.models import ModelOptions, resolve
     from graphwright.outputs import require_file, require_folder
-    from graphwright.quantizing import quantize
+    from graphwright.report import Stopwatch
     from graphwright.runtime.artifact import is_artifact
 
     if output.suffix == ".gw":
         require_file(output, (".gw",), "a program's file")
     else:
         require_folder(output, is_artifact, "a .gw file or a folder")
+    options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)
+    options.check()
     source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
     with stage_display() as on_stage:
-        program, report = quantize(
-            source,
-            quantization,
-            pipeline=pipeline,
-            dtype=dtype,
-            max_context=max_context,
-            assets=assets,
-            measure=measure,
-            on_stage=on_stage,
-        )
-        on_stage("write")
-        _write(program, output, assets or source.assets)
-    print_quantization(report)
-    kept = source.options.adapter if source.kept is not None else source.assets
-    folder = "" if (assets or kept) is None else f" --assets {assets or kept}"
-    written = f"graphwright compile {output} -o out/{output.stem}{folder}"
-    following = written if output.suffix == ".gw" else f"graphwright generate {output} 'Once upon a time'"
+        stopwatch = Stopwatch(on_stage)
+        with prepared_with_assets(source, options, stopwatch, measure=measure) as prepared, stopwatch.stage("write"):
+            _write(prepared, output)
+    assert prepared.quantization is not None, "it was asked for"
+    print_quantization(prepared.quantization)
+    folder = assets or source.assets
+    if output.suffix != ".gw":
+        following = f"graphwright generate {output} 'Once upon a time'"
+    elif assets is None and source.kept is not None:
+        # No folder on the disk has both the adapter's tokenizer and the settings of its base.
+        asked = _asked(to, calibration, max_kl, bits)
+        following = f"graphwright compile {model} --adapter {adapter} {asked} -o out/{output.stem}"
+    else:
+        following = f"graphwright compile {output} -o out/{output.stem}{f' --assets {folder}' if folder else ''}"
     console().print(f"next: {following}", markup=False)
 
 
-def _write(program: "Program", output: Path, assets: Path | None) -> None:
+def _asked(scheme: str | None, calibration: str | None, max_kl: float | None, bits: float | None) -> str:
+    """The options of `compile` that ask for this quantization."""
+    named = (("--quantize", scheme), ("--calibration", calibration), ("--max-kl", max_kl), ("--bits", bits))
+    return " ".join(f"{name} {value}" for name, value in named if value is not None)
+
+
+def _write(prepared: "Prepared", output: Path) -> None:
     if output.suffix == ".gw":
         from graphwright.programs import write_program
 
-        write_program(program, output)
+        write_program(prepared.program, output)
         return
     from graphwright.backends.onnx import build_artifact
 
-    build_artifact(program, output, assets=assets)
+    build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation_text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from graphwright.runtime.artifact.left_over import hold, remove, sibling, sweep
+from graphwright.runtime.artifact.left_over import hold, make_held, remove, sibling, sweep
 from graphwright.runtime.errors import ArtifactError
 
 
@@ -30,7 +30,7 @@ class AtomicFolder:
         # A trailing ".." or a bare "." has no name to put a sibling beside.
         self.target = Path(os.path.abspath(target))
         self._replaceable = replaceable
-        self.path = sibling(self.target, "new")
+        self.path = sibling(self.target, "new")  # as long as there is none
         self._held: int | None = None
         self._committed = False
 
@@ -39,8 +39,7 @@ class AtomicFolder:
             sweep(self.target)
             self._check_target()
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir()
-            self._held = hold(self.path)
+            self.path, self._held = make_held(self.target)
         except OSError as error:
             raise ArtifactError(f"{self.target} cannot be written: {error.strerror}") from None
         return self

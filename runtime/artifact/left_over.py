@@ -39,6 +39,27 @@ def hold(folder: Path) -> int | None:
     return None
 
 
+def make_held(target: Path) -> tuple[Path, int | None]:
+    """A new folder beside the target and a descriptor that holds its lock; None on a file system without locks.
+
+    Another writer may sweep a folder that nobody holds yet: then a further one is made.
+    """
+    while True:
+        path = sibling(target, "new")
+        path.mkdir()
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for who is removing it
+            except OSError:
+                os.close(descriptor)
+                return path, None
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return path, descriptor
+            os.close(descriptor)
+
+
 def sweep(target: Path) -> None:
     """Remove what writers of `target` that are no more have left; what stood in its place goes back if nothing does."""
     names = re.compile(rf"\.{re.escape(target.name)}\.(new|old|gone)-[0-9a-f]{{8}}")

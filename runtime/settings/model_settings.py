@@ -37,13 +37,15 @@ class _Kinds(BaseModel):
 class ModelSettings(BaseModel):
     """What a file says. `place` names it, `defaults` are options of a generation, `notices` a line for each departure.
 
-    The limits are those of the file. `speech` is None where the file has nothing of it.
+    `sampling` holds where a call asks for sampling and the file does not, and is only checked then. The limits are
+    those of the file. `speech` is None where the file has nothing of it.
     """
 
     model_config = ConfigDict(frozen=True)
 
     place: str = ""
     defaults: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
     max_length: int | None = None
     max_new_tokens: int | None = None
     speech: SpeechSettings | None = None
@@ -96,6 +98,7 @@ def read_settings(text: str, place: str) -> ModelSettings:
     return ModelSettings(
         place=place,
         defaults=defaults,
+        sampling={} if sampling else _sampling(settings),
         max_length=kinds.max_length,
         max_new_tokens=kinds.max_new_tokens,
         speech=speech if speech.present else None,

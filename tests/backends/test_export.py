@@ -126,6 +126,29 @@ def test_the_genai_configuration_describes_the_model(checkpoint: Path, tmp_path:
     assert (tmp_path / "e" / "tokenizer.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("defaults", "search"),
+    [
+        (None, {"do_sample": False}),
+        ({"temperature": 0.0}, {"do_sample": False}),
+        ({"temperature": 0.0, "repetition_penalty": 1.2}, {"do_sample": False, "repetition_penalty": 1.2}),
+        (
+            {"temperature": 0.6, "top_p": 0.9, "top_k": 50, "typical_p": 1.0},
+            {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 50},
+        ),
+    ],
+)
+def test_genai_generates_by_the_settings(
+    defaults: dict[str, Any] | None, search: dict[str, Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    (checkpoint / "generation_config.json").write_text("{}")
+    given: Any = {"generation": '{"top_k": 3}', "defaults": defaults}
+    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", assets=checkpoint, **given)
+    found = json.loads((tmp_path / "e" / "genai_config.json").read_text())["search"]
+    assert found == {"max_length": 64, "past_present_share_buffer": True, **search}
+    assert (tmp_path / "e" / "generation_config.json").read_text() == '{"top_k": 3}'
+
+
 def test_genai_does_not_take_layers_that_differ(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="layers all have the same heads"):
         export_folder(decoder(MODELS["mixed-heads"]), tmp_path / "e", layout="genai", assets=checkpoint)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from graphwright.frontend import CheckpointError, capture
+from graphwright.frontend.archive.loading import first_line
 
 Program = dict[str, Any]
 SECONDS = 1.0
@@ -64,11 +65,12 @@ def rewritten(
 
 
 def refuse(path: Path, message: str) -> None:
+    """It is refused by what is read of it before torch reads it."""
     begin = time.process_time()
     with pytest.raises(CheckpointError, match=message) as failure:
         capture(path)
     assert time.process_time() - begin < SECONDS
-    assert "\n" not in str(failure.value)
+    assert str(failure.value).startswith(f"{path}: cannot read this archive: ")
     assert str(failure.value).isprintable()
 
 
@@ -177,6 +179,12 @@ DEEP = "Add(Integer(1), " * 300 + "Integer(1)" + ")" * 300
 SYMBOL = "Symbol('s27', positive=True, integer=True)"
 
 
+def tower(base: str, level: str, height: int) -> str:
+    for _ in range(height):
+        base = level.format(base)
+    return base
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -189,6 +197,10 @@ SYMBOL = "Symbol('s27', positive=True, integer=True)"
         "Add(" + ", ".join([SYMBOL] * 5000) + ")",
         f"Integer({'9' * 4000})",
         "Float('1e999999999', precision=53)",
+        "TruncToInt(Pow(Pow(Float('1e999', precision=53), Integer(16)), Integer(16)))",
+        tower("Integer(9223372036854775807)", "Pow({}, Integer(16))", 20),
+        tower("Rational(1, 9223372036854775807)", "Pow({}, Integer(-16))", 20),
+        tower(f"Add({SYMBOL}, Integer(9223372036854775807))", "Mul({0}, {0})", 7),
         "factorial(Integer(99999))",
         DEEP,
         "(" * 2000 + "1" + ")" * 2000,
@@ -292,7 +304,7 @@ def test_a_size_that_lies(honest: Path, tmp_path: Path) -> None:
     entry = content.index(b"PK\x01\x02")
     content[entry + 24 : entry + 28] = struct.pack("<I", 0x7FFFFFFF)
     path.write_bytes(content)
-    refuse(path, "cannot read this archive|not an archive")
+    refuse(path, "it is damaged: torch finds no files in it")
 
 
 def test_tensors_larger_than_what_is_stored(honest: Path, tmp_path: Path) -> None:
@@ -305,6 +317,26 @@ def test_tensors_larger_than_what_is_stored(honest: Path, tmp_path: Path) -> Non
     meta["strides"] = [{"as_int": 0}, {"as_int": 0}]
     refuse(
         rewritten(honest, tmp_path, **{name: json.dumps(configuration).encode()}), "elements, and 64 bytes are stored"
+    )
+
+
+def test_many_tensors_larger_than_what_is_stored(honest: Path, tmp_path: Path) -> None:
+    """Each is within what a single one may have."""
+    name = "data/weights/model_weights_config.json"
+    with zipfile.ZipFile(honest) as archive:
+        root = archive.namelist()[0].split("/")[0]
+        configuration = json.loads(archive.read(f"{root}/{name}"))
+    entry = configuration["config"]["head.weight"]
+    entry["tensor_meta"]["sizes"] = [{"as_int": 1 << 14}, {"as_int": 1 << 14}]
+    entry["tensor_meta"]["strides"] = [{"as_int": 0}, {"as_int": 0}]
+    configuration["config"] |= {f"w{i}": entry for i in range(100)}
+    path = rewritten(honest, tmp_path, **{name: json.dumps(configuration).encode()})
+    refuse(path, "its tensors have 27111981060 elements together")
+
+
+def test_what_torch_says_of_a_file_is_made_printable() -> None:
+    assert first_line(ValueError("\n no \x1b]0;title\x07 \u202e \n more")) == (
+        r"ValueError: no \x1b]0;title\x07 \u202e"
     )
 
 

@@ -16,6 +16,7 @@ from graphwright.frontend.logits import PROBLEM
 from graphwright.ir import UnsupportedError, UserError, run
 from graphwright.models import resolve
 from graphwright.report import Stopwatch
+from graphwright.targets import is_language_model
 
 ROWS = 12
 IDS = torch.randint(0, ROWS, (2, 7))
@@ -60,8 +61,26 @@ def test_none_with_as_many_columns_as_the_table_has_rows() -> None:
     assert _outputs(module, "output.1") == {"logits": "f32[B, S, 9]"}
 
 
-def test_an_only_output_wider_than_the_table_is_no_logits() -> None:
-    assert _outputs(Answering(lambda x, y: x, width=16)) == {"output": "f32[B, S, 16]"}
+@pytest.mark.parametrize(("width", "name"), [(ROWS - 4, "logits"), (ROWS + 4, "output")])
+def test_an_only_output_is_no_logits_unless_as_wide_as_the_table(width: int, name: str) -> None:
+    """Hidden states would be taken for the logits of a smaller vocabulary."""
+    module = Answering(lambda x, y: x, width=width)
+    program = capture(module)
+    assert {n: str(v.type) for n, v in program.graphs["forward"].outputs.items()} == {name: f"f32[B, S, {width}]"}
+    assert f"none of its outputs has a row a token of {ROWS} numbers" in str(program.metadata[PROBLEM])
+    with pytest.raises(UsageError, match=r"takes token ids, but none of its outputs .*--logits NAME.*\(--function\)"):
+        prepare(resolve(module), Options(max_context=16), Stopwatch(None))
+    asked = capture(module, logits="output")
+    assert is_language_model(asked)
+    assert str(asked.graphs["forward"].outputs["logits"].type) == f"f32[B, S, {width}]"
+
+
+def test_an_only_output_where_ids_index_no_table() -> None:
+    class Turning(nn.Module):
+        def forward(self, ids: Tensor) -> Tensor:
+            return torch.cos(ids[..., None] * torch.arange(5.0))
+
+    assert _outputs(Turning()) == {"logits": "f32[B, S, 5]"}
 
 
 def test_a_name_that_does_not_exist_or_cannot_be() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -64,6 +67,26 @@ def _attention(m: Small, x: Tensor, hidden: bool) -> Tensor:
     if hidden:
         scores = scores.masked_fill(m.get_buffer("lower")[:length, :length] == 0, float("-inf"))
     return scores.softmax(-1) @ x
+
+
+HELD: dict[str, Callable[[Small, Tensor, int], Any]] = {
+    "tensors in a list": lambda m, x, n: x * cast("Any", m).held[n],
+    "tensors of a file": lambda m, x, n: x * ONE_AND_TWO[n],
+    "arrays of numpy": lambda m, x, n: x * torch.from_numpy(ARRAYS[n]),
+    "numbers of numpy": lambda m, x, n: x * torch.as_tensor(ARRAYS[n][0]),
+    "attributes": lambda m, x, n: getattr(torch.view_as_complex(x.unflatten(-1, (4, 2))), "imag" if n else "real"),
+    "outputs": lambda m, x, n: SimpleNamespace(logits=(x + 1, x + 2)[n]),
+}
+ONE_AND_TWO = [torch.tensor(1.0), torch.tensor(2.0)]
+ARRAYS = [np.full(1, 1, np.float32), np.full(1, 2, np.float32)]
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_is_no_parameter_is_told_apart(name: str) -> None:
+    model = Small(lambda m, x, i: HELD[name](m, x, 1 if x.shape[1] == 8 else 0))
+    cast("Any", model).held = [torch.tensor(1.0), torch.tensor(2.0)]
+    with pytest.raises(UnsupportedError, match="computes something else at a sequence of 8"):
+        capture(model)
 
 
 SAME: dict[str, Function] = {

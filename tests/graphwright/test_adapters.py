@@ -49,6 +49,33 @@ def test_the_folder_of_both_files_is_removed(tmp_path: Path) -> None:
     assert not made.exists()
 
 
+def test_more_options_leave_the_adapter_and_its_files(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", queries())
+    shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
+    first = resolve(base(tmp_path / "base"), ModelOptions(adapter=folder))
+    assets = first.assets
+    second = resolve(first, ModelOptions(ignore_remote_code=True, logits="output.1"))
+    third = resolve(second, ModelOptions(logits="output.2", adapter=str(folder)))
+    del first
+    assert second.options == ModelOptions(ignore_remote_code=True, logits="output.1", adapter=folder)
+    assert third.options == ModelOptions(ignore_remote_code=True, logits="output.2", adapter=folder)
+    assert assets is not None
+    assert (assets / "tokenizer.json").is_file()
+    assert second.assets == third.assets == assets
+    with pytest.raises(UsageError, match=r"adapter.* is .*other, and the model has .*adapter already: merge one"):
+        resolve(second, ModelOptions(adapter=tmp_path / "other"))
+
+
+def test_an_adapter_for_a_source_that_has_options(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", queries())
+    plain = resolve(base(tmp_path / "base"), ModelOptions(ignore_remote_code=True))
+    source = resolve(plain, ModelOptions(adapter=folder))
+    assert source.options == ModelOptions(ignore_remote_code=True, adapter=folder)
+    assert source.assets == tmp_path / "base"
+    shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
+    assert resolve(plain, ModelOptions(adapter=folder)).kept is not None
+
+
 @pytest.mark.parametrize("configured", [True, False])
 def test_an_adapter_alone(tmp_path: Path, configured: bool) -> None:
     """Also where training has copied the base's configuration beside it."""

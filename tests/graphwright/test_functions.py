@@ -1,6 +1,8 @@
 """Models that do not generate, by the public functions and the command line; what asks them to generate is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from transformers import BertConfig, BertForMaskedLM
 
 import graphwright
 from graphwright import UsageError
-from graphwright.ir import PassError
+from graphwright.frontend import capture
+from graphwright.ir import PassError, UserError
 from graphwright.runtime import ArtifactError, GenerationError
+from tests.frontend.test_logits import ROWS, Answering
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 
@@ -69,6 +73,36 @@ def test_a_language_model_may_be_a_function_too() -> None:
     ids = torch.randint(0, models.VOCABULARY, (3, 8))
     found = function(input_ids=ids.numpy())["logits"]
     torch.testing.assert_close(torch.from_numpy(found), module(ids).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        (lambda x, y: (y, x), ["output.0", "output.1"]),
+        (lambda x, y: y[:, -1], ["logits"]),
+        (lambda x, y: y.transpose(1, 2), ["logits"]),
+        (lambda x, y: y.flatten(0, 1), ["logits"]),
+    ],
+)
+def test_a_function_gives_what_the_module_returns(
+    answer: Callable[[torch.Tensor, torch.Tensor], Any], names: list[str]
+) -> None:
+    """Even if its logits, and what they would be as a language model's, are plain."""
+    module = Answering(answer, columns=ROWS).eval()
+    function = graphwright.compile_function(module, threads=1)
+    ids = torch.randint(0, ROWS, (3, 8))
+    with torch.no_grad():
+        wanted = module(ids)
+    found = function(input_ids=ids.numpy())
+    assert list(found) == names
+    for one, other in zip(found.values(), wanted if isinstance(wanted, tuple) else [wanted], strict=True):
+        torch.testing.assert_close(torch.from_numpy(one), other, rtol=1e-5, atol=1e-5)
+    assert list(graphwright.trace(module).graphs["forward"].outputs) == ["logits"]
+
+
+def test_a_function_has_no_logits_to_name() -> None:
+    with pytest.raises(UserError, match=r"a plain function gives all .*: leave out that 'output\.0' is its logits"):
+        capture(Answering(lambda x, y: (y, x)), logits="output.0", function=True)
 
 
 def test_a_sequence_that_is_too_long() -> None:

@@ -265,7 +265,7 @@ def test_what_loading_refuses_is_refused_before_the_work(
 
 def test_a_function_has_no_settings(checkpoint_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_settings(checkpoint_copy, guidance_scale=3)
-    monkeypatch.setattr("graphwright.compiler.prepare", lambda *_, generation: pytest.fail(str(generation)))
+    monkeypatch.setattr("graphwright.compiler.prepare", lambda *_, generation, **__: pytest.fail(str(generation)))
     with pytest.raises(pytest.fail.Exception, match="None"):
         build(resolve(checkpoint_copy), tmp_path / "out", Options(kind="function"))
     with pytest.raises(UsageError, match="guidance_scale"):

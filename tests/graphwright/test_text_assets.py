@@ -1,6 +1,8 @@
 """Tokenizers and templates in every form that checkpoints have: the same ids and chats as by transformers."""
 
+import io
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -185,3 +187,106 @@ def test_what_cannot_be_converted_is_said(files: dict[str, Any], named: str, tmp
     (notice,) = [str(each.message) for each in noticed if each.category is Notice]
     assert notice.startswith(f"{folder} has no tokenizer.json, and none can be made of {named} (")
     assert "\n" not in notice
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"chat_template.jinja": "{% for %}"}, "chat_template.jinja: the chat template is not valid: "),
+        (
+            {"tokenizer_config.json": FAST | {"chat_template": "{% if"}},
+            "tokenizer_config.json: the chat template is not ",
+        ),
+        (
+            {"tokenizer_config.json": FAST | {"chat_template": [*NAMED, {"name": "rag", "template": "{{ 1 +"}]}},
+            "tokenizer_config.json: the chat template is not valid: ",
+        ),
+        (
+            {"tokenizer_config.json": FAST, "chat_template.json": {"chat_template": "{{"}},
+            "tokenizer_config.json: the chat template is not valid: ",
+        ),
+    ],
+)
+def test_a_template_that_is_no_jinja_is_said(files: dict[str, Any], place: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, files)
+    with warnings.catch_warnings(record=True, action="always") as noticed, text_assets(folder) as assets:
+        assert assets is not None
+    (notice,) = [str(each.message) for each in noticed if each.category is Notice]
+    assert notice.startswith(f"{folder}/{place}")
+    assert notice.endswith("the model takes prompts, not chats, until the template is mended")
+
+
+def test_code_of_a_checkpoint_neither_runs_nor_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = tmp_path / "marker"
+    files = {
+        "tokenizer.json": None,
+        "tokenizer_config.json": {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}},
+        "config.json": {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}},
+        "mine.py": f"open({str(marker)!r}, 'w').close()",
+    }
+    typed = io.StringIO("y\ny\n")
+    monkeypatch.setattr("sys.stdin", typed)
+    folder = checkpoint(tmp_path / "checkpoint", files)
+    with pytest.warns(Notice, match=r"none can be made of"), text_assets(folder) as assets:
+        assert read_tokenizer(assets) is None
+    assert not marker.exists()
+    assert typed.tell() == 0
+
+
+def holes(file: Path, size: int = 1 << 42) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(size)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "chat_template.jinja", "special_tokens_map.json", "tool.jinja"])
+def test_a_file_of_holes_is_not_copied(name: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST, "additional_chat_templates/a.jinja": ""})
+    file = folder / ("additional_chat_templates" if name == "tool.jinja" else "") / name
+    holes(file)
+    with (
+        pytest.raises(UsageError, match=rf"{re.escape(str(file))} cannot be read: it has more than"),
+        text_assets(folder),
+    ):
+        pass
+
+
+def test_what_no_tokenizer_needs_is_not_read(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST})
+    for name in ("huge.json", "huge.jinja", "model.safetensors.index.json", "model.safetensors"):
+        holes(folder / name, 1 << 35)
+    with text_assets(folder) as assets:
+        assert assets is not None
+        assert not list(assets.glob("huge*")) + list(assets.glob("model*"))
+
+
+def test_many_files_together_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphwright.text_assets.TABLES", 1 << 20)
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST, "additional_chat_templates/a.jinja": ""})
+    for name in "bcd":
+        (folder / "additional_chat_templates" / f"{name}.jinja").write_text("x" * 400_000)
+    with pytest.raises(UsageError, match=r"have more than 1 MiB together$"), text_assets(folder):
+        pass
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3", "[" * 100_000, "\udcff"])
+def test_a_processors_template_file_that_is_no_object(content: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST})
+    (folder / "chat_template.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match=r"chat_template\.json is no JSON object$"), text_assets(folder):
+        pass
+
+
+def test_a_template_that_is_no_unicode(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST, "chat_template.json": '{"chat_template": "\\ud800"}'})
+    with pytest.raises(UsageError, match=r"is no Unicode text$"), text_assets(folder):
+        pass
+
+
+def test_a_panic_of_the_tokenizers_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panics(*_: object, **__: object) -> None:
+        raise type("PanicException", (BaseException,), {})("index out of bounds")
+
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.from_pretrained", panics)
+    folder = checkpoint(tmp_path, {"tokenizer_config.json": FAST})
+    with pytest.raises(UsageError, match=r"cannot read its tokenizer: index out of bounds$"), text_assets(folder):
+        pass

@@ -1,5 +1,6 @@
 """Files that appear whole, and what writers that were killed have left of them."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -63,5 +64,25 @@ def test_a_writer_may_put_another_file_in_the_place_of_the_fresh_one(tmp_path: P
         (tmp_path / "beside").rename(path)
 
     write_atomically(tmp_path / "x", replaces)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "whole"
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[str] = []
+    lock = fcntl.flock
+
+    def sweeps_first(descriptor: int, operation: int) -> None:
+        if not swept:
+            (fresh,) = tmp_path.iterdir()
+            swept.append(fresh.name)
+            write_atomically(tmp_path / "x", lambda path: path.write_text("other"))
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweeps_first)
+    write_atomically(tmp_path / "x", lambda path: path.write_text("whole"))
+    assert swept
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "whole"

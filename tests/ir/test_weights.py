@@ -78,6 +78,8 @@ def header(**changes: Any) -> dict[str, Any]:
         ({"w": {"dtype": "F32"}}, "header is damaged"),
         (header(shape=["B", 3]), "header is damaged"),
         (header(shape=[-2, -3]), "header is damaged"),
+        (header(shape=[10**100, 2]), "header is damaged"),
+        (header(shape=[2**63 - 1] * 2000), "header is damaged"),
         (header(data_offsets=[]), "header is damaged"),
         (header(data_offsets=[0, -24]), "header is damaged"),
         (header(dtype="C64"), "tensor 'w' has the element type C64, which is not supported"),

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from graphwright.runtime.completion import Completion
 from graphwright.runtime.generation import Row
+from graphwright.runtime.logits import RowFacts
 from graphwright.runtime.options import GenerationOptions
+from graphwright.runtime.streaming import StopStrings
 from graphwright.runtime.tokenizer import Tokenizer
 from tests.runtime import tokenizer_files
 
@@ -25,10 +27,8 @@ def answer(
     options = GenerationOptions(stop_strings=stops)
     row = Row(
         [BOS],
-        limit=len(tokens),
         options=options,
-        vocabulary_size=SIZE,
-        end_tokens=frozenset(end_tokens),
+        facts=RowFacts(prompt_length=1, limit=len(tokens), vocabulary_size=SIZE, eos_tokens=frozenset(end_tokens)),
         tokenizer=tokenizer,
     )
     pieces: list[str] = []
@@ -65,6 +65,14 @@ def ids(tokenizer: Tokenizer, *parts: str) -> list[int]:
         (["a€", "<s>", "cd"], "€<s>", "a"),
         (["a", "<s>", "€", "cd"], "<s>€", "a"),
         (["ab", "<", "s", ">"], "b<s>", "a"),
+        # Characters without a token of their own are held back in the second tokenizer, here around special tokens.
+        (["A", "<s>", "A", "x"], "<s>A", "A"),
+        (["A", "<s>", "A", "x"], "A<s>A", ""),
+        (["A", "<s>", "B", "x"], "A<s>Bx", ""),
+        (["A", "<s>", "<s>", "B"], "<s><s>", "A"),
+        (["A", "<s>", "B", "</s>", "C", "x"], "<s>B</s>C", "A"),
+        (["a", "\n", "</s>", "\n", "b"], "\n</s>\n", "a"),
+        (["a", "\n", "</s>", "\n"], "\n</s>\n", "a"),
     ],
 )
 def test_where_the_text_ends(tokenizer: Tokenizer, parts: list[str], stop: str, text: str | None) -> None:
@@ -92,39 +100,62 @@ def test_text_without_special_tokens_matches_across_them() -> None:
     assert answer(BYTE_LEVEL, ids(BYTE_LEVEL, "ab", "<s>", "cd"), ("bc",))[0].text == "a"
 
 
-TOKENS = {token: BYTE_LEVEL.decode([token]) for token in ids(BYTE_LEVEL, "a", "b", "<", "s", ">")}
+def test_a_special_token_within_a_character_stands_before_it() -> None:
+    first, *others = ids(BYTE_FALLBACK, "€")
+    tokens = [*ids(BYTE_FALLBACK, "a"), first, BOS, *others, *ids(BYTE_FALLBACK, "b")]
+    assert answer(BYTE_FALLBACK, tokens, ("<s>€b",))[0].text == "a"
+    assert answer(BYTE_FALLBACK, tokens, ("€<s>",))[0].text == "a€b"
 
 
+def test_special_tokens_keep_their_places_in_text_that_is_held_back() -> None:
+    finder = StopStrings(["<s>A"], ["<s>A"])
+    assert [finder.push_special("<s>", "A"), finder.push(""), finder.push("AAX")] == ["", "", "A"]
+    assert finder.found
+    finder = StopStrings(["<s><s>"], ["<s><s>"])
+    assert [finder.push_special("<s>", "A"), finder.push(""), finder.push_special("<s>", "A")] == ["", "", "A"]
+    assert finder.found
+    # Of what was held back, a part may come first.
+    finder = StopStrings(["b<s>c"], ["b<s>c"])
+    assert [finder.push_special("<s>", "ab"), finder.push("a"), finder.push("bc")] == ["", "a", ""]
+    assert finder.found
+
+
+NAMES = frozenset(SPECIAL.values())
+
+
+@pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, BYTE_FALLBACK], ids=["byte_level", "byte_fallback"])
 @given(
-    st.lists(st.sampled_from([*TOKENS, BOS, END]), min_size=1, max_size=12),
-    st.lists(
-        st.text("ab<s>", min_size=1, max_size=3) | st.sampled_from(["a<s>", "<s>b", "</s>", "<s></s>"]), max_size=3
-    ),
+    # "<", ">" and "€" are byte tokens of the second tokenizer, so their text is held back.
+    parts=st.lists(st.sampled_from(["a", "s", "<", ">", "€", "<s>", "</s>"]), min_size=1, max_size=12),
+    some=st.lists(st.text("as<>€", min_size=1, max_size=3), max_size=2),
+    places=st.lists(st.tuples(st.integers(0, 11), st.integers(2, 6)), max_size=2),
 )
-def test_the_first_stop_string_to_be_complete_cuts(tokens: list[int], stops: list[str]) -> None:
-    expected = None
-    for count in range(1, len(tokens) + 1):
-        shown = "".join(TOKENS.get(token, "") for token in tokens[:count])
-        whole = "".join(TOKENS.get(token) or SPECIAL[token] for token in tokens[:count])
-        cuts = [(shown.index(stop), stop) for stop in stops if stop in shown]
+def test_the_first_stop_string_to_be_complete_cuts(
+    tokenizer: Tokenizer, parts: list[str], some: list[str], places: list[tuple[int, int]]
+) -> None:
+    # Stop strings by chance, and some that are there.
+    starts = [(start % len(parts), length) for start, length in places]
+    stops = [*some, *("".join(parts[start : start + length]) for start, length in starts)]
+    completion, pieces = answer(tokenizer, ids(tokenizer, *parts), tuple(stops))
+    expected = _first_cut(parts, stops)
+    assert completion.text == "".join(pieces) == (_shown(parts) if expected is None else expected)
+    assert completion.finish_reason == ("length" if expected is None else "stop_string")
+
+
+def _first_cut(parts: list[str], stops: list[str]) -> str | None:
+    """The text before the first stop string, by a plain search in the whole text so far after each part."""
+    for count in range(1, len(parts) + 1):
+        shown, whole = _shown(parts[:count]), "".join(parts[:count])
+        cuts = [shown.index(stop) for stop in stops if stop in shown]
         for stop in stops:
-            if stop in whole and any(name in stop for name in SPECIAL.values()):
-                tail = whole[whole.index(stop) :]
-                # The place in the text: how much of it stands before.
-                before = next(n for n in range(count + 1) if _whole(tokens[: n + 1]) > len(whole) - len(tail))
-                cuts.append((len("".join(TOKENS.get(token, "") for token in tokens[:before])), stop))
+            if stop in whole and any(name in stop for name in NAMES):
+                # The part that it begins in, and so how much of the text stands before.
+                begun = next(n for n in range(count) if len("".join(parts[: n + 1])) > whole.index(stop))
+                cuts.append(len(_shown(parts[:begun])))
         if cuts:
-            expected = shown[: min(cuts)[0]]
-            break
-    completion, pieces = answer(BYTE_LEVEL, tokens, tuple(stops))
-    assert completion.text == "".join(pieces)
-    if expected is None:
-        assert completion.text == "".join(TOKENS.get(token, "") for token in tokens)
-        assert completion.finish_reason == "length"
-    else:
-        assert completion.text == expected
-        assert completion.finish_reason == "stop_string"
+            return shown[: min(cuts)]
+    return None
 
 
-def _whole(tokens: list[int]) -> int:
-    return len("".join(TOKENS.get(token) or SPECIAL[token] for token in tokens))
+def _shown(parts: list[str]) -> str:
+    return "".join(part for part in parts if part not in NAMES)

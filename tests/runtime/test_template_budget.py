@@ -1,6 +1,7 @@
 """A chat template that would run for years or fill the memory is refused in a line; what chats need is not."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ TOO_LONG = {
         "{% macro f(n) %}{% if n and f(n - 1) and f(n - 1) %}{% endif %}1{% endmacro %}{{ f(60) }}"
     ),
     "filters of filters": "{% for a in range(100000) %}{{ range(100000) | map('string') | list | length }}{% endfor %}",
+    "tests that choose nothing": (
+        "{% set x = range(100000) | map('string') | list %}{{ range(100000) | select('in', x) | list | length }}"
+    ),
     "growing nesting": "{% set n = namespace(x=[]) %}{% for i in range(100000) %}{% set n.x = [n.x] %}{% endfor %}",
 }
 TOO_LARGE = {
@@ -64,25 +68,77 @@ TOO_LARGE = {
     "bytes.replace": BIG + "{{ x.encode().replace('a'.encode(), x.encode()) | length }}",
     "int.to_bytes": "{{ (5).to_bytes(10000000000, 'big') | length }}",
     "replace": BIG + "{{ x | replace('a', x) | length }}",
+    "replace by name": BIG + "{{ x | replace(new=x, old='a') | length }}",
     "join": BIG + "{{ range(100000) | join(x) | length }}",
     "indent": "{{ ('\\n' * 4000000) | indent('x' * 4000) | length }}",
     "tojson": "{{ messages | tojson(indent=10000000000) }}",
-    "wordwrap": "{{ ('a ' * 2000000) | wordwrap(1, True, 'x' * 100000) | length }}",
-    "urlize": "{{ ('http://a.com ' * 500000) | urlize(target='x' * 10000) | length }}",
     "slice": "{{ messages | slice(10000000000) | list }}",
     "batch": "{{ messages | batch(10000000000, 'x') | list }}",
     "round": "{{ 1.5 | round(1000000000) }}",
+    "round up": "{{ 15 | round(10000000, 'ceil') }}",
+    "round down by name": "{{ 15 | round(method='floor', precision=-10000000) }}",
+    "round a text": "{{ 'a' | round(10, 'ceil') }}",
     "%": "{{ '%10000000000d' % 1 }}",
+    "% of bytes": "{{ '%10000000000d'.encode() % 1 }}",
+    "% with brackets in the name": "{{ '%(a())10000000000d' % {'a()': 1} }}",
+    "% with an error after it": "{{ ('%9999d' * 10000 ~ '%(') % ((1,) * 10000) }}",
     "% with a width of its own": "{{ '%*d' % (10000000000, 1) }}",
     "format": "{{ '%.10000000000f' | format(1) }}",
     "str.format": "{{ '{:>10000000000}'.format(1) }}",
     "str.format with a width of its own": "{{ '{:{}}'.format(1, 10000000000) }}",
+    "str.format with a brace in the name": "{{ '{0[}]:>10000000000}'.format({'}': 1}) }}",
     "str.format_map": "{{ '{a:>10000000000}'.format_map({'a': 1}) }}",
     "power": "{{ 9 ** 9 ** 9 ** 9 ** 9 ** 9 % 7 }}",
     "squares": doubling("n.x * n.x", "10"),
     "from bytes": BIG + "{{ (1).from_bytes(x.encode(), 'big') // 3 }}",
     "shared values": "{{ (['a' * 800000] * 1000) | string | length }}",
 }
+
+
+PAIR = "{% set x = 'a' * 4000000 %}{% set y = 'b' ~ 'a' * 1000000 %}"
+STEPS = {
+    "names that do not end": "{{ ('%(' * 30000) % () }}",
+    "many names that do not end": "{{ ('%(' * 1000000) % () }}",
+    "flags": "{{ ('%' ~ '#' * 60000) % () }}",
+    "digits": "{{ ('%' ~ '0' * 60000) % () }}",
+    "points": "{{ ('%' ~ '1.' * 30000) % () }}",
+    "format": "{{ ('%(' * 1000000) | format(1) }}",
+    "colons": "{{ ('{' ~ ':' * 60000).format() }}",
+    "many colons": "{{ ('{' ~ ':' * 4000000).format() }}",
+    "a long specification": "{{ ('{:' ~ '1:' * 30000 ~ '}').format(1) }}",
+    "braces": "{{ ('{' * 60001).format() }}",
+    "str.format_map": "{{ ('{' ~ ':' * 4000000).format_map({}) }}",
+    "sum of lists": "{{ ([[1]] * 50000) | sum(start=[]) | length }}",
+    "sum of a list and itself": "{% set x = [1] %}{{ ([x] * 100) | sum(start=x) | length }}",
+    "sum of tuples": "{{ ([(1,)] * 50000) | sum('0', ()) | length }}",
+    "sum of texts": "{{ (['a' * 1000] * 4000) | sum(none, '') | length }}",
+    "encode": "{{ ('é' * 1000000).encode('punycode') | length }}",
+    "encode by name": "{{ ('é' * 1000000).encode(encoding='IDNA') | length }}",
+    "decode": "{{ ('a' * 1000000).encode().decode('punycode') | length }}",
+    "long names of characters": "{{ ('é' * 1000000).encode('ascii', 'namereplace') | length }}",
+    "Markup.striptags": "{{ (('<!--' * 1000000) | safe).striptags() }}",
+    "round": "{{ 15 | round(10000000, 'ceil') }}",
+    "Markup.unescape": "{{ (('&a' * 4000000) | safe).unescape() | length }}",
+    "sort": "{{ (messages * 50000) | sort(attribute='role,' * 1000) | length }}",
+    "trim": PAIR + "{{ x | trim(y) }}",
+    "equal hashes": "{{ {}.fromkeys(range(0, (2 ** 61 - 1) * 100000, 2 ** 61 - 1)) | length }}",
+    "dict of equal hashes": "{{ dict(range(0, (2 ** 61 - 1) * 100000, 2 ** 61 - 1) | batch(2)) | length }}",
+    **{f"str.{name}": PAIR + f"{{{{ x.{name}(y) }}}}" for name in sorted(template_budget.SEARCHES)},
+    **{f"bytes.{name}": PAIR + f"{{{{ x.encode().{name}(y.encode()) }}}}" for name in ("rfind", "rsplit", "strip")},
+    "a search within the limit": "{{ ('a' * 4000000).rfind('b' ~ 'a' * 60) }}",
+    **{
+        name: f"{{{{ ('<a ' * 1000000) | {name} }}}}"
+        for name in ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
+    },
+}
+
+
+@pytest.mark.parametrize("source", STEPS.values(), ids=STEPS)
+def test_no_single_step_takes_long(source: str) -> None:
+    began = time.thread_time()
+    with suppress(ChatTemplateError):
+        render(source)
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize("source", TOO_LONG.values(), ids=TOO_LONG)
@@ -178,6 +234,15 @@ def test_what_a_template_says_of_itself_is_cut() -> None:
         ("{% set a, b = 1, (2, 3) %}{{ a ~ b ~ nothing ~ '<' }}", "1(2, 3)<"),
         ("{% autoescape true %}{{ '<' }}{{ '<' ~ '>' }}{% endautoescape %}", "&lt;&lt;&gt;"),
         ("{{ '%s-%03d' % ('a', 7) }}{{ '{}{:>3}'.format('a', 'b') }}{{ '{{}}'.format() }}", "a-007a  b{}"),
+        ("{{ '%(a)s|%(b(c))5.1f|%%' % {'a': '%(', 'b(c)': 1.5} }}", "%(|  1.5|%"),
+        ("{{ '{a:>3}|{b[x]!r}|{{:99999}}'.format(a=1, b={'x': 'y'}) }}", "  1|'y'|{:99999}"),
+        ("{{ [1, 2.5] | sum }}{{ [{'a': 1}] | sum('a', 2) }}{{ [1] | sum(start=1) }}", "3.532"),
+        ("{{ 42.55 | round(1, 'floor') }}{{ 7 | round }}{{ 1.25 | round(precision=1) }}", "42.571.2"),
+        ("{{ 'é'.encode() | length }}{{ 'é'.encode('Latin_1').decode('latin-1') }}", "2é"),
+        (
+            "{{ 'a</think>b'.split('</think>')[-1] }}{{ '\n a'.strip('\n') | trim }}{{ 'aXb' | replace('X', '-') }}",
+            "baa-b",
+        ),
         ("{{ messages[0].items() | list }}", "[('role', 'user'), ('content', 'Hi')]"),
         ("{% macro f(x) %}[{{ x }}{{ caller() }}]{% endmacro %}{% call f(2) %}!{% endcall %}", "[2!]"),
     ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from graphwright.backends.assets import asset_files
+from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
 from graphwright.backends.onnx.capabilities import select_target
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
@@ -38,6 +39,8 @@ def export_folder(
     layout: str = "plain",
     dialect: str = "ort",
     assets: str | Path | None = None,
+    generation: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Writes `model.onnx`, its data and what goes with them into a new folder, which appears whole or not at all.
 
@@ -45,7 +48,9 @@ def export_folder(
 
     `plain` has the inputs of our own decoders (or of the function), explained in README.txt. `genai` is loaded by
     onnxruntime-genai, `optimum` by Hugging Face optimum's ORTModelForCausalLM; both take decoders only and need
-    `assets`, the checkpoint's folder, for tokenizer and configuration. Returns what legalization did. Raises
+    `assets`, the checkpoint's folder, for tokenizer and configuration. `generation` is what a decoder has
+    for the folder's `generation_config.json`, where that is not enough, and
+    `defaults` are the options that it generates with. Returns what legalization did. Raises
     `UserError` and the runtime's `ArtifactError`.
     """
     if layout not in LAYOUTS:
@@ -64,10 +69,12 @@ def export_folder(
             raise UserError(f"the {layout} layout takes decoders alone; '{program.name}' has an encoder before it")
         require_assets(layout, assets)
         decoder = decoder_graph(program)
-        texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE)} if layout == "genai" else {}
+        texts = {CONFIG_FILE: genai_config(program, decoder, MODEL_FILE, defaults or {})} if layout == "genai" else {}
         whole = layout == "optimum"
         graph = hugging_face_interface(decoder, position_ids=whole, every_logit=whole, growing_cache=whole)
     title = f"{program.name}: ONNX model, {dialect} dialect, {layout} layout"
+    if generation is not None and is_decoder(program):
+        texts[GENERATION_FILE] = generation
     texts[README_FILE] = interface_note(graph, title, encoder)
     models = {MODEL_FILE: graph} if encoder is None else {ENCODER_FILE: encoder, MODEL_FILE: graph}
     program.graphs = {each.name: each for each in models.values()}
@@ -76,9 +83,9 @@ def export_folder(
         outcome.merge(legalize(program, each, target))
     with AtomicFolder(folder) as target_folder:
         write_models(models, program.name, target_folder.path, DATA_FILE, contrib=dialect == "ort")
-        for name, text in texts.items():
-            (target_folder.path / name).write_text(text, encoding="utf-8")
         for file in files:
             (target_folder.path / file.name).write_bytes(read_bytes(file, TABLES))
+        for name, text in texts.items():
+            (target_folder.path / name).write_text(text, encoding="utf-8")
         target_folder.commit()
     return outcome

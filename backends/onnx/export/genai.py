@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from graphwright.ir import ops
 from graphwright.ir.errors import UnsupportedError
@@ -13,8 +15,14 @@ from graphwright.ir.types import StateType
 CONFIG_FILE = "genai_config.json"
 
 
-def genai_config(program: Program, decoder: Graph, model_file: str) -> str:
-    """The configuration as JSON. Raises `UnsupportedError` for a decoder that it cannot describe."""
+_SAMPLING = ("temperature", "top_k", "top_p")
+"""The options of sampling that genai has, by the same names."""
+
+
+def genai_config(program: Program, decoder: Graph, model_file: str, defaults: Mapping[str, Any]) -> str:
+    """The configuration as JSON. `defaults` are the options that the model generates with.
+
+    Raises `UnsupportedError` for a decoder that it cannot describe."""
     caches = {v.type for v in decoder.inputs if isinstance(v.type, StateType)}
     heads = {op.required("q").type.shape[1].constant for op in decoder if op.definition is ops.attention}
     if len(caches) != 1 or len(heads) != 1:
@@ -59,6 +67,11 @@ def genai_config(program: Program, decoder: Graph, model_file: str) -> str:
             "session_options": {"intra_op_num_threads": 0, "provider_options": []},
         },
     }
-    search: dict[str, object] = {"max_length": context, "past_present_share_buffer": True, "do_sample": False}
+    samples = bool(defaults.get("temperature"))
+    search: dict[str, object] = {"max_length": context, "past_present_share_buffer": True, "do_sample": samples}
+    if samples:
+        search |= {name: defaults[name] for name in _SAMPLING if name in defaults}
+    if "repetition_penalty" in defaults:
+        search["repetition_penalty"] = defaults["repetition_penalty"]
     config = {"model": {key: value for key, value in model.items() if value is not None}, "search": search}
     return json.dumps(config, indent=2) + "\n"

@@ -1,5 +1,6 @@
 """What a writer that was killed has left is swept by the next to the same target; what a living one writes stays."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from graphwright.runtime.artifact import AtomicFolder
-from graphwright.runtime.artifact.left_over import hold
+from graphwright.runtime.artifact.left_over import hold, sweep
 
 WRITES = """
 import os, signal, sys
@@ -95,6 +96,35 @@ def test_a_lock_is_of_one_holder(tmp_path: Path) -> None:
     assert again is not None
     os.close(again)
     assert hold(tmp_path / "absent") is None
+
+
+def test_a_folder_that_is_swept_before_it_is_held_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, swept = tmp_path / "out", False
+    lock = fcntl.flock
+
+    def sweeps_first(descriptor: int, operation: int) -> None:
+        nonlocal swept
+        if not swept:
+            swept = True
+            sweep(target)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweeps_first)
+    write(target, "whole")
+    assert swept
+    assert names(tmp_path) == ["out"]
+    assert (target / "a").read_text() == "whole"
+
+
+def test_a_folder_is_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    write(tmp_path / "out", "whole")
+    assert names(tmp_path) == ["out"]
 
 
 def test_a_failing_commit_keeps_what_stood_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

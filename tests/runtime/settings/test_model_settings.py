@@ -31,6 +31,48 @@ def test_what_the_file_leaves_out_of_sampling_is_what_transformers_takes() -> No
     assert options(do_sample=True, top_k=0) == GenerationOptions(temperature=1)
 
 
+@pytest.mark.parametrize(
+    ("file", "call", "expected"),
+    [
+        ({"temperature": 0.6, "top_p": 0.9, "top_k": 20}, {"temperature": 0.8}, (0.8, 0.9, 20)),
+        ({"temperature": 0.6, "top_p": 0.9, "top_k": 20}, {"top_k": 7}, (0.6, 0.9, 7)),
+        ({"temperature": 0.6, "top_p": 0.9, "top_k": 20}, {"temperature": 0.0}, (0.0, 1.0, 0)),
+        ({"do_sample": False}, {"temperature": 0.8}, (0.8, 1.0, 50)),
+        ({"do_sample": False, "temperature": 0.0}, {"top_p": 0.5}, (1.0, 0.5, 50)),
+        ({"do_sample": True, "top_k": 20}, {"temperature": 0.8}, (0.8, 1.0, 20)),
+    ],
+)
+def test_filters_of_a_greedy_file_hold_where_a_call_samples(
+    file: dict[str, Any], call: Any, expected: tuple[float, float, int]
+) -> None:
+    """As in transformers' `generate(do_sample=True, ...)`, which takes 50 for a top_k that nobody names."""
+    settings = read(**file)
+    found = resolve_options(settings.defaults, call, settings.sampling)
+    assert (found.temperature, found.top_p, found.top_k) == expected
+
+
+def test_a_filter_of_a_greedy_file_out_of_range_is_refused_where_a_call_samples() -> None:
+    settings = read(top_p=7)
+    assert resolve_options(settings.defaults, {}, settings.sampling) == GenerationOptions()
+    assert resolve_options(settings.defaults, {"top_p": 0.5}, settings.sampling).top_p == 0.5
+    with pytest.raises(GenerationError, match=r"top_p is 7: must be above 0 and at most 1"):
+        resolve_options(settings.defaults, {"temperature": 0.8}, settings.sampling)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ({}, (8, 0)),
+        ({"min_length": 3}, (None, 3)),
+        ({"min_new_tokens": 2}, (2, 0)),
+        ({"min_length": 3, "min_new_tokens": 2}, (2, 3)),
+    ],
+)
+def test_a_length_of_the_call_stands_over_the_files(call: Any, expected: tuple[int | None, int]) -> None:
+    found = resolve_options(read(min_new_tokens=8).defaults, call)
+    assert (found.min_new_tokens, found.min_length) == expected
+
+
 def test_other_options_hold_for_greedy_too() -> None:
     found = options(repetition_penalty=1.1, no_repeat_ngram_size=3, suppress_tokens=[4], bad_words_ids=[[5, 6]])
     assert found == GenerationOptions(
