@@ -108,7 +108,7 @@ class CallLog(TorchFunctionMode):
             bounds = cast("slice[Any, Any, Any]", value)
             return ("slice", *map(self._described, (bounds.start, bounds.stop, bounds.step)))
         if isinstance(value, (np.ndarray, np.generic)):
-            array: Any = np.asarray(value)
+            array = cast("Any", value)
             return (str(array.dtype), array.shape, array.tobytes())
         described = _number(value)
         return self._object(value) if described is None else described
