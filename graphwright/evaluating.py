@@ -57,6 +57,7 @@ def evaluate(
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
     announce = on_stage or _unheard
+    check_threads(threads)
     for name, value in (("length", length), ("rows", rows)):
         least = 2 if name == "length" else 1
         if value is not None and value < least:
@@ -66,7 +67,6 @@ def evaluate(
         _require_there(each)
     if assets is not None and not Path(assets).is_dir():
         raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
-    check_threads(threads)
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from graphwright.html import memory_chart, quantities, roofline
 from graphwright.html.headline import cards, moved_bytes, phases
 from graphwright.pipeline_report import PassRow, Phase, PipelineReport, Price
-from graphwright.runtime.printable import printable
+from graphwright.runtime.printable import for_terminal
 
 _FILTERS: dict[str, Any] = {
     "bytes": quantities.bytes_text,
@@ -97,8 +97,8 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """A name from a program must not reorder the line that it stands in; our own markup stays as it is."""
-    return printable(value) if type(value) is str else value
+    """Control characters in a name of a program, which a browser would not show, are spelt out; our markup stays."""
+    return for_terminal(value) if type(value) is str else value
 
 
 @cache

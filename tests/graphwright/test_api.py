@@ -161,9 +161,10 @@ def test_the_context_is_bounded_but_never_stretched(checkpoint: Path) -> None:
     assert len(short.generate([1, 2, 3])) <= 5
     with pytest.raises(ContextError, match="9 tokens"):
         short.generate(list(range(3, 12)))
-    for wrong in (0, 65):
-        with pytest.raises(UsageError, match="must be 1 to 64, the model's context length"):
-            graphwright.compile(checkpoint, max_context=wrong)
+    with pytest.raises(UsageError, match="max_context is 0: must be at least 1"):
+        graphwright.compile(checkpoint, max_context=0)
+    with pytest.raises(UsageError, match="max_context is 65: must be 1 to 64, the model's context length"):
+        graphwright.compile(checkpoint, max_context=65)
     with pytest.raises(UsageError, match="does not say how long its context is"):
         graphwright.compile(models.Own())
 
@@ -174,7 +175,7 @@ def test_the_context_is_bounded_but_never_stretched(checkpoint: Path) -> None:
         ({"backend": "tvn"}, "there is no backend 'tvn'"),
         ({"target": "cuda"}, "there is no target 'cuda'"),
         ({"dialect": "portabel"}, "did you mean 'portable'"),
-        ({"assets": "absent"}, "absent is not a folder"),
+        ({"assets": "absent"}, "assets is absent, which is no folder"),
     ],
 )
 def test_bad_choices(options: dict[str, str], message: str, checkpoint: Path, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_a_text_is_cut_to_the_context(checkpoint: Path, artifact: Path, tmp_path
 
 def test_what_cannot_be_evaluated_is_refused(artifact: Path) -> None:
     for arguments, message in (
-        ({"length": 1}, "length of 1 cannot be had"),
-        ({"rows": 0}, "rows of 0 cannot be had"),
+        ({"length": 1}, "length is 1: must be at least 2"),
+        ({"rows": 0}, "rows is 0: must be at least 1"),
         ({"interpreter": True}, "is compiled: the interpreter runs checkpoints and .gw files"),
     ):
         with pytest.raises(UsageError, match=message):

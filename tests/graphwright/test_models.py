@@ -79,12 +79,12 @@ def test_a_file_that_does_not_run_is_told_by_its_line(tmp_path: Path) -> None:
     ("name", "message"),
     [
         (
-            "absent",
-            "absent does not exist; a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory",
+            "absent.gw",
+            "absent.gw does not exist; a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory",
         ),
         ("absent.py:make", "absent.py does not exist"),
         ("model.py", "name the function that makes the model, as in"),
-        ("weights.bin", "is a file of another kind"),
+        ("weights.bin", "is one file of a checkpoint"),
         ("empty", "is neither an artifact (no manifest.json) nor a checkpoint (no config.json)"),
     ],
 )

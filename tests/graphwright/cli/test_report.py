@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from graphwright.models import ModelOptions
 from tests.graphwright.commands import Commands
 from tests.graphwright.html import reports
 
@@ -43,7 +44,7 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
     commands.succeed("report", "model.gw", "-o", tmp_path / "a.html")
     options = ["--passes", "cse", "--machine", "h100", "--batch", "2", "--length", "3", "--context", "4", "--prove"]
     commands.succeed("report", "model.gw", "-o", tmp_path / "b.html", *options)
-    common = {"pipeline": None, "measure": False}
+    common = {"pipeline": None, "measure": False, "options": ModelOptions()}
     unsaid, said = {"length": None, "context": None}, {"length": 3, "context": 4}
     assert calls == [
         ("model.gw", common | {"passes": None, "machine": "local", "batch": None, **unsaid, "prove": False}),
@@ -59,9 +60,9 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
         ("[1]", "is not a run of passes"),
         ("{}", "is not a run of passes"),
         (json.dumps(RUN | {"format_version": 99}), "has format version 99, and this graphwright reads 1"),
-        (json.dumps(RUN | {"setting": {"batch": 0}}), "is damaged at setting.batch"),
-        (json.dumps(RUN | {"passes": 3}), "is damaged at passes"),
-        (json.dumps(RUN | {"surprise": 3}), "is damaged at surprise"),
+        (json.dumps(RUN | {"setting": {"batch": 0}}), "is damaged: setting.batch is 0: must be at least 1"),
+        (json.dumps(RUN | {"passes": 3}), "is damaged: passes is 3: must be"),
+        (json.dumps(RUN | {"surprise": 3}), "is damaged: surprise is not known here"),
         (json.dumps(RUN | {"machine": RUN["machine"] | {"bytes_per_second": 0}}), "machine.bytes_per_second"),
         (json.dumps(RUN | {"machine": RUN["machine"] | {"flops_per_second": {}}}), "machine.flops_per_second"),
     ],
