@@ -80,7 +80,7 @@ def test_a_file_that_does_not_run_is_told_by_its_line(tmp_path: Path) -> None:
     [
         (
             "absent.gw",
-            "absent.gw does not exist; a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory",
+            "absent.gw does not exist; a model is a checkpoint directory, a .gw file, a .pt2 archive, or file.py",
         ),
         ("absent.py:make", "absent.py does not exist"),
         ("model.py", "name the function that makes the model, as in"),

@@ -93,8 +93,8 @@ def test_what_writes_no_text_is_quantized_without_a_measure() -> None:
         (Quantization("mixed", "self", max_kl=float("nan")), "must be greater than 0"),
         (Quantization("w4", bits=4.5), "the scheme is mixed, not w4"),
         (Quantization("w4-gptq", "nowhere.txt"), "nowhere.txt is not a file: calibration is a text"),
-        (Quantization("w4-gptq", "self", calibration_rows=0), "calibration rows of 0 cannot be had"),
-        (Quantization("w4-gptq", "self", calibration_length=1), "calibration length of 1 cannot be had"),
+        (Quantization("w4-gptq", "self", calibration_rows=0), "calibration_rows is 0: must be at least 1"),
+        (Quantization("w4-gptq", "self", calibration_length=1), "calibration_length is 1: must be at least 2"),
         (Quantization("w4", calibration_rows=3), "calibration rows are given without calibration tokens"),
     ],
 )
