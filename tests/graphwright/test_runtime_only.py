@@ -82,9 +82,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package.mkdir()
     for path in [*(ROOT / "graphwright").iterdir(), *(ROOT / folder for folder in FOLDERS)]:
         (package / path.name).symlink_to(path)
-    # An editable installation has its metadata in a folder, as any other.
-    described = next(f for f in metadata.files("graphwright") or [] if f.name == "METADATA")
-    (site / described.parent.name).symlink_to(Path(str(described.locate())).parent)
+    described = site / f"graphwright-{project['version']}.dist-info"
+    described.mkdir()
+    lines = ("Metadata-Version: 2.1", "Name: graphwright", f"Version: {project['version']}", "")
+    (described / "METADATA").write_text("\n".join(lines), encoding="utf-8")
     return site
 
 
