@@ -320,7 +320,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "halved sequence": (lambda m, x, i: x[:, : x.shape[1] // 2], "holds only where .axis 1 of input 0 // 2"),
     "every second token": (lambda m, x, i: x[:, ::2], "is not made of batch and sequence|holds only where"),
     "chunks of the sequence": (lambda m, x, i: x.view(x.shape[0], -1, 11, 8).sum(2), "fixes|holds only where"),
-    "fixed length": (lambda m, x, i: x + torch.zeros(11, 1), "fixes axis 1 of input 0 to 11"),
+    "fixed length": (lambda m, x, i: x + torch.zeros(11, 1), "fixes the sequence length .axis 1 of .input_ids.. to 11"),
     "batch and sequence alike": (lambda m, x, i: x + x.transpose(0, 1), "must match the size"),
     "branch on the data": (
         lambda m, x, i: x if x.sum() > 0 else -x,
@@ -328,7 +328,6 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "shape set by the data": (lambda m, x, i: x[i > 3], r"aten\.index\.Tensor: size u\d+ depends on the data"),
     "a long sequence only": (lambda m, x, i: x[:, 6] if x.shape[1] > 6 else x[:, 0], "takes 7 or more"),
-    "output that is a number": (lambda m, x, i: 3, "output 'output' is a int"),
     "nothing": (lambda m, x, i: None, "returns nothing"),
     "a mistake of its own": (lambda m, x, i: x.no_such_method(), "AttributeError.*no_such_method"),
 }
