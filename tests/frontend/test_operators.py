@@ -259,7 +259,7 @@ ALL = {**ARITHMETIC, **SHAPES, **FACTORIES, **REDUCTIONS, **PRODUCTS, **NEURAL, 
 @pytest.mark.parametrize("name", ALL)
 def test_operator(name: str) -> None:
     model = Small(ALL[name]).eval()
-    program = capture(model)
+    program = capture(model, function=True)
     assert_round_trip(program)
     for batch, length in ((3, 7), (2, 5), (1, 1)):
         ids = tokens(batch, length)
