@@ -62,7 +62,7 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
     except ExpressionError:
         return None
     sizes = [part for part in parts(condition) if isinstance(part, Size)]
-    if not sizes or any(_symbol(size, axes) != "S" for size in sizes):
+    if not sizes or any(symbol_of(size, axes) != "S" for size in sizes):
         return None
     holds = where_it_holds(condition, np.arange(1, LONGEST_TRIED, dtype=np.int64))
     if holds is None:
@@ -71,7 +71,8 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
     return bound if bound and not holds[bound:].any() else None
 
 
-def _symbol(size: Size, axes: Mapping[str, Axes]) -> str | None:
+def symbol_of(size: Size, axes: Mapping[str, Axes]) -> str | None:
+    """The symbol that stands for a size of an input; None for a size that is not free."""
     inputs = list(axes)
     if size.element is None:
         name = size.input

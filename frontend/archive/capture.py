@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from graphwright.frontend.archive.execution import bounded_execution
 from graphwright.frontend.archive.loading import first_line, load
+from graphwright.frontend.archive.single_sizes import longest_without
 from graphwright.frontend.build import import_trace, stored_array
 from graphwright.frontend.conditions import Axes
 from graphwright.frontend.errors import CheckpointError
@@ -19,7 +20,7 @@ from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.inputs import LENGTHS
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
-from graphwright.frontend.traced_graph import expression, result_structure, traced_value
+from graphwright.frontend.traced_graph import expression, guards, result_structure, traced_value
 from graphwright.ir import Program, UnsupportedError, UserError
 
 
@@ -42,6 +43,7 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
     names = [str(name) for name in exported.graph_signature.user_inputs]
     axes = _axes(exported, names)
     dimensions, longest = free_sizes(exported, axes)
+    longest = longest_without(guards(exported), axes, longest)
     names_of_results, outputs = _outputs(exported)
     traced = Trace(exported, dimensions, names_of_results, longest, outputs)
     tensors = {**exported.state_dict, **{n: t for n, t in exported.constants.items() if isinstance(t, torch.Tensor)}}

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from graphwright.frontend import CheckpointError, capture
+from graphwright.frontend.archive.single_sizes import longest_without
 from graphwright.ir import UnsupportedError, UserError, run
 from tests.frontend.archives.write import Attention, write
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.handwritten import MODELS
+
+
+S = "L['input_ids'].size()[1]"
 
 
 class Masked(nn.Module):
@@ -84,6 +88,62 @@ def test_a_length_that_must_not_be_short(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.pt2", nn.Linear(4, 4), torch.randn(5, 4), shapes=shapes)
     with pytest.raises(UnsupportedError, match="as traced it takes 4 or more"):
         capture(path)
+
+
+class Asks(nn.Module):
+    """Computes something else at a batch or a length that it asks for."""
+
+    def __init__(self, axis: int, size: int | None) -> None:
+        super().__init__()
+        self.axis, self.size = axis, size
+        self.embed, self.head = nn.Embedding(50, 8), nn.Linear(8, 50)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embed(ids)
+        if ids.shape[self.axis] == (ids.shape[0] if self.size is None else self.size):
+            x = x * 2
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("axis", "size", "message"),
+    [
+        (1, 8, r"leaves out a sequence of 8 .*; write the module for all sizes, or export it with Dim\(max=7\)"),
+        (1, 2, r"leaves out a sequence of 2 .*; write the module for all sizes$"),
+        (0, 3, "leaves out a batch of 3"),
+        (1, None, "trace holds only where axis 1 of .* != axis 0 of"),
+    ],
+)
+def test_a_size_that_a_trace_leaves_out(axis: int, size: int | None, message: str, tmp_path: Path) -> None:
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC(max=16)},)
+    path = saved(tmp_path / "m.pt2", Asks(axis, size), torch.zeros(4, 11, dtype=torch.int64), shapes=shapes)
+    with pytest.raises(UnsupportedError, match=message):
+        capture(path)
+
+
+@pytest.mark.parametrize(("size", "longest"), [(16, 15), (17, 16), (1, 16)])
+def test_a_size_that_is_left_out_at_the_end(size: int, longest: int, tmp_path: Path) -> None:
+    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC(max=16)},)
+    module = Asks(1, size)
+    path = saved(tmp_path / "m.pt2", module, torch.zeros(4, 11, dtype=torch.int64), shapes=shapes)
+    program = capture(path)
+    assert program.metadata["context_length"] == longest
+    assert_same_function(program, module, shapes=((2, 7), (1, longest)), vocabulary=50)
+
+
+@pytest.mark.parametrize(
+    ("guard", "longest"),
+    [(f"{S}*2 != 16", None), (f"{S}*2 != 32", 15), (f"{S} - 16 != 0", 15), (f"{S}*2 != 7", 16), (f"{S} % 8 != 7", None)],
+)
+def test_conditions_that_leave_sizes_out(guard: str, longest: int | None) -> None:
+    axes = {"input_ids": {0: "B", 1: "S"}}
+    if longest is not None:
+        assert longest_without([f"{S} >= 2", guard], axes, 16) == longest
+        return
+    with pytest.raises(UnsupportedError, match="leaves out a sequence of"):
+        longest_without([guard], axes, 16)
+    with pytest.raises(UnsupportedError, match="holds only where"):
+        longest_without([guard], axes, None)
 
 
 def test_what_comes_too_late(tmp_path: Path) -> None:
