@@ -23,9 +23,10 @@ comma := ,
 demo: $(VENV)/installed
 	$(BIN)/python -m examples.demo
 
-# Two processes: more of them contend for the cores that the tests' own sessions use.
+# Two processes: more of them contend for the cores that the tests' own sessions use. A file is one process's, so that
+# what its tests share is made once.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def _longest_without(guard: str, condition: Operation, axes: Mapping[str, Axes],
     (symbol,) = symbols
     missing = _left_out(condition, longest if symbol == "S" else None)
     if missing is None:
-        raise UnsupportedError(f"the archive's trace holds only where {plain(guard)}; {_WRITE}, or export a shorter one")
+        raise UnsupportedError(f"the archive's trace holds only where {plain(guard)}; {_WRITE}, or bound the length")
     if not missing:
         return longest
     if symbol == "S" and longest is not None and missing[0] + len(missing) > longest:

@@ -18,7 +18,6 @@ from tests.frontend.archives.write import Attention, write
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.handwritten import MODELS
 
-
 S = "L['input_ids'].size()[1]"
 
 
@@ -133,7 +132,13 @@ def test_a_size_that_is_left_out_at_the_end(size: int, longest: int, tmp_path: P
 
 @pytest.mark.parametrize(
     ("guard", "longest"),
-    [(f"{S}*2 != 16", None), (f"{S}*2 != 32", 15), (f"{S} - 16 != 0", 15), (f"{S}*2 != 7", 16), (f"{S} % 8 != 7", None)],
+    [
+        (f"{S}*2 != 16", None),
+        (f"{S}*2 != 32", 15),
+        (f"{S} - 16 != 0", 15),
+        (f"{S} != 7 * 7", 16),
+        (f"{S} % 8 != 7", None),
+    ],
 )
 def test_conditions_that_leave_sizes_out(guard: str, longest: int | None) -> None:
     axes = {"input_ids": {0: "B", 1: "S"}}

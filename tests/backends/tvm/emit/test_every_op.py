@@ -78,10 +78,6 @@ def graph(case: Case, name: str) -> Graph:
     return g
 
 
-# All ops are one library, which takes half a minute: one process compiles it.
-pytestmark = pytest.mark.xdist_group("every op on TVM")
-
-
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
     return Steps([graph(case, f"case_{i}") for i, case in enumerate(ALL)], tmp_path_factory.mktemp("ops"))
