@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,6 @@ def read_lowered(path: Path) -> Program:
     """The program in an artifact's `graph.gw`. Raises TextError."""
     from graphwright.ir import read_program
 
-    # Declares the ops that the text is written in.
-    importlib.import_module("graphwright.backends.onnx")
     return read_program(path)
 
 

@@ -62,7 +62,7 @@ class Options:
         check_choice("target", self.target, TARGETS)
         if self.backend == "tvm":
             require_tvm()
-        from graphwright.backends.onnx.capabilities import TARGETS as DIALECTS
+        from graphwright.ir.dialects.ort.capabilities import TARGETS as DIALECTS
 
         check_choice("dialect", self.dialect, DIALECTS)
         if self.backend != "onnx" and self.dialect != "ort":

@@ -1,6 +1,6 @@
 """The intermediate representation: types, graphs, op declarations, text, verifier, interpreter, rewriting, targets."""
 
-from graphwright.ir import ops
+from graphwright.ir import dialects, ops
 from graphwright.ir.builder import Builder
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import (
@@ -46,6 +46,7 @@ __all__ = [
     "Weight",
     "WeightError",
     "clone_graph",
+    "dialects",
     "notify",
     "ops",
     "parse_program",

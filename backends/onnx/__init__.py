@@ -1,35 +1,16 @@
 """The ONNX backend: optimized programs to artifacts, in the dialects `ort` and `portable`.
 
-What writes ONNX is imported on first use: the ops of the dialect are read where the package `onnx` is not installed.
+What writes ONNX is imported on first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphwright.backends.onnx import (
-    dialect,
-    dialect_cache,
-    dialect_group_query,
-    dialect_quantized,
-    dialect_recurrence,
-    experts,
-)
-
 if TYPE_CHECKING:
     from graphwright.backends.onnx.compile import BuildReport, build_artifact
     from graphwright.backends.onnx.export import export_folder
 
-__all__ = [
-    "BuildReport",
-    "build_artifact",
-    "dialect",
-    "dialect_cache",
-    "dialect_group_query",
-    "dialect_quantized",
-    "dialect_recurrence",
-    "experts",
-    "export_folder",
-]
+__all__ = ["BuildReport", "build_artifact", "export_folder"]
 
 _HOMES = {"BuildReport": "compile", "build_artifact": "compile", "export_folder": "export"}
 

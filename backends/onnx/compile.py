@@ -17,12 +17,12 @@ from graphwright.backends.decoder import (
     function_graph,
     is_decoder,
 )
-from graphwright.backends.onnx.capabilities import select_target
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.backends.program_specs import cache_spec, is_recurrent, model_info, state_spec, tensor_spec
 from graphwright.backends.weights_file import PACKED
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.capabilities import select_target
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from graphwright.backends.onnx.capabilities import OPSET
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit import EMISSIONS, Emitter
 from graphwright.backends.onnx.emit.emitter import MICROSOFT
 from graphwright.backends.program_specs import shape_names
 from graphwright.backends.weights_file import WeightsLayout
+from graphwright.ir.dialects.ort.capabilities import OPSET
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.weights import Weight

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphwright.backends.onnx import capabilities, dialect
-from graphwright.backends.onnx.dialect_group_query import group_query_attention
-from graphwright.backends.onnx.dialect_quantized import dequantize_linear, matmul_nbits
 from graphwright.backends.onnx.emit import EMISSIONS
-from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import (
     Builder,
@@ -30,11 +26,15 @@ from graphwright.ir import (
     tensor,
 )
 from graphwright.ir.declare import REGISTRY
+from graphwright.ir.dialects.ort import capabilities, operators
+from graphwright.ir.dialects.ort.experts import chosen_experts
+from graphwright.ir.dialects.ort.group_query import group_query_attention
+from graphwright.ir.dialects.ort.quantized import dequantize_linear, matmul_nbits
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.targets import Capability
-from tests.backends.cases import DIALECT_CASES, with_dtype
 from tests.backends.running import start
 from tests.ir.cases import CASES, Case
+from tests.ir.dialects.ort.cases import DIALECT_CASES, with_dtype
 
 BINDINGS = {"B": 3, "S": 4, "P": 5}
 QUANTIZED_WEIGHTS = {
@@ -118,7 +118,7 @@ def _run(op: Op, operands: list[torch.Tensor | None]) -> list[np.ndarray[Any, An
             feeds[f"x{i}"] = data.numpy()
             continue
         narrow = build(ops.cast, graph.add_input(f"x{i}", value.tensor.with_dtype(DType.F32)), dtype=DType.BF16)
-        values.append(build(dialect.as_cache, narrow) if isinstance(value.type, StateType) else narrow)
+        values.append(build(operators.as_cache, narrow) if isinstance(value.type, StateType) else narrow)
         feeds[f"x{i}"] = data.float().numpy()
     # Something has to carry the symbols.
     for symbol, size in BINDINGS.items():

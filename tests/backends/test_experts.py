@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphwright.backends.onnx import build_artifact, capabilities
+from graphwright.backends.onnx import build_artifact
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
 from graphwright.frontend import capture
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
+from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
 from tests.backends.running import start
 from tests.frontend.zoo import tiny

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from graphwright.backends.onnx import capabilities
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
+from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.interpreter import Interpreter
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.types import DType

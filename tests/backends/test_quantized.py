@@ -14,13 +14,13 @@ from torch import Tensor
 
 import graphwright
 from graphwright.backends.onnx import build_artifact, export_folder
-from graphwright.backends.onnx.block_layout import block_parts, half_codes, regrouped, unblocked
-from graphwright.backends.onnx.capabilities import BLOCKS, ORT, PORTABLE, ROUNDED_TWO_BITS
-from graphwright.backends.onnx.dialect_quantized import matmul_nbits
 from graphwright.backends.onnx.emit import emitter
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import Builder, DType, Graph, Program, StoredArray, Weight, ops, read_program, tensor
+from graphwright.ir.dialects.ort.block_layout import block_parts, half_codes, regrouped, unblocked
+from graphwright.ir.dialects.ort.capabilities import BLOCKS, ORT, PORTABLE, ROUNDED_TWO_BITS
+from graphwright.ir.dialects.ort.quantized import matmul_nbits
 from graphwright.ir.ops.quantization import fake_quantize
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.storage import stored_bytes, weights_of

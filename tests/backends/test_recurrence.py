@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.onnx import capabilities
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.ir import Interpreter, Program, UnsupportedError, ops, parse_program
+from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.targets import Target
 from tests.backends.models import LLAMA, decoder

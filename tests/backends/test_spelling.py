@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from graphwright.backends.onnx import capabilities, dialect
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import Builder, DType, Graph, IRTypeError, Program, StateType, UnsupportedError, Value, ops, tensor
+from graphwright.ir.dialects.ort import capabilities, operators
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.targets import Target
-from tests.backends.cases import with_dtype
 from tests.backends.running import start
 from tests.ir.cases import CASES, Case
+from tests.ir.dialects.ort.cases import with_dtype
 
 BINDINGS = {"B": 3, "S": 4, "P": 5}
 TYPES = (DType.F32, DType.F64, DType.F16, DType.BF16, DType.I64, DType.I32, DType.I8, DType.U8, DType.BOOL)
@@ -117,7 +117,7 @@ def _program(case: Case, operands: list[torch.Tensor | None]) -> tuple[Program, 
             values.append(None)
         elif value.tensor.dtype is DType.BF16:
             narrow = build(ops.cast, graph.add_input(f"x{i}", value.tensor.with_dtype(DType.F32)), dtype=DType.BF16)
-            values.append(build(dialect.as_cache, narrow) if isinstance(value.type, StateType) else narrow)
+            values.append(build(operators.as_cache, narrow) if isinstance(value.type, StateType) else narrow)
             feeds[f"x{i}"] = data.float().numpy()
         else:
             values.append(graph.add_input(f"x{i}", value.type))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import masked_attention, rotary_embedding
-from graphwright.backends.onnx.dialect_group_query import CODES_IN_A_BYTE, group_query_attention
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.table import emits
+from graphwright.ir.dialects.ort.group_query import CODES_IN_A_BYTE, group_query_attention
+from graphwright.ir.dialects.ort.operators import masked_attention, rotary_embedding
 from graphwright.ir.graph import Op
 
 

@@ -6,11 +6,11 @@ GroupQueryAttention does.
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect_cache import OFFSET, dequantize_packed, quantize_packed
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import emits
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.packed_caches import OFFSET, dequantize_packed, quantize_packed
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.rounding import Grid

@@ -10,8 +10,8 @@ from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.neural import activate
 from graphwright.backends.onnx.emit.table import emits
-from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.experts import chosen_experts
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 

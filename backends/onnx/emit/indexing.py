@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import as_cache, gather_ring
 from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import emits, emits_node
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.operators import as_cache, gather_ring
 from graphwright.ir.graph import Op
 
 emits_node({ops.embedding: "Gather", ops.kv_read: "Identity", as_cache: "Identity"})

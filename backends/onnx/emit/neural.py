@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import fused_matmul, skip_layer_norm, skip_rms_norm
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.table import emits, emits_node
 from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.dialects.ort.operators import fused_matmul, skip_layer_norm, skip_rms_norm
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.torch_types import torch_dtype

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect_quantized import (
+from graphwright.backends.onnx.element_types import ONNX_TYPES
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
+from graphwright.backends.onnx.emit.table import emits
+from graphwright.ir import ops
+from graphwright.ir.dialects.ort.quantized import (
     dequantize_linear,
     gather_block_quantized,
     gather_blocks,
@@ -10,10 +14,6 @@ from graphwright.backends.onnx.dialect_quantized import (
     matmul_nbits,
     round_rows,
 )
-from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import emits
-from graphwright.ir import ops
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.rounding import Grid

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.table import emits
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.recurrence import linear_attention, stateful_conv
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch

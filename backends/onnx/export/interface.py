@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphwright.backends.decoder import LOGITS, cache_names
-from graphwright.backends.onnx.dialect import as_cache
 from graphwright.ir import ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import as_cache
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value

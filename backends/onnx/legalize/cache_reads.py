@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from graphwright.backends.onnx.dialect_cache import dequantize_packed, quantize_packed
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
+from graphwright.ir.dialects.ort.packed_caches import dequantize_packed, quantize_packed
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.rules import Shape
 from graphwright.ir.weights import Applied

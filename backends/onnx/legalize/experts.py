@@ -7,10 +7,10 @@ left outside. The products are the same: the operator groups rows by expert.
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.experts import chosen_experts
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType

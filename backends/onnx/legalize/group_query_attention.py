@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.legalize.cache_reads import CacheRead, cache_read, common_scales
 from graphwright.backends.onnx.legalize.rotary import rotary_tables, rotate
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.ort.group_query import group_query_attention
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.ops.rules import ONE
 from graphwright.ir.rewriting import Refusal

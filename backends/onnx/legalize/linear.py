@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from graphwright.backends.onnx.dialect import fused_matmul
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import fused_matmul
 from graphwright.ir.dims import Dim
 from graphwright.ir.weights import Applied, Weight, WeightExpression
 

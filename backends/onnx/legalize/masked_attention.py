@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from graphwright.backends.onnx.dialect import masked_attention
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import masked_attention
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.interpreter import cone

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect_group_query import group_query_attention
 from graphwright.backends.onnx.legalize.ring_caches import ring_reads
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.group_query import group_query_attention
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import DType
 

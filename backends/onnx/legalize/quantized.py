@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphwright.backends.onnx.block_layout import block_parts, regrouped
-from graphwright.backends.onnx.dialect_quantized import (
+from graphwright.backends.onnx.legalize.quantized_form import Form, integer_codes, multiplied_form
+from graphwright.backends.onnx.legalize.spelling import NARROW
+from graphwright.backends.onnx.legalize.step import Context
+from graphwright.ir import ops
+from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.block_layout import block_parts, regrouped
+from graphwright.ir.dialects.ort.quantized import (
     dequantize_linear,
     gather_block_quantized,
     gather_blocks,
@@ -13,11 +18,6 @@ from graphwright.backends.onnx.dialect_quantized import (
     matmul_nbits,
     round_rows,
 )
-from graphwright.backends.onnx.legalize.quantized_form import Form, integer_codes, multiplied_form
-from graphwright.backends.onnx.legalize.spelling import NARROW
-from graphwright.backends.onnx.legalize.step import Context
-from graphwright.ir import ops
-from graphwright.ir.builder import Builder
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.rewriting import Refusal
 from graphwright.ir.types import DType, QuantizedType

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphwright.backends.onnx.block_layout import half_codes, holds, regrouped
-from graphwright.backends.onnx.capabilities import BLOCKS, ROUNDED_TWO_BITS
+from graphwright.ir.dialects.ort.block_layout import half_codes, holds, regrouped
+from graphwright.ir.dialects.ort.capabilities import BLOCKS, ROUNDED_TWO_BITS
 from graphwright.ir.rewriting import Refusal
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.recurrence import linear_attention, stateful_conv
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 

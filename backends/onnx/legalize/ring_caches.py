@@ -6,10 +6,10 @@ ring once, into another buffer, and needs no care about tokens that would be wri
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import gather_ring
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import gather_ring
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType, StateType

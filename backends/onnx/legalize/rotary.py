@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import rotary_embedding
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import rotary_embedding
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.program import Program

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx.dialect import skip_layer_norm, skip_rms_norm
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.operators import skip_layer_norm, skip_rms_norm
 
 FUSED = {ops.rms_norm: skip_rms_norm, ops.layer_norm: skip_layer_norm}
 

@@ -14,10 +14,10 @@ from graphwright.ir.interpreter import apply_reference, run
 from graphwright.ir.text import parse_type
 from graphwright.ir.types import StateType, tensor
 from graphwright.ir.weights import Applied, StoredArray
-from tests.backends.cases import with_dtype
 from tests.backends.running import ROUNDOFF, SLACK
 from tests.backends.tvm.steps import Steps
 from tests.ir.cases import BINARY, CASES, COMPARISONS, UNARY, Case
+from tests.ir.dialects.ort.cases import with_dtype
 
 TABLED = {DType.BOOL, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64, DType.F16, DType.BF16, DType.F32, DType.F64}
 X, ROW = "f32[B, S, 4]", "f32[S, 1]"

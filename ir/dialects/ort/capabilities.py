@@ -6,11 +6,11 @@ for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the t
 
 from __future__ import annotations
 
-from graphwright.backends.onnx import dialect, dialect_cache, dialect_quantized, dialect_recurrence
-from graphwright.backends.onnx.dialect_group_query import group_query_attention, head_size
-from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.ort import operators, packed_caches, quantized, recurrence
+from graphwright.ir.dialects.ort.experts import chosen_experts
+from graphwright.ir.dialects.ort.group_query import group_query_attention, head_size
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Op
@@ -146,12 +146,12 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(FLOAT | {F64, I64}, ops.scatter_elements),
     *_rows(NUMBER, ops.topk),
     *_rows(STORED, ops.kv_append, condition=contiguous_cache),
-    *_rows(STORED, ops.kv_read, dialect.as_cache, dialect.gather_ring),
+    *_rows(STORED, ops.kv_read, operators.as_cache, operators.gather_ring),
     # Codes.
     *_rows(FLOAT, ops.quantize_tensor, condition=known_codes),
     *_rows(CODES, ops.dequantize_tensor, condition=known_codes),
-    *_rows(FLOAT, dialect_cache.quantize_packed, condition=known_scale),
-    *_rows(frozenset({DType.U8}), dialect_cache.dequantize_packed, condition=known_scale),
+    *_rows(FLOAT, packed_caches.quantize_packed, condition=known_scale),
+    *_rows(frozenset({DType.U8}), packed_caches.dequantize_packed, condition=known_scale),
     *_rows(STORED, ops.cast, condition=known_target),
     # Logic and choice.
     *_rows(frozenset({BOOL}), ops.logical_and, ops.logical_or, ops.logical_not, ops.any, ops.all),
@@ -175,23 +175,23 @@ STANDARD: tuple[Capability, ...] = (
     *_rows(NUMBER, ops.running_sum),
     # Quantized weights and rounded activations. Integers are the types of codes.
     *_rows(FLOAT, ops.fake_quantize, condition=known_rounding),
-    *_rows(FLOAT, dialect_quantized.round_rows),
-    *_rows(frozenset({DType.U8}), dialect_quantized.matmul_integer),
-    *_rows(frozenset({DType.U8}), dialect_quantized.gather_blocks),
-    *_rows(frozenset({DType.I4, DType.U4, DType.I8, DType.U8}), dialect_quantized.dequantize_linear),
-    # Operators of this backend.
-    *_rows(FLOAT | {F16}, dialect.rotary_embedding),
-    *_rows(FLOAT | {F16}, dialect.masked_attention, condition=masked_scores),
+    *_rows(FLOAT, quantized.round_rows),
+    *_rows(frozenset({DType.U8}), quantized.matmul_integer),
+    *_rows(frozenset({DType.U8}), quantized.gather_blocks),
+    *_rows(frozenset({DType.I4, DType.U4, DType.I8, DType.U8}), quantized.dequantize_linear),
+    # Single operators that stand for several ops.
+    *_rows(FLOAT | {F16}, operators.rotary_embedding),
+    *_rows(FLOAT | {F16}, operators.masked_attention, condition=masked_scores),
 )
 
 CONTRIB: tuple[Capability, ...] = (
-    *_rows(REAL, dialect.fused_matmul),
-    *_rows(FLOAT | {F16}, dialect.skip_rms_norm, dialect.skip_layer_norm),
+    *_rows(REAL, operators.fused_matmul),
+    *_rows(FLOAT | {F16}, operators.skip_rms_norm, operators.skip_layer_norm),
     *_rows(FLOAT | {F16}, group_query_attention, condition=grouped_heads),
-    *_rows(FLOAT, dialect_recurrence.stateful_conv, dialect_recurrence.linear_attention),
+    *_rows(FLOAT, recurrence.stateful_conv, recurrence.linear_attention),
     *_rows(FLOAT, chosen_experts, condition=known_units),
-    *_rows(FLOAT, dialect_quantized.matmul_nbits, condition=known_blocks),
-    *_rows(frozenset({DType.U8}), dialect_quantized.gather_block_quantized, condition=known_blocks),
+    *_rows(FLOAT, quantized.matmul_nbits, condition=known_blocks),
+    *_rows(frozenset({DType.U8}), quantized.gather_block_quantized, condition=known_blocks),
 )
 
 PORTABLE = Target("portable", STANDARD)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.onnx.dialect_group_query import group_query_attention
-from graphwright.backends.onnx.experts import chosen_experts
-from tests.backends.cases import DIALECT_CASES
+from graphwright.ir.dialects.ort.experts import chosen_experts
+from graphwright.ir.dialects.ort.group_query import group_query_attention
 from tests.ir.cases import Case
+from tests.ir.dialects.ort.cases import DIALECT_CASES
 from tests.ir.pricing.test_counted import predicted_and_counted
 
 LENGTHS = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphwright.backends.onnx.dialect import rotary_embedding, table_rows
-from graphwright.backends.onnx.dialect_cache import dequantize_packed, quantize_packed
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
+from graphwright.ir.dialects.ort.operators import rotary_embedding, table_rows
+from graphwright.ir.dialects.ort.packed_caches import dequantize_packed, quantize_packed
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from graphwright.backends.onnx import dialect
-from graphwright.backends.onnx import dialect_quantized as quantized
-from graphwright.backends.onnx.dialect_cache import dequantize_packed, quantize_packed
-from graphwright.backends.onnx.dialect_group_query import group_query_attention
-from graphwright.backends.onnx.dialect_recurrence import linear_attention, stateful_conv
-from graphwright.backends.onnx.experts import chosen_experts
 from graphwright.ir import DType, QuantizedType, ops
+from graphwright.ir.dialects.ort import operators, quantized
+from graphwright.ir.dialects.ort.experts import chosen_experts
+from graphwright.ir.dialects.ort.group_query import group_query_attention
+from graphwright.ir.dialects.ort.packed_caches import dequantize_packed, quantize_packed
+from graphwright.ir.dialects.ort.recurrence import linear_attention, stateful_conv
 from tests.ir.cases import Case
 
 CACHE = "state<contiguous f32[B, 2, 12, 16]>"
@@ -23,33 +22,33 @@ GATHERS = (quantized.gather_block_quantized, quantized.gather_blocks)
 
 DIALECT_CASES = [
     Case(
-        dialect.rotary_embedding,
+        operators.rotary_embedding,
         ("f32[B, S, 24]", "f32[12, 4]", "f32[12, 4]", "i64[B, S]"),
         {"heads": 3, "interleaved": False},
         {"positions": "12"},
     ),
     Case(
-        dialect.rotary_embedding,
+        operators.rotary_embedding,
         ("f32[B, 3, S, 10]", "f32[12, 3]", "f32[12, 3]", "i64[B, S]"),
         {"heads": 3, "interleaved": True},
         {"positions": "12"},
     ),
-    Case(dialect.as_cache, ("f32[B, 2, S, 8]",)),
-    Case(dialect.gather_ring, ("f32[B, 2, P, 8]", "i64[B, 2, S]"), below={"index": "P"}),
-    Case(dialect.masked_attention, ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 6]"), {"scale": 0.3}),
+    Case(operators.as_cache, ("f32[B, 2, S, 8]",)),
+    Case(operators.gather_ring, ("f32[B, 2, P, 8]", "i64[B, 2, S]"), below={"index": "P"}),
+    Case(operators.masked_attention, ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 6]"), {"scale": 0.3}),
     Case(
-        dialect.masked_attention,
+        operators.masked_attention,
         ("f32[B, 4, S, 8]", "f32[B, 2, P, 8]", "f32[B, 2, P, 8]", "bool[B, 1, S, P]"),
         {"scale": 0.3, "softcap": 2.0},
     ),
     Case(
-        dialect.masked_attention,
+        operators.masked_attention,
         ("f32[B, 4, S, 8]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), "f32[1, 4, S, 12]"),
         {"scale": 0.3},
     ),
-    Case(dialect.skip_rms_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
-    Case(dialect.skip_layer_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
-    Case(dialect.skip_layer_norm, ("f32[B, 16]", "f32[B, 16]", "f32[16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(operators.skip_rms_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(operators.skip_layer_norm, ("f32[B, S, 16]", "f32[B, S, 16]", "f32[16]"), {"epsilon": 1e-5}),
+    Case(operators.skip_layer_norm, ("f32[B, 16]", "f32[B, 16]", "f32[16]", "f32[16]"), {"epsilon": 1e-5}),
     Case(
         chosen_experts,
         ("f32[B, 16]", "f32[B, 5]", "f32[5, 24, 16]", "f32[5, 16, 12]"),
@@ -68,7 +67,7 @@ DIALECT_CASES = [
         )
         for kind in ("silu", "relu", "gelu_tanh")
     ),
-    Case(dialect.fused_matmul, ("f32[B, S, 16]", "f32[5, 16]")),
+    Case(operators.fused_matmul, ("f32[B, S, 16]", "f32[5, 16]")),
     Case(
         group_query_attention,
         ("f32[B, S, 128]", CACHE, CACHE, *LENGTHS, None, None, TABLE, TABLE),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphwright.backends.onnx.block_layout import block_count, unblocked
 from graphwright.ir.cost import Cost, default_cost, picked
 from graphwright.ir.declare import op
+from graphwright.ir.dialects.ort.block_layout import block_count, unblocked
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op

@@ -1,0 +1,5 @@
+"""Dialects of targets: ops that stand for single operators or kernels of a target, declared like any other op."""
+
+from graphwright.ir.dialects import ort
+
+__all__ = ["ort"]
