@@ -6,24 +6,24 @@ import difflib
 
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.convention import (
+    CONTEXT_LENGTH,
+    DECODE,
+    DECODER_INPUTS,
+    ENCODE,
+    FORWARD,
+    LOGITS,
+    PREFILL,
+    SEQUENCE,
+    SOURCE_SEQUENCE,
+    state_names,
+)
 from graphwright.ir.dims import Dim
-from graphwright.ir.errors import UnsupportedError, UserError
+from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program, clone_graph
 from graphwright.ir.text import print_graph
 from graphwright.ir.types import DType, StateType
-
-PREFILL, DECODE, FUNCTION, ENCODE = "prefill", "decode", "forward", "encode"
-INPUTS = ("input_ids", "past_length", "new_length", "logit_positions")
-LOGITS = "logits"
-CONTEXT_LENGTH = "context_length"
-SOURCE = "T"
-"""The length of a context, where that of the tokens is S."""
-
-
-def is_decoder(program: Program) -> bool:
-    """Whether a program generates text: it has a prefill graph."""
-    return PREFILL in program.graphs
 
 
 def decoder_graph(program: Program) -> Graph:
@@ -38,12 +38,12 @@ def decoder_graph(program: Program) -> Graph:
         _check_same(graph, decode)
     plain = [str(v.name) for v in graph.inputs if not isinstance(v.type, StateType)]
     given = program.graphs[ENCODE].outputs if ENCODE in program.graphs else {}
-    taken = [*INPUTS, *given]
+    taken = [*DECODER_INPUTS, *given]
     if given and CONTEXT_LENGTH in plain:
         taken.append(CONTEXT_LENGTH)
     if sorted(plain) != sorted(taken):
         raise UserError(f"graph '{PREFILL}': its inputs are {', '.join(plain)}, expected {', '.join(taken)}")
-    expected = {LOGITS, *cache_names(graph).values()}
+    expected = {LOGITS, *state_names(graph).values()}
     if set(graph.outputs) != expected:
         raise UserError(
             f"graph '{PREFILL}': its outputs are {', '.join(graph.outputs)}, expected {', '.join(sorted(expected))}"
@@ -62,7 +62,7 @@ def encoder_graph(program: Program) -> Graph | None:
     encode = program.graphs.get(ENCODE)
     if encode is None:
         return None
-    graph = clone_graph(encode, ENCODE, {"S": Dim.of(SOURCE)})
+    graph = clone_graph(encode, ENCODE, {SEQUENCE: Dim.of(SOURCE_SEQUENCE)})
     contexts = [str(v.name) for v in graph.inputs if v.name != CONTEXT_LENGTH]
     if len(contexts) != 1:
         raise UserError(f"graph '{ENCODE}' encodes {', '.join(contexts) or 'nothing'}; it must be one context")
@@ -73,17 +73,8 @@ def encoder_graph(program: Program) -> Graph | None:
     return graph
 
 
-def cache_names(graph: Graph) -> dict[str, str]:
-    """Of each cache the name of its input and of its output: `past.0.key` and `present.0.key`."""
-    names = [v.name for v in graph.inputs if isinstance(v.type, StateType)]
-    for name in names:
-        if name is None or not name.startswith("past."):
-            raise UnsupportedError(f"graph '{graph.name}': a state '{name}' that is not a cache named past.…")
-    return {name: "present." + name.removeprefix("past.") for name in names if name is not None}
-
-
 def _check_same(prefill: Graph, decode: Graph) -> None:
-    one = print_graph(clone_graph(prefill, DECODE, {"S": 1})).splitlines()
+    one = print_graph(clone_graph(prefill, DECODE, {SEQUENCE: 1})).splitlines()
     other = print_graph(decode).splitlines()
     if one == other:
         return
@@ -96,10 +87,10 @@ def _check_same(prefill: Graph, decode: Graph) -> None:
 
 def function_graph(program: Program) -> Graph:
     """The graph of a program that is a plain function. Raises `UserError` where it is something else."""
-    if list(program.graphs) != [FUNCTION]:
+    if list(program.graphs) != [FORWARD]:
         names = ", ".join(program.graphs) or "none"
-        raise UserError(f"program '{program.name}' has the graphs {names}; expected prefill and decode, or {FUNCTION}")
-    graph = program.graphs[FUNCTION]
+        raise UserError(f"program '{program.name}' has the graphs {names}; expected prefill and decode, or {FORWARD}")
+    graph = program.graphs[FORWARD]
     if any(isinstance(v.type, StateType) for v in graph.inputs):
-        raise UserError(f"graph '{FUNCTION}' has a cache; only the graphs prefill and decode can")
+        raise UserError(f"graph '{FORWARD}' has a cache; only the graphs prefill and decode can")
     return graph

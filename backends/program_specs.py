@@ -6,6 +6,20 @@ from collections.abc import Sequence
 
 from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.convention import (
+    ARCHITECTURE,
+    BATCH,
+    BOS_TOKEN_IDS,
+    CAPACITY,
+    DECODER_START_TOKEN_ID,
+    EOS_TOKEN_IDS,
+    PAD_TOKEN_ID,
+    PARAMETERS,
+    POSITIONS,
+    SEQUENCE,
+    context_window,
+    vocabulary_size,
+)
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
@@ -13,7 +27,7 @@ from graphwright.ir.program import Program
 from graphwright.ir.types import StateType
 from graphwright.runtime.artifact import CacheSpec, ModelInfo, StateSpec, TensorSpec
 
-DIMENSION_NAMES = {"B": "batch", "S": "sequence", "N": "positions", "C": "capacity"}
+DIMENSION_NAMES = {BATCH: "batch", SEQUENCE: "sequence", POSITIONS: "positions", CAPACITY: "capacity"}
 UNBOUNDED_CONTEXT = 1 << 20
 """Tokens: what a model is said to take that is recurrent throughout and states no limit."""
 
@@ -21,18 +35,18 @@ UNBOUNDED_CONTEXT = 1 << 20
 def model_info(program: Program, graph: Graph) -> ModelInfo:
     facts = program.metadata
     counted = sum(d.constant or 0 for d in (w.type.elements for w in program.weights.values()))
-    parameters = facts.get("parameters", counted)
+    parameters = facts.get(PARAMETERS, counted)
     assert isinstance(parameters, int)
     return ModelInfo(
         name=program.name,
-        architecture=str(facts.get("architecture", "")),
+        architecture=str(facts.get(ARCHITECTURE, "")),
         parameters=parameters,
-        vocabulary_size=_optional_int(facts.get("vocabulary_size")),
-        context_length=_optional_int(facts.get("context_length", _unbounded(graph))),
-        bos_token_ids=_ids(facts.get("bos_token_ids")),
-        eos_token_ids=_ids(facts.get("eos_token_ids")),
-        pad_token_id=_optional_int(facts.get("pad_token_id")),
-        decoder_start_token_id=_optional_int(facts.get("decoder_start_token_id")),
+        vocabulary_size=vocabulary_size(program),
+        context_length=context_window(program) or _unbounded(graph),
+        bos_token_ids=_ids(facts.get(BOS_TOKEN_IDS)),
+        eos_token_ids=_ids(facts.get(EOS_TOKEN_IDS)),
+        pad_token_id=_optional_int(facts.get(PAD_TOKEN_ID)),
+        decoder_start_token_id=_optional_int(facts.get(DECODER_START_TOKEN_ID)),
     )
 
 

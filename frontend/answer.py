@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphwright.frontend.every_position import every_position
-from graphwright.frontend.outputs import LOGITS
 from graphwright.ir import Builder, Dim, Graph, UnsupportedError, Value, ops
+from graphwright.ir.convention import BATCH, LOGITS, SEQUENCE
 
-B, S = Dim.of("B"), Dim.of("S")
+B, S = Dim.of(BATCH), Dim.of(SEQUENCE)
 
 
 def as_logits(graph: Graph, parts: Sequence[Value]) -> None:

@@ -15,15 +15,15 @@ from graphwright.frontend.export import PREFIX, Trace, TraceFailure, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
 from graphwright.frontend.inputs import tokens_of_length
-from graphwright.frontend.logits import PROBLEM, Choice, choose_logits
-from graphwright.frontend.outputs import LOGITS, OUTPUT, not_a_tensor
+from graphwright.frontend.logits import Choice, choose_logits
+from graphwright.frontend.outputs import OUTPUT, not_a_tensor
 from graphwright.frontend.same_numbers import compute_the_same
 from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
 from graphwright.frontend.skeleton import canonical_names
-from graphwright.frontend.specialization import MAIN_INPUT
 from graphwright.frontend.traced_graph import result_nodes
 from graphwright.ir import Graph, Program, StoredArray, UnsupportedError, UserError, Weight, ops, verify
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.convention import CONTEXT_WINDOW, INPUT_IDS, LANGUAGE_MODEL_PROBLEM, LOGITS, context_window
 from graphwright.ir.types import TensorType
 from graphwright.ir.weights import Applied, WeightExpression
 
@@ -81,7 +81,7 @@ def build_program(
         traced, given = _traced(model, call, inputs, other_lengths)
         program = imported(traced)
         if not guarded:
-            require_same_at_single_sizes(model, call, given, traced, program.metadata.get("context_length"), same)
+            require_same_at_single_sizes(model, call, given, traced, context_window(program), same)
     return program
 
 
@@ -95,7 +95,7 @@ def _traced(
     try:
         return trace(model, call, inputs), inputs
     except TraceFailure as failure:
-        for length in other_lengths if list(inputs) == [MAIN_INPUT] else ():
+        for length in other_lengths if list(inputs) == [INPUT_IDS] else ():
             with contextlib.suppress(TraceFailure):
                 given = tokens_of_length(length)
                 return trace(model, call, given), given
@@ -121,10 +121,10 @@ def import_trace(
     problem = _import_outputs(program, traced, bound, prefix, inputs, logits, function)
     program.metadata = dict(metadata)
     if problem is not None:
-        program.metadata[PROBLEM] = problem
+        program.metadata[LANGUAGE_MODEL_PROBLEM] = problem
     if traced.longest is not None:
-        known = metadata.get("context_length")
-        program.metadata["context_length"] = min(known, traced.longest) if isinstance(known, int) else traced.longest
+        known = context_window(program)
+        program.metadata[CONTEXT_WINDOW] = traced.longest if known is None else min(known, traced.longest)
     verify(program)
     return program
 
@@ -152,7 +152,7 @@ def _import_outputs(
 
     results = dict(zip(traced.names, result_nodes(traced.exported), strict=True))
     choice = Choice()
-    tokens_alone = list(inputs) == [MAIN_INPUT]
+    tokens_alone = list(inputs) == [INPUT_IDS]
     if function and asked is not None:
         raise UserError(f"a plain function gives all that the module returns: leave out that '{asked}' is its logits")
     if tokens_alone and not function:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from graphwright.ir import UserError
+from graphwright.ir.convention import INPUT_IDS
 
-TOKEN_NAMES = ("input_ids", "ids", "idx", "tokens", "token_ids", "inputs", "input", "x")
+TOKEN_NAMES = (INPUT_IDS, "ids", "idx", "tokens", "token_ids", "inputs", "input", "x")
 """What people call token ids, where only a name can tell."""
 
 Parameter = inspect.Parameter

@@ -10,6 +10,7 @@ import numpy as np
 from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.guard_values import always_equal, where_it_holds
 from graphwright.frontend.guards import Guard, Operation, Size, parse_guard, parts
+from graphwright.ir.convention import SEQUENCE
 
 Axes = Mapping[int, str]
 """The dynamic axes of an input and the symbols that stand for them: {0: "B", 1: "S"}."""
@@ -62,7 +63,7 @@ def bound_on_sequence(guard: str, axes: Mapping[str, Axes]) -> int | None:
     except ExpressionError:
         return None
     sizes = [part for part in parts(condition) if isinstance(part, Size)]
-    if not sizes or any(symbol_of(size, axes) != "S" for size in sizes):
+    if not sizes or any(symbol_of(size, axes) != SEQUENCE for size in sizes):
         return None
     holds = where_it_holds(condition, np.arange(1, LONGEST_TRIED, dtype=np.int64))
     if holds is None:

@@ -14,11 +14,12 @@ import torch
 
 from graphwright.ir import Builder, Dim, Graph, Op, UnsupportedError, Value, ops
 from graphwright.ir.attributes import Attribute, dimensions, substitute
+from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.interpreter import Interpreter, cone
 from graphwright.ir.location import at_source
 
-B, S = Dim.of("B"), Dim.of("S")
+B, S = Dim.of(BATCH), Dim.of(SEQUENCE)
 SIZES = ((1, 1), (2, 3), (3, 2), (2, 7))
 """Batches and lengths at which an index is asked which token it picks."""
 
@@ -45,10 +46,10 @@ class _Lift:
 
     def run(self) -> Value:
         for op in cone([self.answer]):
-            if not self.data(op.results[0]) or "S" in _symbols(op.results[0]):
+            if not self.data(op.results[0]) or SEQUENCE in _symbols(op.results[0]):
                 continue
             self.build.location = op.location
-            over = [v for v in op.inputs if "S" in _symbols(v) and self.data(v)]
+            over = [v for v in op.inputs if SEQUENCE in _symbols(v) and self.data(v)]
             if not any(v in self.lifted for v in op.inputs):
                 self._place(op.results[0], self._all_tokens(op, over))
             elif over:
@@ -75,7 +76,7 @@ class _Lift:
         if len(over) != 1 or op.inputs[0] is not over[0]:
             raise _refusal(op, "what it makes of the tokens is neither for each of them nor the last of them")
         source, shape = over[0], over[0].type.shape
-        axes = [i for i, d in enumerate(shape) if "S" in d.symbols]
+        axes = [i for i, d in enumerate(shape) if SEQUENCE in d.symbols]
         picks = _PICKS.get(op.definition.name)
         if len(axes) != 1 or picks is None or not picks(self, op, axes[0]):
             raise _refusal(op, "it does not plainly pick the last token of each row: pick it by [:, -1]")
@@ -103,7 +104,7 @@ class _Lift:
         if op.attributes["axis"] != axis or self.data(indices):
             return False
         for batch, length in SIZES:
-            index = Interpreter().run_cone({}, [indices], {"B": batch, "S": length})[0]
+            index = Interpreter().run_cone({}, [indices], {BATCH: batch, SEQUENCE: length})[0]
             if source.type.shape[axis] is B * S:
                 wanted = torch.arange(batch) * length + length - 1
                 right = index.numel() == batch and torch.equal(index.flatten(), wanted)
@@ -144,7 +145,7 @@ class _Lift:
         if source not in self.lifted or op.attributes["axis"] != _batch(source) or self.data(indices):
             return False
         return op.result.type == source.type and all(
-            torch.equal(Interpreter().run_cone({}, [indices], {"B": batch, "S": length})[0], torch.arange(batch))
+            torch.equal(Interpreter().run_cone({}, [indices], {BATCH: batch, SEQUENCE: length})[0], torch.arange(batch))
             for batch, length in SIZES
         )
 
@@ -153,7 +154,7 @@ class _Lift:
         lifted = [v for v in op.inputs if v in self.lifted]
         if any(_batch(v) != 0 for v in (*lifted, op.result)) or (kept and not _may_keep(op.result)):
             return None
-        if any("B" in _symbols(v) for v in op.inputs if v not in self.lifted):
+        if any(BATCH in _symbols(v) for v in op.inputs if v not in self.lifted):
             return None
         attributes = {name: a if kept or name not in _AXES else _moved(a) for name, a in op.attributes.items()}
         if any(isinstance(a, tuple | Dim) for name, a in attributes.items() if name not in _AXES):
@@ -176,7 +177,7 @@ class _Lift:
     def _as_rows(self, op: Op) -> Value:
         """The op on B*S rows."""
         operands = [None if v is None else self._rows(op, v) for v in op.operands]
-        attributes = {k: substitute(a, {"B": B * S}) for k, a in op.attributes.items()}
+        attributes = {k: substitute(a, {BATCH: B * S}) for k, a in op.attributes.items()}
         new = self.graph.insert(op.definition, operands, attributes, location=op.location).result
         if new.type.shape != _folded(op.result):
             raise _refusal(op, f"for a batch of B*S it gives {new.type}")
@@ -187,14 +188,14 @@ class _Lift:
             return self.build(ops.reshape, self.lifted[value], shape=_folded(value))
         behind = cone([value])
         symbols = {d for o in behind for a in o.attributes.values() for e in dimensions(a) for d in e.symbols}
-        if "S" in symbols:
+        if SEQUENCE in symbols:
             raise _refusal(op, "it depends on how long the sequence is")
-        if "B" not in symbols:
+        if BATCH not in symbols:
             return value
         for each in behind:
             if each.results[0] not in self.rows:
                 operands = [None if v is None else self.rows.get(v, v) for v in each.operands]
-                attributes = {k: substitute(a, {"B": B * S}) for k, a in each.attributes.items()}
+                attributes = {k: substitute(a, {BATCH: B * S}) for k, a in each.attributes.items()}
                 new = self.graph.insert(each.definition, operands, attributes, location=each.location)
                 self.rows.update(zip(each.results, new.results, strict=True))
         return self.rows[value]

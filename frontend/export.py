@@ -34,6 +34,7 @@ from graphwright.frontend.traced_graph import (
     output_names,
 )
 from graphwright.ir import UnsupportedError
+from graphwright.ir.convention import BATCH, SEQUENCE
 
 PREFIX = "model."
 """Where the traced module sits in its wrapper."""
@@ -84,7 +85,7 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
     runs: list[Run] = []
     traced = Traced(
-        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == "B"]
+        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == BATCH]
     )
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
@@ -109,7 +110,7 @@ def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]],
     """Whether the module's own code raises an error for sequences of this length."""
     shorter = [example for example, _ in inputs.values()]
     for i, (_, axes) in enumerate(inputs.values()):
-        for axis in (axis for axis, symbol in axes.items() if symbol == "S"):
+        for axis in (axis for axis, symbol in axes.items() if symbol == SEQUENCE):
             shorter[i] = shorter[i].narrow(axis, 0, min(length, shorter[i].shape[axis]))
     mode: Any = FakeTensorMode(allow_non_fake_inputs=True)
     try:

@@ -11,10 +11,12 @@ import torch
 from graphwright.frontend.build import build_program, stored_array
 from graphwright.frontend.calling import call_with
 from graphwright.frontend.conditions import Axes
+from graphwright.frontend.inputs import LENGTHS
 from graphwright.frontend.traced_graph import expression
 from graphwright.ir import Program, UnsupportedError
+from graphwright.ir.convention import ARCHITECTURE, BATCH, PARAMETERS
 
-SYMBOLS = ("B", "S", "T", "U", "V", "W", "X", "Y", "Z")
+SYMBOLS = (BATCH, *LENGTHS, "X", "Y", "Z")
 """For the sizes that stayed free, in the order of their inputs."""
 
 
@@ -81,7 +83,7 @@ def capture_graph_module(
         }
         traced[f"input.{i}"] = (examples[i].detach(), {axis: _symbol(size, names) for axis, size in free.items()})
     weights = {name: stored_array(buffer) for name, buffer in module.named_buffers()}
-    facts = {"architecture": "torch.compile", "parameters": sum(b.numel() for b in module.buffers())}
+    facts = {ARCHITECTURE: "torch.compile", PARAMETERS: sum(b.numel() for b in module.buffers())}
     # torch.compile traces again at the sizes that its own guards exclude
     return build_program("graph", module, call_with((), {}), traced, weights, facts, guarded=True)
 

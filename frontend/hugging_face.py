@@ -16,6 +16,17 @@ from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_experts import prepare_experts
 from graphwright.ir import UnsupportedError, UserError
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.convention import (
+    ARCHITECTURE,
+    ATTENTION_MASK,
+    BOS_TOKEN_IDS,
+    CONTEXT_WINDOW,
+    DECODER_START_TOKEN_ID,
+    EOS_TOKEN_IDS,
+    PAD_TOKEN_ID,
+    PARAMETERS,
+    VOCABULARY_SIZE,
+)
 
 
 def library() -> Any:
@@ -143,11 +154,11 @@ def calling_convention(model: torch.nn.Module) -> Callable[..., Any]:
     An all-ones mask is passed along: without one, transformers searches the positions for packed sequences.
     """
     parameters = inspect.signature(model.forward).parameters
-    masked = "attention_mask" in parameters
+    masked = ATTENTION_MASK in parameters
     options = {"use_cache": False} if "use_cache" in parameters else {}
 
     def call(model: torch.nn.Module, input_ids: torch.Tensor) -> Any:
-        mask = {"attention_mask": torch.ones_like(input_ids)} if masked else {}
+        mask = {ATTENTION_MASK: torch.ones_like(input_ids)} if masked else {}
         return model(input_ids=input_ids, **mask, **options)
 
     return call
@@ -173,24 +184,24 @@ def metadata(model: Any, generation: Mapping[str, Any] | None = None) -> dict[st
     own: Any = getattr(model, "generation_config", None)
     settings: Mapping[str, Any] = generation if generation is not None else {} if own is None else own.to_dict()
     facts: dict[str, Attribute] = {
-        "architecture": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "vocabulary_size": config.vocab_size,
+        ARCHITECTURE: type(model).__name__,
+        PARAMETERS: sum(p.numel() for p in model.parameters()),
+        VOCABULARY_SIZE: config.vocab_size,
     }
     length = context_length(model.config)
     if length is not None:
-        facts["context_length"] = length
-    for name in ("bos", "eos"):
-        facts[f"{name}_token_ids"] = _token_ids(config, settings, f"{name}_token_id")
+        facts[CONTEXT_WINDOW] = length
+    facts[BOS_TOKEN_IDS] = _token_ids(config, settings, "bos_token_id")
+    facts[EOS_TOKEN_IDS] = _token_ids(config, settings, "eos_token_id")
     padding = _token_ids(config, settings, "pad_token_id")
     if padding:
-        facts["pad_token_id"] = padding[0]
+        facts[PAD_TOKEN_ID] = padding[0]
     if reads_context(model):
         # The library falls back to the first token in the same way.
         names = ("decoder_start_token_id", "bos_token_id")
         start = next((found for name in names if (found := _token_ids(config, settings, name))), ())
         if start:
-            facts["decoder_start_token_id"] = start[0]
+            facts[DECODER_START_TOKEN_ID] = start[0]
     return facts
 
 

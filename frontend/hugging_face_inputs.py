@@ -11,8 +11,8 @@ from typing import Any, cast
 import torch
 
 from graphwright.frontend import hugging_face
-from graphwright.frontend.inputs import BATCH, SEQUENCE
-from graphwright.ir import UnsupportedError
+from graphwright.frontend.inputs import TRACED_BATCH, TRACED_SEQUENCE
+from graphwright.ir import UnsupportedError, convention
 
 DECODER_SEQUENCE = 7
 """The decoder's length in a trace: another than the encoder's, so that each has its own symbol."""
@@ -56,10 +56,10 @@ def example_inputs(model: Any, place: Path | str) -> dict[str, torch.Tensor]:
     config = model.config
     examples: dict[str, torch.Tensor] = {}
     match main:
-        case "input_ids":
-            examples[main] = torch.zeros(BATCH, SEQUENCE, dtype=torch.int64)
-            if "attention_mask" in parameters and not hugging_face.reads_context(model):
-                examples["attention_mask"] = torch.ones(BATCH, SEQUENCE, dtype=torch.int64)
+        case convention.INPUT_IDS:
+            examples[main] = torch.zeros(TRACED_BATCH, TRACED_SEQUENCE, dtype=torch.int64)
+            if convention.ATTENTION_MASK in parameters and not hugging_face.reads_context(model):
+                examples[convention.ATTENTION_MASK] = torch.ones(TRACED_BATCH, TRACED_SEQUENCE, dtype=torch.int64)
         case "pixel_values":
             vision = getattr(config, "vision_config", config)
             channels: Any = getattr(vision, "num_channels", None)
@@ -71,15 +71,15 @@ def example_inputs(model: Any, place: Path | str) -> dict[str, torch.Tensor]:
             examples[main] = _floats(model, place, main, getattr(config, "num_mel_bins", None), frames)
         case _:
             raise _unknown(model, place, main)
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
-        examples["decoder_input_ids"] = torch.zeros(BATCH, DECODER_SEQUENCE, dtype=torch.int64)
+    if getattr(config, "is_encoder_decoder", False) and convention.DECODER_INPUT_IDS in parameters:
+        examples[convention.DECODER_INPUT_IDS] = torch.zeros(TRACED_BATCH, DECODER_SEQUENCE, dtype=torch.int64)
     return examples
 
 
 def _floats(model: Any, place: Path | str, name: str, *sizes: Any) -> torch.Tensor:
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise _unknown(model, place, name)
-    return torch.zeros(BATCH, *sizes, dtype=model.dtype)
+    return torch.zeros(TRACED_BATCH, *sizes, dtype=model.dtype)
 
 
 def _unknown(model: Any, place: Path | str, name: str) -> UnsupportedError:

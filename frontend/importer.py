@@ -16,6 +16,7 @@ from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.sources import line_of
 from graphwright.frontend.traced_graph import Node, gives_tensors, live_nodes, module_path, operator_name, traced_value
 from graphwright.ir import Builder, Dim, Graph, Program, TensorType, UnsupportedError, Value, ops
+from graphwright.ir.convention import FORWARD
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.location import Location, at_source
 from graphwright.ir.weights import Weight
@@ -41,7 +42,7 @@ class Importer:
         self._dimensions = dimensions
         self._weight = weight
         self._prefix = prefix
-        self._graph = program.add_graph(Graph("forward"))
+        self._graph = program.add_graph(Graph(FORWARD))
         self._values: dict[Node, Imported | Complex | tuple[Complex, ...] | None] = {}
         specifications = exported.graph_signature.input_specs
         self._constants = {s.arg.name: s.target for s in specifications if s.kind != InputKind.USER_INPUT}

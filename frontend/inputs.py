@@ -10,17 +10,18 @@ import torch
 
 from graphwright.frontend.conditions import Axes
 from graphwright.ir import UserError
+from graphwright.ir.convention import BATCH, INPUT_IDS, SEQUENCE, SOURCE_SEQUENCE
 
-BATCH, SEQUENCE = 2, 11
+TRACED_BATCH, TRACED_SEQUENCE = 2, 11
 """The sizes that are traced: unequal, more than one (which torch treats apart), and unlikely to equal a model's own."""
 
 OTHER_LENGTHS = (5, 3, 37, 131)
-"""Lengths to try instead where there is no example and the module takes none of `SEQUENCE`: it bounds the length."""
+"""Lengths to try instead where there is no example and the module takes no `TRACED_SEQUENCE`: it bounds the length."""
 
 Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 """Tensors in the order of the forward method, or by the names of its parameters."""
 
-LENGTHS = ("S", "T", "U", "V", "W")
+LENGTHS = (SEQUENCE, SOURCE_SEQUENCE, "U", "V", "W")
 """The symbols of lengths: `S` that of `input_ids`, or else of the first input of token ids, and so on."""
 
 
@@ -85,8 +86,8 @@ def dynamic_axes(examples: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.
     another input that is as long; token ids of another length have a length of their own.
     """
     tokens = {name: e.shape[1] for name, e in examples.items() if _like_tokens(e)}
-    if "input_ids" in tokens:
-        tokens = {"input_ids": tokens["input_ids"], **tokens}
+    if INPUT_IDS in tokens:
+        tokens = {INPUT_IDS: tokens[INPUT_IDS], **tokens}
     lengths = list(dict.fromkeys(tokens.values()))
     if len(lengths) > len(LENGTHS):
         raise UserError(f"the example inputs have {len(lengths)} different lengths; at most {len(LENGTHS)} are known")
@@ -94,20 +95,20 @@ def dynamic_axes(examples: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.
     inputs: dict[str, tuple[torch.Tensor, Axes]] = {}
     for name, example in examples.items():
         axes = {i: symbols[size] for i, size in enumerate(example.shape) if i > 0 and size in symbols}
-        axes = {0: "B", **axes} if example.dim() else axes
+        axes = {0: BATCH, **axes} if example.dim() else axes
         inputs[name] = (_several(example, axes), axes)
     return inputs
 
 
 def example_tokens(examples: Mapping[str, torch.Tensor] | None = None) -> dict[str, tuple[torch.Tensor, Axes]]:
     """Token ids to trace with, no longer than what the user gave: a model may bound the length."""
-    longest = min((max(e.shape[1], 3) for e in (examples or {}).values()), default=SEQUENCE)
-    return tokens_of_length(min(longest, SEQUENCE))
+    longest = min((max(e.shape[1], 3) for e in (examples or {}).values()), default=TRACED_SEQUENCE)
+    return tokens_of_length(min(longest, TRACED_SEQUENCE))
 
 
 def tokens_of_length(length: int) -> dict[str, tuple[torch.Tensor, Axes]]:
     """Token ids to trace with: [2, length]."""
-    return {"input_ids": (torch.zeros(BATCH, length, dtype=torch.int64), {0: "B", 1: "S"})}
+    return {INPUT_IDS: (torch.zeros(TRACED_BATCH, length, dtype=torch.int64), {0: BATCH, 1: SEQUENCE})}
 
 
 def _several(example: torch.Tensor, axes: Axes) -> torch.Tensor:

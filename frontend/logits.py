@@ -10,15 +10,13 @@ import torch
 from torch.export import ExportedProgram
 
 from graphwright.frontend.dimensions import Dimensions
-from graphwright.frontend.outputs import LOGITS
 from graphwright.frontend.traced_graph import Node, is_operator, operator_name, result_nodes, traced_value
 from graphwright.ir import Dim, TensorType, UnsupportedError, UserError
+from graphwright.ir.convention import BATCH, LOGITS, SEQUENCE
 from graphwright.ir.dims import product
 
-BATCH, SEQUENCE = Dim.of("B"), Dim.of("S")
+B, S = Dim.of(BATCH), Dim.of(SEQUENCE)
 
-PROBLEM = "language_model_problem"
-"""The metadata that says why it is not plain whether a module is a language model: it is compiled as none."""
 
 SAY_WHICH = "say which: --logits NAME, in Python logits=NAME"
 
@@ -59,12 +57,12 @@ class Candidate:
     @property
     def is_row_a_token(self) -> bool:
         """[B, S, V] in any order of its axes, batch and sequence folded or not."""
-        return self.vocabulary is not None and len(self.over) <= 2 and product(self.over) is BATCH * SEQUENCE
+        return self.vocabulary is not None and len(self.over) <= 2 and product(self.over) is B * S
 
     @property
     def is_last_token(self) -> bool:
         """[B, V], axes of one element aside."""
-        return self.vocabulary is not None and self.over == (BATCH,)
+        return self.vocabulary is not None and self.over == (B,)
 
 
 @dataclass(frozen=True)
@@ -162,10 +160,10 @@ def _chunks(names: Sequence[str], found: Mapping[str, Candidate], rows: Collecti
     for members in lists.values():
         parts = [found.get(name) for name in members]
         shapes = [part.type.shape for part in parts if part is not None]
-        if len(shapes) != len(members) or any(len(s) != 3 or s[0] is not BATCH for s in shapes):
+        if len(shapes) != len(members) or any(len(s) != 3 or s[0] is not B for s in shapes):
             continue
         columns = {s[2] for s in shapes}
-        if len(columns) == 1 and columns.pop().constant in rows and sum((s[1] for s in shapes), Dim.of(0)) is SEQUENCE:
+        if len(columns) == 1 and columns.pop().constant in rows and sum((s[1] for s in shapes), Dim.of(0)) is S:
             fitting.append(tuple(part.place for part in parts if part is not None))
     return fitting[0] if len(fitting) == 1 else ()
 

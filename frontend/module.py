@@ -21,6 +21,7 @@ from graphwright.frontend.inputs import (
 from graphwright.frontend.skeleton import skeleton
 from graphwright.ir import Program, UserError
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.convention import ARCHITECTURE, PARAMETERS
 from graphwright.ir.weights import WeightExpression
 
 
@@ -77,4 +78,4 @@ def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:
 
 def facts_of(module: torch.nn.Module) -> dict[str, Attribute]:
     """What is known of any module."""
-    return {"architecture": type(module).__name__, "parameters": sum(p.numel() for p in module.parameters())}
+    return {ARCHITECTURE: type(module).__name__, PARAMETERS: sum(p.numel() for p in module.parameters())}

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 
 from graphwright.ir import UnsupportedError
+from graphwright.ir.convention import LOGITS
 
 OUTPUT = "output"
 """The name of what has no name of its own."""
-LOGITS = "logits"
 
 
 @dataclass

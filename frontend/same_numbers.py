@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from graphwright.ir import Interpreter, Program, StoredArray, UnsupportedError, Value
+from graphwright.ir.convention import FORWARD
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import TensorType
 
@@ -29,7 +30,7 @@ def compute_the_same(one: Program, other: Program, sizes: Mapping[str, int]) -> 
 
     Raises `UnsupportedError` where that costs too much to find out.
     """
-    a, b = one.graphs["forward"], other.graphs["forward"]
+    a, b = one.graphs[FORWARD], other.graphs[FORWARD]
     if list(a.outputs) != list(b.outputs):
         return False
     for name, value in a.outputs.items():

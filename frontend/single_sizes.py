@@ -20,6 +20,7 @@ from graphwright.frontend.export import Trace
 from graphwright.frontend.torch_calls import first_difference, is_library, run_at_sizes
 from graphwright.frontend.traced_graph import inequalities
 from graphwright.ir import UnsupportedError
+from graphwright.ir.convention import BATCH, SEQUENCE
 
 Inputs = Mapping[str, tuple[torch.Tensor, Axes]]
 
@@ -29,7 +30,7 @@ MOST = 8
 SMALL = 4
 """In a condition on several sizes all but one are tried up to this."""
 
-_WORDS = {"B": "a batch", "S": "a sequence"}
+_WORDS = {BATCH: "a batch", SEQUENCE: "a sequence"}
 
 
 def require_same_at_single_sizes(
@@ -93,7 +94,7 @@ def excluded_sizes(
     lengths = [n for n in (traced.longest, context) if isinstance(n, int)]
 
     def add(special: Mapping[str, int], line: str) -> None:
-        if special.get("S", 1) <= min(lengths, default=special.get("S", 1)):
+        if special.get(SEQUENCE, 1) <= min(lengths, default=special.get(SEQUENCE, 1)):
             found.setdefault(tuple(sorted({**generic, **special}.items())), line)
 
     asked = [(polynomial, line) for polynomial, line in inequalities(traced.exported) if polynomial.free_symbols]

@@ -12,19 +12,19 @@ from graphwright.frontend.dimensions import Dimensions
 from graphwright.frontend.sources import FixedSizes
 from graphwright.frontend.traced_graph import bounds, expression, guards, traced_value
 from graphwright.ir import UnsupportedError, notify
+from graphwright.ir.convention import BATCH, INPUT_IDS, SEQUENCE
 
-MAIN_INPUT = "input_ids"
 """The input whose length must stay free. Elsewhere a length that the module's code fixes is a number in the type."""
 
 LEAST_TRIED = 64
 """Up to this least length each shorter one is tried."""
 
-_LENGTH = {"B": "batch", "S": "sequence"}
+_LENGTH = {BATCH: "batch", SEQUENCE: "sequence"}
 
 
 def must_stay_free(input: str, symbol: str) -> bool:
     """Whether it is an error if the module's code fixes this axis: the batch, and the length of the main input."""
-    return symbol == "B" or input == MAIN_INPUT
+    return symbol == BATCH or input == INPUT_IDS
 
 
 def free_sizes(
@@ -56,16 +56,16 @@ def free_sizes(
                 pair = " and ".join(_LENGTH.get(s, s) for s in sorted((known, symbol)))
                 raise UnsupportedError(f"the module's code makes {pair} the same length")
             least, most = bounds(exported, free)
-            asserted = symbol == "S" and least <= LEAST_TRIED and all(map(is_refused, range(1, least)))
+            asserted = symbol == SEQUENCE and least <= LEAST_TRIED and all(map(is_refused, range(1, least)))
             if least > 2 and not asserted:
                 raise UnsupportedError(
                     f"the module's code branches on the {_length(symbol)}; as traced it takes {least} or more"
                 )
             if least > 2:
                 notify(f"the module's code refuses sequences of fewer than {least} tokens; the program takes them too")
-            if most is not None and symbol == "B":
+            if most is not None and symbol == BATCH:
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")
-            longest = most if symbol == "S" and most is not None else longest
+            longest = most if symbol == SEQUENCE and most is not None else longest
     for guard in guards(exported):
         if not restricts_nothing(guard):
             most = bound_on_sequence(guard, axes)
@@ -94,7 +94,7 @@ def named_size(size: str, inputs: Sequence[str]) -> str:
         return plain(size)
     place = int(found[2] or 0)
     name = inputs[place] if place < len(inputs) else found[1]
-    length = {(MAIN_INPUT, 0): "the batch", (MAIN_INPUT, 1): "the sequence length"}.get((name, int(found[3])))
+    length = {(INPUT_IDS, 0): "the batch", (INPUT_IDS, 1): "the sequence length"}.get((name, int(found[3])))
     axis = f"axis {found[3]} of '{name}'"
     return f"{length} ({axis})" if length else axis
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphwright.errors import OptionError, UsageError
 from graphwright.interpreted import FREE_CONTEXT, InterpretedLanguage, metadata_tokens, sample_rows
+from graphwright.ir.convention import BOS_TOKEN_IDS
 from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
 
@@ -60,7 +61,7 @@ class Calibration:
             return sample_rows(language, self.rows or ROWS, length, SEED)
         tokenizer = read_tokenizer(assets)
         stream = read_stream(self.source, tokenizer, language.vocabulary_size)
-        start = start_token(tokenizer, tuple(metadata_tokens(program, "bos_token_ids")))
+        start = start_token(tokenizer, tuple(metadata_tokens(program, BOS_TOKEN_IDS)))
         rows = cut_rows(stream, length=length, rows=self.rows or ROWS, exact=self.length is not None, start=start)
         if self.rows is not None and len(rows) < self.rows:
             found = f"{len(rows)} rows of {rows.shape[1]} tokens, of {self.rows} asked for"

@@ -18,7 +18,6 @@ from graphwright.requirements import require_compiler
 from graphwright.targets import (
     BACKENDS,
     CACHE_LAYOUTS,
-    LANGUAGE_MODEL_PROBLEM,
     TARGETS,
     check_choice,
     choose_passes,
@@ -181,6 +180,8 @@ def prepare(
 
 def _is_function(program: Program, options: Options) -> bool:
     """Whether to compile a plain function. Raises UsageError where the program is not what the options ask for."""
+    from graphwright.ir.convention import LANGUAGE_MODEL_PROBLEM, is_decoder
+
     if options.kind != "function" and not is_language_model(program):
         if isinstance(problem := program.metadata.get(LANGUAGE_MODEL_PROBLEM), str):
             raise UsageError(f"'{program.name}' takes token ids, but {problem}; or make a plain function (--function)")
@@ -191,14 +192,16 @@ def _is_function(program: Program, options: Options) -> bool:
                 f"{_signature(program)}; "
                 "compile it as a plain function: graphwright.compile_function, or `graphwright compile`"
             )
-    if options.kind == "function" and "prefill" in program.graphs:
+    if options.kind == "function" and is_decoder(program):
         raise UsageError(f"'{program.name}' has a cache already; a plain function is compiled from the traced program")
     return options.kind == "function" or not is_language_model(program)
 
 
 def _signature(program: Program) -> str:
     """What a program takes and gives, in words."""
-    graph = program.graphs["forward"]
+    from graphwright.ir.convention import FORWARD
+
+    graph = program.graphs[FORWARD]
     takes = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
     gives = [f"{name}: {v.type}" for name, v in graph.outputs.items()]
     more = f", and {len(gives) - 8} more" if len(gives) > 8 else ""
@@ -207,7 +210,9 @@ def _signature(program: Program) -> str:
 
 def _require_free_length(program: Program) -> None:
     """Raises UsageError for token ids without a batch, or of a fixed number, as an archive may have."""
-    inputs = program.graphs["forward"].inputs
+    from graphwright.ir.convention import FORWARD
+
+    inputs = program.graphs[FORWARD].inputs
     if len(inputs) == 1 and str(inputs[0].tensor.dtype) in ("i64", "i32") and inputs[0].tensor.rank == 1:
         raise UsageError(
             f"'{program.name}' takes token ids without a batch ({inputs[0].name}: {inputs[0].type}), and a language "
@@ -290,32 +295,35 @@ def limit_context(program: Program, max_context: int | None) -> None:
 
     Raises UsageError when `max_context` is more than the model's context, or when neither says how long it is.
     """
-    logits = next((g.outputs["logits"] for g in program.graphs.values() if "logits" in g.outputs), None)
+    from graphwright.ir.convention import CONTEXT_WINDOW, LOGITS, VOCABULARY_SIZE, context_window
+
+    logits = next((g.outputs[LOGITS] for g in program.graphs.values() if LOGITS in g.outputs), None)
     if logits is None or logits.type.rank != 3:
         if max_context is not None:
             raise UsageError(f"'{program.name}' is not a language model, so it has no context to limit")
         return
     vocabulary = logits.type.shape[2].constant
     if vocabulary is not None:
-        program.metadata.setdefault("vocabulary_size", vocabulary)
-    known = program.metadata.get("context_length")
+        program.metadata.setdefault(VOCABULARY_SIZE, vocabulary)
+    known = context_window(program)
     if max_context is None:
         if known is None:
             raise UsageError(f"'{program.name}' does not say how long its context is; give max_context (--max-context)")
         return
-    _require_within(max_context, known if isinstance(known, int) else None)
-    program.metadata["context_length"] = max_context
+    _require_within(max_context, known)
+    program.metadata[CONTEXT_WINDOW] = max_context
 
 
 def check_context(source: Source, max_context: int | None) -> None:
     """Raises OptionError for more than the context of a model that tells it before it is captured."""
+    from graphwright.ir.convention import context_window
+
     if max_context is None:
         return
     from graphwright.ir import Program
 
     if isinstance(source.model, Program):
-        known = source.model.metadata.get("context_length")
-        _require_within(max_context, known if isinstance(known, int) else None)
+        _require_within(max_context, context_window(source.model))
     elif isinstance(source.model, Path) and source.model.is_dir():
         from graphwright.frontend import checkpoint_context
 

@@ -163,10 +163,11 @@ def _open(
 def _captured(source: Source, length: int | None, on_stage: Callable[[str], object]) -> Source:
     """The source as a program, for rows of that length where it does not say how long its context is."""
     from graphwright.compiler import capture
+    from graphwright.ir.convention import CONTEXT_WINDOW
 
     on_stage("capture")
     program = capture(source).clone()
-    program.metadata.setdefault("context_length", length or LENGTH)
+    program.metadata.setdefault(CONTEXT_WINDOW, length or LENGTH)
     return replace(source, model=program, example_inputs=None, options=ModelOptions())
 
 
@@ -179,8 +180,9 @@ def _loaded(model: Model) -> _Opened:
 def _interpreted(source: Source, stack: ExitStack, on_stage: Callable[[str], object]) -> _Opened:
     from graphwright.compiler import Options, prepare
     from graphwright.interpreted import InterpretedLanguage, metadata_tokens
+    from graphwright.ir.convention import BOS_TOKEN_IDS
     from graphwright.report import Stopwatch
 
     program = prepare(source, Options(kind="language model"), Stopwatch(on_stage)).program
     tokenizer = _tokenizer(source.assets, stack)
-    return _Opened(InterpretedLanguage(program), tokenizer, tuple(metadata_tokens(program, "bos_token_ids")))
+    return _Opened(InterpretedLanguage(program), tokenizer, tuple(metadata_tokens(program, BOS_TOKEN_IDS)))

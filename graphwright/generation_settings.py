@@ -29,10 +29,11 @@ class GenerationSettings:
 
     def check(self, program: Program) -> None:
         """Hold them against a captured language model, and give notice of what is left out. Raises UsageError."""
+        from graphwright.ir.convention import vocabulary_size
         from graphwright.ir.notices import notify
 
-        size = program.metadata.get("vocabulary_size")
-        if isinstance(size, int):
+        size = vocabulary_size(program)
+        if size is not None:
             try:
                 self.settings.check_vocabulary(size)
             except ArtifactError as error:
@@ -62,19 +63,26 @@ def check_special_tokens(program: Program) -> None:
 
     Padding is never looked at, so that one outside the vocabulary is only left out.
     """
+    from graphwright.ir.convention import (
+        BOS_TOKEN_IDS,
+        DECODER_START_TOKEN_ID,
+        EOS_TOKEN_IDS,
+        PAD_TOKEN_ID,
+        vocabulary_size,
+    )
     from graphwright.ir.notices import notify
 
-    size = program.metadata.get("vocabulary_size")
-    if not isinstance(size, int):
+    size = vocabulary_size(program)
+    if size is None:
         return
-    for name in ("bos_token_ids", "eos_token_ids", "decoder_start_token_id", "pad_token_id"):
+    for name in (BOS_TOKEN_IDS, EOS_TOKEN_IDS, DECODER_START_TOKEN_ID, PAD_TOKEN_ID):
         known = program.metadata.get(name)
         for token in known if isinstance(known, tuple) else (known,):
             if not isinstance(token, int) or 0 <= token < size:
                 continue
             place = f"'{program.name}': {name.removesuffix('s')}"
             outside = f"the token id {token}, outside the vocabulary (0 to {size - 1})"
-            if name != "pad_token_id":
+            if name != PAD_TOKEN_ID:
                 raise UsageError(f"{place} is {outside}: mend {GENERATION_FILE} or {CONFIG_FILE}")
             notify(f"{place} is {outside}; it is left out")
             del program.metadata[name]

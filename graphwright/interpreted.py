@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
 from graphwright.ir import Interpreter
+from graphwright.ir.convention import (
+    BOS_TOKEN_IDS,
+    EOS_TOKEN_IDS,
+    INPUT_IDS,
+    LOGITS,
+    PREFILL,
+    context_window,
+    is_decoder,
+)
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration import calibration_graph
 from graphwright.passes.proving.cached import CachedRun
@@ -34,12 +43,11 @@ class InterpretedLanguage:
 
     @property
     def vocabulary_size(self) -> int:
-        return self._graph.outputs["logits"].type.shape[-1].evaluate({})
+        return self._graph.outputs[LOGITS].type.shape[-1].evaluate({})
 
     @property
     def context_length(self) -> int | None:
-        known = self.program.metadata.get("context_length")
-        return known if isinstance(known, int) else None
+        return context_window(self.program)
 
     def start(self, batch: int, capacity: int) -> InterpretedRows:
         """Empty rows for so many tokens."""
@@ -48,9 +56,9 @@ class InterpretedLanguage:
     def blocks(self, rows: Ids, size: int) -> Iterator[Logits]:
         """See `graphwright.runtime.evaluation.Language`."""
         ids = torch.as_tensor(rows)
-        if "prefill" not in self.program.graphs:
+        if not is_decoder(self.program):
             with threads_for(row_flops(self._graph, ids.shape[1]) * len(ids)):
-                logits = self._interpreter.run(self._graph, {"input_ids": ids})["logits"]
+                logits = self._interpreter.run(self._graph, {INPUT_IDS: ids})[LOGITS]
             for first in range(0, ids.shape[1], size):
                 yield logits[:, first : first + size].float().numpy()
             return
@@ -64,7 +72,7 @@ class InterpretedRows:
 
     def __init__(self, language: InterpretedLanguage, run: CachedRun) -> None:
         self._run = run
-        self._flops = row_flops(language.program.graphs["prefill"], 1)
+        self._flops = row_flops(language.program.graphs[PREFILL], 1)
 
     def step(self, ids: Tensor) -> Tensor:
         """Logits [B, S, V] at all of the new tokens i64 [B, S]."""
@@ -81,10 +89,10 @@ def sample_rows(language: InterpretedLanguage, rows: int, length: int, seed: int
     Raises UsageError for a program without a cache, which would compute every row anew at each token.
     """
     program = language.program
-    if "prefill" not in program.graphs:
+    if not is_decoder(program):
         raise UsageError(f"'{program.name}' has no cache to write text with: give calibration tokens")
     generator = torch.Generator().manual_seed(seed)
-    begin, ends = metadata_tokens(program, "bos_token_ids")[:1], metadata_tokens(program, "eos_token_ids")
+    begin, ends = metadata_tokens(program, BOS_TOKEN_IDS)[:1], metadata_tokens(program, EOS_TOKEN_IDS)
     ids = torch.randint(language.vocabulary_size, (rows, length), generator=generator)
     if begin:
         ids[:, 0] = begin[0]

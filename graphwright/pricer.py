@@ -39,8 +39,9 @@ class Pricer:
 
     def memory(self, program: Program) -> list[MemoryPoint]:
         """Memory by part at powers of two of the context, up to the model's own."""
-        known = program.metadata.get("context_length")
-        longest = known if isinstance(known, int) else LONGEST
+        from graphwright.ir.convention import context_window
+
+        longest = context_window(program) or LONGEST
         contexts = [1 << n for n in range(longest.bit_length()) if 1 << n < longest]
         return memory_points(program, self.setting, [*contexts, longest])
 

@@ -6,13 +6,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphwright.ir import Graph, Program
+from graphwright.ir.convention import (
+    BATCH,
+    CAPACITY,
+    DECODE,
+    DECODER_INPUT_IDS,
+    ENCODE,
+    FORWARD,
+    INPUT_IDS,
+    POSITIONS,
+    PREFILL,
+    SEQUENCE,
+    is_decoder,
+    step_graph,
+)
 from graphwright.ir.machines import Machine
 from graphwright.ir.pricing import Buffers, GraphCost, Memory, Work, graph_cost, memory, total_time
 from graphwright.ir.storage import total_bytes, weights_of
 from graphwright.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
 from graphwright.targets import is_language_model
-
-TOKENS = ("decoder_input_ids", "input_ids")
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def memory_points(program: Program, setting: Setting, contexts: Iterable[int]) -
     for context in contexts:
         longer = setting.model_copy(update={"decode_context": context, "prefill_length": context})
         runs = phases(program, longer)
-        used = [memory(Buffers(run.graph), run.bindings) for run in runs.get("decode") or runs["forward"]]
+        used = [memory(Buffers(run.graph), run.bindings) for run in runs.get(DECODE) or runs[FORWARD]]
         most = max(used, key=lambda m: m.cache + m.activations, default=Memory(0, 0))
         points.append(MemoryPoint(context=context, weights=weights, cache=most.cache, activations=most.activations))
     return points
@@ -90,28 +102,27 @@ def phases(program: Program, setting: Setting) -> dict[Phase, list[Run]]:
     length, context = setting.prefill_length, setting.decode_context
 
     def run(graph: Graph, tokens: int, capacity: int) -> Run:
-        bindings = dict.fromkeys(graph.symbols, length) | {"B": setting.batch, "N": 1, "C": capacity}
+        bindings = dict.fromkeys(graph.symbols, length) | {BATCH: setting.batch, POSITIONS: 1, CAPACITY: capacity}
         return Run(graph, bindings | {_token_symbol(graph): tokens})
 
-    if "prefill" in graphs:
-        step = graphs.get("decode", graphs["prefill"])
-        prefill, decode = run(graphs["prefill"], length, length), run(step, 1, context)
-    elif "forward" in graphs and ("encode" in graphs or is_language_model(program)):
-        prefill, decode = run(graphs["forward"], length, length), run(graphs["forward"], context, context)
+    if is_decoder(program):
+        prefill, decode = run(graphs[PREFILL], length, length), run(step_graph(program), 1, context)
+    elif FORWARD in graphs and (ENCODE in graphs or is_language_model(program)):
+        prefill, decode = run(graphs[FORWARD], length, length), run(graphs[FORWARD], context, context)
     else:
-        return {"forward": [run(graph, length, length) for graph in graphs.values()]}
-    encode = [run(graphs["encode"], length, length)] if "encode" in graphs else []
-    return {"prefill": [*encode, prefill], "decode": [decode]}
+        return {FORWARD: [run(graph, length, length) for graph in graphs.values()]}
+    encode = [run(graphs[ENCODE], length, length)] if ENCODE in graphs else []
+    return {PREFILL: [*encode, prefill], DECODE: [decode]}
 
 
 def _token_symbol(graph: Graph) -> str:
     """What the graph calls the number of its tokens: S, unless a context beside them has that name."""
-    for name in TOKENS:
+    for name in (DECODER_INPUT_IDS, INPUT_IDS):
         for value in graph.inputs:
             if value.name == name and value.type.rank == 2:
                 dim = value.type.shape[1]
-                return str(dim) if dim.terms == (((str(dim),), 1),) else "S"
-    return "S"
+                return str(dim) if dim.terms == (((str(dim),), 1),) else SEQUENCE
+    return SEQUENCE
 
 
 def _price(

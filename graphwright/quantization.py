@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.calibration import Calibration, write_tokens
 from graphwright.errors import OptionError
 from graphwright.ir import PassError
+from graphwright.ir.convention import PREFILL, is_decoder
 from graphwright.ir.pricing import prefill_forms
 from graphwright.pass_progress import PassProgress
 from graphwright.passes import Run
@@ -128,7 +129,7 @@ def quantize_program(
 
 def _prefill_note(program: Program) -> Iterator[str]:
     """What weights take in prefill as decode reads them, and what they would take in the other forms."""
-    forms = prefill_forms(program.graphs["prefill"], 1) if "prefill" in program.graphs else ()
+    forms = prefill_forms(program.graphs[PREFILL], 1) if is_decoder(program) else ()
     if forms:
         packed, unpacked, copied = (round(form.weight_bytes / 1e6, 1) for form in forms)
         yield (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.errors import UsageError
 from graphwright.interpreted import FREE_CONTEXT, InterpretedLanguage, sample_rows
 from graphwright.ir import PassError
+from graphwright.ir.convention import BATCH, CAPACITY, PREFILL
 from graphwright.ir.types import StateType
 from graphwright.runtime.evaluation import score
 
@@ -90,9 +91,9 @@ def weight_bytes(program: Program) -> int:
 
 def cache_bits(program: Program) -> int:
     """Bits that one token takes in the caches of a program; 0 where it has none."""
-    graph = program.graphs.get("prefill")
+    graph = program.graphs.get(PREFILL)
     states = [] if graph is None else [value.type for value in graph.inputs if isinstance(value.type, StateType)]
-    one, two = (sum(type.bits.evaluate({"B": 1, "C": places}) for type in states) for places in (1, 2))
+    one, two = (sum(type.bits.evaluate({BATCH: 1, CAPACITY: places}) for type in states) for places in (1, 2))
     return two - one
 
 

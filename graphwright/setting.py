@@ -21,8 +21,9 @@ def choose_setting(
 
     Raises UsageError for more than the model's context.
     """
-    known = program.metadata.get("context_length")
-    longest = known if isinstance(known, int) and known > 0 else None
+    from graphwright.ir.convention import context_window
+
+    longest = context_window(program)
     for what, given in (("prompt", length), ("context", context)):
         if given is not None and longest is not None and given > longest:
             raise UsageError(f"a {what} of {given} tokens exceeds the {longest} of the context of '{program.name}'")

@@ -16,9 +16,6 @@ BACKENDS = ("onnx", "tvm")
 TARGETS = ("cpu",)
 CACHE_LAYOUTS = ("contiguous", "ring")
 
-LANGUAGE_MODEL_PROBLEM = "language_model_problem"
-"""The metadata by which capture says why what takes token ids is not plainly a language model."""
-
 
 def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     """Raises OptionError, with the nearest name, unless `value` is among the known ones."""
@@ -38,11 +35,12 @@ def choose_passes(
     A program with a graph `prefill` has been optimized before and by default stays as it is; a plain function is raised
     but gets no cache. Raises PassError for a pipeline that does not exist.
     """
+    from graphwright.ir.convention import is_decoder
     from graphwright.passes import named_pipeline
 
     if pipeline is not None:
         return named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
-    if "prefill" in program.graphs:
+    if is_decoder(program):
         return ()
     return named_pipeline("function" if function else target)
 
@@ -76,13 +74,15 @@ def with_cache_layout(passes: Sequence[Pass], layout: str) -> Sequence[Pass]:
 
 def is_language_model(program: Program) -> bool:
     """Whether the captured program goes from token ids, maybe beside one context, to logits."""
-    forward = program.graphs.get("forward")
+    from graphwright.ir.convention import DECODER_INPUT_IDS, FORWARD, INPUT_IDS, LANGUAGE_MODEL_PROBLEM, LOGITS
+
+    forward = program.graphs.get(FORWARD)
     if forward is None:
         return True
     if LANGUAGE_MODEL_PROBLEM in program.metadata:
         return False
     names = [v.name for v in forward.inputs]
-    beside_context = "decoder_input_ids" in names and len(names) == 2
-    if not (names == ["input_ids"] or beside_context) or list(forward.outputs) != ["logits"]:
+    beside_context = DECODER_INPUT_IDS in names and len(names) == 2
+    if not (names == [INPUT_IDS] or beside_context) or list(forward.outputs) != [LOGITS]:
         return False
-    return forward.outputs["logits"].type.rank == 3
+    return forward.outputs[LOGITS].type.rank == 3

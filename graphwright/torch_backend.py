@@ -13,6 +13,7 @@ from graphwright.compiled import CompiledFunction
 from graphwright.errors import UsageError
 from graphwright.frontend.graph_module import capture_graph_module, sort_inputs
 from graphwright.frontend.traced_graph import expression
+from graphwright.ir.convention import FORWARD
 from graphwright.ir.torch_types import torch_dtype
 
 OPTIONS = ("dialect", "freeze", "threads")
@@ -69,7 +70,7 @@ class _Compiled:
             # Dynamo's own trace may be under way; the capture traces anew, by itself.
             with tracing(None), torch.no_grad():
                 program = capture_graph_module(self._graph, self._inputs, inputs, self._kept)
-            dtypes = [torch_dtype(value.tensor.dtype) for value in program.graphs["forward"].outputs.values()]
+            dtypes = [torch_dtype(value.tensor.dtype) for value in program.graphs[FORWARD].outputs.values()]
             self._variants[key] = compile_function(program, **self._options), dtypes
         return self._variants[key]
 

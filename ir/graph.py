@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.convention import FORWARD
 from graphwright.ir.types import TensorType, Type
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Op:
 class Graph:
     """A function from inputs to named outputs. Weights are values too, one for each weight that is used."""
 
-    def __init__(self, name: str = "forward") -> None:
+    def __init__(self, name: str = FORWARD) -> None:
         self.name = name
         self.inputs: list[Value] = []
         self.outputs: dict[str, Value] = {}

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 from graphwright.ir import DType, Graph, PassError, Program
 from graphwright.ir.attributes import attribute_text
+from graphwright.ir.convention import FORWARD, is_decoder
 from graphwright.ir.rewriting import Outcome, Rule, rewrite
 
 Contract = Callable[[Program], "str | None"]
@@ -97,14 +98,14 @@ def register(cls: type[P]) -> type[P]:
 
 def has_forward(program: Program) -> str | None:
     """Contract: the program is as captured, without a cache."""
-    if "forward" in program.graphs:
+    if FORWARD in program.graphs:
         return None
     return f"program '{program.name}' has no graph 'forward' (it has {', '.join(program.graphs) or 'none'})"
 
 
 def has_prefill(program: Program) -> str | None:
     """Contract: the KV cache has been inserted."""
-    if "prefill" in program.graphs:
+    if is_decoder(program):
         return None
     return f"program '{program.name}' has no graph 'prefill': run insert-kv-cache first"
 

@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from graphwright.ir import Dim, Op, Value, ops
+from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.dims import product
 from graphwright.ir.ops.rules import is_elementwise
-from graphwright.passes.probing import BATCH, SEQUENCE
 from graphwright.passes.token_axes import TokenAxes
 
 B, S = Dim.of(BATCH), Dim.of(SEQUENCE)

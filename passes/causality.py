@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, Value, ops, tensor
-from graphwright.passes.probing import BATCH, SEQUENCE, is_set_by_length, positional_values
+from graphwright.ir.convention import BATCH, CONTEXT, INPUT_IDS, SEQUENCE, SOURCE_SEQUENCE
+from graphwright.passes.probing import is_set_by_length, positional_values
 from graphwright.passes.row_positions import are_own_positions
-from graphwright.passes.split_context import CONTEXT, SOURCE, TOKENS
 from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
 
 TOKENS_TYPE = tensor(DType.I64, BATCH, SEQUENCE)
@@ -32,11 +32,11 @@ class Causality:
         self.forward = forward
         self.is_positional: Callable[[Value], bool] = positional_values(forward)
         """Whether a value depends on shapes and weights only."""
-        tokens = next((v for v in forward.inputs if v.name == TOKENS), None)
+        tokens = next((v for v in forward.inputs if v.name == INPUT_IDS), None)
         context = [v for v in forward.inputs if (v.name or "").startswith(CONTEXT)]
         if len(forward.inputs) != 1 + len(context) or tokens is None or tokens.type != TOKENS_TYPE:
             listed = ", ".join(f"{v.name}: {v.type}" for v in forward.inputs)
-            raise refuse(None, f"the graph must have the one input {TOKENS}: {TOKENS_TYPE}; it has {listed}")
+            raise refuse(None, f"the graph must have the one input {INPUT_IDS}: {TOKENS_TYPE}; it has {listed}")
         self.is_free: Callable[[Value], bool] = positional_values(forward, [tokens])
         """Whether a value depends on no token; if it is not positional, it is of the context."""
         self.axes = TokenAxes([tokens], self.is_free)
@@ -88,11 +88,11 @@ class Causality:
 
     def _check_context(self, op: Op) -> None:
         """Raises `PassError` if padding of a context would reach what is made of it."""
-        of_context = [v for v in op.inputs if any(SOURCE in d.symbols for d in v.type.shape)]
+        of_context = [v for v in op.inputs if any(SOURCE_SEQUENCE in d.symbols for d in v.type.shape)]
         if not of_context or self.is_cross(op):
             return
         for value, flow in zip(op.inputs, op.definition.axis_flow(op), strict=True):
-            over = [t for t, d in zip(flow, value.type.shape, strict=True) if SOURCE in d.symbols]
+            over = [t for t, d in zip(flow, value.type.shape, strict=True) if SOURCE_SEQUENCE in d.symbols]
             if None in over or not self.is_free(op.results[0]):
                 raise refuse(
                     op, f"it mixes the context's tokens ({value.type}); only attention may, which hides padding"

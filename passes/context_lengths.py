@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, TensorType, Value, clone_graph, ops
-from graphwright.passes.probing import BATCH, SEQUENCE, is_set_by_length, positional_values
+from graphwright.ir.convention import BATCH, CONTEXT_LENGTH, SEQUENCE
+from graphwright.passes.probing import is_set_by_length, positional_values
 from graphwright.passes.token_axes import TokenAxes, TokenAxis, refuse
 
-CONTEXT_LENGTH = "context_length"
-"""The input i64 [B]: how many of a row's context tokens, padded on the right, are real."""
 S = Dim.of(SEQUENCE)
 
 

@@ -17,20 +17,32 @@ from typing import ClassVar, Literal
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, TensorType, Value, ops
 from graphwright.ir.attributes import substitute
+from graphwright.ir.convention import (
+    BATCH,
+    CONTEXT_LENGTH,
+    ENCODE,
+    FORWARD,
+    LOGITS,
+    NEW_LENGTH,
+    PAST,
+    PAST_LENGTH,
+    PREFILL,
+    PRESENT,
+    SEQUENCE,
+    SOURCE_SEQUENCE,
+    context_window,
+)
 from graphwright.ir.dims import product
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, PassError, has_forward, has_prefill, register
 from graphwright.passes.cache_placement import NoCutError, cut_behind, place_caches
 from graphwright.passes.causality import STATE, Causality, carries_state
-from graphwright.passes.context_lengths import CONTEXT_LENGTH, with_context_length
+from graphwright.passes.context_lengths import with_context_length
 from graphwright.passes.looking_ahead import with_verdict
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol
+from graphwright.passes.probing import has_symbol
 from graphwright.passes.ring_caches import Rings, choose_rings
 from graphwright.passes.row_positions import C, RowPositions, over_keys
-from graphwright.passes.split_context import SOURCE
 from graphwright.passes.token_axes import refuse
-
-NEW_LENGTH = "new_length"
 
 
 @register
@@ -62,17 +74,15 @@ class InsertKVCache(Pass):
     ensures = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
-        longest = program.metadata.get("context_length")
-        limit = longest if isinstance(longest, int) else None
-        rebuilt = _Rebuild(program.graphs["forward"], self.layout == "ring", limit)
+        rebuilt = _Rebuild(program.graphs[FORWARD], self.layout == "ring", context_window(program))
         try:
             prefill = rebuilt.run()
         except PassError as refusal:
-            raise with_verdict(refusal, program.graphs["forward"]) from None
-        if "encode" in program.graphs:
-            program.graphs["encode"] = with_context_length(program.graphs["encode"])
-        del program.graphs["forward"]
-        program.graphs["prefill"] = prefill
+            raise with_verdict(refusal, program.graphs[FORWARD]) from None
+        if ENCODE in program.graphs:
+            program.graphs[ENCODE] = with_context_length(program.graphs[ENCODE])
+        del program.graphs[FORWARD]
+        program.graphs[PREFILL] = prefill
         return rebuilt.outcome
 
 
@@ -82,7 +92,7 @@ class _Rebuild:
     def __init__(self, forward: Graph, rings: bool, longest: int | None) -> None:
         self.forward = forward
         self.with_rings, self.longest = rings, longest
-        self.graph = Graph("prefill")
+        self.graph = Graph(PREFILL)
         self.build = Builder(self.graph)
         self.values: dict[Value, Value] = {}
         """Values of the forward graph for the new tokens."""
@@ -98,9 +108,9 @@ class _Rebuild:
         for value in forward.inputs:
             self.values[value] = self.graph.add_input(str(value.name), value.type)
         self.context_length: Value | None = None
-        if any(SOURCE in d.symbols for v in forward.inputs for d in v.type.shape):
+        if any(SOURCE_SEQUENCE in d.symbols for v in forward.inputs for d in v.type.shape):
             self.context_length = self.graph.add_input(CONTEXT_LENGTH, TensorType(DType.I64, _dims(BATCH)))
-        self.past = self.graph.add_input("past_length", TensorType(DType.I64, _dims(BATCH)))
+        self.past = self.graph.add_input(PAST_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.new = self.graph.add_input(NEW_LENGTH, TensorType(DType.I64, _dims(BATCH)))
         self.key_length = self.build(ops.add, self.past, self.new)
         self.rows = RowPositions(self.build, self.is_positional, self.past, self.key_length)
@@ -122,13 +132,13 @@ class _Rebuild:
                 self.recurrence(op)
             else:
                 self.token_wise(op)
-        self.graph.outputs["logits"] = self.values[logits]
+        self.graph.outputs[LOGITS] = self.values[logits]
         self.graph.outputs |= self.presents
         self.graph.erase_dead()
         return self.graph
 
     def _logits(self) -> Value:
-        logits = self.forward.outputs.get("logits")
+        logits = self.forward.outputs.get(LOGITS)
         if logits is None or len(self.forward.outputs) != 1:
             raise refuse(None, f"the graph must return logits alone; it returns {', '.join(self.forward.outputs)}")
         if logits.type.shape[:2] != _dims(BATCH, SEQUENCE):
@@ -201,13 +211,13 @@ class _Rebuild:
         keys = op.required("k").type.shape[2]
         names = [o.name for o in op.definition.operands]
         operands[names.index("positions")] = self.rows.positions
-        operands[names.index("key_length")] = self.context_length if SOURCE in keys.symbols else None
+        operands[names.index("key_length")] = self.context_length if SOURCE_SEQUENCE in keys.symbols else None
         self.values[op.result] = self.build(ops.attention, *operands, **op.attributes)
         self.outcome.hit("cross", op)
 
     def recurrence(self, op: Op) -> None:
         name = f"{self.layers}.{STATE}"
-        past = self.graph.add_input(f"past.{name}", op.results[-1].type)
+        past = self.graph.add_input(PAST + name, op.results[-1].type)
         operands: list[Value | None] = []
         for operand, value in zip(op.definition.operands, op.operands, strict=True):
             if operand.name in (STATE, NEW_LENGTH):
@@ -218,7 +228,7 @@ class _Rebuild:
                 operands.append(None if value is None else self._operand(op, value))
         new = self.graph.insert(op.definition, operands, op.attributes, location=op.location)
         self.values.update(zip(op.results, new.results, strict=True))
-        self.presents[f"present.{name}"] = new.results[-1]
+        self.presents[PRESENT + name] = new.results[-1]
         self.layers += 1
         self.outcome.hit("state", op)
 
@@ -253,18 +263,18 @@ class _Rebuild:
     def _appended(self, value: Value) -> Value:
         """The cache of a value with the new tokens in it."""
         name = self.cached[value]
-        if (present := self.presents.get(f"present.{name}")) is not None:
+        if (present := self.presents.get(PRESENT + name)) is not None:
             return present
         batch, *rest = value.type.shape
         axis = self.axes[value].axis - 1
         heads, sequence, size = product(rest[:axis]), rest[axis], product(rest[axis + 1 :])
         type = StateType("contiguous", TensorType(value.tensor.dtype, (batch, heads, C, size)))
-        past = self.graph.add_input(f"past.{name}", type)
+        past = self.graph.add_input(PAST + name, type)
         new = self.values[value]
         if new.type.shape != (batch, heads, sequence, size):
             new = self.build(ops.reshape, new, shape=(batch, heads, sequence, size))
         present = self.build(ops.kv_append, past, new, self.past)
-        self.presents[f"present.{name}"] = present
+        self.presents[PRESENT + name] = present
         return present
 
     def _from_cache(self, value: Value) -> Value:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graphwright.ir import Graph, Interpreter, PassError, UserError, Value, ops
+from graphwright.ir.convention import INPUT_IDS, LOGITS
 from graphwright.ir.lazy import torch
-from graphwright.passes.split_context import TOKENS
 
 LARGEST = 1 << 26
 """Models of up to this many parameters are tried; larger ones take too long to be a part of a refusal."""
@@ -31,8 +31,8 @@ def with_verdict(refusal: PassError, graph: Graph) -> PassError:
 
 def sees_later_tokens(graph: Graph) -> bool | None:
     """Whether changing the last token changes the logits before it; None where that cannot be tried."""
-    logits = graph.outputs.get("logits")
-    if logits is None or [v.name for v in graph.inputs] != [TOKENS] or logits.type.rank != 3:
+    logits = graph.outputs.get(LOGITS)
+    if logits is None or [v.name for v in graph.inputs] != [INPUT_IDS] or logits.type.rank != 3:
         return None
     sizes = [v.type.elements.constant for v in graph.weights]
     if None in sizes or sum(size or 0 for size in sizes) > LARGEST:
@@ -44,7 +44,7 @@ def sees_later_tokens(graph: Graph) -> bool | None:
             ids = torch.randint(0, rows, (1, LENGTH), generator=generator)
             other = ids.clone()
             other[0, -1] = (ids[0, -1] + 1 + torch.randint(0, max(1, rows - 1), (), generator=generator)) % rows
-            before, after = (interpreter.run(graph, {TOKENS: i})["logits"][:, :-1].float() for i in (ids, other))
+            before, after = (interpreter.run(graph, {INPUT_IDS: i})[LOGITS][:, :-1].float() for i in (ids, other))
             # what rounding may move where a term that is zero is added in another place
             if float((before - after).abs().max()) > 1e-5 * float(before.abs().max()):
                 return True

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable
 
 from graphwright.ir import Graph, Interpreter, Op, Value, ops
 from graphwright.ir.attributes import Attribute, attribute_text, dimensions
+from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
 
 HIDDEN = -1e4
 """A masked score at or below this weighs exp(-1e4), which is 0 in every float type."""
-
-SEQUENCE = "S"
-BATCH = "B"
 
 
 def positional_values(graph: Graph, inputs: Iterable[Value] | None = None) -> Callable[[Value], bool]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, DType, Value, ops
+from graphwright.ir.convention import BATCH
 from graphwright.ir.rewriting import LAST, Capture, Match, Pattern, Refusal, Rule, attribute, cast_or_not, rule
 from graphwright.passes.base import RulePass, register
-from graphwright.passes.probing import BATCH
 from graphwright.passes.scores import read_scores
 
 

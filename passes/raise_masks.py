@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphwright.ir import Dim, Graph, Interpreter, Program, Value, ops
+from graphwright.ir.convention import BATCH, SEQUENCE, context_window
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, HIDDEN, SEQUENCE, integers, positional_values, tables
+from graphwright.passes.probing import HIDDEN, integers, positional_values, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,8 +159,8 @@ class _Probe:
         """A length past every integer in the mask's computation, and within the model's context."""
         ops_of_mask = cone([bias])
         largest = max((n for op in ops_of_mask for n in integers(op)), default=0)
-        context = self.program.metadata.get("context_length")
-        return min([largest + 13, *tables(ops_of_mask), *([context] if isinstance(context, int) else [])])
+        context = context_window(self.program)
+        return min([largest + 13, *tables(ops_of_mask), *([] if context is None else [context])])
 
     def _evaluate(self, bias: Value, length: int) -> tuple[Tensor | None, bool]:
         """Which keys each query sees, bool [queries, keys], None if not the same for all; whether scores change."""

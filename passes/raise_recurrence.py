@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, Value, ops
+from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.declare import OpDef
 from graphwright.ir.ops.shape import as_dims, as_ints, slice_bounds
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, SEQUENCE, positional_values
+from graphwright.passes.probing import positional_values
 
 TOKENS, ROWS = Dim.of(SEQUENCE), Dim.of(BATCH)
 

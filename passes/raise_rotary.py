@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from graphwright.ir import Builder, DType, Graph, Interpreter, Op, Program, StoredArray, Value, ops
+from graphwright.ir.convention import BATCH, SEQUENCE, context_window
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, integers, positional_values, structure, tables
+from graphwright.passes.probing import has_symbol, integers, positional_values, structure, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -221,8 +222,8 @@ def _far(program: Program, rotated: Value, source: Value) -> int:
     switches = any(op.definition in SWITCHES for op in path)
     numbers = [n + 13 for op in path for n in integers(op)] if switches else []
     lengths = tables(path)
-    context = program.metadata.get("context_length")
-    limits = [*lengths, *([context] if isinstance(context, int) else [])]
+    context = context_window(program)
+    limits = [*lengths, *([] if context is None else [context])]
     return min([max([POSITIONS, *numbers, *lengths]), *limits])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from graphwright.ir import Builder, Dim, Op, StateType, Value, ops
+from graphwright.ir.convention import PAST, PRESENT
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.cache_placement import cut_behind
 
@@ -103,8 +104,8 @@ class Rings:
         if name not in self._held:
             batch, heads, _, size = new.type.shape
             past = self.build.graph.add_input(
-                f"past.{name}", StateType("ring", new.tensor.with_shape(batch, heads, Dim.of(capacity), size))
+                PAST + name, StateType("ring", new.tensor.with_shape(batch, heads, Dim.of(capacity), size))
             )
             self._held[name] = self.build(ops.concat, self.build(ops.kv_read, past), new, axis=2)
-            presents[f"present.{name}"] = self.build(ops.kv_append, past, new, self.past_length, self.new_length)
+            presents[PRESENT + name] = self.build(ops.kv_append, past, new, self.past_length, self.new_length)
         return self._held[name]

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphwright.ir import Builder, Dim, DType, Op, TensorType, Type, Value, ops
+from graphwright.ir.convention import BATCH, CAPACITY, SEQUENCE
 from graphwright.ir.ops.rules import is_elementwise
 from graphwright.ir.ops.shape import as_dims, as_ints
-from graphwright.passes.probing import BATCH, SEQUENCE, has_symbol, is_set_by_length
+from graphwright.passes.probing import has_symbol, is_set_by_length
 from graphwright.passes.token_axes import refuse
 
 ONE = Dim.of(1)
-B, S, C = Dim.of(BATCH), Dim.of(SEQUENCE), Dim.of("C")
+B, S, C = Dim.of(BATCH), Dim.of(SEQUENCE), Dim.of(CAPACITY)
 
 
 def over_keys(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, DType, Graph, Program, TensorType, Value, clone_graph, ops
+from graphwright.ir.convention import BATCH, LOGIT_POSITIONS, LOGITS, POSITIONS, PREFILL, SEQUENCE
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, PassError, has_prefill, register
-from graphwright.passes.probing import BATCH, SEQUENCE
-
-WANTED = "N"
-INPUT = "logit_positions"
 
 
 @register
@@ -28,11 +25,11 @@ class SelectLogits(Pass):
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
-        graph = program.graphs["prefill"]
-        if any(v.name == INPUT for v in graph.inputs):
-            raise PassError(f"select-logits: the graph has an input '{INPUT}' already")
+        graph = program.graphs[PREFILL]
+        if any(v.name == LOGIT_POSITIONS for v in graph.inputs):
+            raise PassError(f"select-logits: the graph has an input '{LOGIT_POSITIONS}' already")
         head = _token_wise_tail(graph)
-        program.graphs["prefill"] = _rebuild(graph, head)
+        program.graphs[PREFILL] = _rebuild(graph, head)
         outcome = Outcome()
         for value in head:
             outcome.hit("moved-past", value.owner)
@@ -42,7 +39,7 @@ class SelectLogits(Pass):
 def _token_wise_tail(graph: Graph) -> list[Value]:
     """The chain of values before the logits, nearest first, each made from the next by an op on single tokens."""
     chain: list[Value] = []
-    value = graph.outputs["logits"]
+    value = graph.outputs[LOGITS]
     sequence = Dim.of(SEQUENCE)
     while value.owner is not None and value.type.rank == 3:
         op = value.owner
@@ -66,8 +63,8 @@ _SHAPED = frozenset({ops.reshape, ops.expand})
 def _rebuild(graph: Graph, chain: list[Value]) -> Graph:
     """A copy of the graph in which the tokens are chosen in front of the chain."""
     copy = clone_graph(graph, graph.name)
-    logits = copy.outputs["logits"]
-    positions = copy.add_input(INPUT, TensorType(DType.I64, (Dim.of(BATCH), Dim.of(WANTED))))
+    logits = copy.outputs[LOGITS]
+    positions = copy.add_input(LOGIT_POSITIONS, TensorType(DType.I64, (Dim.of(BATCH), Dim.of(POSITIONS))))
     tail = [logits]
     for _ in chain:
         owner = tail[-1].owner
@@ -82,6 +79,6 @@ def _rebuild(graph: Graph, chain: list[Value]) -> Graph:
         operands = [chosen if v is source else v for v in op.operands]
         new = copy.insert(op.definition, operands, op.attributes, location=op.location).result
         source, chosen = value, new
-    copy.outputs["logits"] = chosen
+    copy.outputs[LOGITS] = chosen
     copy.erase_dead()
     return copy

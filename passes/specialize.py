@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Program, clone_graph
+from graphwright.ir.convention import DECODE, PREFILL, SEQUENCE
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, PassError, has_prefill, register
-from graphwright.passes.probing import SEQUENCE
 
 
 @register
@@ -17,13 +17,13 @@ class Specialize(Pass):
     """Adds the graph `decode`: `prefill` with S = 1, same weights and caches, to be priced and lowered apart."""
 
     name: ClassVar[str] = "specialize"
-    findings: ClassVar[tuple[str, ...]] = ("decode",)
+    findings: ClassVar[tuple[str, ...]] = (DECODE,)
     requires = (has_prefill,)
 
     def run(self, program: Program) -> Outcome:
-        if "decode" in program.graphs:
+        if DECODE in program.graphs:
             raise PassError("specialize: the program has a graph 'decode' already")
-        program.graphs["decode"] = clone_graph(program.graphs["prefill"], "decode", {SEQUENCE: 1})
+        program.graphs[DECODE] = clone_graph(program.graphs[PREFILL], DECODE, {SEQUENCE: 1})
         outcome = Outcome()
-        outcome.hit("decode")
+        outcome.hit(DECODE)
         return outcome

@@ -12,15 +12,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Dim, Graph, Op, Program, Value, clone_graph
+from graphwright.ir.convention import CONTEXT, DECODER_INPUT_IDS, ENCODE, FORWARD, INPUT_IDS, SEQUENCE, SOURCE_SEQUENCE
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, PassError, has_forward, register
-from graphwright.passes.probing import SEQUENCE, positional_values
-
-TOKENS = "input_ids"
-DECODER_TOKENS = "decoder_input_ids"
-CONTEXT = "context."
-SOURCE = "T"
-"""The length of the context, where the tokens are S."""
+from graphwright.passes.probing import positional_values
 
 
 @register
@@ -36,8 +31,8 @@ class SplitContext(Pass):
     requires = (has_forward,)
 
     def run(self, program: Program) -> Outcome:
-        whole = program.graphs["forward"]
-        tokens = next((v for v in whole.inputs if v.name == DECODER_TOKENS), None)
+        whole = program.graphs[FORWARD]
+        tokens = next((v for v in whole.inputs if v.name == DECODER_INPUT_IDS), None)
         if tokens is None:
             return Outcome()
         length = tokens.type.shape[-1]
@@ -45,15 +40,15 @@ class SplitContext(Pass):
             length in v.type.shape for v in whole.inputs if v is not tokens
         ):
             raise PassError(
-                f"split-context: {DECODER_TOKENS} {tokens.type} and the context must have lengths of their own; "
+                f"split-context: {DECODER_INPUT_IDS} {tokens.type} and the context must have lengths of their own; "
                 "capture with examples of different lengths"
             )
-        swapped = {SEQUENCE: Dim.of(SOURCE), str(length): Dim.of(SEQUENCE)}
+        swapped = {SEQUENCE: Dim.of(SOURCE_SEQUENCE), str(length): Dim.of(SEQUENCE)}
         split = _Split(whole, tokens)
         program.graphs = {
-            **{name: graph for name, graph in program.graphs.items() if name != "forward"},
-            "encode": split.encode(),
-            "forward": clone_graph(split.decode(), "forward", swapped),
+            **{name: graph for name, graph in program.graphs.items() if name != FORWARD},
+            ENCODE: split.encode(),
+            FORWARD: clone_graph(split.decode(), FORWARD, swapped),
         }
         outcome = Outcome()
         for value in split.frontier:
@@ -73,13 +68,13 @@ class _Split:
         self.frontier = {v: f"{CONTEXT}{i}" for i, v in enumerate(dict.fromkeys(filter(self.is_context, met)))}
         for name, value in whole.outputs.items():
             if self.is_free(value):
-                raise PassError(f"split-context: the output '{name}' does not depend on {DECODER_TOKENS}")
+                raise PassError(f"split-context: the output '{name}' does not depend on {DECODER_INPUT_IDS}")
 
     def is_context(self, value: Value) -> bool:
         return self.is_free(value) and not self.is_constant(value)
 
     def encode(self) -> Graph:
-        graph = Graph("encode")
+        graph = Graph(ENCODE)
         known = {v: graph.add_input(str(v.name), v.type) for v in self.whole.inputs if v is not self.tokens}
         values = _copied(self.whole, graph, known, [op for op in self.whole if self.is_free(op.results[0])])
         graph.outputs = {name: values[v] for v, name in self.frontier.items()}
@@ -87,8 +82,8 @@ class _Split:
         return graph
 
     def decode(self) -> Graph:
-        graph = Graph("forward")
-        known = {self.tokens: graph.add_input(TOKENS, self.tokens.type)}
+        graph = Graph(FORWARD)
+        known = {self.tokens: graph.add_input(INPUT_IDS, self.tokens.type)}
         for value, name in self.frontier.items():
             known[value] = graph.add_input(name, value.type)
         values = _copied(self.whole, graph, known, [op for op in self.whole if not self.is_context(op.results[0])])

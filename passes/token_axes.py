@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import gcd
 
 from graphwright.ir import Dim, Op, PassError, Value, ops
+from graphwright.ir.convention import SEQUENCE
 from graphwright.ir.dims import product
 from graphwright.ir.location import at_source
-from graphwright.passes.probing import SEQUENCE, has_symbol
+from graphwright.passes.probing import has_symbol
 
 S = Dim.of(SEQUENCE)
 Factors = tuple[Dim, ...]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.aligned import aligned_empty
+from graphwright.runtime.artifact.convention import INPUT_IDS, LOGIT_POSITIONS, LOGITS, NEW_LENGTH, PAST_LENGTH
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.encoder import EncodedContext, check_context
 from graphwright.runtime.errors import ContextError
@@ -55,10 +56,10 @@ class Decoder:
         before any work when the padded step does not fit, SessionError when the program fails.
         """
         self.cache.check_room(input_ids.shape[1])
-        self._feed("input_ids", input_ids)
-        self._feed("past_length", self.cache.lengths)
-        self._feed("new_length", new_length)
-        self._feed("logit_positions", logit_positions)
+        self._feed(INPUT_IDS, input_ids)
+        self._feed(PAST_LENGTH, self.cache.lengths)
+        self._feed(NEW_LENGTH, new_length)
+        self._feed(LOGIT_POSITIONS, logit_positions)
         logits = self._result((*logit_positions.shape, self._session.vocabulary_size))
         self._calls[self.cache.turn].run()
         self.cache.stepped(new_length)
@@ -91,5 +92,5 @@ class Decoder:
             self._logits = self._array(shape, np.float32)
             value = self._engine.view(self._logits, "float32")
             for call in self._calls:
-                call.take("logits", value)
+                call.take(LOGITS, value)
         return self._logits

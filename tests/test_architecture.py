@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import graphwright.ir.convention
+
 ROOT = Path(__file__).parent.parent
 PARTS = {
     "ir": (),
@@ -168,3 +170,70 @@ def evaluators(source: str) -> set[str]:
 def test_what_evaluates_text_is_found(source: str) -> None:
     assert evaluators(source)
     assert not evaluators("model.eval()")
+
+
+CONVENTION = frozenset(
+    value for name, value in vars(graphwright.ir.convention).items() if name.isupper() and isinstance(value, str)
+)
+OF_OTHERS: dict[str, set[str]] = {
+    # LoRA's matrices
+    "frontend/adapters/files.py": {"B"},
+    "frontend/adapters/merging.py": {"B"},
+    "frontend/adapters/parameters.py": {"B"},
+    # parameters of other libraries' functions and files
+    "frontend/hugging_face.py": {"pad_token_id", "decoder_start_token_id"},
+    "frontend/hugging_face_recurrence.py": {"B", "C"},
+    "backends/onnx/export/genai.py": {"input_ids", "attention_mask", "logits", "context_length", "pad_token_id"},
+    # units: bytes, tera, peta
+    "graphwright/cli/output.py": {"B"},
+    "graphwright/html/quantities.py": {"B", "T", "P"},
+    # phases of a report, whose type says them again for pydantic: tests/ir/test_convention.py holds both equal
+    "graphwright/pipeline_report.py": {"prefill", "decode", "forward"},
+    "graphwright/cli/inspect.py": {"prefill", "decode", "forward"},
+    "graphwright/cli/pipeline_table.py": {"prefill", "decode", "forward", "logits"},
+    "graphwright/measured.py": {"prefill", "decode", "forward"},
+    # options of the command line
+    "graphwright/evaluating.py": {"logits"},
+    "graphwright/models.py": {"logits"},
+    # operands of ops, as their declarations call them
+    "backends/tvm/emit/recurrence.py": {"new_length"},
+    "backends/tvm/emit/fusions/attention_input.py": {"past_length", "new_length"},
+}
+"""Strings that are spelt as names of the calling convention and mean something else, by file."""
+
+
+def test_only_the_convention_spells_its_names() -> None:
+    """Elsewhere they are constants, so that there is one place to read what they mean, or to change them."""
+    found: dict[str, set[str]] = {}
+    for path in sources("ir", "frontend", "passes", "backends", "graphwright"):
+        name = str(path.relative_to(ROOT))
+        if name != "ir/convention.py" and not name.startswith("ir/ops/") and path.name != "__init__.py":
+            found[name] = convention_literals(path.read_text(encoding="utf-8"))
+    strays = {name: sorted(names - OF_OTHERS.get(name, set())) for name, names in found.items()}
+    assert not {name: names for name, names in strays.items() if names}
+    assert not {name: unused for name, names in OF_OTHERS.items() if (unused := names - found[name])}
+
+
+def convention_literals(source: str) -> set[str]:
+    """Names of the convention that a source spells, but for operands that it asks an op for and type variables."""
+    tree = ast.parse(source)
+    operands = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in ("operand", "required", "operand_index", "TypeVar")
+        for argument in node.args
+    }
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value in CONVENTION
+        and id(node) not in operands
+    }
+
+
+def test_what_spells_a_name_is_found() -> None:
+    assert convention_literals('graph.outputs["logits"]; f"past.{n}"; x == "B"') == {"logits", "past.", "B"}
+    assert not convention_literals('op.operand("past_length"); "the logits"; graph.outputs[LOGITS]')

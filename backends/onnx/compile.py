@@ -8,20 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
-from graphwright.backends.decoder import (
-    FUNCTION,
-    LOGITS,
-    cache_names,
-    decoder_graph,
-    encoder_graph,
-    function_graph,
-    is_decoder,
-)
+from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
 from graphwright.backends.program_specs import cache_spec, is_recurrent, model_info, state_spec, tensor_spec
 from graphwright.backends.weights_file import PACKED
 from graphwright.ir import ops
+from graphwright.ir.convention import FORWARD, LOGITS, is_decoder, state_names
 from graphwright.ir.dialects.ort.capabilities import select_target
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
@@ -82,7 +75,7 @@ def build_artifact(
             writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
         for source in asset_files(assets):
             writer.add_copy(source)
-        if generation is not None and graph.name != FUNCTION:
+        if generation is not None and graph.name != FORWARD:
             writer.add_text(GENERATION_FILE, generation)
         manifest = writer.commit(
             producer=f"graphwright {version('graphwright')}",
@@ -131,10 +124,10 @@ def _stored(weight: Weight) -> WeightExpression:
 
 
 def _program_info(graph: Graph, encoder: Graph | None, dialect: str) -> ProgramInfo:
-    kept = cache_names(graph)
+    kept = state_names(graph)
     pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
     return ProgramInfo(
-        kind="decoder" if LOGITS in graph.outputs and graph.name != FUNCTION else "function",
+        kind="decoder" if LOGITS in graph.outputs and graph.name != FORWARD else "function",
         backend="onnx",
         dialect=dialect,
         file=MODEL_FILE,

@@ -7,18 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
-from graphwright.backends.decoder import (
-    DECODE,
-    ENCODE,
-    FUNCTION,
-    LOGITS,
-    PREFILL,
-    cache_names,
-    decoder_graph,
-    encoder_graph,
-    function_graph,
-    is_decoder,
-)
+from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph
 from graphwright.backends.program_specs import (
     DIMENSION_NAMES,
     cache_spec,
@@ -31,6 +20,19 @@ from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.library import write_library
 from graphwright.backends.tvm.lower import lower
 from graphwright.backends.weights_file import write_weights
+from graphwright.ir.convention import (
+    BATCH,
+    DECODE,
+    ENCODE,
+    FORWARD,
+    LOGITS,
+    POSITIONS,
+    PREFILL,
+    SEQUENCE,
+    VERIFY,
+    is_decoder,
+    state_names,
+)
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program, clone_graph
 from graphwright.ir.weights import remembering_quantized
@@ -41,12 +43,11 @@ LIBRARY_FILE = "program.so"
 ENCODER_FILE = "encoder.so"
 WEIGHTS_FILE = "weights.safetensors"
 
-VERIFY = "verify"
 VERIFIED = 4
 """Tokens of the step that verifies what speculation proposes."""
 SPECIAL: dict[str, dict[str, int]] = {
-    DECODE: {"B": 1, "S": 1, "N": 1},
-    VERIFY: {"B": 1, "S": VERIFIED, "N": VERIFIED},
+    DECODE: {BATCH: 1, SEQUENCE: 1, POSITIONS: 1},
+    VERIFY: {BATCH: 1, SEQUENCE: VERIFIED, POSITIONS: VERIFIED},
 }
 """Functions of a decoder that are compiled for sizes of their own, and those."""
 
@@ -97,9 +98,9 @@ def _special(graph: Graph) -> list[Graph]:
 
 
 def _program_info(graph: Graph, encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
-    kept = cache_names(graph)
+    kept = state_names(graph)
     pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
-    decodes = LOGITS in graph.outputs and graph.name != FUNCTION
+    decodes = LOGITS in graph.outputs and graph.name != FORWARD
     special = SPECIAL if decodes else {}
     functions = [FunctionSpec(name=name, fixed=_named(sizes)) for name, sizes in special.items()]
     return ProgramInfo(
@@ -114,7 +115,7 @@ def _program_info(graph: Graph, encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
         cache=tuple(cache_spec(*pair) for pair in pairs if not is_recurrent(pair[2])),
         states=tuple(state_spec(*pair) for pair in pairs if is_recurrent(pair[2])),
         encoder=None if encoder is None else _encoder(encoder),
-        functions=(*functions, FunctionSpec(name=PREFILL if decodes else FUNCTION)),
+        functions=(*functions, FunctionSpec(name=PREFILL if decodes else FORWARD)),
         dimensions=tuple(DIMENSION_NAMES.get(symbol, symbol) for symbol in dimensions(graph)),
     )
 

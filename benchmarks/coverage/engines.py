@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from graphwright.ir import Interpreter, Program
-from graphwright.passes.proving.cached import CONTEXT_LENGTH, CachedRun
+from graphwright.ir.convention import CONTEXT_LENGTH
+from graphwright.passes.proving.cached import CachedRun
 from graphwright.runtime import Decoder, KVCache, Model
 from graphwright.runtime.encoder import encode
 

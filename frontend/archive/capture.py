@@ -19,9 +19,10 @@ from graphwright.frontend.export import Trace, normalize, require_pure
 from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.inputs import LENGTHS
 from graphwright.frontend.outputs import Outputs, flatten_outputs
-from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
+from graphwright.frontend.specialization import free_sizes
 from graphwright.frontend.traced_graph import expression, guards, result_structure, traced_value
 from graphwright.ir import Program, UnsupportedError, UserError
+from graphwright.ir.convention import ARCHITECTURE, BATCH, INPUT_IDS, PARAMETERS, SEQUENCE
 
 
 def capture_archive(path: Path, logits: str | None = None, *, function: bool = False) -> Program:
@@ -48,7 +49,7 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
     traced = Trace(exported, dimensions, names_of_results, longest, outputs)
     tensors = {**exported.state_dict, **{n: t for n, t in exported.constants.items() if isinstance(t, torch.Tensor)}}
     weights = {name: stored_array(tensor) for name, tensor in tensors.items()}
-    facts = {"architecture": "torch.export", "parameters": sum(p.numel() for p in exported.parameters())}
+    facts = {ARCHITECTURE: "torch.export", PARAMETERS: sum(p.numel() for p in exported.parameters())}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
     inputs = _input_names(exported, names, axes)
     return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
@@ -64,7 +65,7 @@ def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:
         sizes = {i: size for i, size in enumerate(fakes[name].shape) if isinstance(size, torch.SymInt)}
         free[name] = {i: expression(size) for i, size in sizes.items() if expression(size).is_Symbol}
     batch = next((axes[0] for axes in free.values() if 0 in axes), None)
-    known: dict[Any, str] = {} if batch is None else {batch: "B"}
+    known: dict[Any, str] = {} if batch is None else {batch: BATCH}
     lengths = iter(LENGTHS)
     for size in (size for axes in free.values() for size in axes.values()):
         if size not in known:
@@ -79,7 +80,7 @@ def _input_names(exported: ExportedProgram, names: Sequence[str], axes: dict[str
     """The inputs' own names; token ids alone are called as a language model's."""
     fakes = {node.name: traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"}
     alone = len(names) == 1 and fakes[names[0]].dtype is torch.int64 and fakes[names[0]].dim() == 2
-    return [MAIN_INPUT] if alone and set(axes[names[0]].values()) == {"B", "S"} else list(names)
+    return [INPUT_IDS] if alone and set(axes[names[0]].values()) == {BATCH, SEQUENCE} else list(names)
 
 
 def _outputs(exported: ExportedProgram) -> tuple[list[str], Outputs]:

@@ -15,6 +15,7 @@ from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.guard_values import where_it_holds
 from graphwright.frontend.guards import Operation, Size, parse_guard, parts
 from graphwright.ir import UnsupportedError
+from graphwright.ir.convention import BATCH, SEQUENCE
 
 
 def longest_without(guards: Sequence[str], axes: Mapping[str, Axes], longest: int | None) -> int | None:
@@ -37,14 +38,14 @@ def _longest_without(guard: str, condition: Operation, axes: Mapping[str, Axes],
     if len(symbols) != 1 or None in symbols:
         raise UnsupportedError(f"the archive's trace holds only where {plain(guard)}; {_WRITE}")
     (symbol,) = symbols
-    missing = _left_out(condition, longest if symbol == "S" else None)
+    missing = _left_out(condition, longest if symbol == SEQUENCE else None)
     if missing is None:
         raise UnsupportedError(f"the archive's trace holds only where {plain(guard)}; {_WRITE}, or bound the length")
     if not missing:
         return longest
-    if symbol == "S" and longest is not None and missing[0] + len(missing) > longest:
+    if symbol == SEQUENCE and longest is not None and missing[0] + len(missing) > longest:
         return missing[0] - 1
-    what = {"B": "a batch", "S": "a sequence"}.get(str(symbol), f"a length {symbol}")
+    what = {BATCH: "a batch", SEQUENCE: "a sequence"}.get(str(symbol), f"a length {symbol}")
     shorter = f", or export it with Dim(max={missing[0] - 1})" if missing[0] > 2 else ""
     raise UnsupportedError(f"the archive's trace leaves out {what} of {missing[0]} ({plain(guard)}); {_WRITE}{shorter}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphwright.ir import Graph, Op, Value
+from graphwright.ir.convention import INPUT_IDS
 from graphwright.ir.interpreter import cone
 
 WINDOW = 3
@@ -65,7 +66,7 @@ class Cuts:
 
 def _token_values(graph: Graph, order: Sequence[Op]) -> list[Value]:
     """The values that depend on token ids, in order."""
-    found = {v: None for v in graph.inputs if v.name == "input_ids"}
+    found = {v: None for v in graph.inputs if v.name == INPUT_IDS}
     for op in order:
         if any(v in found for v in op.inputs):
             found.update(dict.fromkeys(op.results))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphwright.ir import Graph, Op, PassError, Program, Value, ops
+from graphwright.ir.convention import DECODER_INPUTS, ENCODE, INPUT_IDS, is_past, main_graph
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,11 @@ class Site:
 
 def calibration_graph(program: Program) -> Graph:
     """The graph that takes token ids, `prefill` or `forward`. Raises `PassError` where neither runs on them alone."""
-    graph = program.graphs.get("prefill") or program.graphs.get("forward")
-    if graph is None or "encode" in program.graphs:
+    graph = main_graph(program)
+    if graph is None or ENCODE in program.graphs:
         raise PassError(f"program '{program.name}' cannot be calibrated: it takes more than token ids")
-    known = {"input_ids", "past_length", "new_length", "logit_positions"}
-    strangers = [str(v.name) for v in graph.inputs if v.name not in known and not str(v.name).startswith("past.")]
-    if strangers or all(v.name != "input_ids" for v in graph.inputs):
+    strangers = [str(v.name) for v in graph.inputs if v.name not in DECODER_INPUTS and not is_past(v.name)]
+    if strangers or all(v.name != INPUT_IDS for v in graph.inputs):
         raise PassError(
             f"program '{program.name}' cannot be calibrated: it takes {', '.join(strangers) or 'no tokens'}"
         )

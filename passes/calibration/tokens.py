@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphwright.ir import PassError, Program
+from graphwright.ir.convention import INPUT_IDS, context_window
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration.sites import calibration_graph
 from graphwright.passes.proving.inputs import index_bound
@@ -35,8 +36,8 @@ def calibration_tokens(program: Program, path: str) -> Tensor:
     """Tokens that the program takes, out of a `.npy` file. Raises `PassError` as `read_tokens` does, and for rows that
     are longer than the program's context."""
     graph = calibration_graph(program)
-    tokens = read_tokens(path, index_bound(graph, graph.input("input_ids")))
-    context = program.metadata.get("context_length")
-    if isinstance(context, int) and tokens.shape[1] > context:
+    tokens = read_tokens(path, index_bound(graph, graph.input(INPUT_IDS)))
+    context = context_window(program)
+    if context is not None and tokens.shape[1] > context:
         raise PassError(f"{path}: rows of {tokens.shape[1]} tokens, the model's context has {context}: cut them")
     return tokens

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value
+from graphwright.ir.convention import INPUT_IDS, LOGIT_POSITIONS, NEW_LENGTH, PAST_LENGTH
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration.cuts import Cuts
@@ -106,5 +107,5 @@ def calibration_inputs(graph: Graph, rows: Tensor) -> dict[str, Tensor]:
     batch, length = rows.shape
     count = torch.full((batch,), length)
     positions = torch.arange(length).expand(batch, length)
-    lengths = {"past_length": torch.zeros_like(count), "new_length": count, "logit_positions": positions}
-    return chosen(graph, {"input_ids": rows, **lengths, **empty_states(graph, batch, length)})
+    lengths = {PAST_LENGTH: torch.zeros_like(count), NEW_LENGTH: count, LOGIT_POSITIONS: positions}
+    return chosen(graph, {INPUT_IDS: rows, **lengths, **empty_states(graph, batch, length)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.ir import Graph, Op, Program, Weight, ops
+from graphwright.ir.convention import DECODE
 from graphwright.ir.machines import Machine
 from graphwright.ir.pricing import graph_cost, total_time
 from graphwright.ir.weights import WeightExpression
@@ -14,7 +15,7 @@ def decode_cost(program: Program, weight: Weight, expression: WeightExpression, 
 
     Seconds by the roofline on a machine; where there is none, bytes of the weight read, which bind at this size.
     """
-    graph = program.graphs.get("decode") or calibration_graph(program)
+    graph = program.graphs.get(DECODE) or calibration_graph(program)
     layers = [op for op in graph if op.definition is ops.linear and op.required("weight").weight is weight]
     return sum(_cost(op, expression, machine) for op in layers)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graphwright.ir import Graph, Interpreter, PassError, Program, Value, Weight, ops
+from graphwright.ir.convention import LOGITS
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
@@ -42,9 +43,9 @@ class Reference:
 
     def __init__(self, program: Program, tokens: Tensor) -> None:
         self.graph: Graph = calibration_graph(program)
-        if "logits" not in self.graph.outputs:
+        if LOGITS not in self.graph.outputs:
             raise PassError(f"program '{program.name}' makes no logits: there is no KL divergence to measure")
-        self._logits = self.graph.outputs["logits"]
+        self._logits = self.graph.outputs[LOGITS]
         self._count = tokens.numel()
         self._interpreter = Interpreter()
         self._batches = [
@@ -64,7 +65,7 @@ class Reference:
         total = 0.0
         for batch in self._batches:
             known = {graph.input(str(value.name)): x for value, x in batch.known.items()}
-            (logits,) = interpreter.run_cone(known, [graph.outputs["logits"]], batch.bindings)
+            (logits,) = interpreter.run_cone(known, [graph.outputs[LOGITS]], batch.bindings)
             total += batch.divergence(logits)
         return total / self._count
 

@@ -7,6 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Dim, Graph, Interpreter, Program
+from graphwright.ir.convention import (
+    BATCH,
+    CAPACITY,
+    CONTEXT_LENGTH,
+    ENCODE,
+    INPUT_IDS,
+    LOGIT_POSITIONS,
+    LOGITS,
+    NEW_LENGTH,
+    PAST_LENGTH,
+    PREFILL,
+    is_past,
+    present_of,
+    step_graph,
+)
 from graphwright.ir.lazy import torch
 from graphwright.ir.rounding import Grid
 from graphwright.ir.torch_types import torch_dtype
@@ -20,7 +35,6 @@ GARBAGE = 1e4
 """What caches hold at first, those of codes the largest: a number that shows if it is ever read."""
 PADDED = 7
 """What contexts are padded with."""
-CONTEXT_LENGTH = "context_length"
 
 Context = Mapping[str, "Tensor"]
 """What one row is generated beside, by the names of the encoder's inputs, without a batch axis."""
@@ -44,8 +58,8 @@ class CachedRun:
         self.program = program
         self.interpreter = interpreter
         self.past = torch.zeros(batch, dtype=torch.int64)
-        self.states: dict[str, Tensor] = empty_states(program.graphs["prefill"], batch, capacity)
-        self.context: dict[str, Tensor] = encoded(program.graphs["encode"], interpreter, contexts) if contexts else {}
+        self.states: dict[str, Tensor] = empty_states(program.graphs[PREFILL], batch, capacity)
+        self.context: dict[str, Tensor] = encoded(program.graphs[ENCODE], interpreter, contexts) if contexts else {}
 
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Ran:
         """Takes each row's first `new` (i64 [B]) of `ids` (i64 [B, S]); the rest of a row is padding.
@@ -54,24 +68,23 @@ class CachedRun:
         there is one, where each row has one token, else `prefill`.
         """
         decoding = ids.shape[1] == positions.shape[1] == 1 and bool((new == 1).all())
-        graphs = self.program.graphs
-        graph = graphs["decode" if decoding and "decode" in graphs else "prefill"]
-        lengths = {"past_length": self.past, "new_length": new, "logit_positions": positions}
-        given = {"input_ids": ids, **lengths, **self.states, **self.context}
+        graph = step_graph(self.program) if decoding else self.program.graphs[PREFILL]
+        lengths = {PAST_LENGTH: self.past, NEW_LENGTH: new, LOGIT_POSITIONS: positions}
+        given = {INPUT_IDS: ids, **lengths, **self.states, **self.context}
         inputs = chosen(graph, given)
         outputs = self.interpreter.run(graph, inputs)
-        self.states = {name: result(graph, outputs, name.replace("past", "present", 1)) for name in self.states}
+        self.states = {name: result(graph, outputs, present_of(name)) for name in self.states}
         self.past = self.past + new
-        return Ran(graph, inputs, result(graph, outputs, "logits"))
+        return Ran(graph, inputs, result(graph, outputs, LOGITS))
 
 
 def empty_states(graph: Graph, batch: int, capacity: int) -> dict[str, Tensor]:
     """The states of a generation graph before the first token: caches full of garbage, recurrent states at zero."""
-    sizes = {"B": batch, "C": capacity}
+    sizes = {BATCH: batch, CAPACITY: capacity}
     states: dict[str, Tensor] = {}
     for value in graph.inputs:
-        if value.name is not None and value.name.startswith("past."):
-            grows = any(Dim.of("C") is dim for dim in value.type.shape)
+        if value.name is not None and is_past(value.name):
+            grows = any(Dim.of(CAPACITY) is dim for dim in value.type.shape)
             shape = [d.evaluate(sizes) for d in value.type.shape]
             dtype = value.tensor.dtype
             garbage = Grid(dtype).most if dtype in CODE_TYPES else GARBAGE

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Dim, Graph, Interpreter, Op, Value
+from graphwright.ir.convention import BATCH, CAPACITY, SEQUENCE
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.passes.proving.answers import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SEQUENCE, CAPACITY, BATCH = Dim.of("S"), Dim.of("C"), Dim.of("B")
+B, S, C = Dim.of(BATCH), Dim.of(SEQUENCE), Dim.of(CAPACITY)
 CLOSE = 2.0**-20
 """Relative to the largest number of a value: above what other constants in float32 change, below what a fault does."""
 
@@ -84,18 +85,18 @@ def _values(graph: Graph, inputs: Mapping[str, Tensor], interpreter: Interpreter
 def _cut(value: Value, x: Tensor, step: Step) -> Tensor:
     """The part of a value that belongs to the step's own row and real tokens; caches up to the last of them."""
     for axis, dim in enumerate(value.type.shape):
-        if dim is BATCH:
+        if dim is B:
             x = x.narrow(axis, step.row, 1)
-        elif dim is SEQUENCE and step.count:
+        elif dim is S and step.count:
             x = x.narrow(axis, 0, step.count)
-        elif dim is CAPACITY and step.count:
+        elif dim is C and step.count:
             x = x.narrow(axis, 0, min(x.shape[axis], step.start + step.count))
     return x
 
 
 def _along(value: Value, x: Tensor, begin: int, end: int) -> Tensor:
     for axis, dim in enumerate(value.type.shape):
-        if dim is SEQUENCE or dim is CAPACITY:
+        if dim is S or dim is C:
             x = x.narrow(axis, begin, min(end, x.shape[axis]) - begin)
     return x
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Interpreter, Program, UserError
+from graphwright.ir.convention import BATCH, DECODER_INPUT_IDS, ENCODE, FORWARD, INPUT_IDS
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Step, Truth
 from graphwright.passes.proving.inputs import as_declared, chosen, random_input
-from graphwright.passes.split_context import DECODER_TOKENS, TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,15 +40,15 @@ class FunctionTrial:
                 raise UserError("graph 'forward' gives {}, where it gave {}".format(*names))
             for name, value in outputs.items():
                 numbers = value.reshape(value.shape[0] if value.dim() > 1 else 1, -1).double()
-                yield Answer("forward", f"{name} at {case}", torch.arange(len(numbers)), numbers, step)
+                yield Answer(FORWARD, f"{name} at {case}", torch.arange(len(numbers)), numbers, step)
 
     def _step(self, program: Program, interpreter: Interpreter, given: Mapping[str, Tensor]) -> Step:
         """The run of `forward`; where the context has been split off, after `encode`."""
-        graph, encode = program.graphs["forward"], program.graphs.get("encode")
+        graph, encode = program.graphs[FORWARD], program.graphs.get(ENCODE)
         if encode is None:
             return Step(graph, chosen(graph, as_declared(graph, given)))
         encoded = interpreter.run(encode, chosen(encode, as_declared(encode, given)))
-        return Step(graph, chosen(graph, {**given, **encoded, TOKENS: given[DECODER_TOKENS]}))
+        return Step(graph, chosen(graph, {**given, **encoded, INPUT_IDS: given[DECODER_INPUT_IDS]}))
 
 
 def function_trial(graph: Graph, length: int, numbered: bool) -> FunctionTrial:
@@ -57,10 +57,10 @@ def function_trial(graph: Graph, length: int, numbered: bool) -> FunctionTrial:
     Lengths that are independent differ. `numbered` adds a case in which integers that pick nothing count up.
     """
     cases: dict[str, dict[str, Tensor]] = {}
-    lengths = sorted(graph.symbols - {"B"})
+    lengths = sorted(graph.symbols - {BATCH})
     asked = [(1, length, False), (2, 7, False), (3, 1, False), *([(2, 6, True)] if numbered else [])]
     for batch, first, counts in asked:
-        sizes = {"B": batch} | {s: first + 2 * i for i, s in enumerate(lengths)}
+        sizes = {BATCH: batch} | {s: first + 2 * i for i, s in enumerate(lengths)}
         sizes = {s: n for s, n in sizes.items() if s in graph.symbols}
         generator = torch.Generator().manual_seed(SEED)
         case = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "fixed sizes"

@@ -7,6 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Interpreter, Program, Value
+from graphwright.ir.convention import (
+    BATCH,
+    CONTEXT,
+    CONTEXT_LENGTH,
+    DECODE,
+    DECODER_INPUT_IDS,
+    ENCODE,
+    FORWARD,
+    INPUT_IDS,
+    LOGIT_POSITIONS,
+    LOGITS,
+    PREFILL,
+    PRESENT,
+    is_decoder,
+    main_graph,
+)
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Step, Truth
 from graphwright.passes.proving.cached import CachedRun, Context, encoded, padded
@@ -18,12 +34,10 @@ from graphwright.passes.proving.inputs import (
     result,
     smallest_rows,
 )
-from graphwright.passes.split_context import DECODER_TOKENS, TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOGITS = "logits"
 PIECES = (7, 1, 1, 3, 5, 1, 1, 9)
 """How many tokens a ragged batch takes at a time; the last is repeated."""
 DECODED = 6
@@ -44,7 +58,7 @@ class LanguageTrial:
     def truth(self, program: Program, interpreter: Interpreter) -> Truth:
         """Logits [length, vocabulary] of each row by itself, and where there is no cache yet, of other shapes."""
         truth = {f"row {i}": self._alone(program, interpreter, i).values for i in range(len(self.rows))}
-        if "prefill" not in program.graphs:
+        if not is_decoder(program):
             truth |= {a.key: a.values for a in self._other_shapes(program, interpreter)}
         return truth
 
@@ -57,12 +71,12 @@ class LanguageTrial:
 
     def answers(self, program: Program, interpreter: Interpreter) -> Iterator[Answer]:
         yield self._alone(program, interpreter, 0)
-        if "prefill" not in program.graphs:
+        if not is_decoder(program):
             yield from self._other_shapes(program, interpreter)
             return
         short, longest = len(self.rows) - 1, len(self.rows[0])
         first = max(1, longest - DECODED)
-        yield from self._fed(program, interpreter, "decode", [short], [1] * len(self.rows[short]))
+        yield from self._fed(program, interpreter, DECODE, [short], [1] * len(self.rows[short]))
         yield from self._fed(
             program, interpreter, "prefill, then decode", [0], [first, *[1] * (len(self.rows[0]) - first)]
         )
@@ -77,16 +91,16 @@ class LanguageTrial:
     def _alone(self, program: Program, interpreter: Interpreter, row: int) -> Answer:
         """A row in one piece; a cached program is asked for its logits from the last to the first."""
         ids, key = self.rows[row], f"row {row}"
-        if "prefill" not in program.graphs:
+        if not is_decoder(program):
             graph, inputs, logits = self._forward(program, interpreter, ids[None], [row])
-            return Answer("forward", key, torch.arange(len(ids)), logits[0], Step(graph, inputs, 0, 0, len(ids)))
+            return Answer(FORWARD, key, torch.arange(len(ids)), logits[0], Step(graph, inputs, 0, 0, len(ids)))
         contexts = self.contexts[row : row + 1]
         run = CachedRun(program, interpreter, 1, len(ids) + 2, contexts)
         backwards = torch.arange(len(ids)).flip(0)
         ran = run.step(ids[None], torch.tensor([len(ids)]), backwards[None])
-        chosen = "logit_positions" in ran.inputs
+        chosen = LOGIT_POSITIONS in ran.inputs
         logits = ran.logits[0].flip(0) if chosen else ran.logits[0]
-        return Answer("prefill", key, torch.arange(len(ids)), logits, Step(ran.graph, ran.inputs, 0, 0, len(ids)))
+        return Answer(PREFILL, key, torch.arange(len(ids)), logits, Step(ran.graph, ran.inputs, 0, 0, len(ids)))
 
     def _other_shapes(self, program: Program, interpreter: Interpreter) -> Iterator[Answer]:
         """One token, and rows of the shortest one's length as a batch. Without a cache an answer may not depend on
@@ -102,12 +116,12 @@ class LanguageTrial:
     def _forward(
         self, program: Program, interpreter: Interpreter, ids: Tensor, contexts: Sequence[int]
     ) -> tuple[Graph, dict[str, Tensor], Tensor]:
-        graph = program.graphs["forward"]
-        given = {TOKENS: ids, DECODER_TOKENS: ids}
+        graph = program.graphs[FORWARD]
+        given = {INPUT_IDS: ids, DECODER_INPUT_IDS: ids}
         if self.contexts:
             rows = [self.contexts[i] for i in contexts]
-            if "encode" in program.graphs:
-                given |= encoded(program.graphs["encode"], interpreter, rows)
+            if ENCODE in program.graphs:
+                given |= encoded(program.graphs[ENCODE], interpreter, rows)
             else:
                 given |= as_declared(graph, {name: padded([row[name] for row in rows]) for name in rows[0]})
         inputs = chosen(graph, given)
@@ -137,15 +151,15 @@ class LanguageTrial:
 
 def tokens_of(program: Program) -> Value | None:
     """The token ids that a program makes logits [B, S, V] of; None if it is no language model."""
-    graph = program.graphs.get("prefill") or program.graphs.get("forward")
-    if graph is None or {name for name in graph.outputs if not name.startswith("present.")} != {LOGITS}:
+    graph = main_graph(program)
+    if graph is None or {name for name in graph.outputs if not name.startswith(PRESENT)} != {LOGITS}:
         return None
     by_name = {str(v.name): v for v in graph.inputs}
-    tokens = by_name.get(DECODER_TOKENS) or by_name.get(TOKENS)
+    tokens = by_name.get(DECODER_INPUT_IDS) or by_name.get(INPUT_IDS)
     if tokens is None or graph.outputs[LOGITS].type.rank != 3 or tokens.type.rank != 2:
         return None
-    alone = graph.name == "prefill" or tokens.name == DECODER_TOKENS
-    others = [name for name in by_name if name != tokens.name and not name.startswith("context.")]
+    alone = graph.name == PREFILL or tokens.name == DECODER_INPUT_IDS
+    others = [name for name in by_name if name != tokens.name and not name.startswith(CONTEXT)]
     return tokens if alone or not others else None
 
 
@@ -154,16 +168,17 @@ def language_trial(program: Program, lengths: Sequence[int]) -> LanguageTrial:
     generator = torch.Generator().manual_seed(SEED)
     tokens = tokens_of(program)
     assert tokens is not None, f"{program.name} is no language model"
-    graph = program.graphs.get("prefill") or program.graphs["forward"]
+    graph = main_graph(program)
+    assert graph is not None, "it has tokens"
     rows = [torch.randint(index_bound(graph, tokens) or 2, (n,), generator=generator) for n in lengths]
     for row in rows:
         for place, token in zip((0, len(row) // 2, len(row) - 2), smallest_rows(graph, tokens, 3), strict=False):
             row[max(0, place)] = token
-    source = program.graphs.get("encode") or (graph if tokens.name == DECODER_TOKENS else None)
+    source = program.graphs.get(ENCODE) or (graph if tokens.name == DECODER_INPUT_IDS else None)
     contexts: list[Context] = []
     for length in (13, 21, 6) if source is not None else ():
         assert source is not None
-        sizes = dict.fromkeys(source.symbols, length) | {"B": 1}
-        given = [v for v in source.inputs if v is not tokens and v.name != "context_length"]
+        sizes = dict.fromkeys(source.symbols, length) | {BATCH: 1}
+        given = [v for v in source.inputs if v is not tokens and v.name != CONTEXT_LENGTH]
         contexts.append({str(v.name): random_input(source, v, sizes, generator)[0] for v in given})
     return LanguageTrial(rows, contexts)

@@ -15,7 +15,7 @@ from graphwright.passes.proving.functions import FunctionTrial
 from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.layers import unlike_layers, without_repeats
 from graphwright.passes.proving.meaning import Meaning
-from graphwright.passes.proving.questions import DOES_NOT_RUN, judge_for, main_graph, row_flops
+from graphwright.passes.proving.questions import DOES_NOT_RUN, judge_for, proven_graph, row_flops
 from graphwright.passes.proving.result import Proof, ProofError
 from graphwright.passes.proving.ruler import Departure, divergence
 from graphwright.passes.proving.threads import threads_for
@@ -50,7 +50,7 @@ class InterpreterProver:
         self._before = (self._copy or program).clone()
         self._content: Content = _content(self._before)
         self._whole: Content = _content(program)
-        self._flops = row_flops(main_graph(self._before))
+        self._flops = row_flops(proven_graph(self._before))
         self._meaning = Meaning()
         with threads_for(self._flops):
             self._judge = judge_for(self._before, self._meaning, self.notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphwright.ir import Graph, PassError, Program
+from graphwright.ir.convention import BATCH, DECODE, ENCODE, FORWARD, PREFILL, context_window, main_graph
 from graphwright.ir.errors import UserError
 from graphwright.ir.pricing import graph_cost
 from graphwright.passes.probing import integers, positional_values, tables
@@ -20,18 +21,18 @@ BEYOND = 5
 """Tokens by which a row exceeds a number that decides about positions."""
 ROW = 6e10
 """FLOPs that the longest row may take: what float64 arithmetic does in some seconds on two cores."""
-POSITIONS = 1 << 20
+FARTHEST = 1 << 20
 """Larger numbers in computations on positions are no lengths."""
-RUN = {"forward", "encode", "prefill", "decode"}
+RUN = {FORWARD, ENCODE, PREFILL, DECODE}
 """The graphs that trials run."""
 DOES_NOT_RUN = (UserError, RuntimeError, IndexError)
 """What the interpreter raises at sizes that a program does not take, or on indices outside a table."""
 
 
-def main_graph(program: Program) -> Graph:
+def proven_graph(program: Program) -> Graph:
     """The graph that answers. Raises `PassError` where there is none that a trial could ask."""
-    graph = program.graphs.get("prefill") or program.graphs.get("forward")
-    if graph is None or not graph.outputs or (graph.name == "prefill" and tokens_of(program) is None):
+    graph = main_graph(program)
+    if graph is None or not graph.outputs or (graph.name == PREFILL and tokens_of(program) is None):
         what = "neither a graph 'forward' nor a graph 'prefill' that gives logits"
         raise PassError(f"'{program.name}' cannot be proven: it has {what}")
     return graph
@@ -42,7 +43,7 @@ def judge_for(program: Program, meaning: Meaning, notes: list[str]) -> Judge:
 
     What is not asked is added to the notes. Raises `PassError` where nothing can be.
     """
-    graph = main_graph(program)
+    graph = proven_graph(program)
     tried, beyond = _lengths(program, graph)
     notes += [f"graph '{name}' is not run" for name in program.graphs if name not in RUN]
     for length in tried:
@@ -63,7 +64,7 @@ def _trials(program: Program, length: int) -> Iterator[Trial]:
         return
     # Integers that pick nothing may be masks, which take 0 and 1 only: other numbers are asked for where they can be.
     for numbered in (True, False):
-        yield function_trial(program.graphs["forward"], length, numbered)
+        yield function_trial(program.graphs[FORWARD], length, numbered)
 
 
 def _lengths(program: Program, graph: Graph) -> tuple[list[int], int]:
@@ -71,11 +72,10 @@ def _lengths(program: Program, graph: Graph) -> tuple[list[int], int]:
     that they read, as far as time and the model's context allow; and the largest of those numbers."""
     is_positional = positional_values(graph)
     positional = [op for op in graph if all(is_positional(v) for v in op.results)]
-    numbers = {n for op in positional for n in integers(op) if n < POSITIONS}
+    numbers = {n for op in positional for n in integers(op) if n < FARTHEST}
     numbers |= {n for op in graph if isinstance(n := op.attributes.get("window"), int)}
-    table = {n for n in tables(positional) if n < POSITIONS}
-    context = program.metadata.get("context_length")
-    limit = context if isinstance(context, int) and context > 0 else POSITIONS
+    table = {n for n in tables(positional) if n < FARTHEST}
+    limit = context_window(program) or FARTHEST
     wanted = {min(n, limit) for n in (SHORTEST, *(n + BEYOND for n in numbers), *table)}
     feasible = {n for n in wanted if row_flops(graph, n) <= ROW}
     tried = sorted(feasible | {min(n, limit) for n in (SHORTEST, 8, 1)}, reverse=True)
@@ -85,4 +85,4 @@ def _lengths(program: Program, graph: Graph) -> tuple[list[int], int]:
 def row_flops(graph: Graph, length: int = SHORTEST) -> int:
     """FLOPs of one row of that length."""
     cost = graph_cost(graph)
-    return sum(work.flops for work in cost.at(dict.fromkeys(cost.symbols, length) | {"B": 1}))
+    return sum(work.flops for work in cost.at(dict.fromkeys(cost.symbols, length) | {BATCH: 1}))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphwright.ir import Graph, Op, StateType, Value, ops
+from graphwright.ir.convention import PAST
 
 Role = Literal["keys", "values"]
 _ROLES: dict[str, Role] = {"k": "keys", "v": "values"}
@@ -29,7 +30,7 @@ class Cache:
     @property
     def name(self) -> str:
         """`0.key` of the input `past.0.key`."""
-        return str(self.past.name).removeprefix("past.")
+        return str(self.past.name).removeprefix(PAST)
 
     @property
     def new(self) -> Value:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from graphwright.ir import Op, Program, Value
+from graphwright.ir.convention import INPUT_IDS
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.types import TensorType
 from graphwright.passes.calibration import (
@@ -31,7 +32,7 @@ def calibrated_folds(
     The program must not change before the last. Raises `PassError` for tokens that cannot be read or run.
     """
     graph = calibration_graph(program)
-    rows = read_tokens(tokens, index_bound(graph, graph.input("input_ids")))
+    rows = read_tokens(tokens, index_bound(graph, graph.input(INPUT_IDS)))
     folds: dict[Value, ChannelFold] = {}
     every = ChannelFolds(program)
     for site in calibration_sites(graph, lambda op: _is_meant(op, layers)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, PassError, Program, StateType, TensorType, Value, Weight, ops
+from graphwright.ir.convention import DECODE, PAST, PREFILL, PRESENT
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.rounding import Grid
 from graphwright.ir.weights import StoredArray
@@ -42,7 +43,7 @@ class QuantizeCache(Pass):
 
     def run(self, program: Program) -> Outcome:
         outcome = Outcome()
-        graphs = [program.graphs[name] for name in ("prefill", "decode") if name in program.graphs]
+        graphs = [program.graphs[name] for name in (PREFILL, DECODE) if name in program.graphs]
         found = {graph: self._fit(graph, outcome) for graph in graphs}
         if not any(found.values()):
             reasons = [miss.reason for miss in outcome.near_misses] or ["it keeps none of floats"]
@@ -56,7 +57,7 @@ class QuantizeCache(Pass):
         }
         codes = DType(f"i{self.bits}")
         scales = {
-            name: program.add_weight(f"cache.{name.removeprefix('past.')}.scale", StoredArray.of(scale))
+            name: program.add_weight(f"cache.{name.removeprefix(PAST)}.scale", StoredArray.of(scale))
             for name, scale in fit_scales(program, tokens, shares, codes).items()
         }
         for graph, caches in found.items():
@@ -102,7 +103,7 @@ class _Rewrite:
             shape = TensorType(SCALE, (batch, heads, capacity, Dim.of(1)))
             past = graph.add_input(f"{cache.past.name}_scale", StateType(self.type.layout, shape))
             scales = past, self._append(past, scale)
-            graph.outputs[f"present.{cache.name}_scale"] = scales[1]
+            graph.outputs[f"{PRESENT}{cache.name}_scale"] = scales[1]
         for join in cache.joins:
             build = self._before(join)
             codes = build(ops.concat, build(ops.kv_read, cache.past), new, axis=2)

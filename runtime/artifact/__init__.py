@@ -1,6 +1,7 @@
 """The artifact folder: its manifest, reading and writing it."""
 
-from graphwright.runtime.artifact.encoder import CONTEXT_LENGTH, EncoderSpec
+from graphwright.runtime.artifact.convention import CONTEXT_LENGTH
+from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.folder import AtomicFolder
 from graphwright.runtime.artifact.functions import FunctionSpec
 from graphwright.runtime.artifact.manifest import FORMAT_VERSION, MANIFEST_FILE, FileEntry, Manifest, ModelInfo

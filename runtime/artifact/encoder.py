@@ -4,11 +4,9 @@ from typing import Self
 
 from pydantic import model_validator
 
+from graphwright.runtime.artifact.convention import CONTEXT_LENGTH
 from graphwright.runtime.artifact.strict import Strict
 from graphwright.runtime.artifact.tensors import TensorSpec
-
-CONTEXT_LENGTH = "context_length"
-"""The input int64 [B] of an encoder, and maybe its decoder: how much of each row's context, padded behind, is real."""
 
 
 class EncoderSpec(Strict):

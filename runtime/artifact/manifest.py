@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from graphwright.runtime.artifact.convention import LOGITS
 from graphwright.runtime.artifact.paths import is_plain_name
 from graphwright.runtime.artifact.program import Program
 from graphwright.runtime.artifact.strict import MOST_BYTES, Count, Positive, Strict
@@ -63,7 +64,7 @@ class Manifest(Strict):
         if self.program.kind == "decoder" and None in (self.model.vocabulary_size, self.model.context_length):
             raise ValueError("the model of a decoder needs vocabulary_size and context_length")
         if self.program.kind == "decoder":
-            *_, vocabulary = self.program.outputs["logits"].shape
+            *_, vocabulary = self.program.outputs[LOGITS].shape
             if vocabulary != self.model.vocabulary_size:
                 raise ValueError(f"logits are of {vocabulary} tokens, vocabulary_size is {self.model.vocabulary_size}")
         return self

@@ -4,12 +4,13 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from graphwright.runtime.artifact.encoder import CONTEXT_LENGTH, EncoderSpec
+from graphwright.runtime.artifact.convention import CONTEXT_LENGTH, DECODER_INPUTS, LOGITS
+from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.functions import FunctionSpec, check_dimensions, check_functions
 from graphwright.runtime.artifact.strict import Strict
 from graphwright.runtime.artifact.tensors import CacheSpec, StateSpec, TensorSpec
 
-DECODER_INPUT_RANKS = {"input_ids": 2, "past_length": 1, "new_length": 1, "logit_positions": 2}
+DECODER_INPUT_RANKS = dict(zip(DECODER_INPUTS, (2, 1, 1, 2), strict=True))
 """The inputs of every decoder, all int64: [B, S], [B], [B] and [B, N]."""
 
 
@@ -96,7 +97,7 @@ class Program(Strict):
         if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in own.values()):
             expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
             raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
-        logits = self.outputs.get("logits")
+        logits = self.outputs.get(LOGITS)
         if len(self.outputs) != 1 or logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
             raise ValueError("the only output of a decoder beside its caches is logits, float32 of rank 3")
         for names in ([*self.inputs, *(k.input for k in self.kept)], [*self.outputs, *(k.output for k in self.kept)]):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import CacheSpec, EncoderSpec, FunctionSpec, Program, StateSpec, TensorSpec
+from graphwright.runtime.artifact.convention import ENCODE
 from graphwright.runtime.element_types import ElementTypeName
 
 Device = Literal["cpu", "cuda"]
@@ -35,7 +36,7 @@ class Signature:
 
     @classmethod
     def of_encoder(cls, encoder: EncoderSpec) -> "Signature":
-        functions = (FunctionSpec(name="encode"),)
+        functions = (FunctionSpec(name=ENCODE),)
         return cls(encoder.file, encoder.inputs, encoder.outputs, (), (), (), functions, encoder.dimensions)
 
 

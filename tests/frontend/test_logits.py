@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from graphwright.compiler import Options, prepare
 from graphwright.errors import UsageError
 from graphwright.frontend import capture
-from graphwright.frontend.logits import PROBLEM
 from graphwright.ir import UnsupportedError, UserError, run
+from graphwright.ir.convention import LANGUAGE_MODEL_PROBLEM
 from graphwright.models import resolve
 from graphwright.report import Stopwatch
 from graphwright.targets import is_language_model
@@ -44,7 +44,7 @@ def test_several_are_listed_until_one_is_named() -> None:
     module = Answering(lambda x, y: {"first": y, "second": [x, 2 * y]}).eval()
     program = capture(module)
     assert list(program.graphs["forward"].outputs) == ["first", "second.0", "second.1"]
-    problem = str(program.metadata[PROBLEM])
+    problem = str(program.metadata[LANGUAGE_MODEL_PROBLEM])
     assert "several of its outputs may be the logits (first: f32[B, S, 12], second.1: f32[B, S, 12])" in problem
     for kind in ("auto", "language model"):
         with pytest.raises(UsageError, match=r"several of its outputs .*: say which: --logits NAME"):
@@ -55,7 +55,7 @@ def test_several_are_listed_until_one_is_named() -> None:
 
 def test_none_with_as_many_columns_as_the_table_has_rows() -> None:
     module = Answering(lambda x, y: (x, y), columns=9).eval()
-    problem = str(capture(module).metadata[PROBLEM])
+    problem = str(capture(module).metadata[LANGUAGE_MODEL_PROBLEM])
     assert "of 12 numbers" in problem
     assert "output.0: f32[B, S, 8], output.1: f32[B, S, 9]" in problem
     assert _outputs(module, "output.1") == {"logits": "f32[B, S, 9]"}
@@ -67,7 +67,7 @@ def test_an_only_output_is_no_logits_unless_as_wide_as_the_table(width: int, nam
     module = Answering(lambda x, y: x, width=width)
     program = capture(module)
     assert {n: str(v.type) for n, v in program.graphs["forward"].outputs.items()} == {name: f"f32[B, S, {width}]"}
-    assert f"none of its outputs has a row a token of {ROWS} numbers" in str(program.metadata[PROBLEM])
+    assert f"none of its outputs has a row a token of {ROWS} numbers" in str(program.metadata[LANGUAGE_MODEL_PROBLEM])
     with pytest.raises(UsageError, match=r"takes token ids, but none of its outputs .*--logits NAME.*\(--function\)"):
         prepare(resolve(module), Options(max_context=16), Stopwatch(None))
     asked = capture(module, logits="output")
@@ -138,6 +138,6 @@ def test_other_objects_of_a_function_are_refused() -> None:
     ],
 )
 def test_what_is_not_the_last_tokens_is_not_lifted(answer: Callable[[Tensor, Tensor], Tensor], problem: str) -> None:
-    found = str(capture(Answering(answer)).metadata[PROBLEM])
+    found = str(capture(Answering(answer)).metadata[LANGUAGE_MODEL_PROBLEM])
     assert problem in found
     assert "test_logits.py:" in found

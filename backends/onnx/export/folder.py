@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
-from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph, is_decoder
+from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
 from graphwright.backends.onnx.export.interface import hugging_face_interface
 from graphwright.backends.onnx.export.readme import README_FILE, interface_note
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
+from graphwright.ir.convention import is_decoder
 from graphwright.ir.dialects.ort.capabilities import select_target
 from graphwright.ir.errors import UserError
 from graphwright.ir.files import TABLES, read_bytes

@@ -6,7 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from graphwright.backends.onnx.export.interface import PAST_KEY_VALUES
 from graphwright.ir import ops
+from graphwright.ir.convention import (
+    ATTENTION_MASK,
+    BOS_TOKEN_IDS,
+    EOS_TOKEN_IDS,
+    INPUT_IDS,
+    LOGITS,
+    PAD_TOKEN_ID,
+    PRESENT,
+    context_window,
+    vocabulary_size,
+)
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
@@ -29,18 +41,18 @@ def genai_config(program: Program, decoder: Graph, model_file: str, defaults: Ma
         raise UnsupportedError("onnxruntime-genai takes decoders whose layers all have the same heads; this has others")
     (cache,) = caches
     facts = program.metadata
-    end = facts.get("eos_token_ids") or ()
-    start = facts.get("bos_token_ids") or ()
+    end = facts.get(EOS_TOKEN_IDS) or ()
+    start = facts.get(BOS_TOKEN_IDS) or ()
     assert isinstance(end, tuple), "a list of token ids"
     assert isinstance(start, tuple), "a list of token ids"
-    context = facts.get("context_length")
-    pad = facts.get("pad_token_id")
+    context = context_window(program)
+    pad = facts.get(PAD_TOKEN_ID)
     hidden = next(op.result.type.shape[2] for op in decoder if op.definition is ops.take_tokens)
     layers = sum(isinstance(v.type, StateType) for v in decoder.inputs) // 2
     model: dict[str, object] = {
         # The general kind of decoder; other kinds differ in what genai does around the model.
         "type": "decoder",
-        "vocab_size": facts.get("vocabulary_size"),
+        "vocab_size": vocabulary_size(program),
         "context_length": context,
         "bos_token_id": start[0] if start else None,
         "eos_token_id": list(end),
@@ -53,15 +65,15 @@ def genai_config(program: Program, decoder: Graph, model_file: str, defaults: Ma
             "num_key_value_heads": cache.shape[1].constant,
             "num_hidden_layers": layers,
             "inputs": {
-                "input_ids": "input_ids",
-                "attention_mask": "attention_mask",
-                "past_key_names": "past_key_values.%d.key",
-                "past_value_names": "past_key_values.%d.value",
+                "input_ids": INPUT_IDS,
+                "attention_mask": ATTENTION_MASK,
+                "past_key_names": f"{PAST_KEY_VALUES}%d.key",
+                "past_value_names": f"{PAST_KEY_VALUES}%d.value",
             },
             "outputs": {
-                "logits": "logits",
-                "present_key_names": "present.%d.key",
-                "present_value_names": "present.%d.value",
+                "logits": LOGITS,
+                "present_key_names": f"{PRESENT}%d.key",
+                "present_value_names": f"{PRESENT}%d.value",
             },
             # 0 leaves the number to ONNX Runtime, which takes all physical cores; genai by itself takes half of them.
             "session_options": {"intra_op_num_threads": 0, "provider_options": []},

@@ -10,18 +10,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphwright.backends.decoder import LOGITS, cache_names
 from graphwright.ir import ops
 from graphwright.ir.attributes import substitute
 from graphwright.ir.builder import Builder
+from graphwright.ir.convention import (
+    ATTENTION_MASK,
+    BATCH,
+    CAPACITY,
+    INPUT_IDS,
+    LOGIT_POSITIONS,
+    LOGITS,
+    NEW_LENGTH,
+    PAST,
+    PAST_LENGTH,
+    PAST_SEQUENCE,
+    POSITIONS,
+    SEQUENCE,
+    TOTAL_SEQUENCE,
+    state_names,
+)
 from graphwright.ir.dialects.ort.operators import as_cache
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.types import DType, StateType, TensorType, tensor
 
-BATCH, NEW, ALL, PAST = Dim.of("B"), Dim.of("S"), Dim.of("T"), Dim.of("P")
+B, NEW, ALL, P = Dim.of(BATCH), Dim.of(SEQUENCE), Dim.of(TOTAL_SEQUENCE), Dim.of(PAST_SEQUENCE)
 ONE = Dim.of(1)
+PAST_KEY_VALUES = "past_key_values."
+"""Prefix of what these tools call a cache that a step takes."""
 
 
 def hugging_face_interface(decoder: Graph, *, position_ids: bool, every_logit: bool, growing_cache: bool) -> Graph:
@@ -33,33 +50,33 @@ def hugging_face_interface(decoder: Graph, *, position_ids: bool, every_logit: b
     """
     graph = Graph("decoder")
     build = Builder(graph, location="interface")
-    ids = graph.add_input("input_ids", tensor(DType.I64, BATCH, NEW))
-    mask = graph.add_input("attention_mask", tensor(DType.I64, BATCH, ALL))
+    ids = graph.add_input(INPUT_IDS, tensor(DType.I64, B, NEW))
+    mask = graph.add_input(ATTENTION_MASK, tensor(DType.I64, B, ALL))
     if position_ids:
-        graph.add_input("position_ids", tensor(DType.I64, BATCH, NEW))
+        graph.add_input("position_ids", tensor(DType.I64, B, NEW))
     new_mask = build(ops.slice, mask, axis=1, start=ALL - NEW, stop=ALL)
     new_length = build(ops.sum, new_mask, axes=(1,))
     past_length = build(ops.sub, build(ops.sum, mask, axes=(1,)), new_length)
     untouched = build(ops.eq, build(ops.cumsum, new_mask, axis=1), 0)
     padded = build(ops.sum, build(ops.cast, untouched, dtype=DType.I64), axes=(1,))
-    shift = build(ops.reshape, padded, shape=(BATCH, ONE))
+    shift = build(ops.reshape, padded, shape=(B, ONE))
     count, length = build(ops.iota, size=NEW, dtype=DType.I64), build(ops.dim_value, value=NEW)
     rolled = build(ops.remainder, build(ops.add, shift, count), length)
-    column = build(ops.reshape, ids, shape=(BATCH, NEW, ONE))
-    tokens = build(ops.reshape, build(ops.take_tokens, column, rolled), shape=(BATCH, NEW))
+    column = build(ops.reshape, ids, shape=(B, NEW, ONE))
+    tokens = build(ops.reshape, build(ops.take_tokens, column, rolled), shape=(B, NEW))
     if every_logit:
         wanted = build(ops.remainder, build(ops.sub, count, shift), length)
     else:
-        wanted = build(ops.reshape, build(ops.sub, new_length, 1), shape=(BATCH, ONE))
-    known = {"input_ids": tokens, "past_length": past_length, "new_length": new_length, "logit_positions": wanted}
-    bindings = {"N": NEW if every_logit else ONE} | ({"C": PAST + NEW} if growing_cache else {})
+        wanted = build(ops.reshape, build(ops.sub, new_length, 1), shape=(B, ONE))
+    known = {INPUT_IDS: tokens, PAST_LENGTH: past_length, NEW_LENGTH: new_length, LOGIT_POSITIONS: wanted}
+    bindings = {POSITIONS: NEW if every_logit else ONE} | ({CAPACITY: P + NEW} if growing_cache else {})
     for value in decoder.inputs:
         if isinstance(value.type, StateType):
             assert value.name is not None
             known[value.name] = _cache(build, value.name, value.type, growing_cache)
     values = _splice(decoder, graph, known, bindings)
     graph.outputs = {LOGITS: values[decoder.outputs[LOGITS]]}
-    for output in cache_names(decoder).values():
+    for output in state_names(decoder).values():
         graph.outputs[output] = values[decoder.outputs[output]]
     return graph
 
@@ -71,11 +88,11 @@ def _cache(build: Builder, name: str, type: StateType, growing: bool) -> Value:
         raise UnsupportedError(f"'{name}' is {type}: these tools know no rings; compile it with contiguous caches")
     if not type.dtype.is_float:
         raise UnsupportedError(f"'{name}' is {type}: these tools' caches hold floats; leave quantize-cache out")
-    past = name.replace("past.", "past_key_values.", 1)
+    past = PAST_KEY_VALUES + name.removeprefix(PAST)
     if not growing:
         return build.graph.add_input(past, type)
     batch, heads, _, size = type.shape
-    before = build.graph.add_input(past, TensorType(type.dtype, (batch, heads, PAST, size)))
+    before = build.graph.add_input(past, TensorType(type.dtype, (batch, heads, P, size)))
     room = build.constant(0.0, type.dtype, batch, heads, NEW, size)
     return build(as_cache, build(ops.concat, before, room, axis=2))
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from graphwright.backends.program_specs import shape_names
+from graphwright.ir.convention import (
+    ATTENTION_MASK,
+    CONTEXT_LENGTH,
+    INPUT_IDS,
+    LOGIT_POSITIONS,
+    LOGITS,
+    NEW_LENGTH,
+    PAST_LENGTH,
+)
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.types import StateType
 
 README_FILE = "README.txt"
 
 NOTES = {
-    "input_ids": "new tokens of each row, padded on the right",
-    "past_length": "tokens already in each row's cache: new ones are written there",
-    "new_length": "how many of the new tokens are real, at least 1; the rest is padding",
-    "logit_positions": "for which of the new tokens to compute logits: new_length - 1 to generate",
-    "context_length": "how many tokens of each row's context are real; the rest is padding on the right",
-    "attention_mask": "1 for real tokens, 0 for padding on either side; one column for each token so far",
+    INPUT_IDS: "new tokens of each row, padded on the right",
+    PAST_LENGTH: "tokens already in each row's cache: new ones are written there",
+    NEW_LENGTH: "how many of the new tokens are real, at least 1; the rest is padding",
+    LOGIT_POSITIONS: "for which of the new tokens to compute logits: new_length - 1 to generate",
+    CONTEXT_LENGTH: "how many tokens of each row's context are real; the rest is padding on the right",
+    ATTENTION_MASK: "1 for real tokens, 0 for padding on either side; one column for each token so far",
     "position_ids": "ignored; positions follow from the mask",
-    "logits": "scores of the next token",
+    LOGITS: "scores of the next token",
 }
 
 STATES = {"contiguous": "cache", "ring": "ring cache", "recurrent": "recurrent state"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphwright.backends.onnx.legalize.step import Context
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.convention import context_window
 from graphwright.ir.dialects.ort.operators import rotary_embedding
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
@@ -19,10 +20,10 @@ RULE = "rotary-embedding"
 def rotary_tables(program: Program, rope: Op) -> tuple[Weight, Weight] | Refusal:
     """Cosines and sines, [context, pairs], of a rope's angles, computed as the op itself computes them."""
     frequencies = rope.required("frequencies").weight
-    context, scale = program.metadata.get("context_length"), rope.attributes["scale"]
+    context, scale = context_window(program), rope.attributes["scale"]
     if frequencies is None:
         return Refusal("its frequencies are computed in the graph")
-    if not isinstance(context, int):
+    if context is None:
         return Refusal("the program does not say its context length")
     dtype = rope.required("x").tensor.dtype
     counted = Applied.of(ops.iota, (), {"size": Dim.of(context), "dtype": DType.I64})

@@ -1,0 +1,159 @@
+"""The calling convention of programs: what graphs, their inputs, outputs and states, symbols and facts are called.
+
+Frontend, passes and backends meet by these names alone. A program is captured as `forward`; what depends on a context
+beside the tokens moves to `encode`; with a cache, `forward` becomes `prefill`, of which other phases are made. Operands
+of ops have names of their own, which their declarations state; some are called as the input that they usually get.
+
+`graphwright.runtime.artifact.convention` holds those that an artifact and its runtime meet by: neither package may
+import the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.types import StateType
+
+if TYPE_CHECKING:
+    from graphwright.ir.graph import Graph
+    from graphwright.ir.program import Program
+
+# -- graphs, one for each phase
+
+FORWARD: Final = "forward"
+"""As captured: whole inputs to outputs, nothing is kept. The one graph of a plain function."""
+ENCODE: Final = "encode"
+"""A context (source tokens, audio features, an image) to what the tokens read of it; runs once a prompt."""
+PREFILL: Final = "prefill"
+"""S new tokens of each row, behind those in its cache, to logits and the states with the new tokens in them."""
+DECODE: Final = "decode"
+"""`prefill` for one new token of each row."""
+VERIFY: Final = "verify"
+"""`prefill` for the few tokens of each row that speculation proposes."""
+
+# -- symbols of dimensions
+
+BATCH: Final = "B"
+"""Rows."""
+SEQUENCE: Final = "S"
+"""Tokens of each row: all of them in `forward`, the new ones in other phases; in `encode` the context's."""
+CAPACITY: Final = "C"
+"""Places for tokens in a cache that grows with the context."""
+POSITIONS: Final = "N"
+"""Tokens of each row whose logits are wanted."""
+SOURCE_SEQUENCE: Final = "T"
+"""The length of a context where S is that of the tokens: everywhere but in `encode`."""
+PAST_SEQUENCE: Final = "P"
+"""Tokens in a cache that a step returns longer than it took it: only in exported graphs."""
+TOTAL_SEQUENCE: Final = "T"
+"""Tokens so far, past and new: only in exported graphs, which have no context beside the tokens."""
+
+# -- inputs
+
+INPUT_IDS: Final = "input_ids"
+"""i64 [B, S]: token ids, the new ones where there is a cache, padded on the right."""
+DECODER_INPUT_IDS: Final = "decoder_input_ids"
+"""i64 [B, length]: the token ids of a captured model whose context is another input. `split-context` makes them
+`input_ids`."""
+ATTENTION_MASK: Final = "attention_mask"
+"""i64 [B, length]: 1 for real tokens, 0 for padding. Captured as all ones; an exported graph takes it, [B, T]."""
+PAST_LENGTH: Final = "past_length"
+"""i64 [B]: how many tokens each row's cache holds, at least 0; the new ones go behind them."""
+NEW_LENGTH: Final = "new_length"
+"""i64 [B]: how many of the S new tokens of each row are real, at least 1; the rest is padding."""
+LOGIT_POSITIONS: Final = "logit_positions"
+"""i64 [B, N]: for which of the S new tokens logits are wanted, from 0 to S - 1."""
+CONTEXT_LENGTH: Final = "context_length"
+"""i64 [B]: how many of the T places of each row's context are real; the rest is padding on the right. An input of
+`encode` and `prefill` where a context's length is free. Not the model's `CONTEXT_WINDOW`."""
+CONTEXT: Final = "context."
+"""Prefix: `context.N` are the outputs of `encode`, [B, …], and inputs of the graph over the tokens."""
+
+DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
+"""What every phase with a cache takes beside its states, and what `encode` gives."""
+
+# -- outputs and states
+
+LOGITS: Final = "logits"
+"""Floats [B, S, vocabulary], of the wanted tokens [B, N, vocabulary]: what a language model makes of its tokens."""
+PAST: Final = "past."
+"""Prefix: `past.N.key`, `past.N.value`, `past.N.latent` and `past.N.state` are the states that a graph takes, N
+counting attentions and recurrences. A cache is [B, heads, C, size] (contiguous) or [B, heads, window - 1, size] (a
+ring); a recurrent state is [B, …] of fixed size. See `graphwright.ir.types.StateType`."""
+PRESENT: Final = "present."
+"""Prefix: `present.N.…` is the output that replaces `past.N.…`, of the same type."""
+
+# -- facts of a program's metadata
+
+CONTEXT_WINDOW: Final = "context_length"
+"""An integer: the most tokens that a row of the language model may have. Not the input `CONTEXT_LENGTH`."""
+VOCABULARY_SIZE: Final = "vocabulary_size"
+"""An integer: how many token ids there are."""
+ARCHITECTURE: Final = "architecture"
+"""Text: the class of the module."""
+PARAMETERS: Final = "parameters"
+"""An integer: how many numbers the model has learned."""
+BOS_TOKEN_IDS: Final = "bos_token_ids"
+"""Integers: what a text may begin with."""
+EOS_TOKEN_IDS: Final = "eos_token_ids"
+"""Integers: what ends a text."""
+PAD_TOKEN_ID: Final = "pad_token_id"
+"""An integer: what rows are padded with."""
+DECODER_START_TOKEN_ID: Final = "decoder_start_token_id"
+"""An integer: what the tokens beside an encoded context begin with."""
+LANGUAGE_MODEL_PROBLEM: Final = "language_model_problem"
+"""Text: why what takes token ids is not plainly a language model; it is compiled as none."""
+
+
+def is_decoder(program: Program) -> bool:
+    """Whether a program generates token by token, over what it keeps of the tokens so far."""
+    return PREFILL in program.graphs
+
+
+def main_graph(program: Program) -> Graph | None:
+    """The graph that answers for any number of tokens: `prefill`, before there is a cache `forward`."""
+    return program.graphs.get(PREFILL if is_decoder(program) else FORWARD)
+
+
+def step_graph(program: Program) -> Graph:
+    """The graph that takes one more token of a program with a cache: `decode`, without one `prefill`."""
+    return program.graphs[DECODE if DECODE in program.graphs else PREFILL]
+
+
+def context_window(program: Program) -> int | None:
+    """The most tokens that a row may have; None where the program does not say."""
+    return _positive(program, CONTEXT_WINDOW)
+
+
+def vocabulary_size(program: Program) -> int | None:
+    """How many token ids there are; None where the program does not say."""
+    return _positive(program, VOCABULARY_SIZE)
+
+
+def _positive(program: Program, fact: str) -> int | None:
+    known = program.metadata.get(fact)
+    return known if isinstance(known, int) and known > 0 else None
+
+
+def is_past(name: str | None) -> bool:
+    """Whether an input of this name is a state."""
+    return name is not None and name.startswith(PAST)
+
+
+def present_of(past: str) -> str:
+    """The output that replaces a state: `present.0.key` of `past.0.key`."""
+    return PRESENT + past.removeprefix(PAST)
+
+
+def state_names(graph: Graph) -> dict[str, str]:
+    """Of each state the name of its input and of its output: `past.0.key` and `present.0.key`."""
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        if isinstance(value.type, StateType):
+            if value.name is None or not is_past(value.name):
+                raise UnsupportedError(
+                    f"graph '{graph.name}': a state '{value.name}' that is not a cache named {PAST}…"
+                )
+            names[value.name] = present_of(value.name)
+    return names
