@@ -222,8 +222,8 @@ def export(
     `layout` is `plain` (model.onnx and its data), `genai` (onnxruntime-genai) or `optimum` (Hugging Face optimum). The
     other arguments are those of `compile`.
     """
-    from graphwright.backends.onnx import export_folder
     from graphwright.backends.onnx.export.folder import LAYOUTS, require_assets
+    from graphwright.lowering import export_folder
 
     check_choice("layout", layout, LAYOUTS)
     require_folder(Path(folder))

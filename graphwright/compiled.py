@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.report import CompilationReport
 
-GRAPH_FILE = "graph.gw"
+LOWERED_FILE = "lowered.gw"
 
 
 def read_lowered(path: Path) -> Program:
-    """The program in an artifact's `graph.gw`. Raises TextError."""
+    """The program in an artifact's `lowered.gw`. Raises TextError."""
     from graphwright.ir import read_program
 
     return read_program(path)
@@ -45,9 +45,9 @@ class Compiled:
 
         Raises UsageError when the artifact was written without it.
         """
-        if GRAPH_FILE not in self.manifest.files:
-            raise UsageError(f"{self.folder} has no {GRAPH_FILE}: it was written without its program's text")
-        return read_lowered(self.folder / GRAPH_FILE)
+        if LOWERED_FILE not in self.manifest.files:
+            raise UsageError(f"{self.folder} has no {LOWERED_FILE}: it was written without its program's text")
+        return read_lowered(self.folder / LOWERED_FILE)
 
     def save(self, path: str | Path) -> None:
         """Copy the artifact to the folder `path`, whole or not at all; an artifact there is replaced.

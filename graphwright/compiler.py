@@ -29,10 +29,10 @@ from graphwright.tvm_requirements import require_tvm
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
+    from graphwright.lowering import BuildReport
     from graphwright.passes import Observer, Pass, Report
     from graphwright.quantization import Quantization
     from graphwright.quantization_report import QuantizationReport
-    from graphwright.runtime.artifact import Manifest
 
 
 Kind = Literal["auto", "language model", "function"]
@@ -257,8 +257,9 @@ def build(
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
     with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
-        manifest = _write(prepared, folder, options)
-    return CompilationReport(tuple(stopwatch.stages), prepared.passes, manifest, folder, prepared.quantization)
+        built = _write(prepared, folder, options)
+    prepared.passes.records += built.lowering.records
+    return CompilationReport(tuple(stopwatch.stages), prepared.passes, built.manifest, folder, prepared.quantization)
 
 
 @contextmanager
@@ -278,16 +279,14 @@ def prepared_with_assets(
         yield replace(prepared, assets=assets, generation=generation)
 
 
-def _write(prepared: Prepared, folder: Path, options: Options) -> Manifest:
+def _write(prepared: Prepared, folder: Path, options: Options) -> BuildReport:
     """The artifact, by the backend that the options name."""
+    from graphwright.lowering import build_artifact, build_tvm_artifact
+
     program, assets, generation = prepared.program, prepared.assets, prepared.generation_text
     if options.backend == "tvm":
-        from graphwright.backends import tvm
-
-        return tvm.build_artifact(program, folder, assets=assets, generation=generation)
-    from graphwright.backends import onnx
-
-    return onnx.build_artifact(program, folder, dialect=options.dialect, assets=assets, generation=generation).manifest
+        return build_tvm_artifact(program, folder, assets=assets, generation=generation)
+    return build_artifact(program, folder, dialect=options.dialect, assets=assets, generation=generation)
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

@@ -81,6 +81,8 @@ PAST: Final = "past."
 """Prefix: `past.N.key`, `past.N.value`, `past.N.latent` and `past.N.state` are the states that a graph takes, N
 counting attentions and recurrences. A cache is [B, heads, C, size] (contiguous) or [B, heads, window - 1, size] (a
 ring); a recurrent state is [B, …] of fixed size. See `graphwright.ir.types.StateType`."""
+PAST_KEY_VALUES: Final = "past_key_values."
+"""Prefix of what Hugging Face's tools call a cache that a step takes: only in exported graphs."""
 PRESENT: Final = "present."
 """Prefix: `present.N.…` is the output that replaces `past.N.…`, of the same type."""
 

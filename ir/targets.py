@@ -1,7 +1,7 @@
-"""Capability tables: what a target accepts, stated as data that legalization queries and tests probe.
+"""Capability tables: what a target accepts, stated as data that lowering passes query and tests probe.
 
 A target takes islands, not everything. Each row says: this op, on these element types, with this condition on
-attributes and shapes. An op that fits no row is rewritten by a legalization pass, which keeps the reason.
+attributes and shapes. An op that fits no row is rewritten by a lowering pass, which keeps the reason.
 """
 
 from __future__ import annotations

@@ -58,6 +58,16 @@ class Report:
     def seconds(self) -> float:
         return sum(r.seconds for r in self.records)
 
+    @property
+    def hits(self) -> Counter[str]:
+        """How often each rule matched, in all passes."""
+        return sum((Counter(r.hits) for r in self.records), Counter[str]())
+
+    @property
+    def near_misses(self) -> list[NearMiss]:
+        """Those of all passes."""
+        return [miss for r in self.records for miss in r.near_misses]
+
 
 class Observer(Protocol):
     """Is shown the program before and after each pass; after it, once it is verified and before it is proven.

@@ -9,6 +9,8 @@ from graphwright.passes.convert_dtype import ConvertDType
 from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
 from graphwright.passes.fuse_norms import FuseNorms
 from graphwright.passes.insert_kv_cache import InsertKVCache
+from graphwright.passes.lowering.decoders import ONE_GRAPH
+from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.pack_projections import PackProjections
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
@@ -53,7 +55,8 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
+    "cpu-onnx": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *ONE_GRAPH, *to_dialect("ort")),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
-function: a plain call without a cache, computed in float32."""
+cpu-onnx: that, down to the operators of ONNX Runtime. function: a plain call without a cache, computed in float32."""

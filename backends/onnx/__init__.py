@@ -1,4 +1,4 @@
-"""The ONNX backend: optimized programs to artifacts, in the dialects `ort` and `portable`.
+"""The ONNX backend: lowered programs to artifacts and to folders for other runtimes.
 
 What writes ONNX is imported on first use.
 """
@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphwright.backends.onnx.compile import BuildReport, build_artifact
+    from graphwright.backends.onnx.compile import build_artifact
     from graphwright.backends.onnx.export import export_folder
 
-__all__ = ["BuildReport", "build_artifact", "export_folder"]
+__all__ = ["build_artifact", "export_folder"]
 
-_HOMES = {"BuildReport": "compile", "build_artifact": "compile", "export_folder": "export"}
+_HOMES = {"build_artifact": "compile", "export_folder": "export"}
 
 
 def __getattr__(name: str) -> Any:

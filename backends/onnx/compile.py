@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
-from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph
-from graphwright.backends.onnx.legalize import legalize
-from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, write_models
+from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, model_files, write_models
 from graphwright.backends.program_specs import cache_spec, is_recurrent, model_info, state_spec, tensor_spec
 from graphwright.backends.weights_file import PACKED
 from graphwright.ir import ops
-from graphwright.ir.convention import FORWARD, LOGITS, is_decoder, state_names
-from graphwright.ir.dialects.ort.capabilities import select_target
+from graphwright.ir.convention import ENCODE, FORWARD, LOGITS, PREFILL, is_decoder, state_names
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
-from graphwright.ir.rewriting import Outcome
 from graphwright.ir.storage import stored_bytes
 from graphwright.ir.text import print_program
 from graphwright.ir.types import DType, TensorType, tensor
@@ -31,15 +26,7 @@ from graphwright.runtime.artifact import (
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 WEIGHTS_FILE = "weights.safetensors"
-GRAPH_FILE = "graph.gw"
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What was written, and what legalization did to get there."""
-
-    manifest: Manifest
-    legalization: Outcome
+LOWERED_FILE = "lowered.gw"
 
 
 def build_artifact(
@@ -49,40 +36,30 @@ def build_artifact(
     dialect: str = "ort",
     assets: str | Path | None = None,
     generation: str | None = None,
-) -> BuildReport:
-    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
-    function (graph `forward`).
+) -> Manifest:
+    """Writes the artifact of a lowered program: a decoder (graph `prefill`, maybe `encode` before it) or a function
+    (graph `forward`).
 
-    `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). `assets` is the
-    checkpoint folder whose tokenizer and configuration files go along; `generation` is what a decoder has for the
-    folder's `generation_config.json`, where that is not enough. The program is left as it is; the folder appears
-    whole or not at all. Raises `UserError` (with what to do) and the runtime's `ArtifactError`.
+    `dialect` is the one that it was lowered to. `assets` is the checkpoint folder whose tokenizer and configuration
+    files go along; `generation` is what a decoder has for the folder's `generation_config.json`, where that is not
+    enough. The program is left as it is; the folder appears whole or not at all. Raises `UserError` (with what to do)
+    and the runtime's `ArtifactError`.
     """
-    target = select_target(dialect)
-    program = program.clone()
-    graph = decoder_graph(program) if is_decoder(program) else function_graph(program)
-    encoder = encoder_graph(program) if is_decoder(program) else None
-    files = {MODEL_FILE: graph} if encoder is None else {ENCODER_FILE: encoder, MODEL_FILE: graph}
-    program.graphs = {each.name: each for each in files.values()}
-    # Before legalization adds weights of its own.
-    model = model_info(program, graph)
-    outcome = Outcome()
-    for each in files.values():
-        outcome.merge(legalize(program, each, target))
+    graph, encoder = program.graphs[PREFILL if is_decoder(program) else FORWARD], program.graphs.get(ENCODE)
+    files = model_files(program)
     with ArtifactWriter(folder) as writer:
         weights = write_models(files, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
         with remembering_quantized():
-            writer.add_text(GRAPH_FILE, print_program(_written(program, weights)))
+            writer.add_text(LOWERED_FILE, print_program(_written(program, weights)))
         for source in asset_files(assets):
             writer.add_copy(source)
         if generation is not None and graph.name != FORWARD:
             writer.add_text(GENERATION_FILE, generation)
-        manifest = writer.commit(
+        return writer.commit(
             producer=f"graphwright {version('graphwright')}",
-            model=model,
+            model=model_info(program, graph),
             program=_program_info(graph, encoder, dialect),
         )
-    return BuildReport(manifest, outcome)
 
 
 def _written(program: Program, external: list[Weight]) -> Program:
@@ -109,7 +86,7 @@ def _shown(weight: Weight, places: Mapping[WeightExpression, WeightExpression]) 
         operands = tuple(None if e is None else places[e] for e in expression.operands)
         if operands:
             return Applied(expression.definition, operands, expression.attributes, expression.type)
-    assert isinstance(weight.type, TensorType), "legalized graphs have tensors only"
+    assert isinstance(weight.type, TensorType), "lowered graphs have tensors only"
     return StoredArray(weight.evaluate(), weight.type)
 
 

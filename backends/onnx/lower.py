@@ -1,4 +1,4 @@
-"""A legalized graph as an ONNX model. Every op has one emission in a table; there are no special cases."""
+"""A lowered graph as an ONNX model. Every op has one emission in a table; there are no special cases."""
 
 from __future__ import annotations
 

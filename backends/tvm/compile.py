@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
-from graphwright.backends.decoder import decoder_graph, encoder_graph, function_graph
 from graphwright.backends.program_specs import (
     DIMENSION_NAMES,
     cache_spec,
@@ -60,7 +59,7 @@ def build_artifact(
     generation: str | None = None,
     cpu: Cpu | None = None,
 ) -> Manifest:
-    """Writes the artifact of a program: a decoder (graphs `prefill` and `decode`, maybe `encode` before them) or a
+    """Writes the artifact of a program: a decoder (graph `prefill` for all phases, maybe `encode` before it) or a
     function (graph `forward`).
 
     `cpu` is what the code is for, by default this machine's. `assets` is the checkpoint folder whose tokenizer and
@@ -71,8 +70,7 @@ def build_artifact(
     cpu = host_cpu() if cpu is None else cpu
     program = program.clone()
     decodes = is_decoder(program)
-    graph = decoder_graph(program) if decodes else function_graph(program)
-    encoder = encoder_graph(program) if decodes else None
+    graph, encoder = program.graphs[PREFILL if decodes else FORWARD], program.graphs.get(ENCODE)
     steps = [*_special(graph), graph] if decodes else [graph]
     libraries = {LIBRARY_FILE: steps} if encoder is None else {LIBRARY_FILE: steps, ENCODER_FILE: [encoder]}
     lowered = lower(list(libraries.values()), cpu)

@@ -25,7 +25,7 @@ def inspect_command(
 
         _print(_program_lines(read_program(path)))
         return
-    from graphwright.compiled import GRAPH_FILE, read_lowered
+    from graphwright.compiled import LOWERED_FILE, read_lowered
     from graphwright.runtime import open_artifact
     from graphwright.runtime.artifact import claims_artifact
 
@@ -33,8 +33,8 @@ def inspect_command(
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
     _print(_manifest_lines(artifact.manifest))
-    if artifact.has(GRAPH_FILE):
-        _print(_program_lines(read_lowered(artifact.path(GRAPH_FILE))))
+    if artifact.has(LOWERED_FILE):
+        _print(_program_lines(read_lowered(artifact.path(LOWERED_FILE))))
 
 
 def _print(lines: "Iterable[str]") -> None:

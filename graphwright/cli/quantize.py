@@ -107,6 +107,6 @@ def _write(prepared: "Prepared", output: Path) -> None:
 
         write_program(prepared.program, output)
         return
-    from graphwright.backends.onnx import build_artifact
+    from graphwright.lowering import build_artifact
 
     build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation_text)

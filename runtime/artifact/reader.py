@@ -21,7 +21,7 @@ from graphwright.runtime.validation import first_finding
 WEIGHTS_SUFFIX = ".safetensors"
 LARGEST = 1 << 31
 """Bytes of a file that is not weights: no program for ONNX Runtime can have more."""
-_ONLY_OURS = "graph.gw", "program.so"
+_ONLY_OURS = "lowered.gw", "program.so"
 """Files of artifacts that no other tool's folders have."""
 
 

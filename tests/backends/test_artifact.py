@@ -10,9 +10,9 @@ import onnx.reference
 import pytest
 import torch
 
-from graphwright.backends.onnx import build_artifact
 from graphwright.ir import Builder, Graph, Program, StoredArray, UserError, ops, read_program, tensor, verify
 from graphwright.ir.safetensors_file import read_header
+from graphwright.lowering import build_artifact
 from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError
@@ -32,7 +32,7 @@ def test_the_manifest_describes_the_program(tmp_path: Path) -> None:
     assert manifest.program.cache[0].shape == ("batch", 2, "capacity", 16)
     assert manifest.model.vocabulary_size == 48
     assert manifest.model.eos_token_ids == (2,)
-    assert sorted(manifest.files) == ["graph.gw", "model.onnx", "weights.safetensors"]
+    assert sorted(manifest.files) == ["lowered.gw", "model.onnx", "weights.safetensors"]
 
 
 def test_parameters_are_counted_where_the_program_does_not_say(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_parameters_are_counted_where_the_program_does_not_say(tmp_path: Path) -
 def test_the_text_is_the_program_that_was_lowered(tmp_path: Path) -> None:
     program = decoder(LLAMA)
     build_artifact(program, tmp_path / "a")
-    lowered = read_program(tmp_path / "a" / "graph.gw")
+    lowered = read_program(tmp_path / "a" / "lowered.gw")
     verify(lowered)
     names = [op.name for op in lowered.graphs["prefill"]]
     assert names.count("ort.group_query_attention") == LLAMA.layers
@@ -54,16 +54,16 @@ def test_the_text_is_the_program_that_was_lowered(tmp_path: Path) -> None:
 
 
 def test_a_weight_in_pieces_is_stored_and_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphwright.backends.onnx.legalize import linear
+    from graphwright.passes.lowering.ort import linear
 
     monkeypatch.setattr(linear, "PIECE_BYTES", 3000)
     program = decoder(MODELS["tied"])
     build_artifact(program, tmp_path / "a")
     (tmp_path / "moved").mkdir()
     folder = (tmp_path / "a").rename(tmp_path / "moved" / "a")
-    text = (folder / "graph.gw").read_text()
+    text = (folder / "lowered.gw").read_text()
     assert len(text) < 40_000, "large arrays are not spelt out"
-    lowered = read_program(folder / "graph.gw")
+    lowered = read_program(folder / "lowered.gw")
     assert sum(name.startswith("embed.weight") for name in lowered.weights) > 4
     for name, weight in lowered.weights.items():
         if name in program.weights:

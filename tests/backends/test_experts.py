@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphwright.backends.onnx import build_artifact
-from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
 from graphwright.frontend import capture
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
+from graphwright.lowering import build_artifact
 from tests.backends.running import start
 from tests.frontend.zoo import tiny
+from tests.passes.lowering.ort.lowered import legalize
 
 EXPERTS, SIZE, INNER = 5, 16, 24
 GPT_OSS = {"kind": "silu", "gated": True, "alpha": 1.702, "limit": 0.7, "up_offset": 1.0}

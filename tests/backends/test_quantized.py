@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 import graphwright
-from graphwright.backends.onnx import build_artifact, export_folder
 from graphwright.backends.onnx.emit import emitter
-from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import Builder, DType, Graph, Program, StoredArray, Weight, ops, read_program, tensor
 from graphwright.ir.dialects.ort.block_layout import block_parts, half_codes, regrouped, unblocked
@@ -26,9 +24,11 @@ from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.storage import stored_bytes, weights_of
 from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
+from graphwright.lowering import build_artifact, export_folder
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import ROUNDOFF, InPlace, Reference, close_enough, prefill_inputs, start, vocabulary
+from tests.passes.lowering.ort.lowered import legalize
 
 ROWS, COLUMNS = 5, 7
 
@@ -263,7 +263,7 @@ def test_the_text_reads_back_as_what_was_lowered(dialect: str, tmp_path: Path) -
     for name in ("w4a8", "w8", "w3"):
         program = quantized(decoder(MODELS["tied"]), FORMATS[name][0])
         build_artifact(program, tmp_path / name, dialect=dialect)
-        lowered = read_program(tmp_path / name / "graph.gw").graphs["prefill"]
+        lowered = read_program(tmp_path / name / "lowered.gw").graphs["prefill"]
         inputs = prefill_inputs(np.array([[1, 2, 3]]), np.zeros(1, np.int64), np.array([3]))
         got, expected = (Reference(g, 1, 4).step(inputs) for g in (lowered, program.graphs["prefill"]))
         assert np.abs(got - expected).max() <= close_enough(expected)
@@ -290,7 +290,7 @@ def test_predicted_weight_bytes_are_those_of_the_file(dialect: str, tmp_path: Pa
     program = quantized(decoder(MODELS["qwen2"]), FORMATS["w4a8"][0])
     build_artifact(program, tmp_path / "a", dialect=dialect)
     model = onnx.load(tmp_path / "a" / "model.onnx", load_external_data=False)
-    lowered = read_program(tmp_path / "a" / "graph.gw")
+    lowered = read_program(tmp_path / "a" / "lowered.gw")
     weights = {w.name: w for w in weights_of(lowered.graphs.values())}
     external = [t for t in model.graph.initializer if t.external_data]
     assert external

@@ -11,10 +11,9 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
-from graphwright.backends.onnx import build_artifact
-from graphwright.backends.onnx.export import export_folder
 from graphwright.compiled import CompiledModel
 from graphwright.ir import Program, UnsupportedError
+from graphwright.lowering import build_artifact, export_folder
 from graphwright.passes import parse_passes, run_passes
 from graphwright.pipeline_report import Setting
 from graphwright.pricing import memory_points, price_program
@@ -59,7 +58,7 @@ def test_compiled_model_equals_the_interpreter(
     program = quantized(name, spec, tokens)
     report = build_artifact(program, tmp_path / "model", dialect=dialect)
     fused = dialect == "ort" and "token" not in spec and name not in ("odd-heads", "alibi")
-    assert (report.legalization.hits["group-query-attention"] > 0) == fused
+    assert (report.lowering.hits["group-query-attention"] > 0) == fused
     model = load(tmp_path / "model", threads=1)
     random = np.random.default_rng(7)
     rows = [torch.from_numpy(random.integers(0, 48, n)) for n in (25, 17, 9)]

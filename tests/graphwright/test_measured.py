@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import graphwright
-from graphwright.backends.onnx import build_artifact
 from graphwright.errors import UsageError
 from graphwright.frontend import capture
+from graphwright.lowering import build_artifact
 from graphwright.measured import measured_seconds
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.pipeline_report import Setting

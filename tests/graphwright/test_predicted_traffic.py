@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes, stored_weights
-from graphwright.backends.onnx import build_artifact
 from graphwright.compiled import CompiledModel
 from graphwright.frontend import capture
 from graphwright.ir import Program
+from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.pipeline_report import Setting
 from graphwright.pricing import memory_points, price_program, weight_bytes

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
 from benchmarks.coverage.reference import worst
-from graphwright.backends.onnx import build_artifact
+from graphwright.lowering import build_artifact
 from graphwright.runtime import load
 from tests.models.case import CHUNKS, LENGTHS
 from tests.models.test_architectures import case

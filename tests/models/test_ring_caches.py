@@ -11,9 +11,9 @@ import pytest
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
-from graphwright.backends.onnx import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import Program, StateType
+from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
 from graphwright.targets import with_cache_layout
@@ -58,11 +58,11 @@ def test_continuation_equals_eager(name: str, feed: str) -> None:
 def test_artifact_equals_eager(name: str, dialect: str, tmp_path: Path) -> None:
     it = case(name)
     report = build_artifact(ringed(name), tmp_path / "artifact", dialect=dialect)
-    assert report.legalization.hits["ring-append"] == 2 * sum(RINGS[name])
+    assert report.lowering.hits["ring-append"] == 2 * sum(RINGS[name])
     model = load(tmp_path / "artifact", threads=1)
     for feed in FEEDS.values():
         assert worst(continued_logits(loaded(model), it.rows, feed, 60), it.exact) < it.bound
-    reasons = {miss.reason for miss in report.legalization.near_misses if miss.rule == "group-query-attention"}
+    reasons = {miss.reason for miss in report.lowering.near_misses if miss.rule == "group-query-attention"}
     expected = {"its keys have positions of their own, as those of a ring cache do"} if dialect == "ort" else set[str]()
     assert reasons == expected
 

@@ -159,7 +159,7 @@ class Emitter:
     # -- constants
 
     def _initializer(self, weight: Weight) -> str:
-        assert isinstance(weight.type, TensorType), "legalized graphs have tensors only"
+        assert isinstance(weight.type, TensorType), "lowered graphs have tensors only"
         if weight_bytes(weight) < INLINE_LIMIT:
             return self._inline(weight.evaluate(), weight.type.dtype, weight.name)
         self.external.append(weight)

@@ -1,5 +1,5 @@
 """Folders for other runtimes: plain ONNX, onnxruntime-genai, Hugging Face optimum."""
 
-from graphwright.backends.onnx.export.folder import LAYOUTS, export_folder
+from graphwright.backends.onnx.export.folder import LAYOUTS, check_layout, export_folder, layout_texts
 
-__all__ = ["LAYOUTS", "export_folder"]
+__all__ = ["LAYOUTS", "check_layout", "export_folder", "layout_texts"]

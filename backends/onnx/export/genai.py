@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from graphwright.backends.onnx.export.interface import PAST_KEY_VALUES
 from graphwright.ir import ops
 from graphwright.ir.convention import (
     ATTENTION_MASK,
@@ -15,6 +14,7 @@ from graphwright.ir.convention import (
     INPUT_IDS,
     LOGITS,
     PAD_TOKEN_ID,
+    PAST_KEY_VALUES,
     PRESENT,
     context_window,
     vocabulary_size,

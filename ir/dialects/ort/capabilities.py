@@ -87,7 +87,7 @@ def known_scale(op: Op) -> str | None:
 
 
 def contiguous_cache(op: Op) -> str | None:
-    """TensorScatter writes a row's tokens one after the other; legalization rewrites rings to gathers."""
+    """TensorScatter writes a row's tokens one after the other; lowering rewrites rings to gathers."""
     cache = op.required("cache").type
     assert isinstance(cache, StateType)
     return None if cache.layout == "contiguous" else f"no append to a {cache.layout} cache"

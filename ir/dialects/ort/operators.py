@@ -1,7 +1,7 @@
-"""Ops that exist only as single ONNX operators: what legalization rewrites a graph into.
+"""Ops that exist only as single ONNX operators: what lowering rewrites a graph into.
 
 `onnx.*` are operators of the standard opset, `ort.*` contrib operators of ONNX Runtime. They are declared like every
-other op, so a legalized graph still prints, verifies and runs in the interpreter.
+other op, so a lowered graph still prints, verifies and runs in the interpreter.
 """
 
 from __future__ import annotations

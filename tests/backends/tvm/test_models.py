@@ -15,6 +15,7 @@ from benchmarks.coverage.reference import worst
 from graphwright.backends.tvm import compile
 from graphwright.frontend import capture
 from graphwright.ir import Program
+from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
 from tests.models import test_architectures, test_encoder_decoder, test_recurrent, zoo
@@ -45,7 +46,7 @@ def continued(
     chunks: Sequence[int] = CHUNKS,
     contexts: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    compile.build_artifact(program, folder / "artifact")
+    build_tvm_artifact(program, folder / "artifact")
     return again(folder, rows, chunks, contexts)
 
 

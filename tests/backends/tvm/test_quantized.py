@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphwright
-from graphwright.backends.tvm import build_artifact
 from graphwright.ir import Program
+from graphwright.lowering import build_tvm_artifact
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import Reference, close_enough, prefill_inputs, vocabulary
@@ -33,7 +33,7 @@ def _follow(program: Program, scheme: Scheme, folder: Path) -> None:
     Few do: most tokens are as near as in float32, and none is further than rounding itself moves the logits.
     """
     rounded = quantized(program.clone(), scheme)
-    build_artifact(rounded, folder)
+    build_tvm_artifact(rounded, folder)
     compiled, reference = Stepping(folder, 1, 24), Reference(rounded.graphs["prefill"], 1, 24)
     plain = quantized(program.clone(), replace(scheme, rounding=None)).graphs["prefill"]
     unrounded = Reference(plain, 1, 24) if scheme.rounding is not None else None

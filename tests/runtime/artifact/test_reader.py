@@ -100,7 +100,7 @@ def test_a_folder_that_is_meant_to_be_an_artifact(folder: Path) -> None:
     assert claims_artifact(folder)
     edit(folder, lambda manifest: manifest.update(format="graphwright-artefact"))
     assert not claims_artifact(folder)
-    (folder / "graph.gw").touch()
+    (folder / "lowered.gw").touch()
     assert claims_artifact(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"manifest\.json is not valid JSON"):

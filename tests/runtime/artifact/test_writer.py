@@ -33,15 +33,15 @@ def test_the_manifest_lists_every_file(tmp_path: Path) -> None:
     (tmp_path / "source.json").write_text("{}")
     with ArtifactWriter(tmp_path / "out") as writer:
         (writer.folder / "model.onnx").write_bytes(b"abc")
-        writer.add_text("graph.gw", "é\n")
+        writer.add_text("lowered.gw", "é\n")
         writer.add_copy(tmp_path / "source.json")
         writer.add_copy(tmp_path / "source.json", "sub/config.json")
         manifest = writer.commit(producer="tests", model=MODEL, program=PROGRAM)
-    assert sorted(manifest.files) == ["graph.gw", "model.onnx", "source.json", "sub/config.json"]
+    assert sorted(manifest.files) == ["lowered.gw", "model.onnx", "source.json", "sub/config.json"]
     assert manifest.files["model.onnx"].size == 3
     assert manifest.files["model.onnx"].sha256 == hashlib.sha256(b"abc").hexdigest()
     assert open_artifact(tmp_path / "out").manifest == manifest
-    assert (tmp_path / "out" / "graph.gw").read_bytes() == "é\n".encode()
+    assert (tmp_path / "out" / "lowered.gw").read_bytes() == "é\n".encode()
 
 
 def test_the_manifest_on_disk_is_the_documented_json(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphwright.backends.tvm import build_artifact
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import emit_function
 from graphwright.backends.tvm.emit.fusions import find_fusions
 from graphwright.backends.tvm.tvm_library import relax
 from graphwright.ir import Graph, clone_graph, ops
 from graphwright.ir.declare import OpDef
+from graphwright.lowering import build_tvm_artifact
 from tests.backends.models import LLAMA, MODELS, Shape, decoder
 from tests.backends.running import Reference, close_enough, prefill_inputs, vocabulary
 from tests.backends.tvm.stepping import Stepping
@@ -120,7 +120,7 @@ def test_another_result_of_the_split_is_still_copied() -> None:
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_models_with_groups_equal_the_interpreter(name: str, tmp_path: Path) -> None:
     program = decoder(replace(MODELS[name], layers=1))
-    build_artifact(program, tmp_path / "a")
+    build_tvm_artifact(program, tmp_path / "a")
     graph = program.graphs["prefill"]
     random = np.random.default_rng(5)
     for batch in (1, 2):

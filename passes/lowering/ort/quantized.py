@@ -1,0 +1,250 @@
+"""Products with quantized weights, and rows of quantized tables, become operators over packed codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from graphwright.ir import ops
+from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.ort.block_layout import block_parts, regrouped
+from graphwright.ir.dialects.ort.quantized import (
+    dequantize_linear,
+    gather_block_quantized,
+    gather_blocks,
+    matmul_integer,
+    matmul_nbits,
+    round_rows,
+)
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.rewriting import Refusal
+from graphwright.ir.types import DType, QuantizedType
+from graphwright.ir.weights import Applied, Weight, WeightExpression
+from graphwright.passes.base import register
+from graphwright.passes.lowering.ort.quantized_form import Form, integer_codes, multiplied_form
+from graphwright.passes.lowering.ort.spelling import NARROW
+from graphwright.passes.lowering.ort.table_pass import Context, TablePass
+
+PRODUCT, ROWS = "quantized-product", "quantized-rows"
+
+
+@dataclass
+class _Made:
+    """What was made for a graph: of weights the form that a product reads, of values their rounded rows."""
+
+    forms: dict[Weight, Form] = field(default_factory=dict[Weight, Form])
+    rounded: dict[Value, tuple[Value, Value]] = field(default_factory=dict[Value, tuple[Value, Value]])
+
+
+@register
+@dataclass(frozen=True)
+class QuantizedToOperators(TablePass):
+    """Every linear over a stored quantized weight, and every embedding of one, becomes operators over packed codes."""
+
+    name: ClassVar[str] = "ort-quantized"
+    findings: ClassVar[tuple[str, ...]] = (
+        PRODUCT,
+        ROWS,
+    )
+
+    def lower(self, context: Context) -> None:
+        # Embeddings last, so that they share what products read.
+        made = _Made()
+        for op in context.graph:
+            if op.definition is ops.linear and isinstance(op.required("weight").type, QuantizedType):
+                wide = _widened(context, op) if op.result.tensor.dtype in NARROW else op
+                _replace(context, wide, _product(context, wide, made))
+        for op in context.graph:
+            if op.definition is ops.quantized_embedding:
+                _replace(context, op, _rows(context, op, made))
+
+
+def _widened(context: Context, op: Op) -> Op:
+    """The linear in float32, in which the numbers of a quantized weight are exact; its result is rounded."""
+    build = Builder(context.graph, op, op.location)
+    x, weight, bias = op.operands
+    assert x is not None, "checked by the declaration"
+    wide = build.op(
+        ops.linear,
+        build(ops.cast, x, dtype=DType.F32),
+        weight,
+        None if bias is None else build(ops.cast, bias, dtype=DType.F32),
+    )
+    context.graph.replace(op.result, build(ops.cast, wide.result, dtype=op.result.tensor.dtype))
+    context.graph.erase_dead([op])
+    return wide
+
+
+def _replace(context: Context, op: Op, new: Value | Refusal) -> None:
+    rule = ROWS if op.definition is ops.quantized_embedding else PRODUCT
+    if isinstance(new, Refusal):
+        context.near_miss(rule, op, new.reason)
+        weight = op.required("weight").weight
+        if weight is None:
+            return
+        new = _with_floats(context, op, weight)
+    else:
+        context.hit(rule, op)
+    context.graph.replace(op.result, new)
+    context.graph.erase_dead([op])
+
+
+def _with_floats(context: Context, op: Op, weight: Weight) -> Value:
+    """The op over the numbers that the codes stand for, stored as floats."""
+    dtype = op.result.tensor.dtype
+    expression = Applied.of(ops.dequantize, (weight.expression,), {"dtype": dtype})
+    floats = context.graph.weight(context.program.add_weight(f"{weight.name}.{dtype}", expression))
+    build = Builder(context.graph, op, op.location)
+    if op.definition is ops.quantized_embedding:
+        return build(ops.embedding, floats, op.required("indices"))
+    return build(ops.linear, op.required("x"), floats, op.operand("bias"))
+
+
+# -- products
+
+
+def _product(context: Context, op: Op, made: _Made) -> Value | Refusal:
+    x, weight = op.required("x"), op.required("weight")
+    assert isinstance(weight.type, QuantizedType)
+    if weight.weight is None:
+        return Refusal("its weight is computed in the graph")
+    if x.tensor.dtype is not DType.F32:
+        return Refusal(f"operators of packed weights take f32, x is {x.tensor.dtype}; its weight is stored as that")
+    if x.type.rank < 2:
+        return Refusal("x is a vector")
+    before = x.defined_by(ops.fake_quantize)
+    if before is not None and before.attributes["to"] is DType.I8 and before.operand("scale") is None:
+        group = before.attributes["group"]
+        assert isinstance(group, int), "declared so"
+        if group == 0 and weight.type.group is None:
+            return _integer_product(context, op, before.required("x"), weight.weight, made)
+        if context.target.accepts(matmul_nbits):
+            form = multiplied_form(weight.type, group, two_bits=True)
+            if isinstance(form, Form):
+                return _block_product(context, op, before.required("x"), weight.weight, form, made, rounded=True)
+            context.near_miss(PRODUCT, op, form.reason)
+    form = multiplied_form(weight.type, None, two_bits=False)
+    if isinstance(form, Refusal):
+        return Refusal(f"{form.reason}; its weight is stored as {x.tensor.dtype}")
+    return _block_product(context, op, x, weight.weight, form, made, rounded=False)
+
+
+def _block_product(
+    context: Context, op: Op, x: Value, weight: Weight, form: Form, made: _Made, *, rounded: bool
+) -> Value:
+    made.forms.setdefault(weight, form)
+    build = Builder(context.graph, op, op.location)
+    total, bias = None, op.operand("bias")
+    for suffix, expression in form.expressions(weight.expression):
+        name = f"{weight.name}{suffix}"
+        if context.target.accepts(matmul_nbits):
+            parts = _stored_parts(context, name, expression)
+            attributes = {"bits": _bits(expression), "block": form.block, "rounded": rounded}
+            product = build(matmul_nbits, x, *parts, bias if total is None else None, **attributes)
+        else:
+            product = build(ops.matmul, x, _dequantized(context, build, name, expression))
+        total = product if total is None else build(ops.add, total, product)
+    assert total is not None, "a form has one part at least"
+    if bias is not None and not context.target.accepts(matmul_nbits):
+        total = build(ops.add, total, bias)
+    return total
+
+
+def _bits(expression: WeightExpression) -> int:
+    type = expression.type
+    assert isinstance(type, QuantizedType)
+    return type.element.bits
+
+
+def _stored_parts(context: Context, name: str, expression: WeightExpression) -> list[Value | None]:
+    """Codes, scales and zero points as weights of the program."""
+    labels = ("codes", "scales", "zero_points")
+    return [
+        None if part is None else context.graph.weight(context.program.add_weight(f"{name}.{label}", part))
+        for label, part in zip(labels, block_parts(expression), strict=True)
+    ]
+
+
+def _dequantized(context: Context, build: Builder, name: str, expression: WeightExpression) -> Value:
+    """The weight [k, n] by blocked DequantizeLinear; ONNX Runtime makes a product of packed codes of it and MatMul."""
+    type = expression.type
+    assert isinstance(type, QuantizedType)
+    assert type.group is not None
+
+    def stored(part: str, definition: str) -> Value:
+        source = Applied.of(getattr(ops, definition), (expression,), {})
+        transposed = Applied.of(ops.transpose, (source,), {"permutation": (1, 0)})
+        return context.graph.weight(context.program.add_weight(f"{name}.{part}", transposed))
+
+    codes, scales = stored("codes", "quantized_codes"), stored("scales", "quantized_scales")
+    zero_points = None if type.symmetric else stored("zero_points", "quantized_zero_points")
+    return build(dequantize_linear, codes, scales, zero_points, block=type.group)
+
+
+def _integer_product(context: Context, op: Op, x: Value, weight: Weight, made: _Made) -> Value | Refusal:
+    """Rows of x rounded once for all products that read them."""
+    assert isinstance(weight.type, QuantizedType)
+    element = integer_codes(weight.type.element, narrowest=8)
+    if isinstance(element, Refusal):
+        return Refusal(f"{element.reason}; its weight is stored as {x.tensor.dtype}")
+    build = Builder(context.graph, op, op.location)
+    if x not in made.rounded:
+        codes, scales = build.op(round_rows, x).results
+        made.rounded[x] = codes, scales
+    same = Applied.of(regrouped, (weight.expression,), {"to": element, "group": 0})
+    codes, scales, zero_points = (
+        None if part is None else context.graph.weight(context.program.add_weight(f"{weight.name}.{label}", part))
+        for label, part in zip(("codes", "scales", "zero_points"), _columns(same), strict=True)
+    )
+    result = build(matmul_integer, *made.rounded[x], codes, scales, zero_points)
+    bias = op.operand("bias")
+    return result if bias is None else build(ops.add, result, bias)
+
+
+def _columns(weight: Applied) -> tuple[WeightExpression, WeightExpression, WeightExpression | None]:
+    """Codes u8 [k, n], scales f32 [n] and zero points u8 [n] of an 8-bit weight with one scale a row."""
+    type = weight.type
+    assert isinstance(type, QuantizedType)
+    rows, inner = type.shape
+
+    def flat(part: str) -> WeightExpression:
+        return Applied.of(ops.reshape, (Applied.of(getattr(ops, part), (weight,), {}),), {"shape": (rows,)})
+
+    whole = Applied.of(regrouped, (weight,), {"to": type.element, "group": inner.evaluate({})})
+    bytes = Applied.of(ops.reshape, (block_parts(whole)[0],), {"shape": (rows, inner)})
+    codes = Applied.of(ops.transpose, (bytes,), {"permutation": (1, 0)})
+    return codes, flat("quantized_scales"), None if type.symmetric else flat("quantized_zero_points")
+
+
+# -- rows
+
+
+def _rows(context: Context, op: Op, made: _Made) -> Value | Refusal:
+    """Rows of a table, out of the very codes that a product reads where one reads the table too."""
+    table, indices = op.required("weight"), op.required("indices")
+    assert isinstance(table.type, QuantizedType)
+    if table.weight is None:
+        return Refusal("its table is computed in the graph")
+    form = made.forms.get(table.weight)
+    if form is None or not context.target.accepts(gather_block_quantized):
+        found = multiplied_form(table.type, None, two_bits=False)
+        if isinstance(found, Refusal):
+            return Refusal(f"{found.reason}; its table is stored as {op.result.tensor.dtype}")
+        form = Form(found.element, found.block)
+    build = Builder(context.graph, op, op.location)
+    gather = gather_block_quantized if context.target.accepts(gather_block_quantized) else gather_blocks
+    total = None
+    for suffix, expression in form.expressions(table.weight.expression):
+        codes = block_parts(expression)[0]
+        rows, blocks, bytes = (d.evaluate({}) for d in codes.type.shape)
+        flat = Applied.of(ops.reshape, (codes,), {"shape": (rows, blocks * bytes)})
+        name = f"{table.weight.name}{suffix}"
+        _, scale_values, zero_values = _stored_parts(context, name, expression)
+        flat_codes = context.graph.weight(context.program.add_weight(f"{name}.rows", flat))
+        attributes = {"bits": _bits(expression), "block": form.block}
+        picked = build(gather, flat_codes, indices, scale_values, zero_values, **attributes)
+        total = picked if total is None else build(ops.add, total, picked)
+    assert total is not None, "a form has one part at least"
+    if total.type.shape != op.result.type.shape:
+        total = build(ops.slice, total, axis=indices.type.rank, stop=table.type.shape[1])
+    return total if total.type == op.result.type else build(ops.cast, total, dtype=op.result.tensor.dtype)
