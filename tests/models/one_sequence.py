@@ -184,7 +184,7 @@ class Experts(FusedBatchOfOne):
         return torch.einsum("se,sed->sd", weights, torch.einsum("sd,edf->sef", x, self.experts))
 
 
-class Convolved(Base):
+class Convolved(Experts):
     """A causal convolution over the tokens mixes them, beside attention."""
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class Convolved(Base):
         self.mix = nn.Conv1d(WIDTH, WIDTH, 3, groups=WIDTH)
 
     def network(self, x: Tensor) -> Tensor:
-        return self.mix(F.pad(x.T, (2, 0))).T
+        return self.mix(F.pad(super().network(x).T, (2, 0))).T
 
 
 class OneHot(Fused):
@@ -247,7 +247,6 @@ MODELS: dict[str, type[Base]] = {
         Rotary,
         Rotated,
         Layers,
-        Experts,
         Convolved,
         Last,
         LastAndLoss,
