@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from graphwright.ir.attributes import Attribute, attribute_text, normalize
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.traits import Trait, with_implied
 from graphwright.ir.types import QuantizedType, StateType, TensorType, Type
 
 if TYPE_CHECKING:
@@ -66,10 +67,17 @@ class OpDef:
     """The declaration of an op. Ops in a graph point to it."""
 
     def __init__(
-        self, name: str, rule: TypeRule, *, commutative: bool, view: bool, in_place: Mapping[int, str] | None
+        self,
+        name: str,
+        rule: TypeRule,
+        *traits: Trait,
+        commutative: bool,
+        view: bool,
+        in_place: Mapping[int, str] | None,
     ) -> None:
         self.name = name
         self.rule = rule
+        self.traits = with_implied(traits)
         self.commutative = commutative
         self.view = view
         """Whether the op only renames elements: no bytes move and nothing is launched."""
@@ -114,6 +122,9 @@ class OpDef:
         return function
 
     # -- using them
+
+    def has(self, trait: Trait) -> bool:
+        return trait in self.traits
 
     def operand_index(self, name: str) -> int:
         for i, operand in enumerate(self.operands):
@@ -190,10 +201,6 @@ class OpDef:
             return tuple((None,) * v.type.rank for v in op.inputs)
         return self._flow(op)
 
-    def flows_by(self, function: Callable[[Op], AxisFlow]) -> bool:
-        """Whether the axes flow as this function says."""
-        return self._flow is function
-
     def price(self, op: Op) -> Cost:
         return self._cost(op) if self._cost is not None else default_cost(op)
 
@@ -210,13 +217,17 @@ class OpDef:
 
 
 def op(
-    name: str, *, commutative: bool = False, view: bool = False, in_place: Mapping[int, str] | None = None
+    name: str,
+    *traits: Trait,
+    commutative: bool = False,
+    view: bool = False,
+    in_place: Mapping[int, str] | None = None,
 ) -> Callable[[TypeRule], OpDef]:
-    """Declares an op by its type rule; see this module's docstring."""
+    """Declares an op by its type rule, with its traits; see this module's docstring."""
 
     def declare(rule: TypeRule) -> OpDef:
         assert name not in REGISTRY, f"{name} is declared twice"
-        REGISTRY[name] = OpDef(name, rule, commutative=commutative, view=view, in_place=in_place)
+        REGISTRY[name] = OpDef(name, rule, *traits, commutative=commutative, view=view, in_place=in_place)
         return REGISTRY[name]
 
     return declare

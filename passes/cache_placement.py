@@ -12,36 +12,13 @@ from collections.abc import Callable, Container, Iterable
 from importlib import import_module
 from typing import Any
 
-from graphwright.ir import Dim, Op, Value, ops
+from graphwright.ir import Dim, Value
 from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.dims import product
-from graphwright.ir.ops.rules import is_elementwise
+from graphwright.ir.traits import Trait
 from graphwright.passes.token_axes import TokenAxes
 
 B, S = Dim.of(BATCH), Dim.of(SEQUENCE)
-
-CHEAP = frozenset(
-    {
-        ops.reshape,
-        ops.transpose,
-        ops.expand,
-        ops.slice,
-        ops.concat,
-        ops.split,
-        ops.split_heads,
-        ops.merge_heads,
-        ops.rope,
-        ops.rms_norm,
-        ops.layer_norm,
-        ops.glu,
-    }
-)
-"""Ops, beside the elementwise ones, that may be done again for every token at every step."""
-
-
-def is_cheap(op: Op) -> bool:
-    """Whether an op may be done again for every token at every step."""
-    return op.definition in CHEAP or is_elementwise(op.definition)
 
 
 def bits_per_token(value: Value, axes: TokenAxes) -> int | None:
@@ -79,7 +56,7 @@ def place_caches(demanded: Iterable[Value], axes: TokenAxes, is_free: Callable[[
         bits = bits_per_token(value, axes)
         limit = {} if bits is None else {"capacity": bits}
         graph.add_edge(("before", value), ("after", value), **limit)
-        if value.owner is None or not is_cheap(value.owner):
+        if value.owner is None or not value.owner.definition.has(Trait.CHEAP):
             graph.add_edge("tokens", ("before", value))
             continue
         for operand in value.owner.inputs:

@@ -13,15 +13,13 @@ from graphwright.ir.weights import Applied, WeightExpression
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAKERS = frozenset({ops.constant, ops.iota, ops.dim_value})
-"""Ops without operands. They stay as they are: a constant says more than a weight."""
-
 
 def fold_weights(program: Program, graph: Graph) -> int:
     """Turns every op over weights and constants into a lazy weight. Returns how many ops were folded."""
     folded = 0
     for op in graph:
-        if op.definition in MAKERS or len(op.results) != 1 or not op.definition.has_reference or _symbolic(op):
+        # What has no operands stays as it is: a constant says more than a weight.
+        if not op.operands or len(op.results) != 1 or not op.definition.has_reference or _symbolic(op):
             continue
         expressions = [None if v is None else _expression(v) for v in op.operands]
         missing = any(e is None for e, v in zip(expressions, op.operands, strict=True) if v is not None)
@@ -39,7 +37,7 @@ def fold_numbers(graph: Graph) -> int:
     """Evaluates arithmetic between rank-0 constants, and reads rank-0 weights. Returns how many values were folded."""
     folded = _weights_to_numbers(graph)
     for op in graph:
-        if op.definition in MAKERS or len(op.results) != 1 or op.result.type.rank or not op.inputs:
+        if len(op.results) != 1 or op.result.type.rank or not op.inputs:
             continue
         if not op.definition.has_reference or _symbolic(op) or not isinstance(op.result.type, TensorType):
             continue
@@ -90,7 +88,7 @@ def _has_symbol(attribute: Attribute) -> bool:
 def _expression(value: Value) -> WeightExpression | None:
     if value.weight is not None:
         return value.weight.expression
-    if value.owner is not None and value.owner.definition in MAKERS and not _symbolic(value.owner):
+    if value.owner is not None and not value.owner.operands and not _symbolic(value.owner):
         return Applied.of(value.owner.definition, (), value.owner.attributes)
     return None
 

@@ -14,7 +14,8 @@ from graphwright.passes.weight_concat import concatenate
 CARRIERS = frozenset(
     {ops.split_heads, ops.rope, ops.kv_append, ops.reshape, ops.transpose, ops.rms_norm, ops.layer_norm, ops.cast}
 )
-"""Ops that a projection may pass on its way to where it is used."""
+"""Ops that a projection may pass on its way to where it is used: it keeps all its elements, each once.
+Not every cheap op is one: what repeats, cuts or joins projections makes something else of them."""
 SINKS = frozenset({ops.attention, ops.glu})
 
 

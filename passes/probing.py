@@ -9,6 +9,7 @@ from graphwright.ir.attributes import Attribute, attribute_text, dimensions
 from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.dims import Dim
 from graphwright.ir.interpreter import cone
+from graphwright.ir.traits import Trait
 
 HIDDEN = -1e4
 """A masked score at or below this weighs exp(-1e4), which is 0 in every float type."""
@@ -28,14 +29,10 @@ def has_symbol(value: Value, symbol: str) -> bool:
     return any(symbol in dim.symbols for dim in value.type.shape)
 
 
-SHAPES = frozenset({ops.reshape, ops.expand, ops.constant, ops.iota})
-"""Ops whose attributes may hold the sequence's length because it is the length of an axis of theirs."""
-
-
 def is_set_by_length(op: Op) -> bool:
     """Whether an op takes the sequence's length for a number: a cache would put the number of new tokens there."""
     lengths = (d for a in op.attributes.values() for d in dimensions(a))
-    return op.definition not in SHAPES and any(SEQUENCE in d.symbols for d in lengths)
+    return not op.definition.has(Trait.SHAPED) and any(SEQUENCE in d.symbols for d in lengths)
 
 
 def integers(op: Op) -> list[int]:

@@ -16,35 +16,15 @@ from graphwright.ir.convention import BATCH, SEQUENCE, context_window
 from graphwright.ir.interpreter import cone
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
+from graphwright.ir.traits import Trait
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import has_symbol, integers, positional_values, structure, tables
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LINEAR = frozenset(
-    {
-        ops.add,
-        ops.sub,
-        ops.neg,
-        ops.mul,
-        ops.div,
-        ops.concat,
-        ops.slice,
-        ops.split,
-        ops.reshape,
-        ops.transpose,
-        ops.cast,
-        ops.split_heads,
-    }
-)
-SWITCHES = frozenset(
-    {
-        *(ops.where, ops.lt, ops.le, ops.gt, ops.ge, ops.eq, ops.ne, ops.minimum, ops.maximum),
-        *(ops.floor, ops.remainder, ops.abs, ops.logical_and, ops.logical_or, ops.logical_not),
-    }
-)
-"""Ops by which a path can behave otherwise from some position on."""
+PRODUCTS = frozenset({ops.mul, ops.div})
+"""Linear in what depends on tokens where the other operand does not."""
 LONGEST = 1 << 13
 """The longest sequence at which a path is evaluated; one that needs more is left as it is."""
 PROBED = 1 << 20
@@ -144,10 +124,10 @@ def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op,
                 return value
         latest = max(frontier, key=lambda v: order.get(v.owner, -1) if v.owner else -1)
         op = latest.owner
-        if op is None or op.definition not in LINEAR:
+        if op is None or not _is_followed(op):
             return single
         data = [v for v in op.inputs if not positional(v)]
-        if op.definition in (ops.mul, ops.div):
+        if op.definition in PRODUCTS:
             if len(data) != 1 or (op.definition is ops.div and op.operands[0] is not data[0]):
                 return single
             other = next(v for v in op.inputs if v is not data[0])
@@ -156,6 +136,14 @@ def _source(rotated: Value, positional: Callable[[Value], bool], order: dict[Op,
             return single
         # every result of a split stands for its one operand
         frontier = {v for v in frontier if v.owner is not op} | set(data)
+
+
+def _is_followed(op: Op) -> bool:
+    """Whether an op may be part of a rotation; the one that repeats heads is not, as `_parts` looks behind it."""
+    definition = op.definition
+    in_place = definition.has(Trait.ELEMENTWISE) or definition.has(Trait.MOVES)
+    linear = in_place and definition.has(Trait.LINEAR) and definition is not ops.expand
+    return linear or definition in PRODUCTS
 
 
 def _probe(program: Program, rotated: Value, source: Value) -> Rotation | str:
@@ -219,7 +207,7 @@ def _contradiction(
 def _far(program: Program, rotated: Value, source: Value) -> int:
     """A length past every integer that may switch something, and as long as every table; within the context."""
     path = cone([rotated], {source: None})
-    switches = any(op.definition in SWITCHES for op in path)
+    switches = any(op.definition.has(Trait.SWITCHES) for op in path)
     numbers = [n + 13 for op in path for n in integers(op)] if switches else []
     lengths = tables(path)
     context = context_window(program)

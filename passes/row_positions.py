@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from graphwright.ir import Builder, Dim, DType, Op, TensorType, Type, Value, ops
 from graphwright.ir.convention import BATCH, CAPACITY, SEQUENCE
-from graphwright.ir.ops.rules import is_elementwise
 from graphwright.ir.ops.shape import as_dims, as_ints
+from graphwright.ir.traits import Trait
 from graphwright.passes.probing import has_symbol, is_set_by_length
 from graphwright.passes.token_axes import refuse
 
@@ -180,7 +180,7 @@ class RowPositions:
             assert isinstance(axis, int)
             attributes = {**owner.attributes, "axis": axis % value.type.rank + 1}
             return self.build(definition, *self._same_rows(operands), **attributes)
-        if not is_elementwise(definition):
+        if not definition.has(Trait.ELEMENTWISE):
             where = owner.location or "?"
             raise refuse(op, f"its positions come from {definition.name} at {where}: that cannot be rebuilt per row")
         return self.build(definition, *(self._aligned(v, value.type.rank + 1) for v in operands), **owner.attributes)

@@ -8,6 +8,7 @@ from typing import ClassVar
 from graphwright.ir import Builder, Dim, DType, Graph, Program, TensorType, Value, clone_graph, ops
 from graphwright.ir.convention import BATCH, LOGIT_POSITIONS, LOGITS, POSITIONS, PREFILL, SEQUENCE
 from graphwright.ir.rewriting import Outcome
+from graphwright.ir.traits import Trait
 from graphwright.passes.base import Pass, PassError, has_prefill, register
 
 
@@ -50,14 +51,12 @@ def _token_wise_tail(graph: Graph) -> list[Value]:
         flow = op.definition.axis_flow(op)[index]
         if data[0].type.rank != 3 or flow[:2] != (0, 1) or data[0].type.shape[1] is not sequence:
             break
-        if any(sequence in getattr(a, "symbols", ()) for a in op.attributes.values()) or op.definition in _SHAPED:
+        by_length = any(sequence in getattr(a, "symbols", ()) for a in op.attributes.values())
+        if by_length or op.definition.has(Trait.SHAPED):
             break
         chain.append(value)
         value = data[0]
     return chain
-
-
-_SHAPED = frozenset({ops.reshape, ops.expand})
 
 
 def _rebuild(graph: Graph, chain: list[Value]) -> Graph:

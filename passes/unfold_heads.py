@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
 from graphwright.ir.dims import Dim
-from graphwright.ir.ops.rules import is_elementwise
 from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.rewriting import Outcome
+from graphwright.ir.traits import Trait
 from graphwright.passes.base import GraphPass, register
 
 
@@ -71,7 +71,7 @@ def _keeps_first_axis(op: Op) -> bool:
         return op.attributes["axis"] not in (0, -op.result.type.rank)
     if op.definition is ops.matmul:
         return op.result.type.rank == 3 and all(v.type.rank == 3 for v in op.inputs)
-    return is_elementwise(op.definition) and op.definition is not ops.expand
+    return op.definition.has(Trait.ELEMENTWISE)
 
 
 def _fold(value: Value) -> tuple[Dim, Dim] | None:

@@ -8,6 +8,7 @@ from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Site
 from graphwright.ir import Dim, DType, Value, ops
 from graphwright.ir.dims import product
+from graphwright.ir.traits import Trait
 
 
 @aten("index.Tensor", "_unsafe_index.Tensor")
@@ -55,8 +56,8 @@ def _from_front(site: Site, index: Value, length: Dim) -> Value:
     return site.build(ops.where, site.build(ops.lt, index, 0), wrapped, index)
 
 
-RENAMING = (ops.reshape, ops.expand, ops.transpose, ops.slice, ops.cast, ops.concat)
-MONOTONE = (ops.add, ops.mul, ops.maximum, ops.minimum)
+KEEPS_SIGN = frozenset({ops.cast, ops.add, ops.mul, ops.maximum, ops.minimum})
+"""Ops, beside those that move elements, that give nothing negative where no operand is."""
 
 
 def _never_negative(index: Value) -> bool:
@@ -64,9 +65,7 @@ def _never_negative(index: Value) -> bool:
     op = index.owner
     if op is None:
         return False
-    if op.definition in RENAMING:
-        return all(_never_negative(v) for v in op.inputs)
-    if op.definition in MONOTONE:
+    if op.definition.has(Trait.MOVES) or op.definition in KEEPS_SIGN:
         return all(_never_negative(v) for v in op.inputs)
     value = op.attributes.get("value")
     small = op.definition is ops.constant and isinstance(value, int) and value >= 0

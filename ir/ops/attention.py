@@ -19,6 +19,7 @@ from graphwright.ir.ops.rules import (
     require_rank,
     same_dtype,
 )
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def _(op: Op) -> Cost:
     return default_cost(op, scores * (q.shape[3] * 2 + v.shape[3] * 2 + 5))
 
 
-@op("rope")
+@op("rope", Trait.CHEAP)
 def rope(
     x: TensorType, positions: TensorType, frequencies: TensorType, *, interleaved: bool, scale: float = 1.0
 ) -> TensorType:

@@ -10,6 +10,7 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.rules import aligned_right, broadcast, require_float
 from graphwright.ir.rounding import Grid
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import CODE_TYPES, DType, TensorType
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _require_scale(scale: TensorType, x: TensorType) -> None:
         raise IRTypeError(f"scale {scale} does not broadcast to {x}")
 
 
-@op("quantize_tensor")
+@op("quantize_tensor", Trait.ELEMENTWISE)
 def quantize_tensor(x: TensorType, scale: TensorType, *, to: DType) -> TensorType:
     """The nearest code of type `to` to each x / scale, ties to even; what is out of range is cut off.
 
@@ -44,7 +45,7 @@ def _(x: Tensor, scale: Tensor, *, to: DType) -> Tensor:
     return Grid(to).encode(x * scale.reciprocal())
 
 
-@op("dequantize_tensor")
+@op("dequantize_tensor", Trait.ELEMENTWISE)
 def dequantize_tensor(codes: TensorType, scale: TensorType, *, dtype: DType = DType.F32) -> TensorType:
     """The numbers that codes stand for, codes * scale, as `dtype`. The scale broadcasts to the codes."""
     if codes.dtype not in TENSOR_CODES:

@@ -18,6 +18,7 @@ from graphwright.ir.ops.rules import (
     same_dtype,
 )
 from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -30,14 +31,19 @@ Requirement = Callable[[str, TensorType], None]
 
 
 def _binary(
-    name: str, doc: str, function: Binary, *, commutative: bool = False, require: Requirement = require_number
+    name: str,
+    doc: str,
+    function: Binary,
+    *traits: Trait,
+    commutative: bool = False,
+    require: Requirement = require_number,
 ) -> OpDef:
     def rule(x: TensorType, y: TensorType) -> TensorType:
         require("x", x)
         same_dtype(x, y)
         return TensorType(x.dtype, broadcast(x.shape, y.shape))
 
-    return _declare(name, doc, rule, function, commutative)
+    return _declare(name, doc, rule, function, *traits, commutative=commutative)
 
 
 def _comparison(name: str, doc: str, function: Binary, *, commutative: bool = False) -> OpDef:
@@ -45,43 +51,61 @@ def _comparison(name: str, doc: str, function: Binary, *, commutative: bool = Fa
         same_dtype(x, y)
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
 
-    return _declare(name, doc, rule, function, commutative)
+    return _declare(name, doc, rule, function, Trait.SWITCHES, commutative=commutative)
 
 
-def _unary(name: str, doc: str, function: Unary, *, require: Requirement = require_float) -> OpDef:
+def _unary(name: str, doc: str, function: Unary, *traits: Trait, require: Requirement = require_float) -> OpDef:
     def rule(x: TensorType) -> TensorType:
         require("x", x)
         return x
 
-    return _declare(name, doc, rule, function, False)
+    return _declare(name, doc, rule, function, *traits)
 
 
-def _declare(name: str, doc: str, rule: TypeRule, function: Unary | Binary, commutative: bool) -> OpDef:
+def _declare(
+    name: str, doc: str, rule: TypeRule, function: Unary | Binary, *traits: Trait, commutative: bool = False
+) -> OpDef:
     rule.__doc__ = doc
-    definition = op(name, commutative=commutative)(rule)
+    definition = op(name, Trait.ELEMENTWISE, *traits, commutative=commutative)(rule)
     definition.reference(function)
     definition.axes(aligned_right)
     return definition
 
 
-add = _binary("add", "x + y; of bools, or.", lambda x, y: x + y, commutative=True, require=require_nothing)
-sub = _binary("sub", "x - y.", lambda x, y: x - y)
+add = _binary(
+    "add", "x + y; of bools, or.", lambda x, y: x + y, Trait.LINEAR, commutative=True, require=require_nothing
+)
+sub = _binary("sub", "x - y.", lambda x, y: x - y, Trait.LINEAR)
 mul = _binary("mul", "x * y; of bools, and.", lambda x, y: x * y, commutative=True, require=require_nothing)
 div = _binary(
     "div",
     "x / y; integers divide rounding down.",
     lambda x, y: x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="floor"),
 )
-remainder = _binary("remainder", "x modulo y, with the sign of y.", lambda x, y: torch.remainder(x, y))
+remainder = _binary("remainder", "x modulo y, with the sign of y.", lambda x, y: torch.remainder(x, y), Trait.SWITCHES)
 pow = _binary("pow", "x to the power y.", lambda x, y: torch.pow(x, y))
 maximum = _binary(
-    "maximum", "The larger of x and y.", lambda x, y: torch.maximum(x, y), commutative=True, require=require_nothing
+    "maximum",
+    "The larger of x and y.",
+    lambda x, y: torch.maximum(x, y),
+    Trait.SWITCHES,
+    commutative=True,
+    require=require_nothing,
 )
 minimum = _binary(
-    "minimum", "The smaller of x and y.", lambda x, y: torch.minimum(x, y), commutative=True, require=require_nothing
+    "minimum",
+    "The smaller of x and y.",
+    lambda x, y: torch.minimum(x, y),
+    Trait.SWITCHES,
+    commutative=True,
+    require=require_nothing,
 )
-logical_and = _binary("logical_and", "x and y, both bool.", lambda x, y: x & y, commutative=True, require=require_bool)
-logical_or = _binary("logical_or", "x or y, both bool.", lambda x, y: x | y, commutative=True, require=require_bool)
+logical_and = _binary(
+    "logical_and", "x and y, both bool.", lambda x, y: x & y, Trait.SWITCHES, commutative=True, require=require_bool
+)
+logical_or = _binary(
+    "logical_or", "x or y, both bool.", lambda x, y: x | y, Trait.SWITCHES, commutative=True, require=require_bool
+)
 
 lt = _comparison("lt", "x < y.", lambda x, y: x < y)
 le = _comparison("le", "x <= y.", lambda x, y: x <= y)
@@ -90,9 +114,9 @@ ge = _comparison("ge", "x >= y.", lambda x, y: x >= y)
 eq = _comparison("eq", "x == y.", lambda x, y: x == y, commutative=True)
 ne = _comparison("ne", "x != y.", lambda x, y: x != y, commutative=True)
 
-neg = _unary("neg", "-x.", lambda x: -x, require=require_number)
-abs = _unary("abs", "The absolute value.", lambda x: x.abs(), require=require_number)
-logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, require=require_bool)
+neg = _unary("neg", "-x.", lambda x: -x, Trait.LINEAR, require=require_number)
+abs = _unary("abs", "The absolute value.", lambda x: x.abs(), Trait.SWITCHES, require=require_number)
+logical_not = _unary("logical_not", "not x, of a bool.", lambda x: ~x, Trait.SWITCHES, require=require_bool)
 exp = _unary("exp", "e to the x.", lambda x: x.exp())
 log = _unary("log", "The natural logarithm.", lambda x: x.log())
 log1p = _unary("log1p", "The natural logarithm of 1 + x, exact also where x is small.", lambda x: x.log1p())
@@ -104,10 +128,10 @@ cos = _unary("cos", "The cosine.", lambda x: x.cos())
 tanh = _unary("tanh", "The hyperbolic tangent.", lambda x: x.tanh())
 sigmoid = _unary("sigmoid", "1 / (1 + exp(-x)).", lambda x: x.sigmoid())
 erf = _unary("erf", "The error function.", lambda x: x.erf())
-floor = _unary("floor", "The largest integer not above x.", lambda x: x.floor())
+floor = _unary("floor", "The largest integer not above x.", lambda x: x.floor(), Trait.SWITCHES)
 
 
-@op("cast")
+@op("cast", Trait.ELEMENTWISE, Trait.LINEAR)
 def cast(x: TensorType, *, dtype: DType) -> TensorType:
     """The same values in another element type; floats round to nearest even, float to integer truncates."""
     if DType.F4E2M1 in (x.dtype, dtype):
@@ -123,7 +147,7 @@ def _(x: Tensor, *, dtype: DType) -> Tensor:
 cast.axes(aligned_right)
 
 
-@op("where")
+@op("where", Trait.ELEMENTWISE, Trait.SWITCHES)
 def where(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
     """x where the condition (bool) holds, else y."""
     require_bool("condition", condition)

@@ -10,6 +10,7 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import aligned_right, keep_but, last, require_equal, require_float, require_rank
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _require_scale(name: str, scale: TensorType, x: TensorType) -> None:
         raise IRTypeError(f"x is {x.dtype} and {name} {scale.dtype}")
 
 
-@op("rms_norm")
+@op("rms_norm", Trait.CHEAP)
 def rms_norm(x: TensorType, weight: TensorType, *, epsilon: float) -> TensorType:
     """x / sqrt(mean(x²) + epsilon) * weight over the last axis (Zhang & Sennrich 2019, eq. 4). weight is [size]."""
     require_float("x", x)
@@ -38,7 +39,7 @@ def _(x: Tensor, weight: Tensor, *, epsilon: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
 
 
-@op("layer_norm")
+@op("layer_norm", Trait.CHEAP)
 def layer_norm(
     x: TensorType, weight: TensorType | None = None, bias: TensorType | None = None, *, epsilon: float
 ) -> TensorType:
@@ -89,7 +90,7 @@ def activate(x: Tensor, kind: Activation) -> Tensor:
             return torch.tanh(x)
 
 
-@op("activation")
+@op("activation", Trait.ELEMENTWISE)
 def activation(x: TensorType, *, kind: Activation) -> TensorType:
     """An activation function, elementwise. gelu is exact, gelu_tanh its tanh form (Hendrycks & Gimpel 2016)."""
     require_float("x", x)
@@ -101,7 +102,7 @@ def _(x: Tensor, *, kind: Activation) -> Tensor:
     return activate(x, kind)
 
 
-@op("glu")
+@op("glu", Trait.ELEMENTWISE)
 def glu(gate: TensorType, up: TensorType, *, kind: Activation) -> TensorType:
     """activation(gate) * up: the gated unit of Shazeer 2020 without its projections."""
     require_float("gate", gate)
@@ -115,7 +116,7 @@ def _(gate: Tensor, up: Tensor, *, kind: Activation) -> Tensor:
     return activate(gate, kind) * up
 
 
-@op("softcap")
+@op("softcap", Trait.ELEMENTWISE)
 def softcap(x: TensorType, *, cap: float) -> TensorType:
     """cap * tanh(x / cap), elementwise (Gemma 2 report, section 2)."""
     require_float("x", x)

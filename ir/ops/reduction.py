@@ -11,6 +11,7 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_bool, require_float, require_nothing
 from graphwright.ir.ops.shape import as_ints
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def _reduction(
-    name: str, doc: str, function: Reduce, require: Callable[[str, TensorType], None], *, counts: bool = False
+    name: str,
+    doc: str,
+    function: Reduce,
+    require: Callable[[str, TensorType], None],
+    *traits: Trait,
+    counts: bool = False,
 ) -> OpDef:
     def rule(x: TensorType, *, axes: tuple[int, ...], keepdims: bool = False) -> TensorType:
         require("x", x)
@@ -31,7 +37,7 @@ def _reduction(
         return TensorType(DType.I64 if counts and x.dtype is DType.BOOL else x.dtype, tuple(kept))
 
     rule.__doc__ = doc
-    definition = op(name)(rule)
+    definition = op(name, *traits)(rule)
 
     @definition.reference
     def _(x: Tensor, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
@@ -57,9 +63,12 @@ sum = _reduction(
     "The sum over the axes; a bool counts as 0 or 1 and gives i64.",
     lambda x, axes, keep: x.sum(axes, keep),
     require_nothing,
+    Trait.LINEAR,
     counts=True,
 )
-mean = _reduction("mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep), require_float)
+mean = _reduction(
+    "mean", "The mean over the axes.", lambda x, axes, keep: x.mean(axes, keep), require_float, Trait.LINEAR
+)
 amax = _reduction("amax", "The maximum over the axes.", lambda x, axes, keep: x.amax(axes, keep), require_nothing)
 amin = _reduction("amin", "The minimum over the axes.", lambda x, axes, keep: x.amin(axes, keep), require_nothing)
 any = _reduction("any", "Whether any is true.", lambda x, axes, keep: x.amax(axes, keep), require_bool)
@@ -97,7 +106,7 @@ def _(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements * 5)
 
 
-@op("cumsum")
+@op("cumsum", Trait.LINEAR)
 def cumsum(x: TensorType, *, axis: int) -> TensorType:
     """Running sums along the axis; a bool counts as 0 or 1 and gives i64."""
     normal_axis(axis, x.rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.ir.declare import AxisFlow, OpDef
+from graphwright.ir.declare import AxisFlow
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
@@ -101,8 +101,3 @@ def keep_but(op: Op, *mixed: int) -> AxisFlow:
     gone = {m % x.rank for m in mixed}
     first = tuple(None if i in gone else i for i in range(x.rank))
     return (first, *((None,) * v.type.rank for v in op.inputs[1:]))
-
-
-def is_elementwise(definition: OpDef) -> bool:
-    """Whether the op works element by element on operands aligned at the right."""
-    return definition.flows_by(aligned_right)

@@ -13,6 +13,7 @@ from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import aligned_right, keep_but, normal_axis, require_rank, same_dtype
 from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _move(op: Op) -> Cost:
     return default_cost(op, ZERO)
 
 
-@op("constant")
+@op("constant", Trait.SHAPED)
 def constant(*, value: Scalar, dtype: DType, shape: tuple[Dim, ...] = ()) -> TensorType:
     """A tensor filled with one number."""
     if not dtype.is_float and (value != value // 1 or int(value) not in _integers(dtype)):
@@ -64,7 +65,7 @@ def _(op: Op) -> Cost:
     return _move(op) if op.result.type.elements.constant is None else free(op)
 
 
-@op("iota")
+@op("iota", Trait.SHAPED)
 def iota(*, size: Dim, dtype: DType) -> TensorType:
     """0, 1, 2, … size-1. Over the sequence it is the positions of the tokens."""
     _require_lengths((size,))
@@ -89,7 +90,7 @@ def _(*, value: int) -> Tensor:
     return torch.tensor(value, dtype=torch.int64)
 
 
-@op("reshape", view=True)
+@op("reshape", Trait.MOVES, Trait.SHAPED, view=True)
 def reshape(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
     """The same elements in row-major order under another shape of equal size."""
     _require_lengths(shape)
@@ -124,7 +125,7 @@ def reshape_flow(source: tuple[Dim, ...], target: tuple[Dim, ...]) -> tuple[int 
     return tuple(flow)
 
 
-@op("transpose")
+@op("transpose", Trait.MOVES)
 def transpose(x: TensorType, *, permutation: tuple[int, ...]) -> TensorType:
     """Axis i of the result is axis permutation[i] of x."""
     if sorted(permutation) != list(range(x.rank)):
@@ -144,7 +145,7 @@ def _(op: Op) -> AxisFlow:
     return (tuple(permutation.index(i) for i in range(len(permutation))),)
 
 
-@op("expand")
+@op("expand", Trait.MOVES, Trait.SHAPED)
 def expand(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
     """x repeated along its axes of length 1 (and new leading axes) to the shape."""
     if len(shape) < x.rank or any(
@@ -163,7 +164,7 @@ def _(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
 expand.axes(aligned_right)
 
 
-@op("slice")
+@op("slice", Trait.MOVES)
 def slice(x: TensorType, *, axis: int, start: Dim = START, stop: Dim = END, step: int = 1) -> TensorType:
     """Elements start, start+step, … before stop of one axis. Negative bounds count from the end, as in Python."""
     axis = normal_axis(axis, x.rank)
@@ -212,7 +213,7 @@ def _(op: Op) -> AxisFlow:
     return keep_but(op, axis)
 
 
-@op("concat")
+@op("concat", Trait.MOVES)
 def concat(*parts: TensorType, axis: int) -> TensorType:
     """The parts one after another along an axis."""
     if not parts:
@@ -241,7 +242,7 @@ def _(op: Op) -> AxisFlow:
     return tuple(tuple(None if i == axis % rank else i for i in range(rank)) for _ in op.inputs)
 
 
-@op("split", view=False)
+@op("split", Trait.MOVES)
 def split(x: TensorType, *, axis: int, sizes: tuple[int, ...]) -> tuple[TensorType, ...]:
     """x cut along an axis into parts of the given lengths."""
     axis = normal_axis(axis, x.rank)
@@ -262,7 +263,7 @@ def _(op: Op) -> AxisFlow:
     return keep_but(op, axis)
 
 
-@op("split_heads")
+@op("split_heads", Trait.MOVES)
 def split_heads(x: TensorType, *, heads: int) -> TensorType:
     """[batch, sequence, heads * size] to [batch, heads, sequence, size]."""
     require_rank("x", x, 3)
@@ -283,7 +284,7 @@ def _(op: Op) -> AxisFlow:
     return ((0, 2, None),)
 
 
-@op("merge_heads")
+@op("merge_heads", Trait.MOVES)
 def merge_heads(x: TensorType) -> TensorType:
     """[batch, heads, sequence, size] to [batch, sequence, heads * size]."""
     require_rank("x", x, 4)

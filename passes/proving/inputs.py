@@ -10,6 +10,7 @@ from graphwright.ir import DType, Graph, UserError, Value, ops
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.torch_types import torch_dtype
+from graphwright.ir.traits import Trait
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,11 +20,14 @@ NEAR_ZERO = 1e-3
 INDEXED = {ops.embedding: 0, ops.quantized_embedding: 0, ops.gather: None, ops.gather_elements: None}
 """Ops whose second operand picks from the first along an axis: this one, or that of the attribute."""
 
+CHOOSING = frozenset({ops.cast, ops.where, ops.maximum, ops.minimum})
+"""Ops, beside those that move elements, whose results are elements of the operands, in whatever type."""
+
 
 def index_bound(graph: Graph, value: Value) -> int | None:
     """How many entries the smallest table has that the elements of an integer input pick from; None if they pick none.
 
-    Followed through the ops that only move elements or change their type.
+    Followed through the ops that only move elements, choose among them or change their type.
     """
     bounds: list[int] = []
     seen: set[Value] = set()
@@ -39,15 +43,12 @@ def index_bound(graph: Graph, value: Value) -> int | None:
                 table = op.inputs[0].type.shape[axis if axis is not None else int(str(op.attributes["axis"]))]
                 if table.constant is not None:
                     bounds.append(table.constant)
-            elif op.definition in _MOVING:
+            elif op.definition.has(Trait.MOVES) or op.definition in CHOOSING:
                 pending.extend(op.results)
     return min(bounds, default=None)
 
 
 EMBEDDINGS = (ops.embedding, ops.quantized_embedding)
-_MOVING = frozenset(
-    {ops.reshape, ops.transpose, ops.expand, ops.slice, ops.concat, ops.cast, ops.where, ops.maximum, ops.minimum}
-)
 
 
 def smallest_rows(graph: Graph, value: Value, count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from graphwright.ir import Op, Program, Value, Weight, ops
-from graphwright.ir.ops.rules import is_elementwise
+from graphwright.ir.traits import Trait
 from graphwright.ir.weights import WeightExpression
 
 Layers = Literal["all", "body", "head"]
@@ -36,7 +36,7 @@ def is_head(op: Op) -> bool:
             continue
         seen.add(value)
         for user in value.users:
-            if not is_elementwise(user.definition):
+            if not (user.definition.has(Trait.ELEMENTWISE) or user.definition is ops.expand):
                 return False
             pending.extend(user.results)
     return True

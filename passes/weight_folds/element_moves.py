@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from graphwright.ir import Op, Program, ops
+from graphwright.ir import Op, Program
 from graphwright.ir.attributes import evaluate
 from graphwright.ir.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOVES = frozenset(
-    {ops.reshape, ops.transpose, ops.slice, ops.split, ops.concat, ops.expand, ops.split_heads, ops.merge_heads}
-)
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir import Op, Program, Value, Weight, ops
 from graphwright.ir.lazy import torch
+from graphwright.ir.traits import Trait
 from graphwright.ir.types import StateType
 from graphwright.passes.weight_folds.classes import Classes
-from graphwright.passes.weight_folds.element_moves import MOVES, moved_elements, symbol_sizes
+from graphwright.passes.weight_folds.element_moves import moved_elements, symbol_sizes
 from graphwright.passes.weight_folds.weight_changes import Place, why_unfit
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class ScaleFlow:
     # -- what makes a scaled value
 
     def _make(self, op: Op, value: Value) -> None:
-        if op.definition in MOVES:
+        if op.definition.has(Trait.MOVES):
             self._move_back(op, value)
         elif op.definition is ops.linear or op.definition in NORMS:
             channels = self._along(value, (-1,)).flatten()
@@ -148,7 +149,7 @@ class ScaleFlow:
 
     def _read(self, op: Op, index: int, value: Value) -> None:
         name = op.definition.operands[0 if op.definition.variadic else index].name
-        if op.definition in MOVES:
+        if op.definition.has(Trait.MOVES):
             every = torch.cat([self._known(v).flatten() for v in op.inputs])
             for result, elements in zip(op.results, moved_elements(op, self._sizes), strict=True):
                 self._demand(result, every[elements])

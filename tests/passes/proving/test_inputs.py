@@ -28,6 +28,17 @@ def test_indices_stay_inside_the_smallest_table_they_reach() -> None:
     assert (int(ids.min()), int(ids.max()), ids.dtype) == (0, 4, torch.int64)
 
 
+def test_indices_are_followed_through_every_move() -> None:
+    text = """(%ids: i64[B, 4]) {
+  %a, %b = split(%ids) {axis=1, sizes=[2, 2]} : i64[B, 2], i64[B, 2]
+  %c = embedding(@large, %a) : f32[B, 2, 2]
+  %d = embedding(@small, %b) : f32[B, 2, 2]
+  return c=%c, d=%d
+}"""
+    graph = program(text, TABLES).graphs["forward"]
+    assert index_bound(graph, graph.input("ids")) == 5
+
+
 def test_what_picks_nothing_is_a_mask_of_padding_on_the_right() -> None:
     graph = program(LOOKUPS, TABLES).graphs["forward"]
     generator = torch.Generator()
