@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from graphwright.frontend.answer import as_logits
+from graphwright.frontend.batching import add_batch
 from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import element_type
 from graphwright.frontend.export import PREFIX, Trace, TraceFailure, trace
 from graphwright.frontend.hugging_face_recurrence import recurrences_as_operators
 from graphwright.frontend.importer import Importer
-from graphwright.frontend.inputs import tokens_of_length
-from graphwright.frontend.logits import PROBLEM, Choice, choose_logits
+from graphwright.frontend.logits import PROBLEM, Choice, choose_logits, is_one_sequence
 from graphwright.frontend.outputs import LOGITS, OUTPUT, not_a_tensor
 from graphwright.frontend.same_numbers import compute_the_same
 from graphwright.frontend.single_sizes import at_sizes, require_same_at_single_sizes
@@ -36,15 +36,15 @@ def build_program(
     weights: Mapping[str, WeightExpression],
     metadata: Mapping[str, Attribute],
     logits: str | None = None,
-    other_lengths: Sequence[int] = (),
+    others: Sequence[Mapping[str, tuple[torch.Tensor, Axes]]] = (),
     *,
     function: bool = False,
     guarded: bool = False,
 ) -> Program:
     """The program of `call(model, *inputs)`; `weights` holds the model's parameters and buffers by canonical name.
 
-    `logits` names the output that holds a language model's logits, where that is not plain. Where token ids as long as
-    the given ones cannot be traced, the `other_lengths` are tried. `function` says that all that the module returns is
+    `logits` names the output that holds a language model's logits, where that is not plain. Where the module's
+    code takes no such inputs, the `others` are tried. `function` says that all that the module returns is
     wanted, as it is; `guarded` that the caller keeps the program from sizes that its trace leaves out, which else are
     tried here.
     """
@@ -78,7 +78,7 @@ def build_program(
         return compute_the_same(everything(traced), everything(single), sizes)
 
     with recurrences_as_operators(model):
-        traced, given = _traced(model, call, inputs, other_lengths)
+        traced, given = _traced(model, call, inputs, others)
         program = imported(traced)
         if not guarded:
             require_same_at_single_sizes(model, call, given, traced, program.metadata.get("context_length"), same)
@@ -89,15 +89,14 @@ def _traced(
     model: torch.nn.Module,
     call: Callable[..., Any],
     inputs: Mapping[str, tuple[torch.Tensor, Axes]],
-    other_lengths: Sequence[int],
+    others: Sequence[Mapping[str, tuple[torch.Tensor, Axes]]],
 ) -> tuple[Trace, Mapping[str, tuple[torch.Tensor, Axes]]]:
     """The trace, and the inputs that it was made with."""
     try:
         return trace(model, call, inputs), inputs
     except TraceFailure as failure:
-        for length in other_lengths if list(inputs) == [MAIN_INPUT] else ():
+        for given in others:
             with contextlib.suppress(TraceFailure):
-                given = tokens_of_length(length)
                 return trace(model, call, given), given
         raise failure from None
 
@@ -151,23 +150,30 @@ def _import_outputs(
         return importer.run(inputs, {name: results[given] for name, given in names.items()})
 
     results = dict(zip(traced.names, result_nodes(traced.exported), strict=True))
-    choice = Choice()
+    choice, one_sequence = Choice(), False
     tokens_alone = list(inputs) == [MAIN_INPUT]
     if function and asked is not None:
         raise UserError(f"a plain function gives all that the module returns: leave out that '{asked}' is its logits")
     if tokens_alone and not function:
         ids = str(next(iter(traced.exported.graph_signature.user_inputs)))
+        one_sequence = is_one_sequence(traced.exported, ids)
         choice = choose_logits(traced.exported, traced.dimensions, traced.names, asked, ids)
     elif asked is not None:
         raise UserError(f"'{asked}' cannot be the logits: only a module that takes token ids alone is a language model")
     problem = choice.problem
+    if one_sequence and problem is not None:
+        raise UnsupportedError(problem)
     if choice.places:
         names = [traced.names[place] for place in choice.places]
         graph = imported({name: name for name in names})
+        if one_sequence:
+            add_batch(graph)
         try:
             as_logits(graph, [graph.outputs[name] for name in names])
             return problem
         except UnsupportedError as refusal:
+            if one_sequence:
+                raise
             problem = str(refusal)
     alone = traced.outputs.led_by_logits
     for name, kind in traced.outputs.others.items() if not alone else ():

@@ -35,6 +35,8 @@ def capture(
     output `logits` [B, S, vocabulary]. It needs no example. Of what it returns, in whatever nest, the logits are what
     has as many columns as the table of token ids has rows, and a row a token, or that of the last token, which is
     lifted to all. `logits` names them where that is not plain. All else that it returns is left out.
+    One whose code takes no batch, but the ids [S] of one sequence, is given one, and each row is what it answers for
+    it. An example of one axis says so where its code would take two.
     With `function` it is none: all that it returns is kept, in the shapes that it has.
 
     A transformers model that generates tokens beside a context (an encoder-decoder) needs no example either: its

@@ -78,7 +78,9 @@ class _Lift:
         axes = [i for i, d in enumerate(shape) if "S" in d.symbols]
         picks = _PICKS.get(op.definition.name)
         if len(axes) != 1 or picks is None or not picks(self, op, axes[0]):
-            raise _refusal(op, "it does not plainly pick the last token of each row: pick it by [:, -1]")
+            raise _refusal(
+                op, "it does not plainly pick the last token of each row: pick it by [:, -1], or [-1] without a batch"
+            )
         axis = axes[0]
         if shape[axis] is B * S:  # folded already, in the order of the index
             if axis != 0:

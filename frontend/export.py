@@ -97,7 +97,8 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
     except UnsupportedError:
         raise
     except Exception as problem:
-        raise _failure(traced.model, problem, list(inputs), sizes) from None
+        axes = {name: axes for name, (_, axes) in inputs.items()}
+        raise _failure(traced.model, problem, axes, sizes) from None
     require_pure(exported)
     run = runs[-1]
     axes = {name: axes for name, (_, axes) in inputs.items()}
@@ -155,7 +156,9 @@ def require_pure(exported: ExportedProgram) -> None:
 _FIXED = re.compile(r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)")
 
 
-def _failure(model: torch.nn.Module, problem: Exception, inputs: Sequence[str], sizes: FixedSizes) -> UnsupportedError:
+def _failure(
+    model: torch.nn.Module, problem: Exception, inputs: Mapping[str, Axes], sizes: FixedSizes
+) -> UnsupportedError:
     """The failure in one line, with the path of the innermost module that was running and the line of its code."""
     name = type(model).__name__
     fixed = _FIXED.search(str(problem))

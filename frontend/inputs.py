@@ -17,6 +17,8 @@ BATCH, SEQUENCE = 2, 11
 OTHER_LENGTHS = (5, 3, 37, 131)
 """Lengths to try instead where there is no example and the module takes none of `SEQUENCE`: it bounds the length."""
 
+_IDS = (torch.int64, torch.int32)
+
 Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
 """Tensors in the order of the forward method, or by the names of its parameters."""
 
@@ -69,13 +71,18 @@ def without_fixed(module: torch.nn.Module, examples: Examples | None) -> tuple[E
     return {name: value for name, value in named.items() if name not in fixed}, fixed
 
 
+def is_one_sequence(examples: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the only example looks like the token ids of one sequence: integers of one axis."""
+    return len(examples) == 1 and all(e.dtype in _IDS and e.dim() == 1 for e in examples.values())
+
+
 def is_token_ids(examples: Mapping[str, torch.Tensor]) -> bool:
     """Whether there is no example, or one that looks like token ids: the module is called as a language model."""
     return all(_like_tokens(example) for example in examples.values()) and len(examples) <= 1
 
 
 def _like_tokens(example: torch.Tensor) -> bool:
-    return example.dtype in (torch.int64, torch.int32) and example.dim() == 2
+    return example.dtype in _IDS and example.dim() == 2
 
 
 def dynamic_axes(examples: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, Axes]]:
@@ -108,6 +115,11 @@ def example_tokens(examples: Mapping[str, torch.Tensor] | None = None) -> dict[s
 def tokens_of_length(length: int) -> dict[str, tuple[torch.Tensor, Axes]]:
     """Token ids to trace with: [2, length]."""
     return {"input_ids": (torch.zeros(BATCH, length, dtype=torch.int64), {0: "B", 1: "S"})}
+
+
+def sequence_of_length(length: int) -> dict[str, tuple[torch.Tensor, Axes]]:
+    """Token ids of one sequence to trace with, without a batch: [length]."""
+    return {"input_ids": (torch.zeros(length, dtype=torch.int64), {0: "S"})}
 
 
 def _several(example: torch.Tensor, axes: Axes) -> torch.Tensor:

@@ -78,6 +78,10 @@ class Choice:
     problem: str | None = None
 
 
+class NoLogits(UnsupportedError):
+    """A module of the token ids of one sequence returns nothing that is surely logits."""
+
+
 def choose_logits(
     exported: ExportedProgram, dimensions: Dimensions, names: Sequence[str], asked: str | None, ids: str
 ) -> Choice:
@@ -87,9 +91,13 @@ def choose_logits(
     index has rows, with a row a token; or else the last token's; of several that which is named `logits`. The only
     output with a row a token is, if no table is found; if one is, and its rows are more, it may be hidden states.
     Raises `UserError` for a name that does not exist or cannot be.
+
+    A module of the ids [S] of one sequence is judged by what it returns for each row of a batch. Integers of one axis
+    are also other things than tokens: raises `NoLogits` where neither table nor name tells that these are.
     """
     results = result_nodes(exported)
-    types = {name: _type(dimensions, node) for name, node in zip(names, results, strict=True)}
+    lead = (BATCH,) if is_one_sequence(exported, ids) else ()
+    types = {name: _type(dimensions, node, lead) for name, node in zip(names, results, strict=True)}
     found = {n: Candidate(i, t) for i, (n, t) in enumerate(types.items()) if t is not None and t.dtype.is_float}
     if asked is not None:
         return _asked(asked, types, found)
@@ -108,6 +116,12 @@ def choose_logits(
         chunks = _chunks(names, found, rows)
         if chunks:
             return Choice(chunks)
+    if lead:
+        sizes = " or ".join(map(str, sorted(rows))) or "as many numbers as there are tokens"
+        raise NoLogits(
+            f"of a sequence of token ids [S] it returns {listing(types)}: none has a row a token of {sizes}, as logits "
+            f"have; {SAY_WHICH}"
+        )
     if not any(c.is_row_a_token for c in found.values()):
         return Choice()
     only = next(iter(found.values())) if len(types) == 1 else None
@@ -143,12 +157,18 @@ def listing(types: Mapping[str, object]) -> str:
     return ", ".join(shown[:12]) + (f", and {len(shown) - 12} more" if len(shown) > 12 else "")
 
 
-def _type(dimensions: Dimensions, node: Node) -> TensorType | None:
+def _type(dimensions: Dimensions, node: Node, lead: tuple[Dim, ...]) -> TensorType | None:
     fake = traced_value(node)
     try:
-        return dimensions.type(fake) if isinstance(fake, torch.Tensor) and not fake.is_complex() else None
+        type = dimensions.type(fake) if isinstance(fake, torch.Tensor) and not fake.is_complex() else None
     except UnsupportedError:
         return None
+    return None if type is None else type.with_shape(*lead, *type.shape)
+
+
+def is_one_sequence(exported: ExportedProgram, ids: str) -> bool:
+    """Whether the token ids that a traced module takes have no batch: one axis."""
+    return any(n.op == "placeholder" and n.name == ids and traced_value(n).dim() == 1 for n in exported.graph.nodes)
 
 
 def _chunks(names: Sequence[str], found: Mapping[str, Candidate], rows: Collection[int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import torch
@@ -9,15 +10,21 @@ import torch
 from graphwright.frontend import hugging_face
 from graphwright.frontend.build import build_program, stored_array
 from graphwright.frontend.calling import call_with, token_call
+from graphwright.frontend.export import TraceFailure
 from graphwright.frontend.inputs import (
     OTHER_LENGTHS,
+    SEQUENCE,
     Examples,
     dynamic_axes,
     example_tokens,
+    is_one_sequence,
     is_token_ids,
     named_examples,
+    sequence_of_length,
+    tokens_of_length,
     without_fixed,
 )
+from graphwright.frontend.logits import NoLogits
 from graphwright.frontend.skeleton import skeleton
 from graphwright.ir import Program, UserError
 from graphwright.ir.attributes import Attribute
@@ -53,10 +60,20 @@ def capture_module(
         raise UserError(f"{type(module).__name__} is called with its own defaults: leave {listed} out of the examples")
     named = named_examples(module, examples)
     facts = hugging_face.metadata(module) if beside_context else facts_of(module)
+    others = []
+    name, weights = type(module).__name__, _weights(module)
+    if is_one_sequence(named) and not pretrained and not function:
+        call = token_call(module, named, fixed)
+        with contextlib.suppress(NoLogits, TraceFailure):
+            longest = max(3, *(min(SEQUENCE, len(e)) for e in named.values()))
+            return build_program(name, model, call, sequence_of_length(longest), weights, facts, logits)
     if is_token_ids(named):
         inputs = example_tokens(named)
         if not pretrained:
             call = token_call(module, named, fixed)
+            if examples is None:
+                others = [tokens_of_length(n) for n in OTHER_LENGTHS]
+                others += [sequence_of_length(n) for n in (SEQUENCE, *OTHER_LENGTHS) if not function]
         else:
             hugging_face.prepare(model)
             call, facts = hugging_face.calling_convention(model), hugging_face.metadata(model)
@@ -65,9 +82,7 @@ def capture_module(
         by_name = isinstance(examples, Mapping)
         call = call_with(list(named) if by_name else (), fixed)
         call = hugging_face.call_with(model, list(named)) if pretrained else call
-    others = OTHER_LENGTHS if examples is None and not pretrained else ()
-    weights = _weights(module)
-    return build_program(type(module).__name__, model, call, inputs, weights, facts, logits, others, function=function)
+    return build_program(name, model, call, inputs, weights, facts, logits, others, function=function)
 
 
 def _weights(module: torch.nn.Module) -> dict[str, WeightExpression]:

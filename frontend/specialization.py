@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch.export import ExportedProgram
@@ -87,16 +87,16 @@ def fixes(what: str, value: str, sizes: FixedSizes | None) -> str:
     return f"its code fixes {what} to {value}{f' at {line}' if line else ''}: {_WHAT_TO_WRITE}"
 
 
-def named_size(size: str, inputs: Sequence[str]) -> str:
+def named_size(size: str, inputs: Mapping[str, Axes]) -> str:
     """Torch's name for the size of an input, `L['inputs'][0].size()[1]`, in words and with the input's name."""
     found = SIZE.fullmatch(size)
     if found is None:
         return plain(size)
     place = int(found[2] or 0)
-    name = inputs[place] if place < len(inputs) else found[1]
-    length = {(MAIN_INPUT, 0): "the batch", (MAIN_INPUT, 1): "the sequence length"}.get((name, int(found[3])))
+    name = list(inputs)[place] if place < len(inputs) else found[1]
+    symbol = inputs[name].get(int(found[3]), "") if name == MAIN_INPUT else ""
     axis = f"axis {found[3]} of '{name}'"
-    return f"{length} ({axis})" if length else axis
+    return f"the {_length(symbol)} ({axis})" if symbol in _LENGTH else axis
 
 
 def _length(symbol: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.export import Trace, normalize, require_pure
 from graphwright.frontend.expression_text import ExpressionError
 from graphwright.frontend.inputs import LENGTHS
+from graphwright.frontend.logits import NoLogits
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import MAIN_INPUT, free_sizes
 from graphwright.frontend.traced_graph import expression, guards, result_structure, traced_value
@@ -28,8 +30,9 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
     """The program of a saved `torch.export` archive.
 
     The free size of a first axis is `B`, other ones are `S`, `T`, … in the order of the inputs; sizes that the archive
-    fixes stay fixed. Nothing of it is run, pickled or written as text. Raises `CheckpointError` for a file that is none
-    or that this torch cannot read, `UnsupportedError` as `capture` does.
+    fixes stay fixed. A language model of the token ids of one sequence is given a batch, as by `capture`. Nothing of
+    the archive is run, pickled or written as text. Raises `CheckpointError` for a file that is none or that this torch
+    cannot read, `UnsupportedError` as `capture` does.
     """
     exported = load(path)
     try:
@@ -41,17 +44,23 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
         raise UnsupportedError(f"{path}: its operators cannot be made functional: {first_line(problem)}") from None
     require_pure(exported)
     names = [str(name) for name in exported.graph_signature.user_inputs]
-    axes = _axes(exported, names)
-    dimensions, longest = free_sizes(exported, axes)
-    longest = longest_without(guards(exported), axes, longest)
     names_of_results, outputs = _outputs(exported)
-    traced = Trace(exported, dimensions, names_of_results, longest, outputs)
     tensors = {**exported.state_dict, **{n: t for n, t in exported.constants.items() if isinstance(t, torch.Tensor)}}
     weights = {name: stored_array(tensor) for name, tensor in tensors.items()}
     facts = {"architecture": "torch.export", "parameters": sum(p.numel() for p in exported.parameters())}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
-    inputs = _input_names(exported, names, axes)
-    return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
+
+    def imported(axes: dict[str, Axes], inputs: Sequence[str]) -> Program:
+        dimensions, longest = free_sizes(exported, axes)
+        longest = longest_without(guards(exported), axes, longest)
+        traced = Trace(exported, dimensions, names_of_results, longest, outputs)
+        return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
+
+    axes = _axes(exported, names)
+    if not function and _is_one_sequence(exported, names):
+        with contextlib.suppress(NoLogits):
+            return imported({names[0]: {0: "S"}}, [MAIN_INPUT])
+    return imported(axes, _input_names(exported, names, axes))
 
 
 def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:
@@ -80,6 +89,13 @@ def _input_names(exported: ExportedProgram, names: Sequence[str], axes: dict[str
     fakes = {node.name: traced_value(node) for node in exported.graph.nodes if node.op == "placeholder"}
     alone = len(names) == 1 and fakes[names[0]].dtype is torch.int64 and fakes[names[0]].dim() == 2
     return [MAIN_INPUT] if alone and set(axes[names[0]].values()) == {"B", "S"} else list(names)
+
+
+def _is_one_sequence(exported: ExportedProgram, names: Sequence[str]) -> bool:
+    """Whether the only input looks like token ids of one sequence, of any length."""
+    fakes = [traced_value(node) for node in exported.graph.nodes if node.op == "placeholder" and node.name in names]
+    alone = len(fakes) == 1 and fakes[0].dtype is torch.int64 and fakes[0].dim() == 1
+    return alone and isinstance(fakes[0].shape[0], torch.SymInt)
 
 
 def _outputs(exported: ExportedProgram) -> tuple[list[str], Outputs]:

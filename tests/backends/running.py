@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -75,6 +75,33 @@ class Reference:
         out = self.interpreter.run(self.graph, {**given, **self.caches})
         self.caches = {name: out[name.replace("past.", "present.", 1)] for name in self.caches}
         return out["logits"].numpy()
+
+
+class Steps(Protocol):
+    """A batch under way, at whatever is compiled."""
+
+    def step(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]: ...
+
+
+def continued(
+    run: Steps, steps: Sequence[tuple[int, Sequence[int]]], vocabulary: int
+) -> list[tuple[list[int], np.ndarray[Any, Any]]]:
+    """Of each row the random token ids that it took in all steps, and the logits [S, V] at them.
+
+    A step is how many tokens it has, padding included, and how many of each row are real.
+    """
+    random, past = np.random.default_rng(3), np.zeros(len(steps[0][1]), np.int64)
+    ids: list[list[int]] = [[] for _ in past]
+    logits: list[list[np.ndarray[Any, Any]]] = [[] for _ in past]
+    for length, real in steps:
+        new = np.array(real)
+        inputs = prefill_inputs(random.integers(0, vocabulary, (len(past), length)), past, new)
+        got = run.step(inputs)
+        for row, count in enumerate(real):
+            ids[row] += inputs["input_ids"][row, :count].tolist()
+            logits[row].append(got[row, :count].copy())
+        past = past + new
+    return [(taken, np.concatenate(parts)) for taken, parts in zip(ids, logits, strict=True)]
 
 
 def empty_caches(graph: Graph, batch: int, capacity: int) -> dict[str, torch.Tensor]:

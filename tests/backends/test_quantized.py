@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,17 @@ from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
-from tests.backends.running import ROUNDOFF, InPlace, Reference, close_enough, prefill_inputs, start, vocabulary
+from tests.backends.running import (
+    ROUNDOFF,
+    InPlace,
+    Reference,
+    close_enough,
+    continued,
+    prefill_inputs,
+    start,
+    vocabulary,
+)
+from tests.backends.ties import follow
 
 ROWS, COLUMNS = 5, 7
 
@@ -208,43 +216,19 @@ def test_other_floats_keep_the_numbers_of_the_weight(dtype: str) -> None:
 STEPS = [(6, [6, 2]), (1, [1, 1]), (3, [1, 3]), (1, [1, 1])]
 
 
-def _follow(make: Callable[[], Program], scheme: Scheme, folder: Path, dialect: str) -> None:
-    """Ragged prompts, a chunk and decode steps, compiled and in the interpreter.
-
-    Where numbers are rounded, one that lies between two codes but for a roundoff may go the other way, by twice the
-    largest error of rounding. Few do: most rows are as near as ever, none is off by more than such a step.
-    """
-    program = quantized(make(), scheme)
+def _follow(program: Program, scheme: Scheme, folder: Path, dialect: str) -> None:
+    """Ragged prompts, a chunk and decode steps, compiled and in the interpreter."""
+    program = quantized(program, scheme)
     build_artifact(program, folder, dialect=dialect)
     graph = program.graphs["prefill"]
-    compiled, reference = InPlace(folder / "model.onnx", graph, 2, 16), Reference(graph, 2, 16)
-    without = quantized(make(), replace(scheme, rounding=None)).graphs["prefill"]
-    unrounded = Reference(without, 2, 16) if scheme.rounding is not None else None
-    random, past = np.random.default_rng(3), np.zeros(2, np.int64)
-    near: list[bool] = []
-    apart, taken = [0.0], [0.0]
-    for length, real in STEPS:
-        new = np.array(real)
-        inputs = prefill_inputs(random.integers(0, vocabulary(program), (2, length)), past, new)
-        got, expected = compiled.step(inputs), reference.step(inputs)
-        plain = None if unrounded is None else unrounded.step(inputs)
-        for row in range(2):
-            g, e = got[row, : new[row]], expected[row, : new[row]]
-            near += [np.abs(a - b).max() <= close_enough(e) for a, b in zip(g, e, strict=True)]
-            apart.append(float(np.abs(g - e).max()))
-            taken.append(0.0 if plain is None else float(np.abs(plain[row, : new[row]] - e).max()))
-        past = past + new
-    if unrounded is None:
-        assert all(near)
-    else:
-        assert sum(near) > len(near) / 2
-        assert max(apart) < 2 * max(taken)
+    for ids, logits in continued(InPlace(folder / "model.onnx", graph, 2, 16), STEPS, vocabulary(program)):
+        follow(graph, ids, logits)
 
 
 @pytest.mark.parametrize("dialect", ["ort", "portable"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_compiled_formats_equal_the_interpreter(name: str, dialect: str, tmp_path: Path) -> None:
-    _follow(lambda: decoder(MODELS["qwen2"]), FORMATS[name][0], tmp_path / "a", dialect)
+    _follow(decoder(MODELS["qwen2"]), FORMATS[name][0], tmp_path / "a", dialect)
 
 
 STORIES = Path(__file__).parents[3] / "shared/models/stories260k"
@@ -255,7 +239,7 @@ STORIES = Path(__file__).parents[3] / "shared/models/stories260k"
 @pytest.mark.parametrize("name", ["w4a16", "w4a8", "w8", "w8a8"])
 def test_a_trained_model_with_sizes_that_blocks_do_not_divide(name: str, dialect: str, tmp_path: Path) -> None:
     program, _ = graphwright.optimize(graphwright.trace(STORIES), "cpu")
-    _follow(program.clone, FORMATS[name][0], tmp_path / "a", dialect)
+    _follow(program, FORMATS[name][0], tmp_path / "a", dialect)
 
 
 @pytest.mark.parametrize("dialect", ["ort", "portable"])

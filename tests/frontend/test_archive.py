@@ -58,6 +58,18 @@ def test_a_language_model(tmp_path: Path) -> None:
     assert_same_function(program, module, shapes=((1, 1), (3, 7)), vocabulary=100)
 
 
+def test_one_sequence_without_a_batch(tmp_path: Path) -> None:
+    module = Masked()
+    ids = torch.zeros(7, dtype=torch.int64)
+    path = saved(tmp_path / "own.pt2", module, ids, shapes=({0: Dim("length")},))
+    graph = capture(path).graphs["forward"]
+    ids = torch.randint(0, 50, (3, 9))
+    expected = torch.stack([module(row)["scores"] for row in ids])
+    torch.testing.assert_close(run(graph, {"input_ids": ids})["logits"], expected)
+    plain = capture(path, function=True).graphs["forward"]
+    assert [(v.name, str(v.type)) for v in plain.inputs] == [("ids", "i64[B]")]
+
+
 def test_named_inputs_and_outputs(tmp_path: Path) -> None:
     module = Masked()
     batch, length = Dim("batch"), Dim("length")

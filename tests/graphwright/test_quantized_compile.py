@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphwright
+from tests.backends.ties import follow
 from tests.graphwright.commands import Commands
 
 ROWS = np.random.default_rng(0).integers(3, 200, (2, 40))
@@ -25,12 +26,8 @@ def test_an_artifact_answers_as_its_program_does(checkpoint: Path, scheme: str) 
     assert compiled.report is not None
     assert compiled.report.quantization is not None
     assert compiled.report.quantization.bytes_after == report.bytes_after
-    from_float = graphwright.evaluate(compiled, ROWS, against=checkpoint, threads=1).score
-    interpreted = graphwright.evaluate(program, ROWS, against=checkpoint, interpreter=True).score
-    assert from_float.kl is not None
-    assert interpreted.kl is not None
-    # The same loss by another kernel: int8 roundings of activations may fall to either side of a tie.
-    assert from_float.kl == pytest.approx(interpreted.kl, rel=0.05, abs=1e-6)
+    for ids, logits in zip(ROWS.tolist(), compiled.logits(ROWS.tolist()), strict=True):
+        follow(program.graphs["prefill"], ids, logits)
 
 
 def test_the_command_line_says_what_became_smaller(commands: Commands, checkpoint: Path, tmp_path: Path) -> None:

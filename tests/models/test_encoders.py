@@ -104,15 +104,20 @@ class _Filled(torch.nn.Module):
         return {"output": (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)}
 
 
-@pytest.mark.parametrize("dialect", ["ort", "portable"])
-@pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, -1e9, -1e4])
-def test_rows_of_padding_average_all_values(low: float, dialect: str) -> None:
+LOWEST = torch.finfo(torch.float32).min
+
+
+@pytest.mark.parametrize(
+    ("low", "backend", "dialect"),
+    [*((low, "onnx", d) for low in (LOWEST, -1e9, -1e4) for d in ("ort", "portable")), (LOWEST, "tvm", "ort")],
+)
+def test_rows_of_padding_average_all_values(low: float, backend: str, dialect: str) -> None:
     model = _Filled(low).eval()
     inputs = {
         "input_ids": torch.arange(21).reshape(3, 7),
         "attention_mask": torch.tensor([[0, 0, 0, 1, 1, 1, 1], [1] * 7, [0] * 7]),
     }
-    function = graphwright.compile_function(capture(model, inputs), dialect=dialect, threads=1)
+    function = graphwright.compile_function(capture(model, inputs), backend=backend, dialect=dialect, threads=1)
     found = torch.from_numpy(function(**{name: value.numpy() for name, value in inputs.items()})["output"])
     with torch.no_grad():
         eager, exact = model(**inputs)["output"], copy.deepcopy(model).double()(**inputs)["output"]

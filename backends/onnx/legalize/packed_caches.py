@@ -67,4 +67,5 @@ def _half(size: Dim) -> Dim:
 
 
 def _is_narrow(value: Value) -> bool:
-    return not isinstance(value.type, QuantizedType) and value.type.dtype is DType.I4
+    """Whether a value is codes of four bits that are no weight's: those are packed where their products are."""
+    return value.weight is None and not isinstance(value.type, QuantizedType) and value.type.dtype is DType.I4

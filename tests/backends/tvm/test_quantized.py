@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import graphwright
@@ -13,7 +11,8 @@ from graphwright.backends.tvm import build_artifact
 from graphwright.ir import Program
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
-from tests.backends.running import Reference, close_enough, prefill_inputs, vocabulary
+from tests.backends.running import continued, vocabulary
+from tests.backends.ties import follow
 from tests.backends.tvm.stepping import Stepping
 
 STORIES = Path(__file__).parents[4] / "shared/models/stories260k"
@@ -23,30 +22,15 @@ FORMATS = {
     "w4a8": Scheme("i4", 32, 32, table=True),
     "w8a8-asymmetric": Scheme("u8", 0, 0),
 }
-STEPS = [(6, 6), (1, 1), (4, 4), (9, 9), (1, 1)]
+STEPS = [(6, [6]), (1, [1]), (4, [4]), (9, [9]), (1, [1])]
 """Tokens of each step of one row: prefill of few and of many rows of products, decode, verify."""
 
 
 def _follow(program: Program, scheme: Scheme, folder: Path) -> None:
-    """Where x is rounded, a number between two codes but for a roundoff may go the other way.
-
-    Few do: most tokens are as near as in float32, and none is further than rounding itself moves the logits.
-    """
-    rounded = quantized(program.clone(), scheme)
-    build_artifact(rounded, folder)
-    compiled, reference = Stepping(folder, 1, 24), Reference(rounded.graphs["prefill"], 1, 24)
-    plain = quantized(program.clone(), replace(scheme, rounding=None)).graphs["prefill"]
-    unrounded = Reference(plain, 1, 24) if scheme.rounding is not None else None
-    random, past = np.random.default_rng(3), np.zeros(1, np.int64)
-    near: list[bool] = []
-    for length, new in STEPS:
-        inputs = prefill_inputs(random.integers(0, vocabulary(program), (1, length)), past, np.array([new]))
-        got, expected = compiled.step(inputs)[0], reference.step(inputs)[0]
-        near += [np.abs(g - e).max() <= close_enough(e) for g, e in zip(got, expected, strict=True)]
-        if unrounded is not None:
-            assert np.abs(got - expected).max() < np.abs(unrounded.step(inputs)[0] - expected).max()
-        past = past + new
-    assert all(near) if unrounded is None else sum(near) > len(near) / 2
+    program = quantized(program, scheme)
+    build_artifact(program, folder)
+    ((ids, logits),) = continued(Stepping(folder, 1, 24), STEPS, vocabulary(program))
+    follow(program.graphs["prefill"], ids, logits)
 
 
 @pytest.mark.parametrize("name", FORMATS)
