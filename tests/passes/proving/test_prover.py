@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from graphwright.ir import Builder, DType, PassError, Program, StoredArray, ops, parse_program
+from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops, parse_program
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -348,6 +349,16 @@ def test_a_fault_in_a_layer_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -
     error = failure(language_model(('"causal"',) * 5), Spoils(third))
     assert error.location == "layers.3"
     assert "does with layers.3 what it does with no layer that was kept" in str(error)
+
+
+def test_notices_are_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for the copy that a large program is proven on."""
+    monkeypatch.setattr(prover, "LARGE", 100)
+    subject = language_model(('"causal"',) * 5)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        run_passes(subject, [Spoils(lambda _: notify("said once"))], prover=InterpreterProver())
+    assert [str(each.message) for each in given] == ["said once"]
 
 
 def test_a_pass_that_replaces_what_a_weight_is_made_of_is_seen() -> None:
