@@ -33,8 +33,9 @@ def captured(name: str, attention: str) -> Program:
 
 
 def named(output: object) -> dict[str, Tensor]:
-    """The tensors of a model's output, all of which a captured program gives."""
-    found = dict(output)  # type: ignore[call-overload]  # a mapping
+    """The tensors of a model's output that a captured program gives."""
+    logits = getattr(output, "logits", None)
+    found = {"logits": logits} if logits is not None else dict(output)  # type: ignore[call-overload]  # a mapping
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
