@@ -11,6 +11,7 @@ from graphwright.frontend import hugging_face
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.hugging_face_inputs import saved_class
 from graphwright.ir import UnsupportedError, notify
+from graphwright.ir.files import SETTINGS, read_text
 
 ADVICE = "load it in Python with trust_remote_code=True and pass the module"
 
@@ -67,10 +68,10 @@ def _sentence_code(directory: Path) -> dict[str, str]:
 def sentence_modules(directory: Path) -> list[str]:
     """The classes that a sentence-transformers folder runs one after another; none where it is no such folder."""
     file = directory / SENTENCE_MODULES
-    if not file.is_file():
+    if not file.exists():
         return []
     try:
-        listed: Any = json.loads(file.read_text(encoding="utf-8"))
+        listed: Any = json.loads(read_text(file, SETTINGS))
         return [str(entry["type"]) for entry in listed]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{file}: not a list of modules") from None

@@ -56,12 +56,12 @@ def free_sizes(
                 pair = " and ".join(_LENGTH.get(s, s) for s in sorted((known, symbol)))
                 raise UnsupportedError(f"the module's code makes {pair} the same length")
             least, most = bounds(exported, free)
-            asserted = symbol == SEQUENCE and least <= LEAST_TRIED and all(map(is_refused, range(1, least)))
-            if least > 2 and not asserted:
-                raise UnsupportedError(
-                    f"the module's code branches on the {_length(symbol)}; as traced it takes {least} or more"
-                )
             if least > 2:
+                asserted = symbol == SEQUENCE and least <= LEAST_TRIED and all(map(is_refused, range(1, least)))
+                if not asserted:
+                    raise UnsupportedError(
+                        f"the module's code branches on the {_length(symbol)}; as traced it takes {least} or more"
+                    )
                 notify(f"the module's code refuses sequences of fewer than {least} tokens; the program takes them too")
             if most is not None and symbol == BATCH:
                 raise UnsupportedError(f"the module's code takes a batch of {most} at most")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from graphwright.errors import UsageError
+from graphwright.runtime.files import SETTINGS, TABLES, read_bytes, read_text
 from graphwright.temporary import TemporaryFolder
 
 CONFIG = "adapter_config.json"
@@ -17,7 +17,8 @@ MODEL_CONFIG = "config.json"
 NAME_LENGTH = 120
 NO_TOKENIZER = (CONFIG, MODEL_CONFIG, "generation_config.json", "README.md")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-SETTINGS = (MODEL_CONFIG, "generation_config.json", "preprocessor_config.json")
+TEMPLATES = "additional_chat_templates"
+BESIDE_MODEL = (MODEL_CONFIG, "generation_config.json", "preprocessor_config.json")
 
 
 def refuse_adapter_alone(folder: Path) -> None:
@@ -37,7 +38,7 @@ def refuse_adapter_alone(folder: Path) -> None:
 
 def _base_name(file: Path) -> str | None:
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(file, SETTINGS))
     except (OSError, ValueError, RecursionError):
         return None
     name: Any = cast("dict[str, Any]", content).get("base_model_name_or_path") if isinstance(content, dict) else None
@@ -66,12 +67,18 @@ def adapted_assets(base: Path, adapter: Path) -> Assets | None:
         for path in adapter.iterdir():
             kept = path.suffix in (".json", ".jinja", ".txt", ".model") and path.name not in NO_TOKENIZER
             if kept and path.is_file() and not path.name.endswith(".index.json"):
-                shutil.copyfile(path, assets.folder / path.name)
-        if (adapter / "additional_chat_templates").is_dir():
-            shutil.copytree(adapter / "additional_chat_templates", assets.folder / "additional_chat_templates")
-        for name in SETTINGS:
+                _copy(path, assets.folder)
+        if (adapter / TEMPLATES).is_dir():
+            (assets.folder / TEMPLATES).mkdir()
+            for path in (adapter / TEMPLATES).glob("*.jinja"):
+                _copy(path, assets.folder / TEMPLATES)
+        for name in BESIDE_MODEL:
             if (base / name).is_file():
-                shutil.copyfile(base / name, assets.folder / name)
+                _copy(base / name, assets.folder)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     return assets
+
+
+def _copy(file: Path, folder: Path) -> None:
+    (folder / file.name).write_bytes(read_bytes(file, TABLES))

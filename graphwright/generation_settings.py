@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graphwright.errors import UsageError
 from graphwright.models import CONFIG_FILE, Source
 from graphwright.runtime.errors import ArtifactError
+from graphwright.runtime.files import SETTINGS, read_text
 from graphwright.runtime.settings import GENERATION_FILE, ModelSettings, fields, read_settings
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def check_special_tokens(program: Program) -> None:
 def _of_folder(folder: Path) -> GenerationSettings | None:
     file = folder / GENERATION_FILE
     configuration = _object(folder / CONFIG_FILE)
-    if file.is_file():
+    if file.exists():
         text = _text(file)
         settings = read_settings(text, str(file))
         forced = configuration.get("forced_decoder_ids")
@@ -126,7 +127,7 @@ def _given(settings: dict[str, Any], place: str) -> GenerationSettings:
 def _object(file: Path) -> dict[str, Any]:
     """The object in a file; nothing where there is none, which the capture of the model complains about."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file, SETTINGS))
     except (OSError, ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
@@ -134,7 +135,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_text(file, SETTINGS)
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not UTF-8 text") from None
     except OSError as error:

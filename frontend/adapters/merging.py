@@ -19,14 +19,12 @@ from graphwright.frontend.adapters.low_rank import (
     with_rows,
 )
 from graphwright.frontend.adapters.parameters import merge_parameters
-from graphwright.frontend.adapters.places import Places, Values
+from graphwright.frontend.adapters.places import CONVOLUTIONS, Places, Values
 from graphwright.frontend.adapters.targets import check_targets
 from graphwright.frontend.dimensions import element_type
 from graphwright.ir import TensorType, UnsupportedError, WeightError
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.weights import WeightExpression
-
-CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
 def merge_stored(

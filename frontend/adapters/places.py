@@ -13,6 +13,8 @@ from graphwright.frontend.dimensions import element_type
 from graphwright.ir import DType
 from graphwright.ir.weights import WeightExpression
 
+CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+
 
 class Places:
     """The weights of a model by their names in an adapter, and which of them are one."""

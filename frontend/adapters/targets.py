@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from graphwright.frontend.adapters.files import Adapter
-from graphwright.frontend.adapters.places import Places, Values
+from graphwright.frontend.adapters.places import CONVOLUTIONS, Places, Values
 from graphwright.ir import WeightError
 
 
@@ -48,4 +48,4 @@ def _names(listed: Collection[str], path: str) -> bool:
 
 
 def _is_target(module: Any) -> bool:
-    return isinstance(module, torch.nn.Linear | torch.nn.Embedding) or type(module).__name__ == "Conv1D"
+    return isinstance(module, (torch.nn.Linear, torch.nn.Embedding, *CONVOLUTIONS)) or type(module).__name__ == "Conv1D"

@@ -13,10 +13,14 @@ import pytest
 
 import graphwright.ir.files
 import graphwright.runtime.files
+from graphwright.errors import UsageError
 from graphwright.frontend.errors import CheckpointError
+from graphwright.frontend.remote_code import sentence_modules
 from graphwright.frontend.weight_files import read_json
+from graphwright.generation_settings import read_generation_settings
 from graphwright.ir import UserError, WeightError, read_program
 from graphwright.ir.weights import stored_tensors
+from graphwright.models import Source
 from graphwright.runtime.errors import ArtifactError, DataError
 from graphwright.runtime.token_rows import read_stream
 from graphwright.runtime.tokenizer_file import read_tokenizer
@@ -99,6 +103,10 @@ def tokens(path: Path) -> object:
     return read_stream(path, None, 10)
 
 
+def generation_settings(path: Path) -> object:
+    return read_generation_settings(Source(None, "model"), path.parent)
+
+
 READ: list[tuple[str, Callable[[Path], object], type[Exception]]] = [
     ("config.json", read_json, CheckpointError),
     ("model.gw", read_program, UserError),
@@ -106,6 +114,8 @@ READ: list[tuple[str, Callable[[Path], object], type[Exception]]] = [
     ("tokenizer.json", lambda path: read_tokenizer(path.parent), ArtifactError),
     ("text.txt", tokens, DataError),
     ("text.npy", tokens, DataError),
+    ("generation_config.json", generation_settings, UsageError),
+    ("modules.json", lambda path: sentence_modules(path.parent), CheckpointError),
 ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from graphwright.ir import Builder, DType, PassError, Program, StoredArray, ops, parse_program
+from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -350,6 +351,16 @@ def test_a_fault_in_a_layer_that_was_left_out(monkeypatch: pytest.MonkeyPatch) -
     assert "does with layers.3 what it does with no layer that was kept" in str(error)
 
 
+def test_notices_are_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for the copy that a large program is proven on."""
+    monkeypatch.setattr(prover, "LARGE", 100)
+    subject = language_model(('"causal"',) * 5)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        run_passes(subject, [Spoils(lambda _: notify("said once"))], prover=InterpreterProver())
+    assert [str(each.message) for each in given] == ["said once"]
+
+
 def test_a_pass_that_replaces_what_a_weight_is_made_of_is_seen() -> None:
     def larger(subject: Program) -> None:
         weight = subject.weights["o.0"]
@@ -376,24 +387,3 @@ def test_widening_may_round_constants_otherwise() -> None:
     passes = [ConvertDType(to="f32"), Canonicalize()]
     report = run_passes(program(text, IN_BFLOAT16[1]), passes, prover=InterpreterProver())
     assert [r.proof.status for r in report.records if r.proof is not None] == ["proven", "proven"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'program "none"\n',
-        'program "other"\ngraph other(%x: f32[B]) {\n return y=%x\n}\n',
-        'program "half"\ngraph prefill(%x: f32[B]) {\n return y=%x\n}\n',
-    ],
-)
-def test_a_program_that_nothing_can_be_asked_of(text: str) -> None:
-    with pytest.raises(PassError, match="cannot be proven: it has neither a graph 'forward' nor a graph 'prefill'"):
-        run_passes(parse_program(text), [Canonicalize()], prover=InterpreterProver())
-
-
-def test_graphs_that_are_not_run_are_named() -> None:
-    other = "graph other(%x: f32[B]) {\n return y=%x\n}"
-    subject = program(f"(%x: f32[B]) {{\n %y = neg(%x) : f32[B]\n return y=%y\n}}\n{other}")
-    judge = InterpreterProver()
-    judge.begin(subject)
-    assert judge.notes == ["graph 'other' is not run"]
