@@ -43,22 +43,30 @@ PREFIX = "model."
 class Traced(torch.nn.Module):
     """What is traced: the model behind one calling convention, tensors in and named tensors out.
 
-    `batched` are the inputs whose first axis is the batch.
+    `batched` are the inputs whose first axis is the batch. What the model returns is shown to `see_outputs` too: torch
+    sets back what a module assigns to itself while it is traced.
     """
 
-    def __init__(self, model: torch.nn.Module, call: Callable[..., Any], batched: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        call: Callable[..., Any],
+        batched: Sequence[int],
+        see_outputs: Callable[[Outputs], object],
+    ) -> None:
         super().__init__()
         self.model = model
         self._call = call
         self._batched = list(batched)
-        self.outputs = Outputs()
+        self._see_outputs = see_outputs
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         for other in self._batched[1:]:
             # one batch for all: else a size that mixes two of them could not be told to be whole
             cast("Any", torch)._check(inputs[other].shape[0] == inputs[self._batched[0]].shape[0])
-        self.outputs = flatten_outputs(self._call(self.model, *inputs))
-        return self.outputs.tensors
+        outputs = flatten_outputs(self._call(self.model, *inputs))
+        self._see_outputs(outputs)
+        return outputs.tensors
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,9 @@ class TraceFailure(UnsupportedError):
 def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str, tuple[torch.Tensor, Axes]]) -> Trace:
     """Traces `call(model, *inputs)` with the named axes dynamic. Raises `UnsupportedError` if that cannot be done."""
     runs: list[Run] = []
-    traced = Traced(
-        model, recorded(model, call, runs), [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == BATCH]
-    )
+    outputs: list[Outputs] = []
+    batched = [i for i, (_, axes) in enumerate(inputs.values()) if axes.get(0) == BATCH]
+    traced = Traced(model, recorded(model, call, runs), batched, outputs.append)
     examples = tuple(example for example, _ in inputs.values())
     dynamic = tuple({i: _freedom(name, s) for i, s in axes.items()} for name, (_, axes) in inputs.items())
     sizes = FixedSizes()
@@ -101,10 +109,10 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
         axes = {name: axes for name, (_, axes) in inputs.items()}
         raise _failure(traced.model, problem, axes, sizes) from None
     require_pure(exported)
-    run = runs[-1]
+    run, found = runs[-1], outputs[-1]
     axes = {name: axes for name, (_, axes) in inputs.items()}
     dimensions, longest = free_sizes(exported, axes, lambda length: _is_refused(traced, inputs, length), sizes)
-    return Trace(exported, dimensions, output_names(exported), longest, traced.outputs, run)
+    return Trace(exported, dimensions, output_names(exported), longest, found, run)
 
 
 def _is_refused(traced: Traced, inputs: Mapping[str, tuple[torch.Tensor, Axes]], length: int) -> bool:

@@ -6,6 +6,7 @@ of results is not believed: operands are looked at when they are there.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from graphwright.frontend.expression_text import LARGEST, ExpressionError
 MOST_PIECES = 1 << 13
 """Tensors that an operator may give, and steps of a recurrence: torch makes Python objects for each."""
 
+MOST_NODES = 1 << 19
+"""Nodes of graphs that are made in all. An operator may be broken into many, again and again."""
+
 HIGHEST_POWER = 64
 
 _RECURRENCES = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
@@ -30,10 +34,20 @@ _COUNTS = frozenset({"chunks", "sections", "r"})
 
 @contextmanager
 def bounded_execution() -> Generator[None]:
-    """While this lasts torch's interpreter raises `ExpressionError` before a call that takes long or much memory."""
+    """While this lasts torch raises `ExpressionError` before a call that takes long or much memory.
+
+    It does too once it has made more than `MOST_NODES` nodes of graphs.
+    """
     interpreter: Any = torch.fx.Interpreter
-    before = interpreter.call_function
+    graph_type: Any = torch.fx.Graph
+    before, create_before = interpreter.call_function, graph_type.create_node
     known: set[Any] = set()
+    numbers = itertools.count(1)
+
+    def create_node(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(numbers) > MOST_NODES:
+            raise ExpressionError(f"its operators become more than {MOST_NODES} simpler ones")
+        return create_before(self, *args, **kwargs)
 
     def call_function(self: Any, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target is not operator.getitem:  # which torch adds by itself to take results apart
@@ -43,11 +57,11 @@ def bounded_execution() -> Generator[None]:
                 graph.forward = torch.fx.Interpreter(graph).run
         return before(self, target, args, kwargs)
 
-    interpreter.call_function = call_function
+    interpreter.call_function, graph_type.create_node = call_function, create_node
     try:
         yield
     finally:
-        interpreter.call_function = before
+        interpreter.call_function, graph_type.create_node = before, create_before
 
 
 def _require_small(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], known: set[Any]) -> None:

@@ -107,6 +107,15 @@ def test_archives_are_run_within_the_limits(tmp_path: Path, monkeypatch: pytest.
         capture(tmp_path / "m.pt2")
 
 
+def test_what_is_made_of_an_archive_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.export.save(torch.export.export(Apart(), (torch.zeros(2, 3),)), tmp_path / "m.pt2")
+    monkeypatch.setattr(execution, "MOST_NODES", 20)
+    message = r"m\.pt2: cannot read this archive: its operators become more than 20 simpler ones$"
+    with pytest.raises(CheckpointError, match=message):
+        capture(tmp_path / "m.pt2")
+    assert torch.fx.Graph().placeholder("x").name == "x", "other graphs are made as ever"
+
+
 def test_what_is_nested_is_run_within_the_limits() -> None:
     inner, outer = torch.fx.Graph(), torch.fx.Graph()
     inner.output((inner.call_function(operator.pow, (inner.placeholder("x"), 8_000_000)),))

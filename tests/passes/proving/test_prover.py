@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops, parse_program
+from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.convert_dtype import ConvertDType
@@ -387,24 +387,3 @@ def test_widening_may_round_constants_otherwise() -> None:
     passes = [ConvertDType(to="f32"), Canonicalize()]
     report = run_passes(program(text, IN_BFLOAT16[1]), passes, prover=InterpreterProver())
     assert [r.proof.status for r in report.records if r.proof is not None] == ["proven", "proven"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'program "none"\n',
-        'program "other"\ngraph other(%x: f32[B]) {\n return y=%x\n}\n',
-        'program "half"\ngraph prefill(%x: f32[B]) {\n return y=%x\n}\n',
-    ],
-)
-def test_a_program_that_nothing_can_be_asked_of(text: str) -> None:
-    with pytest.raises(PassError, match="cannot be proven: it has neither a graph 'forward' nor a graph 'prefill'"):
-        run_passes(parse_program(text), [Canonicalize()], prover=InterpreterProver())
-
-
-def test_graphs_that_are_not_run_are_named() -> None:
-    other = "graph other(%x: f32[B]) {\n return y=%x\n}"
-    subject = program(f"(%x: f32[B]) {{\n %y = neg(%x) : f32[B]\n return y=%y\n}}\n{other}")
-    judge = InterpreterProver()
-    judge.begin(subject)
-    assert judge.notes == ["graph 'other' is not run"]

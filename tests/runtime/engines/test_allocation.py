@@ -1,6 +1,7 @@
 """Decoding allocates nothing: neither arrays, nor anything else that stays, nor pages of memory."""
 
 import ctypes
+import gc
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +28,14 @@ class MallocState(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_size_t) for name in FIELDS)
 
 
+_MALLINFO = ctypes.CDLL(None).mallinfo2
+_MALLINFO.restype = MallocState
+
+
 def given_out() -> int:
-    """Bytes that the C library has given out."""
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
-    mallinfo2.restype = MallocState
-    state = mallinfo2()
+    """Bytes that the C library has given out, apart from what Python would give back."""
+    gc.collect()
+    state = _MALLINFO()
     return state.uordblks + state.hblkhd
 
 
