@@ -66,8 +66,8 @@ def capture_module(
     if is_one_sequence(named) and not pretrained and not function:
         call = token_call(module, named, fixed)
         with contextlib.suppress(NoLogits, TraceFailure):
-            longest = max(3, *(min(TRACED_SEQUENCE, len(e)) for e in named.values()))
-            return build_program(name, model, call, sequence_of_length(longest), weights, facts, logits)
+            length = max(3, *(min(TRACED_SEQUENCE, len(e)) for e in named.values()))
+            return build_program(name, model, call, sequence_of_length(length), weights, facts, logits)
     if is_token_ids(named):
         inputs = example_tokens(named)
         if not pretrained:

@@ -73,7 +73,9 @@ def sentence_modules(directory: Path) -> list[str]:
     try:
         listed: Any = json.loads(read_text(file, SETTINGS))
         return [str(entry["type"]) for entry in listed]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{file}: not a list of modules") from None
 
 

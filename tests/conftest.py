@@ -1,9 +1,11 @@
 """In continuous integration (CI=true) a skipped test is a failure, unless its reason stands in `allowed_skips.txt`."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,20 @@ def cpus_for_three_threads() -> Generator[None]:
         most = max(3, cores.usable_cpus())
         patch.setattr(cores, "usable_cpus", lambda: most)
         yield
+
+
+@pytest.fixture(autouse=True)
+def torch_as_found() -> Generator[None]:
+    """A test, or what it calls, that leaves torch in another mode is the one to fail, not one that runs after it."""
+    yield
+    # Not every test imports torch, and some hold that nothing does.
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return
+    found = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    assert found == (True, False, torch.float32), f"left behind (gradients, inference mode, default type): {found}"
 
 
 class SkipGuard:

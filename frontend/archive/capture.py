@@ -23,7 +23,7 @@ from graphwright.frontend.logits import NoLogits
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.specialization import free_sizes
 from graphwright.frontend.traced_graph import expression, guards, result_structure, traced_value
-from graphwright.ir import Program, UnsupportedError, UserError
+from graphwright.ir import Program, UnsupportedError, UserError, notify
 from graphwright.ir.convention import ARCHITECTURE, BATCH, INPUT_IDS, PARAMETERS, SEQUENCE
 
 
@@ -31,9 +31,9 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
     """The program of a saved `torch.export` archive.
 
     The free size of a first axis is `B`, other ones are `S`, `T`, … in the order of the inputs; sizes that the archive
-    fixes stay fixed. A language model of the token ids of one sequence is given a batch, as by `capture`. Nothing of
-    the archive is run, pickled or written as text. Raises `CheckpointError` for a file that is none or that this torch
-    cannot read, `UnsupportedError` as `capture` does.
+    fixes stay fixed. A notice says that sizes of one are taken to be like others. A language model of the token ids of
+    one sequence is given a batch, as by `capture`. Nothing of the archive is run, pickled or written as text. Raises
+    `CheckpointError` for a file that is none or that this torch cannot read, `UnsupportedError` as `capture` does.
     """
     exported = load(path)
     try:
@@ -55,13 +55,22 @@ def capture_archive(path: Path, logits: str | None = None, *, function: bool = F
         dimensions, longest = free_sizes(exported, axes)
         longest = longest_without(guards(exported), axes, longest)
         traced = Trace(exported, dimensions, names_of_results, longest, outputs)
-        return import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
+        program = import_trace(path.stem, traced, inputs, weights, dtypes, facts, logits=logits, function=function)
+        if dimensions.names:
+            notify(f"{path}: {_SIZES_OF_ONE}")
+        return program
 
     axes = _axes(exported, names)
     if not function and _is_one_sequence(exported, names):
         with contextlib.suppress(NoLogits):
             return imported({names[0]: {0: SEQUENCE}}, [INPUT_IDS])
     return imported(axes, _input_names(exported, names, axes))
+
+
+_SIZES_OF_ONE = (
+    "torch traces sizes of two and more as alike; of an archive it cannot be checked that a batch or a length of one "
+    "computes the same, as it is for a module"
+)
 
 
 def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:

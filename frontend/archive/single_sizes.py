@@ -1,7 +1,7 @@
 """Single sizes that the trace of an archive leaves out, as `L['ids'].size()[1] != 8` says.
 
 A module is run again at such sizes (`frontend.single_sizes`). Of an archive only the trace is known, so a program is
-refused where one of them is within its sizes. A trace of torch always leaves out one: it takes two and more as alike.
+refused where one of them is within its sizes. One itself every trace of torch leaves out; `capture` says so.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.frontend.archive.single_sizes import longest_without
-from graphwright.ir import UnsupportedError, UserError, run
+from graphwright.ir import Notice, UnsupportedError, UserError, run
 from tests.frontend.archives.write import Attention, write
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.handwritten import MODELS
@@ -137,7 +137,8 @@ def test_a_size_that_is_left_out_at_the_end(size: int, longest: int, tmp_path: P
     shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC(max=16)},)
     module = Asks(1, size)
     path = saved(tmp_path / "m.pt2", module, torch.zeros(4, 11, dtype=torch.int64), shapes=shapes)
-    program = capture(path)
+    with pytest.warns(Notice, match="cannot be checked that a batch or a length of one computes the same"):
+        program = capture(path)
     assert program.metadata["context_length"] == longest
     assert_same_function(program, module, shapes=((2, 7), (1, longest)), vocabulary=50)
 
