@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PARTS = {
     "ir": (),
-    "frontend": ("graphwright.ir",),
+    "frontend": ("graphwright.ir", "graphwright.runtime.validation"),
     "passes": ("graphwright.ir",),
     "backends": ("graphwright.ir", "graphwright.runtime.artifact"),
     "runtime": (),
