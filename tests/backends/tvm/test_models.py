@@ -12,7 +12,6 @@ from torch import Tensor
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
-from graphwright.backends.tvm import compile
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.lowering import build_tvm_artifact
@@ -31,12 +30,6 @@ BESIDE_A_CONTEXT = ("t5",)
 
 MANY = 8
 """Times as many rows tell how much a handwritten module rounds as are compared."""
-
-
-@pytest.fixture(autouse=True)
-def _without_verification(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]  # pytest
-    """The step that verifies what speculation proposes would take as long to compile as the others."""
-    monkeypatch.delitem(compile.SPECIAL, compile.VERIFY)
 
 
 def continued(
