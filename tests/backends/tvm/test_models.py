@@ -17,6 +17,7 @@ from graphwright.ir import Program
 from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
+from tests.backends.tvm.bits import check_bits
 from tests.models import test_architectures, test_encoder_decoder, test_recurrent, zoo
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.test_handwritten import example, made
@@ -25,6 +26,8 @@ from tests.models.test_ring_caches import FEEDS, ringed
 ARCHITECTURES = ("llama", "gemma2", "bloom", "gpt_oss", "deepseek_v3")
 RECURRENT = ("mamba", "qwen3_next", "rwkv")
 HANDWRITTEN = ("Einsum", "Complex", "RunningMean")
+SAME_BITS = ("llama", "gemma2", "deepseek_v3")
+"""Of those the ones whose attention sees all, sees a window, and reads a latent."""
 BESIDE_A_CONTEXT = ("t5",)
 """One model for each mechanism: each takes ten seconds to compile, and the others have nothing else in them."""
 
@@ -56,6 +59,8 @@ def check(it: Case, folder: Path) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_artifact_equals_eager(name: str, tmp_path: Path) -> None:
     check(test_architectures.case(name), tmp_path)
+    if name in SAME_BITS:
+        check_bits(tmp_path / "artifact", 100)
 
 
 @pytest.mark.parametrize("name", RECURRENT)
