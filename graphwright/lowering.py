@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.ir.convention import PARAMETERS, is_decoder
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.decoders import ONE_GRAPH
+from graphwright.passes.lowering.decoders import ONE_GRAPH, phase_graphs
 from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def build_artifact(
 def build_tvm_artifact(
     program: Program, folder: str | Path, *, assets: str | Path | None = None, generation: str | None = None
 ) -> BuildReport:
-    """Writes the artifact of a copy of the program with one graph for all phases; see `backends.tvm.build_artifact`."""
+    """Writes the artifact of a copy of the program with a graph for each phase; see `backends.tvm.build_artifact`."""
     from graphwright.backends import tvm
 
-    copy, report = lowered(program, ONE_GRAPH)
+    copy, report = lowered(program, phase_graphs(program))
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 

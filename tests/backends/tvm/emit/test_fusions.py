@@ -29,7 +29,7 @@ STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
 def kernels(graph: Graph) -> Counter[str]:
     """How often the graph's function calls each kernel, numbers of variants left off."""
     builder = relax.BlockBuilder()
-    emit_function(builder, graph, host_cpu(), {})
+    emit_function(builder, graph, host_cpu(), {}, {})
     function = next(f for name, f in builder.finalize().functions_items() if name.name_hint == graph.name)
     values = [binding.value for block in function.body.blocks for binding in block.bindings]
     calls = [v for v in values if isinstance(v, relax.Call) and v.op.name.startswith("relax.call_tir")]
