@@ -160,8 +160,8 @@ def _check_same(prefill: Graph, phase: Graph) -> None:
         return
     changes = [line for line in difflib.ndiff(one, other) if line[0] in "+-"]
     raise UserError(
-        f"graphs '{PREFILL}' and '{phase.name}' differ in more than the number of tokens, but an ONNX artifact holds "
-        f"one graph for both; first difference: {changes[0].strip()}"
+        f"graphs '{PREFILL}' and '{phase.name}' differ in more than the number of tokens, but the target runs one graph "
+        f"for both; first difference: {changes[0].strip()}"
     )
 
 

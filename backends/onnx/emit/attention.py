@@ -10,7 +10,7 @@ from graphwright.ir.graph import Op
 
 
 @emits(rotary_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     type, pairs = op.inputs[0].tensor, op.required("cos").tensor.shape[1].evaluate({})
     heads = op.attributes["heads"]
     assert isinstance(heads, int)
@@ -24,12 +24,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(masked_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_masked_attention(e: Emitter, op: Op) -> None:
     e.results(op, "Attention", *e.operands(op), scale=op.attributes["scale"], softcap=op.attributes["softcap"])
 
 
 @emits(group_query_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_group_query_attention(e: Emitter, op: Op) -> None:
     query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks, *scales = e.operands(op)
     # position_ids and attention_bias, head_sink, k_scale and v_scale, norm weights
     between = ["", "", sinks, *scales, "", ""]

@@ -10,7 +10,7 @@ from graphwright.ir.ops.shape import as_ints
 
 
 @emits(ops.convolution)
-def _(e: Emitter, op: Op) -> None:
+def emit_convolution(e: Emitter, op: Op) -> None:
     a = op.attributes
     e.results(
         op,

@@ -17,7 +17,7 @@ from graphwright.ir.types import DType
 
 
 @emits(ops.moe_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_moe_experts(e: Emitter, op: Op) -> None:
     """A loop over the experts that were chosen: it reads their weights once each, and no others."""
     x, indices, weights, *_ = e.operands(op)
     types = {n: op.required(n).tensor for n in ("x", "indices", "down")}
@@ -111,7 +111,7 @@ def _float(op: Op, name: str) -> float:
 
 
 @emits(chosen_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_chosen_experts(e: Emitter, op: Op) -> None:
     x, router, gate_up, down, gate_up_bias, down_bias = e.operands(op)
     kind, limit = op.attributes["kind"], _float(op, "limit")
     gate = {"swiglu_fusion": 1, "activation_alpha": _float(op, "alpha"), "activation_beta": _float(op, "up_offset")}

@@ -12,23 +12,23 @@ emits_node({ops.embedding: "Gather", ops.kv_read: "Identity", as_cache: "Identit
 
 
 @emits(ops.gather)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather(e: Emitter, op: Op) -> None:
     e.results(op, "Gather", *e.operands(op), axis=op.attributes["axis"])
 
 
 @emits(ops.gather_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_elements(e: Emitter, op: Op) -> None:
     e.results(op, "GatherElements", *e.operands(op), axis=op.attributes["axis"])
 
 
 @emits(ops.scatter_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_scatter_elements(e: Emitter, op: Op) -> None:
     axis, reduction = op.attributes["axis"], op.attributes["reduction"]
     e.results(op, "ScatterElements", *e.operands(op), axis=axis, reduction=reduction)
 
 
 @emits(ops.topk)
-def _(e: Emitter, op: Op) -> None:
+def emit_topk(e: Emitter, op: Op) -> None:
     (x,), a = e.operands(op), op.attributes
     k = a["k"]
     assert isinstance(k, int)
@@ -36,18 +36,18 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.take_tokens)
-def _(e: Emitter, op: Op) -> None:
+def emit_take_tokens(e: Emitter, op: Op) -> None:
     x, positions = e.operands(op)
     e.results(op, "GatherND", x, e.node("Unsqueeze", positions, e.integers(-1)), batch_dims=1)
 
 
 @emits(gather_ring)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_ring(e: Emitter, op: Op) -> None:
     x, index = e.operands(op)
     e.results(op, "GatherND", x, e.node("Unsqueeze", index, e.integers(-1)), batch_dims=2)
 
 
 @emits(ops.kv_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new, past, _ = e.operands(op)
     e.results(op, "TensorScatter", cache, new, past, axis=2, mode="linear")

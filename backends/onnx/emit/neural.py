@@ -16,12 +16,12 @@ emits_node({ops.matmul: "MatMul"})
 
 
 @emits(fused_matmul)
-def _(e: Emitter, op: Op) -> None:
+def emit_fused_matmul(e: Emitter, op: Op) -> None:
     e.results(op, "FusedMatMul", *e.operands(op), domain=MICROSOFT, transB=1)
 
 
 @emits(ops.linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     type, rows = op.results[0].tensor, op.required("weight").tensor.shape[0]
     if type.rank == 2:
@@ -33,12 +33,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_rms_norm(e: Emitter, op: Op) -> None:
     e.results(op, "RMSNormalization", *e.operands(op), axis=-1, epsilon=op.attributes["epsilon"])
 
 
 @emits(ops.layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_layer_norm(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     if not weight:
         type = op.inputs[0].tensor
@@ -47,7 +47,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(skip_rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_skip_rms_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
         "SkipSimplifiedLayerNormalization",
@@ -59,7 +59,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(skip_layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_skip_layer_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
         "SkipLayerNormalization", e.operands(op), [normed, "", "", total], MICROSOFT, epsilon=op.attributes["epsilon"]
@@ -87,20 +87,20 @@ def activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, li
 
 
 @emits(ops.activation)
-def _(e: Emitter, op: Op) -> None:
+def emit_activation(e: Emitter, op: Op) -> None:
     node, inputs, attributes = activate(e, e.operands(op)[0], op.attributes["kind"], op.inputs[0].tensor.dtype)
     e.results(op, node, *inputs, domain="", **attributes)
 
 
 @emits(ops.glu)
-def _(e: Emitter, op: Op) -> None:
+def emit_glu(e: Emitter, op: Op) -> None:
     gate, up = e.operands(op)
     node, inputs, attributes = activate(e, gate, op.attributes["kind"], op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node(node, *inputs, domain="", **attributes), up)
 
 
 @emits(ops.softcap)
-def _(e: Emitter, op: Op) -> None:
+def emit_softcap(e: Emitter, op: Op) -> None:
     (x,), cap = e.operands(op), op.attributes["cap"]
     assert isinstance(cap, float)
     limit = e.filled(cap, op.inputs[0].tensor.dtype)

@@ -30,7 +30,7 @@ def _int(op: Op, name: str) -> int:
 
 
 @emits(matmul_nbits)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul_nbits(e: Emitter, op: Op) -> None:
     x, codes, scales, zero_points, bias = e.operands(op)
     e.results(
         op,
@@ -51,14 +51,14 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(gather_block_quantized)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_block_quantized(e: Emitter, op: Op) -> None:
     bits, block = _int(op, "bits"), _int(op, "block")
     attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
     e.results(op, "GatherBlockQuantized", *e.operands(op), domain=MICROSOFT, **attributes)
 
 
 @emits(gather_blocks)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_blocks(e: Emitter, op: Op) -> None:
     codes, indices, scales, zero_points = e.operands(op)
     bits, block = _int(op, "bits"), _int(op, "block")
     blocks = op.required("scales").type.shape[1].evaluate({})
@@ -86,7 +86,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(dequantize_linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_dequantize_linear(e: Emitter, op: Op) -> None:
     e.results(op, "DequantizeLinear", *e.operands(op), axis=0, block_size=_int(op, "block"))
 
 
@@ -99,7 +99,7 @@ def _scales(e: Emitter, x: str, most: float, dtype: DType) -> str:
 
 
 @emits(round_rows)
-def _(e: Emitter, op: Op) -> None:
+def emit_round_rows(e: Emitter, op: Op) -> None:
     (x,), (codes, scales) = e.operands(op), (e.name(v) for v in op.results)
     e.outputs("Identity", [_scales(e, x, 127.0, DType.F32)], [scales])
     units = e.node("Round", e.node("Div", x, scales))
@@ -107,7 +107,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(matmul_integer)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul_integer(e: Emitter, op: Op) -> None:
     x, x_scales, weight, weight_scales, zero_points = e.operands(op)
     # Both unsigned: of other pairs some processors add two products in 16 bits and cut off what does not fit.
     middle = e.constant(torch.tensor(128, dtype=torch.uint8), "middle")
@@ -117,7 +117,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.fake_quantize)
-def _(e: Emitter, op: Op) -> None:
+def emit_fake_quantize(e: Emitter, op: Op) -> None:
     (x, given), group = e.operands(op), _int(op, "group")
     to, dtype, shape = op.attributes["to"], op.inputs[0].tensor.dtype, op.inputs[0].type.shape
     assert isinstance(to, DType)

@@ -54,7 +54,7 @@ def _is_used(op: Op, e: Emitter, result: int) -> bool:
 
 
 @emits(ops.causal_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)[:3]
     y, _ = op.results
     dilation = op.attributes["dilation"]
@@ -69,7 +69,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(stateful_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_stateful_conv(e: Emitter, op: Op) -> None:
     x, weight, bias, _, lengths = e.operands(op)
     state, (y, last) = _state(e, op), (e.name(v) for v in op.results)
     # The kernel's own state is that of the last token, padding or not.
@@ -97,7 +97,7 @@ def _last_inputs(e: Emitter, op: Op, joined: str) -> None:
 
 
 @emits(ops.running_sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_running_sum(e: Emitter, op: Op) -> None:
     type, axis = op.results[0].tensor, op.attributes["axis"]
     assert isinstance(axis, int)
     axis %= type.rank
@@ -120,7 +120,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(linear_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_attention(e: Emitter, op: Op) -> None:
     q, k, v, decay, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
     real = _real(e, op, type.shape[1], 3, 1)
@@ -145,7 +145,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.linear_recurrence)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     q, k, v, decay, rates, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
     batch, heads, tokens, values = type.shape
@@ -203,7 +203,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.weighted_mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key, value, decay, bonus, _, _ = e.operands(op)
     type = op.required("key").tensor
     dtype = type.dtype

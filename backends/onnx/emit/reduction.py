@@ -33,7 +33,7 @@ for _definition, _kind in {
 
 
 @emits(ops.sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_sum(e: Emitter, op: Op) -> None:
     (x,) = e.operands(op)
     if op.inputs[0].tensor.dtype is DType.BOOL:
         x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
@@ -41,7 +41,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.var)
-def _(e: Emitter, op: Op) -> None:
+def emit_var(e: Emitter, op: Op) -> None:
     (x,), axes = e.operands(op), e.integers(*_axes(op))
     centred = e.node("Sub", x, e.node("ReduceMean", x, axes, keepdims=1))
     squares = e.node("Mul", centred, centred)
@@ -49,12 +49,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.softmax)
-def _(e: Emitter, op: Op) -> None:
+def emit_softmax(e: Emitter, op: Op) -> None:
     e.results(op, "Softmax", *e.operands(op), axis=op.attributes["axis"])
 
 
 @emits(ops.cumsum)
-def _(e: Emitter, op: Op) -> None:
+def emit_cumsum(e: Emitter, op: Op) -> None:
     (x,), axis = e.operands(op), op.attributes["axis"]
     assert isinstance(axis, int)
     if op.inputs[0].tensor.dtype is DType.BOOL:

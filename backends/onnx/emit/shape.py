@@ -27,7 +27,7 @@ def _dim(op: Op, name: str) -> Dim:
 
 
 @emits(ops.constant)
-def _(e: Emitter, op: Op) -> None:
+def emit_constant(e: Emitter, op: Op) -> None:
     type, value = op.results[0].tensor, op.attributes["value"]
     assert isinstance(value, (bool, int, float))
     if not type.shape:
@@ -37,7 +37,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.iota)
-def _(e: Emitter, op: Op) -> None:
+def emit_iota(e: Emitter, op: Op) -> None:
     size, dtype = _dim(op, "size"), op.results[0].tensor.dtype
     if size.constant is not None:
         e.results(op, "Identity", e.constant(torch.arange(size.constant, dtype=torch_dtype(dtype)), "iota"))
@@ -50,12 +50,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.dim_value)
-def _(e: Emitter, op: Op) -> None:
+def emit_dim_value(e: Emitter, op: Op) -> None:
     e.results(op, "Identity", e.scalar(_dim(op, "value")))
 
 
 @emits(ops.reshape)
-def _(e: Emitter, op: Op) -> None:
+def emit_reshape(e: Emitter, op: Op) -> None:
     source = op.inputs[0].tensor.shape
     target: list[Dim | int] = []
     for axis, dim in enumerate(as_dims(op.attributes["shape"])):
@@ -68,12 +68,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.transpose)
-def _(e: Emitter, op: Op) -> None:
+def emit_transpose(e: Emitter, op: Op) -> None:
     e.results(op, "Transpose", *e.operands(op), perm=list(as_ints(op.attributes["permutation"])))
 
 
 @emits(ops.expand)
-def _(e: Emitter, op: Op) -> None:
+def emit_expand(e: Emitter, op: Op) -> None:
     source, target = op.inputs[0].tensor.shape, as_dims(op.attributes["shape"])
     new = len(target) - len(source)
     needed = [1 if i >= new and source[i - new] is dim else dim for i, dim in enumerate(target)]
@@ -81,29 +81,29 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.slice)
-def _(e: Emitter, op: Op) -> None:
+def emit_slice(e: Emitter, op: Op) -> None:
     bounds = [e.dim(_dim(op, "start")), e.dim(_dim(op, "stop")), e.integers(_int(op, "axis"))]
     e.results(op, "Slice", *e.operands(op), *bounds, e.integers(_int(op, "step")))
 
 
 @emits(ops.concat)
-def _(e: Emitter, op: Op) -> None:
+def emit_concat(e: Emitter, op: Op) -> None:
     e.results(op, "Concat", *e.operands(op), axis=_int(op, "axis"))
 
 
 @emits(ops.split)
-def _(e: Emitter, op: Op) -> None:
+def emit_split(e: Emitter, op: Op) -> None:
     sizes = as_ints(op.attributes["sizes"])
     e.results(op, "Split", *e.operands(op), e.integers(*sizes), axis=_int(op, "axis"))
 
 
 @emits(ops.split_heads)
-def _(e: Emitter, op: Op) -> None:
+def emit_split_heads(e: Emitter, op: Op) -> None:
     split = e.node("Reshape", *e.operands(op), e.integers(0, 0, _int(op, "heads"), -1))
     e.results(op, "Transpose", split, perm=[0, 2, 1, 3])
 
 
 @emits(ops.merge_heads)
-def _(e: Emitter, op: Op) -> None:
+def emit_merge_heads(e: Emitter, op: Op) -> None:
     tokens_first = e.node("Transpose", *e.operands(op), perm=[0, 2, 1, 3])
     e.results(op, "Reshape", tokens_first, e.integers(0, 0, -1))

@@ -50,7 +50,7 @@ def regrouped(weight: QuantizedType, *, to: DType, group: int = 0) -> QuantizedT
 
 
 @regrouped.reference
-def _(weight: QuantizedTensor, *, to: DType, group: int) -> QuantizedTensor:
+def regrouped_reference(weight: QuantizedTensor, *, to: DType, group: int) -> QuantizedTensor:
     type = QuantizedType(to, tuple(map(Dim.of, weight.shape)), group or None)
     scales = weight.scales.float()
     if weight.tensor_scale is not None:
@@ -82,7 +82,7 @@ def half_codes(weight: QuantizedType, *, high: bool) -> QuantizedType:
 
 
 @half_codes.reference
-def _(weight: QuantizedTensor, *, high: bool) -> QuantizedTensor:
+def half_codes_reference(weight: QuantizedTensor, *, high: bool) -> QuantizedTensor:
     type = half_codes.rule(weight.type, high=high)
     assert isinstance(type, QuantizedType)
     if type.symmetric:
@@ -115,7 +115,7 @@ def block_codes(weight: QuantizedType) -> TensorType:
 
 
 @block_codes.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def block_codes_reference(weight: QuantizedTensor) -> Tensor:
     block, bits = weight.type.group, weight.type.element.bits
     assert block is not None
     codes, (rows, inner), blocks = weight.codes, weight.shape, weight.scales.shape[1]

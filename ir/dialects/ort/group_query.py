@@ -109,7 +109,7 @@ def _require_scales(query: TensorType, cache: StateType, key: TensorType | None,
 
 
 @group_query_attention.reference
-def _(
+def group_query_attention_reference(
     query: Tensor,
     past_key: Tensor,
     past_value: Tensor,
@@ -177,7 +177,7 @@ def _decoded(cache: Tensor, scale: Tensor | None) -> Tensor:
 
 
 @group_query_attention.cost
-def _(op: Op) -> Cost:
+def group_query_attention_cost(op: Op) -> Cost:
     query, cache = op.required("query").type, op.required("past_key").type
     assert isinstance(cache, StateType)
     batch, sequence, _ = query.shape
