@@ -97,8 +97,7 @@ def emit_remainder(e: Emitter, op: Op) -> None:
 
 @emits(ops.cast)
 def emit_cast(e: Emitter, op: Op) -> None:
-    dtype = op.attributes["dtype"]
-    assert isinstance(dtype, DType)
+    dtype = op.attribute("dtype", DType)
     e.results(op, "Cast", *e.operands(op), to=ONNX_TYPES[dtype])
 
 

@@ -13,26 +13,24 @@ emits_node({ops.embedding: "Gather", ops.kv_read: "Identity", as_cache: "Identit
 
 @emits(ops.gather)
 def emit_gather(e: Emitter, op: Op) -> None:
-    e.results(op, "Gather", *e.operands(op), axis=op.attributes["axis"])
+    e.results(op, "Gather", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.gather_elements)
 def emit_gather_elements(e: Emitter, op: Op) -> None:
-    e.results(op, "GatherElements", *e.operands(op), axis=op.attributes["axis"])
+    e.results(op, "GatherElements", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.scatter_elements)
 def emit_scatter_elements(e: Emitter, op: Op) -> None:
-    axis, reduction = op.attributes["axis"], op.attributes["reduction"]
+    axis, reduction = op.attribute("axis", int), op.attribute("reduction", str)
     e.results(op, "ScatterElements", *e.operands(op), axis=axis, reduction=reduction)
 
 
 @emits(ops.topk)
 def emit_topk(e: Emitter, op: Op) -> None:
-    (x,), a = e.operands(op), op.attributes
-    k = a["k"]
-    assert isinstance(k, int)
-    e.results(op, "TopK", x, e.integers(k), axis=a["axis"], largest=int(bool(a["largest"])), sorted=1)
+    (x,), axis, largest = e.operands(op), op.attribute("axis", int), op.attribute("largest", bool)
+    e.results(op, "TopK", x, e.integers(op.attribute("k", int)), axis=axis, largest=int(largest), sorted=1)
 
 
 @emits(ops.take_tokens)

@@ -57,8 +57,8 @@ def _is_used(op: Op, e: Emitter, result: int) -> bool:
 def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)[:3]
     y, _ = op.results
-    dilation = op.attributes["dilation"]
-    options: dict[str, Any] = {"group": op.attributes["groups"], "dilations": [dilation]}
+    dilation = op.attribute("dilation", int)
+    options: dict[str, Any] = {"group": op.attribute("groups", int), "dilations": [dilation]}
     if op.operand("state") is None and not _is_used(op, e, 1):
         past = op.results[1].tensor.shape[2].evaluate({})
         e.outputs("Conv", [x, weight, bias], [e.name(y)], pads=[past, 0], **options)
@@ -74,7 +74,9 @@ def emit_stateful_conv(e: Emitter, op: Op) -> None:
     state, (y, last) = _state(e, op), (e.name(v) for v in op.results)
     # The kernel's own state is that of the last token, padding or not.
     own = e.unused("CausalConvWithState") if lengths else last
-    e.outputs("CausalConvWithState", [x, weight, bias, state], [y, own], MICROSOFT, dilation=op.attributes["dilation"])
+    e.outputs(
+        "CausalConvWithState", [x, weight, bias, state], [y, own], MICROSOFT, dilation=op.attribute("dilation", int)
+    )
     if lengths and _is_used(op, e, 1):
         _last_inputs(e, op, e.node("Concat", state, x, axis=2))
 
@@ -98,8 +100,7 @@ def _last_inputs(e: Emitter, op: Op, joined: str) -> None:
 
 @emits(ops.running_sum)
 def emit_running_sum(e: Emitter, op: Op) -> None:
-    type, axis = op.results[0].tensor, op.attributes["axis"]
-    assert isinstance(axis, int)
+    type, axis = op.results[0].tensor, op.attribute("axis", int)
     axis %= type.rank
     x, total = e.operands(op)[0], ""
     dtype, at = type.dtype, e.integers(axis)
@@ -137,8 +138,8 @@ def emit_linear_attention(e: Emitter, op: Op) -> None:
         decay,
         beta,
         domain=MICROSOFT,
-        q_num_heads=op.attributes["groups"],
-        kv_num_heads=op.attributes["heads"],
+        q_num_heads=op.attribute("groups", int),
+        kv_num_heads=op.attribute("heads", int),
         update_rule=rule,
         scale=1.0,
     )

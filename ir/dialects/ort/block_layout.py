@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir import ops
+from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import pack_bits
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
@@ -130,6 +132,14 @@ def block_codes_reference(weight: QuantizedTensor) -> Tensor:
         stored = torch.cat([stored, last.expand(rows, missing)], 1)
     packed = pack_bits.evaluate([stored], {"bits": bits})
     return packed.reshape(rows, blocks, block * bits // 8)
+
+
+@regrouped.cost
+@half_codes.cost
+@block_codes.cost
+def recoded_cost(op: Op) -> Cost:
+    """One operation a code."""
+    return default_cost(op, op.inputs[0].type.elements)
 
 
 def block_parts(weight: WeightExpression) -> tuple[WeightExpression, WeightExpression, WeightExpression | None]:

@@ -181,8 +181,7 @@ def group_query_attention_cost(op: Op) -> Cost:
     query, cache = op.required("query").type, op.required("past_key").type
     assert isinstance(cache, StateType)
     batch, sequence, _ = query.shape
-    heads, size = op.attributes["heads"], head_size(cache)
-    assert isinstance(heads, int)
+    heads, size = op.attribute("heads", int), head_size(cache)
     assert size is not None, f"{cache} has heads of a fixed size"
     scores = batch * sequence * heads * cache.shape[2]
     new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits

@@ -180,6 +180,11 @@ def dequantize_linear_reference(codes: Tensor, scales: Tensor, zero_points: Tens
     return (numbers if zero_points is None else numbers - spread(zero_points)) * spread(scales)
 
 
+@dequantize_linear.cost
+def dequantize_linear_cost(op: Op) -> Cost:
+    return default_cost(op, op.result.type.elements * (1 if op.operand("zero_points") is None else 2))
+
+
 @op("onnx.round_rows")
 def round_rows(x: TensorType) -> tuple[TensorType, TensorType]:
     """x [..., k] rounded as by `fake_quantize` to i8, a scale a row: codes plus 128 as u8, and scales f32 [..., 1]."""

@@ -156,7 +156,7 @@ def _shared_rotation(
     if isinstance(tables, Refusal):
         return tables
     cos, sin = (context.graph.weight(t) for t in tables)
-    return cos, sin, bool(q.attributes["interleaved"])
+    return cos, sin, q.attribute("interleaved", bool)
 
 
 def _build(
