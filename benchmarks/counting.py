@@ -126,6 +126,19 @@ def _attention_with_cache(op: Op, given: Operands, results: list[Tensor]) -> Ele
     return {**tables, 1: new, 2: new}
 
 
+def _packed_row(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """Of each row the columns of queries, keys and values; a place of each cache, and of one of scales, for each token
+    that is kept."""
+    batch, sequence, _ = given["packed"].shape
+    kept = batch * sequence
+    if "new_length" in given:
+        kept = int(given["new_length"].clamp(max=given["key_cache"].shape[2]).sum())
+    caches = {i: kept * cache.shape[1] * cache.shape[3] for i, cache in enumerate(results[1:], 1)}
+    columns = sum(cache.shape[1] * cache.shape[3] for cache in results[1:3])
+    unread = {"key_cache": 0, "value_cache": 0, **({"value_scale": 0} if len(results) == 4 else {})}
+    return {"packed": results[0].numel() + batch * sequence * columns, **unread, **caches}
+
+
 def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, list[Tensor]], Elements]:
     """Of every stack of matrices those that some token has chosen."""
 
@@ -152,6 +165,8 @@ PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
     "slice": _result("x"),
     "kv_append": _append,
     "moe_experts": _experts(lambda given: given["indices"]),
+    "cpu.gated_columns": lambda op, given, results: {"packed": 2 * results[0].numel()},
+    "cpu.rotary_append": _packed_row,
     "onnx.rotary_embedding": _rotations,
     "onnx.gather_ring": lambda op, given, results: {"x": given["index"].numel() * given["x"].shape[3]},
     "ort.gather_block_quantized": _block_rows,

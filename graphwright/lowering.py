@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.ir.convention import PARAMETERS, is_decoder
 from graphwright.passes import run_passes
+from graphwright.passes.lowering.cpu import CPU
 from graphwright.passes.lowering.decoders import ONE_GRAPH, phase_graphs
 from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
@@ -57,10 +58,13 @@ def build_artifact(
 def build_tvm_artifact(
     program: Program, folder: str | Path, *, assets: str | Path | None = None, generation: str | None = None
 ) -> BuildReport:
-    """Writes the artifact of a copy of the program with a graph for each phase; see `backends.tvm.build_artifact`."""
+    """Lowers a copy of the program, with a graph for each phase, for the CPU's kernels and writes its artifact.
+
+    See `backends.tvm.build_artifact`.
+    """
     from graphwright.backends import tvm
 
-    copy, report = lowered(program, phase_graphs(program))
+    copy, report = lowered(program, (*phase_graphs(program), *CPU))
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 

@@ -82,7 +82,8 @@ class OpDef:
         self.view = view
         """Whether the op only renames elements: no bytes move and nothing is launched."""
         self.in_place = dict(in_place or {})
-        """Of each result that is written into an operand's buffer, a cache, the name of that operand."""
+        """Of each result that is written into an operand's buffer, a cache, the name of that operand. An op need not
+        have all of these results."""
         self.doc = inspect.getdoc(rule) or ""
         hints = typing.get_type_hints(rule)
         operands: list[Operand] = []

@@ -19,12 +19,16 @@ Condition = Callable[[Op], "str | None"]
 
 @dataclass(frozen=True)
 class Capability:
-    """One row: an op the target runs. `dtypes` are those of its first operand (or result, if it has none)."""
+    """One row: an op the target runs. `dtypes` are those of its first operand (or result, if it has none).
+
+    Quantized weights are refused, unless `quantized` says that there is a condition on them.
+    """
 
     op: OpDef
     dtypes: frozenset[DType]
     condition: Condition | None = None
     note: str = ""
+    quantized: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Target:
         rows = self._index.get(op.definition)
         if not rows:
             return f"{self.name} has no {op.name}"
-        for value in (*op.inputs, *op.results):
-            if isinstance(value.type, QuantizedType):
-                return f"{self.name} takes no {value.type} in {op.name}"
+        codes = next((v.type for v in (*op.inputs, *op.results) if isinstance(v.type, QuantizedType)), None)
+        if codes is not None and not any(row.quantized for row in rows):
+            return f"{self.name} takes no {codes} in {op.name}"
         type = (op.inputs or op.results)[0].tensor
         reason = f"{self.name} takes no {type.dtype} in {op.name}"
         for row in rows:

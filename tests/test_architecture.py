@@ -197,7 +197,6 @@ OF_OTHERS: dict[str, set[str]] = {
     "graphwright/models.py": {"logits"},
     # operands of ops, as their declarations call them
     "backends/tvm/emit/recurrence.py": {"new_length"},
-    "backends/tvm/emit/fusions/attention_input.py": {"past_length", "new_length"},
 }
 """Strings that are spelt as names of the calling convention and mean something else, by file."""
 

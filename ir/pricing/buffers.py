@@ -26,8 +26,10 @@ class Buffers:
         for op in graph:
             if op.definition.view:
                 self._first[op.results[0]] = self.first(op.inputs[0])
-            for result, operand in op.definition.in_place.items():
-                self._first[op.results[result]] = self.first(op.required(operand))
+            for result, value in enumerate(op.results):
+                operand = op.definition.in_place.get(result)
+                if operand is not None:
+                    self._first[value] = self.first(op.required(operand))
 
     def first(self, value: Value) -> Value:
         """The value whose buffer a value lies in; itself for most."""

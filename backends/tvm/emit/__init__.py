@@ -11,6 +11,7 @@ from graphwright.backends.tvm.emit import (
     quantized,
     recurrence,
     reduction,
+    rotary,
     shape,
     sorting,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "quantized",
     "recurrence",
     "reduction",
+    "rotary",
     "shape",
     "sorting",
 ]

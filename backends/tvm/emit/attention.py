@@ -1,64 +1,24 @@
-"""Emission of attention, rotary embedding and the KV cache."""
+"""Emission of attention and of the KV cache."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.scales import scale_of
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.kv_append import kv_append
-from graphwright.backends.tvm.kernels.rope import rope
-from graphwright.backends.tvm.kernels.rotary_table import rotary_table
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.attention import fused_attention
 from graphwright.ir.dims import Dim
-from graphwright.ir.graph import Op, Value
+from graphwright.ir.graph import Op
 from graphwright.ir.ops.attention import Mask
-from graphwright.ir.types import DType, StateType, TensorType, tensor
+from graphwright.ir.types import DType, StateType, TensorType
 
 ONE = Dim.of(1)
-
-
-def rotary_tables(e: Emitter, positions: Value, frequencies: Value, scale: float) -> tuple[Any, Any]:
-    """Cosines and sines of a step's positions, computed once for all layers."""
-
-    def make() -> list[Any]:
-        pairs = frequencies.type.shape[0]
-        table = e.type(tensor(DType.F32, *positions.type.shape, pairs))
-        return e.kernel(
-            rotary_table,
-            [e.value(positions), e.single(frequencies)],
-            [table, table],
-            tokens=row_count((*positions.type.shape, ONE)),
-            pairs=pairs.evaluate({}),
-            scale=scale,
-        )
-
-    cos, sin = e.once(("rotary", positions, frequencies, scale), make)
-    return cos, sin
-
-
-@emits(ops.rope)
-def _(e: Emitter, op: Op) -> None:
-    x, positions, frequencies = op.inputs
-    scale, interleaved = op.attributes["scale"], op.attributes["interleaved"]
-    assert isinstance(scale, float)
-    tables = rotary_tables(e, positions, frequencies, scale)
-    batch, heads, sequence, size = x.type.shape
-    (turned,) = e.kernel(
-        rope,
-        [e.single(x), *tables],
-        [e.single_type(op.result.tensor)],
-        tokens=row_count((batch, sequence, ONE)),
-        heads=heads.evaluate({}),
-        size=size.evaluate({}),
-        pairs=frequencies.type.shape[0].evaluate({}),
-        interleaved=interleaved,
-        shared=positions.type.shape[0] is ONE and batch is not ONE,
-    )
-    e.computed(op.result, turned)
 
 
 @emits(ops.kv_append)
@@ -88,15 +48,11 @@ def _(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.value(op.inputs[0]))
 
 
-@emits(ops.attention)
+@emits(fused_attention)
 def _(e: Emitter, op: Op) -> None:
-    attended(e, op, op.result, merged=False)
-
-
-def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
-    """What attention gives as `result`: its own one, or that of `merge_heads` behind it."""
     q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
     bias, key_positions = op.operand("bias"), op.operand("key_positions")
+    key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))
     batch, heads, queries, size = q.type.shape
     form = AttentionForm(
         heads=heads.evaluate({}),
@@ -114,7 +70,9 @@ def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
         key_positions=key_positions is not None,
         shared_positions=positions.type.shape[0] is ONE and batch is not ONE,
         shared_key_positions=key_positions is not None and key_positions.type.shape[0] is ONE and batch is not ONE,
-        merged=merged,
+        key_scale=None if key_scale is None else key_scale.share,
+        value_scale=None if value_scale is None else value_scale.share,
+        merged=cast(bool, op.attributes["merged"]),
     )
     optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
     arguments = [e.single(o) for o in (q, k, v, positions)]
@@ -122,8 +80,9 @@ def attended(e: Emitter, op: Op, result: Value, *, merged: bool) -> None:
         if operand is not None:
             value = e.single(operand)
             arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
-    (y,) = e.kernel(attention, arguments, [e.single_type(result.tensor)], form=form, queries=queries.constant)
-    e.computed(result, y)
+    arguments += [each.variable for each in (key_scale, value_scale) if each is not None]
+    (y,) = e.kernel(attention, arguments, [e.single_type(op.result.tensor)], form=form, queries=queries.constant)
+    e.computed(op.result, y)
 
 
 def _four(type: TensorType) -> tuple[Dim, ...]:

@@ -32,10 +32,7 @@ class Emitter:
     ) -> None:
         self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
         self.symbols: dict[str, Any] = {}
-        self.columns: frozenset[Value] = frozenset()
-        """Results of splits that no variable holds: who needs them reads columns of what is split."""
         self._values: dict[Value, Any] = {}
-        self._stored: dict[Value, Weight] = {}
         self._parameters: dict[str, Any] = {}
         self._kernels = kernels
         self._made: dict[object, list[Any]] = {}
@@ -73,12 +70,7 @@ class Emitter:
 
     def value(self, value: Value) -> Any:
         """The Relax variable that holds a value: what its op's emission left, or the plain form of a weight."""
-        stored = self.stored(value)
-        return self._values[value] if stored is None else self.weight(stored)
-
-    def stored(self, value: Value) -> Weight | None:
-        """The weight that a value is, its own or one that is made when the file is written; None if it is computed."""
-        return value.weight or self._stored.get(value)
+        return self._values[value] if value.weight is None else self.weight(value.weight)
 
     def operand(self, op: Op, name: str) -> Any:
         """The variable of the operand of that name, None if it is absent."""
@@ -90,10 +82,6 @@ class Emitter:
     def bind(self, value: Value, variable: Any) -> None:
         """Says which variable holds a value."""
         self._values[value] = variable
-
-    def store(self, value: Value, weight: Weight) -> None:
-        """Says which weight, made when the file is written, a value is."""
-        self._stored[value] = weight
 
     def emit(self, expression: Any) -> Any:
         return self.builder.emit(expression)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.fusions import find_fusions
 from graphwright.backends.tvm.emit.memory import origin
-from graphwright.backends.tvm.emit.quantized import absorbed_rounding
 from graphwright.backends.tvm.emit.table import EMISSIONS
 from graphwright.backends.tvm.tvm_library import relax
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import QuantizedType, StateType, TensorType
-from graphwright.ir.weights import Applied, Weight
+from graphwright.ir.weights import Weight
 
 INPUT_ORDER = {None: 0, "contiguous": 1, "ring": 1, "recurrent": 2}
 OUTPUT_ORDER = {"ring": 0, "recurrent": 1, None: 2}
@@ -55,13 +52,8 @@ def emit_function(
         with builder.dataflow():
             for value in graph.inputs:
                 e.bind(value, inputs[str(value.name)])
-            absorbed, fusions = absorbed_rounding(graph), find_fusions(graph)
-            e.columns = frozenset(value for fusion in fusions.values() for value in fusion.columns)
             for op in graph:
-                if op in fusions:
-                    fusions[op].write_behind(e, op)
-                elif op not in absorbed:
-                    _emit(e, op)
+                _emit(e, op)
             results = [builder.emit_output(_own(e, v, n, outputs)) for n, v in outputs.items()]
         builder.emit_func_output(relax.Tuple(results), [*inputs.values(), *(v for _, v in e.parameters)])
     return Emitted(graph.name, tuple(inputs), tuple(n for n, _ in e.parameters), tuple(outputs), e.symbols)
@@ -84,28 +76,12 @@ def plain_type(value: Value) -> TensorType | StateType:
 def _emit(e: Emitter, op: Op) -> None:
     emission = EMISSIONS.get(op.definition)
     where = f" at {op.location}" if op.location else ""
-    if _is_made_when_written(e, op):
-        return
     if emission is None:
         raise UnsupportedError(f"{op.name}{where}: the TVM backend has no {op.name}")
     try:
         emission(e, op)
     except UnsupportedError as error:
         raise UnsupportedError(f"{op.name}{where}: {error}") from None
-
-
-def _is_made_when_written(e: Emitter, op: Op) -> bool:
-    """Whether an op of weights alone, on codes that no step computes with, is left to the writing of the file."""
-    weights = [None if v is None else e.stored(v) for v in op.operands]
-    given = [w for w, v in zip(weights, op.operands, strict=True) if v is not None and w is not None]
-    if not given or len(given) < len(op.inputs) or len(op.results) > 1:
-        return False
-    types = [*(v.type for v in op.inputs), op.result.type]
-    if all(isinstance(type, TensorType) and type.dtype in MANIFEST_NAMES for type in types):
-        return False
-    expression = Applied.of(op.definition, tuple(None if w is None else w.expression for w in weights), op.attributes)
-    e.store(op.result, Weight(f"{given[0].name}.{op.name} {expression.attribute_text}".strip(), expression))
-    return True
 
 
 def _own(e: Emitter, value: Value, name: str, outputs: dict[str, Value]) -> Any:

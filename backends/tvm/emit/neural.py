@@ -12,13 +12,16 @@ from graphwright.backends.tvm.emit.matrix import linear_of_tensors
 from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
 from graphwright.backends.tvm.emit.table import emits
+from graphwright.backends.tvm.kernels import add_norm
 from graphwright.backends.tvm.kernels.activation import activation, softcap
 from graphwright.backends.tvm.kernels.activations import activate
 from graphwright.backends.tvm.kernels.fast_math import number, tanh
-from graphwright.backends.tvm.kernels.glu import glu
+from graphwright.backends.tvm.kernels.glu import glu, packed_glu
 from graphwright.backends.tvm.kernels.layer_norm import layer_norm
 from graphwright.backends.tvm.kernels.rms_norm import rms_norm
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.columns import gated_columns
+from graphwright.ir.dialects.cpu.norms import add_layer_norm, add_rms_norm
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.neural import Activation
@@ -45,7 +48,7 @@ def flat(e: Emitter, value: Value) -> Any:
 @emits(ops.linear)
 def _(e: Emitter, op: Op) -> None:
     weight = op.required("weight")
-    stored = e.stored(weight)
+    stored = weight.weight
     if stored is None or op.result.tensor.dtype is DType.F64:
         linear_of_tensors(e, op)
     elif isinstance(weight.type, QuantizedType):
@@ -72,6 +75,50 @@ def _(e: Emitter, op: Op) -> None:
         weight=op.operand("weight") is not None,
         bias=op.operand("bias") is not None,
     )
+
+
+@emits(add_rms_norm)
+def _(e: Emitter, op: Op) -> None:
+    _added(e, op, add_norm.add_rms_norm)
+
+
+@emits(add_layer_norm)
+def _(e: Emitter, op: Op) -> None:
+    present = {name: op.operand(name) is not None for name in ("weight", "bias")}
+    _added(e, op, add_norm.add_layer_norm, **present)
+
+
+def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
+    """A sum and its norm by a kernel (x [M, size], skip [M, size], …, sum [M, size], y [M, size])."""
+    type = op.results[0].tensor
+    made = e.kernel(
+        make,
+        [*(e.flatten(e.value(v), type) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
+        [e.flat_type(type)] * 2,
+        tokens=row_count(type.shape),
+        size=type.shape[-1].evaluate({}),
+        epsilon=op.attributes["epsilon"],
+        **parameters,
+    )
+    for result, variable in zip(op.results, made, strict=True):
+        e.bind(result, e.reshape(variable, type.shape))
+
+
+@emits(gated_columns)
+def _(e: Emitter, op: Op) -> None:
+    (packed,), type = op.inputs, op.result.tensor
+    (y,) = e.kernel(
+        packed_glu,
+        [e.flatten(e.value(packed), packed.tensor)],
+        [e.flat_type(type)],
+        tokens=row_count(type.shape),
+        size=op.attributes["size"],
+        kind=op.attributes["kind"],
+        columns=packed.type.shape[-1].evaluate({}),
+        gate_column=op.attributes["gate"],
+        up_column=op.attributes["up"],
+    )
+    e.bind(op.result, e.reshape(y, type.shape))
 
 
 @emits(ops.glu)

@@ -120,7 +120,7 @@ def _(e: Emitter, op: Op) -> None:
     for result in op.results:
         shape, first = e.shape(result.type.shape), start
         start += result.tensor.shape[axis].evaluate({})
-        if result in e.columns:
+        if not result.uses and not e.graph.is_output(result):
             continue
 
         def compute(x: Any, shape: list[Any] = shape, first: int = first) -> Any:

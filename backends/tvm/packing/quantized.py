@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from graphwright.backends.tvm.kernels.packed_weight import LANES, PackedWeight
 from graphwright.ir.declare import op
+from graphwright.ir.dialects.cpu.capabilities import code_bits, packable
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.lazy import torch
@@ -39,21 +40,9 @@ class PackedParts:
     zero_points: WeightExpression | None
 
 
-def cannot_pack(type: QuantizedType) -> str | None:
-    """Why no kernel reads a weight of that type packed; None where they do."""
-    if type.rank != 2 or type.axis != -1 or any(length.constant is None for length in type.shape):
-        return f"{type} is not a matrix grouped along its rows"
-    if type.element.is_float and type.element is not DType.F4E2M1:
-        return f"no kernel reads codes of {type.element}"
-    step = 32 // _bits(type)
-    if type.group is not None and type.group % step:
-        return f"groups of {type.group} are not made of steps of {step} codes"
-    return None
-
-
 def packed_layout(type: QuantizedType) -> PackedWeight:
-    """The layout of a weight of that type. Raises `IRTypeError` where `cannot_pack` says why."""
-    reason = cannot_pack(type)
+    """The layout of a weight of that type. Raises `IRTypeError` where `packable` says why."""
+    reason = packable(type)
     if reason is not None:
         raise IRTypeError(reason)
     outer, inner = (length.constant for length in type.shape)
@@ -62,7 +51,7 @@ def packed_layout(type: QuantizedType) -> PackedWeight:
     # Halves of f4e2m1 are whole numbers of units of half a scale; and scales that are multiplied do not fit 16 bits.
     plain = type.element is not DType.F4E2M1 and not type.tensor_scale
     scale = _SCALES.get(type.scale_dtype, "float32") if plain else "float32"
-    return PackedWeight(outer, inner, _bits(type), type.group or 0, scale, zero_points=not type.symmetric)
+    return PackedWeight(outer, inner, code_bits(type), type.group or 0, scale, zero_points=not type.symmetric)
 
 
 def packed_parts(weight: WeightExpression) -> PackedParts:
@@ -134,10 +123,6 @@ def _lanes_last(numbers: Tensor, layout: PackedWeight) -> Tensor:
     """Numbers [outer, groups] as [blocks, groups, 16], zeros for rows that the matrix lacks."""
     padded = torch.nn.functional.pad(numbers, (0, 0, 0, layout.blocks * LANES - layout.outer))
     return padded.reshape(layout.blocks, LANES, layout.groups).transpose(1, 2).contiguous()
-
-
-def _bits(type: QuantizedType) -> int:
-    return 4 if type.element.is_integer and type.element.bits <= 4 else 8
 
 
 def _bytes(shape: tuple[int, ...]) -> TensorType:

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from graphwright.ir.dialects.ort.capabilities import TARGETS
-from graphwright.ir.graph import Graph, Op
+from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
-from graphwright.ir.targets import Target
 from graphwright.passes.base import GraphPass
+from graphwright.passes.lowering.context import Context
+
+__all__ = ["Context", "Dialect", "TablePass"]
 
 Dialect = Literal["ort", "portable"]
-
-
-@dataclass
-class Context:
-    """One graph under a pass: the program whose weights it may add to, the table, and what was found."""
-
-    program: Program
-    graph: Graph
-    target: Target
-    outcome: Outcome = field(default_factory=Outcome)
-
-    def hit(self, rule: str, op: Op) -> None:
-        """The op was recognized as what an operator computes, which took its place."""
-        self.outcome.hit(rule, op)
-
-    def spelt(self, rule: str, op: Op) -> None:
-        """The op was only spelt otherwise: what stopped a better operator at it is still worth telling."""
-        self.outcome.count(rule, 1, op.location)
-
-    def near_miss(self, rule: str, op: Op, reason: str) -> None:
-        self.outcome.miss(rule, op, 1, reason)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from graphwright.ir.interpreter import apply_reference, run
 from graphwright.ir.text import parse_type
 from graphwright.ir.types import StateType, tensor
 from graphwright.ir.weights import Applied, StoredArray
+from graphwright.passes import run_passes
+from graphwright.passes.lowering.cpu import CPU
 from tests.backends.running import ROUNDOFF, SLACK
 from tests.backends.tvm.steps import Steps
 from tests.ir.cases import BINARY, CASES, COMPARISONS, UNARY, Case
@@ -78,16 +80,27 @@ def graph(case: Case, name: str) -> Graph:
     return g
 
 
+def lowered(*graphs: Graph) -> list[Graph]:
+    """The graphs after the passes for the CPU's kernels."""
+    program = Program("test")
+    for each in graphs:
+        program.add_graph(each)
+        for weight in (v.weight for v in each.weights):
+            assert weight is not None
+            program.weights[weight.name] = weight
+    run_passes(program, CPU)
+    return list(program.graphs.values())
+
+
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
-    return Steps([graph(case, f"case_{i}") for i, case in enumerate(ALL)], tmp_path_factory.mktemp("ops"))
+    return Steps(lowered(*(graph(case, f"case_{i}") for i, case in enumerate(ALL))), tmp_path_factory.mktemp("ops"))
 
 
 def compared(steps: Steps, index: int, sizes: dict[str, int], operands: list[Any]) -> list[tuple[Tensor, Tensor]]:
     """Each result, and what the reference gives."""
     case = ALL[index]
-    g = steps.graphs[f"case_{index}"]
-    (op,) = g
+    op = case.build()
     inputs = {f"x{i}": v for i, v in enumerate(operands) if v is not None}
     inputs |= {f"size_{symbol}": torch.zeros(n, dtype=torch.int64) for symbol, n in sizes.items()}
     wanted = apply_reference(case.op, operands, op.attributes, [v.type for v in op.results], sizes)
@@ -177,7 +190,7 @@ def test_weights_of_codes_are_read_when_they_are_written(tmp_path: Path) -> None
     b = Builder(g)
     x = g.add_input("x", tensor("f32", 6, 6))
     g.outputs = {"y": b(ops.add, b(ops.slice, b(ops.dequantize, weight), axis=1, start=1, stop=7), x)}
-    found = Steps([g], tmp_path).run("forward", {"x": torch.zeros(6, 6)})["y"]
+    found = Steps(lowered(g), tmp_path).run("forward", {"x": torch.zeros(6, 6)})["y"]
     assert torch.equal(found, run(g, {"x": torch.zeros(6, 6)})["y"])
 
 

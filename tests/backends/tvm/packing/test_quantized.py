@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphwright.backends.tvm.packing.quantized import cannot_pack, packed_layout, packed_parts
+from graphwright.backends.tvm.packing.quantized import packed_layout, packed_parts
+from graphwright.ir.dialects.cpu.capabilities import packable
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.types import DType, QuantizedType, tensor
 from tests.backends.tvm.kernels.quantized import Example
@@ -70,6 +71,6 @@ def test_types_are_those_of_the_values() -> None:
     ],
 )
 def test_what_no_kernel_reads_is_refused(type: QuantizedType, reason: str) -> None:
-    assert reason in (cannot_pack(type) or "")
+    assert reason in (packable(type) or "")
     with pytest.raises(IRTypeError, match=reason):
         packed_layout(type)

@@ -1,0 +1,8 @@
+"""Kernels that are generated for CPUs, as ops: what stands between the parts of one is nowhere in memory.
+
+`capabilities` has the table of what the kernels take.
+"""
+
+from graphwright.ir.dialects.cpu import attention, capabilities, columns, norms, quantized, rotary
+
+__all__ = ["attention", "capabilities", "columns", "norms", "quantized", "rotary"]

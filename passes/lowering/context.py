@@ -1,0 +1,39 @@
+"""What a lowering pass works on: a graph, the table of its target, and a record of what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphwright.ir.graph import Graph, Op
+from graphwright.ir.program import Program
+from graphwright.ir.rewriting import Outcome
+from graphwright.ir.targets import Target
+
+
+@dataclass
+class Context:
+    """One graph under a pass: the program whose weights it may add to, the table, and what was found."""
+
+    program: Program
+    graph: Graph
+    target: Target
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def hit(self, rule: str, op: Op) -> None:
+        """The op was recognized as what an operator computes, which took its place."""
+        self.outcome.hit(rule, op)
+
+    def spelt(self, rule: str, op: Op) -> None:
+        """The op was only spelt otherwise: what stopped a better operator at it is still worth telling."""
+        self.outcome.count(rule, 1, op.location)
+
+    def near_miss(self, rule: str, op: Op, reason: str) -> None:
+        self.outcome.miss(rule, op, 1, reason)
+
+    def takes(self, rule: str, op: Op, new: Op) -> bool:
+        """Whether the target takes `new`, which may stand for `op`. If not it is erased, and the reason told."""
+        problem = self.target.refusal(new)
+        if problem is not None:
+            self.graph.erase(new)
+            self.near_miss(rule, op, problem)
+        return problem is None

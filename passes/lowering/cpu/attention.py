@@ -1,0 +1,87 @@
+"""Attention with what its kernel does besides: it reads caches of codes, and puts the heads of a token side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphwright.ir import ops
+from graphwright.ir.builder import Builder
+from graphwright.ir.dialects.cpu.attention import fused_attention, unreadable_codes
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.types import DType
+from graphwright.passes.base import register
+from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
+
+RULE = fused_attention.name
+CODES = f"{RULE}: codes inside"
+MERGED = f"{RULE}: heads merged"
+
+
+@register
+@dataclass(frozen=True)
+class FuseAttention(KernelPass):
+    """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor` before it."""
+
+    name: ClassVar[str] = "cpu-attention"
+    findings: ClassVar[tuple[str, ...]] = (RULE, CODES, MERGED)
+
+    def lower(self, context: Context) -> None:
+        graph = context.graph
+        for op in graph:
+            if op.definition is not ops.attention:
+                continue
+            problems: list[tuple[str, str]] = []
+            merge = _merged(op, graph, problems)
+            k, key_scale = _read(op, "k", problems)
+            v, value_scale = _read(op, "v", problems)
+            operands = (op.required("q"), k, v, *op.operands[3:], key_scale, value_scale)
+            new = Builder(graph, op, op.location).op(
+                fused_attention, *operands, **op.attributes, merged=merge is not None
+            )
+            if not context.takes(RULE, op, new):
+                continue
+            last = op if merge is None else merge
+            graph.replace(last.result, new.result)
+            graph.erase_dead([last])
+            context.spelt(RULE, new)
+            context.outcome.count(CODES, sum(scale is not None for scale in (key_scale, value_scale)), op.location)
+            for rule, problem in problems:
+                context.near_miss(rule, new, problem)
+
+
+def _merged(op: Op, graph: Graph, problems: list[tuple[str, str]]) -> Op | None:
+    """The `merge_heads` behind attention, if nothing else reads the heads by themselves."""
+    users = op.result.users
+    merge = next((user for user in users if user.definition is ops.merge_heads), None)
+    if merge is None:
+        problems.append((MERGED, "its heads are not put side by side"))
+        return None
+    other = next((user for user in users if user is not merge), None)
+    if other is not None or graph.is_output(op.result):
+        reader = "an output" if other is None else other.name
+        problems.append((MERGED, f"{reader} reads its heads by themselves too"))
+        return None
+    return merge
+
+
+def _read(op: Op, name: str, problems: list[tuple[str, str]]) -> tuple[Value, Value | None]:
+    """Keys or values as the kernel reads them, and the scale if they are codes."""
+    value = op.required(name)
+    reading = value.defined_by(ops.dequantize_tensor)
+    if reading is None:
+        return value, None
+    codes, scale = reading.required("codes"), reading.required("scale")
+    problem = unreadable_codes(codes.tensor, scale.tensor)
+    if reading.attributes["dtype"] is not DType.F32:
+        problem = f"codes are read as {reading.attributes['dtype']}"
+    if problem is not None:
+        problems.append((CODES, f"{name}: {problem}"))
+        return value, None
+    return _held(codes), _held(scale)
+
+
+def _held(value: Value) -> Value:
+    """The cache whose contents a value is, or the value itself."""
+    read = value.defined_by(ops.kv_read)
+    return value if read is None else read.inputs[0]

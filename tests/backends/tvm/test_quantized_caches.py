@@ -1,0 +1,72 @@
+"""Caches of codes as machine code: attention reads them, and appending writes them, without floats in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphwright.ir import Program, StateType, UnsupportedError, ops
+from graphwright.ir.graph import Graph
+from graphwright.lowering import build_tvm_artifact, lowered
+from graphwright.passes import parse_passes, run_passes
+from graphwright.passes.lowering.cpu import CPU
+from tests.backends.models import MODELS, decoder
+from tests.backends.running import continued, vocabulary
+from tests.backends.ties import follow
+from tests.backends.tvm.stepping import Stepping
+
+STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
+"""New tokens of a step, padding included, and how many of each row are real: prefill, decode, verify, decode."""
+
+
+def coded(name: str, spec: str, folder: Path) -> Program:
+    """One layer of a decoder, its caches of codes."""
+    path = folder / "tokens.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 48, (6, 24)))
+    program = decoder(replace(MODELS[name], layers=1))
+    run_passes(program, parse_passes(f"quantize-cache{{{spec}, tokens={path}}}"))
+    return program
+
+
+def reads_of_caches(graph: Graph) -> list[str]:
+    """The names of the ops that make floats of what a cache holds."""
+    held = {v for v in graph.inputs if isinstance(v.type, StateType) and v.type.dtype.is_integer}
+    for op in graph:
+        if held.intersection(op.inputs):
+            held.update(v for v in op.results if v.tensor.dtype.is_integer)
+    return [op.name for op in graph if op.definition is ops.dequantize_tensor and held.intersection(op.inputs)]
+
+
+@pytest.mark.parametrize("spec", ["bits=8, keys=tensor, values=token", "bits=8"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "unpacked", "gpt2", "alibi"])
+def test_no_op_of_a_lowered_decode_makes_floats_of_a_cache(name: str, spec: str, tmp_path: Path) -> None:
+    program = coded(name, spec, tmp_path)
+    assert len(reads_of_caches(program.graphs["decode"])) == 2
+    after, report = lowered(program, CPU)
+    for graph in after.graphs.values():
+        assert not reads_of_caches(graph)
+        assert not [op for op in graph if op.definition is ops.dequantize_tensor]
+    packed = name not in ("qwen3", "unpacked")
+    assert (report.hits["cpu.rotary_append"] == len(after.graphs)) == packed
+
+
+def test_machine_code_equals_the_interpreter(tmp_path: Path) -> None:
+    program = coded("llama", "bits=8, values=token", tmp_path)
+    report = build_tvm_artifact(program, tmp_path / "a").lowering
+    assert report.hits["cpu.attention: codes inside"] == 2
+    for ids, logits in continued(Stepping(tmp_path / "a", 2, 24), STEPS, vocabulary(program)):
+        follow(program.graphs["prefill"], ids, logits)
+
+
+def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
+    program = coded("llama", "bits=4", tmp_path)
+    _, report = lowered(program, CPU)
+    reasons = {(miss.rule, miss.reason) for miss in report.near_misses}
+    codes = "codes are i4[B, 2, C, 16], its kernel reads four axes of i8"
+    assert ("cpu.attention: codes inside", f"k: {codes}") in reasons
+    assert ("cpu.rotary_append", "its cache holds codes of i4, its kernel writes i8") in reasons
+    with pytest.raises(UnsupportedError, match="the TVM backend has no tensors of i4"):
+        build_tvm_artifact(program, tmp_path / "a")
