@@ -45,9 +45,8 @@ def codes_in_a_step(type: QuantizedType) -> int:
 
 def known_groups(op: Op) -> str | None:
     """Groups of weight and activations of which one is a multiple of the other, in whole steps."""
-    weight, group = op.required("weight"), op.attributes["group"]
+    weight, group = op.required("weight"), op.attribute("group", int)
     assert isinstance(weight.type, QuantizedType)
-    assert isinstance(group, int)
     if weight.weight is None:
         return "its weight is computed in the graph"
     problem = packable(weight.type)

@@ -31,8 +31,7 @@ class KernelPass(GraphPass):
 
 def splits_rows(split: Op) -> bool:
     """Whether a split cuts the last axis."""
-    axis = split.attributes["axis"]
-    assert isinstance(axis, int), "declared so"
+    axis = split.attribute("axis", int)
     return axis % split.inputs[0].type.rank == split.inputs[0].type.rank - 1
 
 
