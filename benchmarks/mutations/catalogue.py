@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.faults import attention, caches, canonical, codes, lowering_ort, norms, projections, rotary
+from benchmarks.mutations.faults import (
+    attention,
+    caches,
+    canonical,
+    codes,
+    lowering_cpu,
+    lowering_ort,
+    norms,
+    projections,
+    rotary,
+)
 
 FAULTS: tuple[Fault, ...] = (
     *canonical.FAULTS,
@@ -14,4 +24,5 @@ FAULTS: tuple[Fault, ...] = (
     *caches.FAULTS,
     *codes.FAULTS,
     *lowering_ort.FAULTS,
+    *lowering_cpu.FAULTS,
 )

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from benchmarks.mutations.altering import before, the
 from benchmarks.mutations.models import VOCABULARY
 from graphwright.ir import Program, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
-from graphwright.passes.lowering.decoders import ONE_GRAPH
+from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import to_dialect
+from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 
-TARGETS: dict[str, tuple[Pass, ...]] = {"ort": (*ONE_GRAPH, *to_dialect("ort"))}
+TARGETS: dict[str, tuple[Pass, ...]] = {"ort": (*ONE_GRAPH, *to_dialect("ort")), "cpu": (*PHASES, *CPU)}
 """The passes of each target, down to the last op that it takes."""
 
 
@@ -28,11 +31,21 @@ def _as_it_is(program: Program) -> None:
 
 def _with_narrow_caches(program: Program) -> None:
     """Caches hold codes of four bits."""
+    _quantize_caches(program, 4)
+
+
+def _with_codes_everywhere(program: Program) -> None:
+    """What products with quantized weights read is rounded, and caches hold codes of eight bits."""
+    run_passes(program, [QuantizeActivations(group=16)])
+    _quantize_caches(program, 8)
+
+
+def _quantize_caches(program: Program, bits: Literal[8, 4]) -> None:
     rows = torch.randint(VOCABULARY, (2, 32), generator=torch.Generator().manual_seed(5))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npy"
         np.save(file, rows.numpy())
-        run_passes(program, [QuantizeCache(bits=4, tokens=str(file))])
+        run_passes(program, [QuantizeCache(bits=bits, tokens=str(file))])
 
 
 def _with_an_odd_layer(program: Program) -> None:
@@ -67,5 +80,7 @@ LOWERINGS: dict[str, Lowering] = {
     "mixtral to ort": Lowering("mixtral", "ort"),
     "narrow caches to ort": Lowering("coded", "ort", prepare=_with_narrow_caches),
     "odd layer to ort": Lowering("qwen", "ort", prepare=_with_an_odd_layer),
+    "qwen to cpu": Lowering("qwen", "cpu"),
+    "codes to cpu": Lowering("coded", "cpu", prepare=_with_codes_everywhere),
 }
 """By the names of their subjects: few, in which every pass of the target does something."""

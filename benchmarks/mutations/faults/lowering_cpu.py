@@ -1,0 +1,69 @@
+"""Faults of lowering for the kernels of the CPU: some in `prefill`, some in a graph of one token alone."""
+
+from __future__ import annotations
+
+from benchmarks.mutations.altering import exchange, rebuilt, the
+from benchmarks.mutations.fault import after, faults_of
+from graphwright.ir import Program
+from graphwright.ir.dialects.cpu.attention import fused_attention
+from graphwright.ir.dialects.cpu.columns import gated_columns
+from graphwright.ir.dialects.cpu.norms import add_rms_norm
+from graphwright.ir.dialects.cpu.quantized import rounded_linear
+from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding
+
+
+@after("cpu-rounded-linear", "codes to cpu")
+def activations_rounded_in_longer_groups(program: Program) -> None:
+    """A product rounds what it reads with one scale for a token instead of one for each group."""
+    graph = program.graphs["prefill"]
+    rebuilt(graph, the(graph, rounded_linear, "mlp.down_proj"), group=0)
+
+
+@after("cpu-rotary-tables", "qwen to cpu")
+def table_of_sines_for_cosines(program: Program) -> None:
+    """A rotation gets its tables in the other order."""
+    graph = program.graphs["prefill"]
+    exchange(graph, the(graph, rotary_embedding, "layers.1.self_attn"), 1, 2)
+
+
+@after("cpu-attention", "qwen to cpu")
+def kernel_with_a_shorter_window(program: Program) -> None:
+    """In the graph for one token the window is one token shorter than the mask's."""
+    graph = program.graphs["decode"]
+    op = next(op for op in graph if op.definition is fused_attention and op.attribute("window", int))
+    rebuilt(graph, op, window=op.attribute("window", int) - 1)
+
+
+@after("cpu-attention", "codes to cpu")
+def scales_of_values_for_keys(program: Program) -> None:
+    """The kernel reads keys by the scales of the values, and values by those of the keys."""
+    graph = program.graphs["prefill"]
+    op = the(graph, fused_attention)
+    exchange(graph, op, op.definition.operand_index("key_scale"), op.definition.operand_index("value_scale"))
+
+
+@after("cpu-rotary-append", "codes to cpu")
+def appended_keys_turn_neighbouring_pairs(program: Program) -> None:
+    """In the graph for one token keys and queries are turned in neighbouring pairs instead of halves of a head."""
+    graph = program.graphs["decode"]
+    op = the(graph, rotary_append)
+    rebuilt(graph, op, interleaved=not op.attribute("interleaved", bool))
+
+
+@after("cpu-gated-columns", "qwen to cpu")
+def columns_of_up_for_gate(program: Program) -> None:
+    """Columns of gate and up are taken for each other."""
+    graph = program.graphs["prefill"]
+    op = the(graph, gated_columns, index=1)
+    rebuilt(graph, op, gate=op.attribute("up", int), up=op.attribute("gate", int))
+
+
+@after("cpu-add-norms", "qwen to cpu")
+def sum_loses_what_was_added(program: Program) -> None:
+    """What goes on behind a fused norm is one of the two that it adds."""
+    graph = program.graphs["prefill"]
+    op = the(graph, add_rms_norm, index=1)
+    graph.replace(op.results[1], op.inputs[0])
+
+
+FAULTS = faults_of(globals())
