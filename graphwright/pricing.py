@@ -95,6 +95,7 @@ def machine_row(machine: Machine) -> MachineRow:
 def phases(program: Program, setting: Setting) -> dict[Phase, list[Run]]:
     """The graphs that each phase runs, and at which sizes.
 
+    A step runs the graph that is made for its sizes: what is made for others, such as `verify`, has no price.
     B is the batch, S the tokens, C the capacity of the caches, N the tokens whose logits are wanted. T, and any other
     symbol, is the length of a context beside the tokens: as long as the prompt.
     """
@@ -106,7 +107,8 @@ def phases(program: Program, setting: Setting) -> dict[Phase, list[Run]]:
         return Run(graph, bindings | {_token_symbol(graph): tokens})
 
     if is_decoder(program):
-        prefill, decode = run(graphs[PREFILL], length, length), run(step_graph(program), 1, context)
+        single = step_graph(program, {BATCH: setting.batch, SEQUENCE: 1, POSITIONS: 1})
+        prefill, decode = run(graphs[PREFILL], length, length), run(single, 1, context)
     elif FORWARD in graphs and (ENCODE in graphs or is_language_model(program)):
         prefill, decode = run(graphs[FORWARD], length, length), run(graphs[FORWARD], context, context)
     else:

@@ -10,6 +10,7 @@ import the other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from graphwright.ir.errors import UnsupportedError
@@ -28,9 +29,13 @@ ENCODE: Final = "encode"
 PREFILL: Final = "prefill"
 """S new tokens of each row, behind those in its cache, to logits and the states with the new tokens in them."""
 DECODE: Final = "decode"
-"""`prefill` for one new token of each row."""
+"""`prefill` for one new token of each of B rows."""
+DECODE_ONE_ROW: Final = "decode_one_row"
+"""`decode` for a batch of one row, whose logits are wanted once."""
 VERIFY: Final = "verify"
-"""`prefill` for the few tokens of each row that speculation proposes."""
+"""`prefill` for the few tokens of each row that speculation proposes, with the logits of all."""
+STEPS: Final = (PREFILL, DECODE, DECODE_ONE_ROW, VERIFY)
+"""The graphs that take new tokens over a cache: `prefill`, and what is made of it for sizes of its own."""
 
 # -- symbols of dimensions
 
@@ -118,9 +123,39 @@ def main_graph(program: Program) -> Graph | None:
     return program.graphs.get(PREFILL if is_decoder(program) else FORWARD)
 
 
-def step_graph(program: Program) -> Graph:
-    """The graph that takes one more token of a program with a cache: `decode`, without one `prefill`."""
-    return program.graphs[DECODE if DECODE in program.graphs else PREFILL]
+def step_graphs(program: Program) -> list[Graph]:
+    """The graphs of a program with a cache that take new tokens: one of them is `prefill`."""
+    return [graph for name, graph in program.graphs.items() if name in STEPS]
+
+
+def fixed_sizes(graph: Graph, general: Graph) -> dict[str, int]:
+    """The symbols in inputs of `general` that are numbers in the same inputs of `graph`, and these."""
+    types = {value.name: value.type for value in graph.inputs}
+    pairs = [
+        pair
+        for value in general.inputs
+        if value.name in types
+        for pair in zip(value.type.shape, types[value.name].shape, strict=False)
+    ]
+    found: dict[str, int] = {}
+    for dim, size in pairs:
+        symbol = str(dim)
+        if size.constant is not None and dim.terms == (((symbol,), 1),):
+            found[symbol] = size.constant
+    return found
+
+
+def step_graph(program: Program, sizes: Mapping[str, int]) -> Graph:
+    """The graph that takes a step of these sizes (of B, S and N): of those that fit, the one made for most of them."""
+    general = program.graphs[PREFILL]
+    fitting: list[tuple[int, Graph]] = []
+    for graph in step_graphs(program):
+        fixed = fixed_sizes(graph, general)
+        if graph.name == DECODE:
+            fixed.pop(BATCH, None)  # it is to take any number of rows
+        if all(sizes.get(symbol) == size for symbol, size in fixed.items()):
+            fitting.append((len(fixed), graph))
+    return max(fitting, key=lambda each: each[0])[1]
 
 
 def context_window(program: Program) -> int | None:

@@ -1,8 +1,9 @@
 """pydantic's findings in our words: which value is wrong, and what it must be."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Any, cast, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
@@ -37,22 +38,38 @@ def finding_parts(error: ValidationError, model: type[BaseModel] | None = None) 
 
     With a space between they read as a sentence.
     """
-    findings = error.errors(include_url=False)
-    finding = cast("Mapping[str, Any]", findings[0])
-    place = ".".join(str(part) for part in finding["loc"])
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return place, _problem(place, finding, model) + more
+    findings = cast("list[Mapping[str, Any]]", error.errors(include_url=False))
+    first = findings[0]
+    field = _field(model, first["loc"])
+    if field is None or not _is_union(field) or len(first["loc"]) < 2:
+        found, place, problem = 1, first["loc"], _problem(first, model)
+    else:
+        # pydantic tries each member, and puts its name behind the field's; what is right up to a point tells the most
+        tried = [f for f in findings if f["loc"][0] == first["loc"][0]]
+        deepest = max(tried, key=lambda f: len(f["loc"]))
+        found, place = len(tried), (*deepest["loc"][:1], *deepest["loc"][2:])
+        problem = _problem(deepest, model) if len(place) > 1 else _union_problem(tried, model)
+    more = f" (and {len(findings) - found} more)" if len(findings) > found else ""
+    return _dotted(place), problem + more
 
 
-def _problem(place: str, finding: Mapping[str, Any], model: type[BaseModel] | None) -> str:
+def _union_problem(findings: Sequence[Mapping[str, Any]], model: type[BaseModel] | None) -> str:
+    """What is wrong with a value that no member of a union takes."""
+    texts = [_requirement(f["type"], f.get("ctx", {}), None) for f in findings]
+    known = list(dict.fromkeys(text for text in texts if text is not None))
+    return f"is {_shown(findings[0]['input'])}: must be {' or '.join(known)}" if known else _problem(findings[0], model)
+
+
+def _problem(finding: Mapping[str, Any], model: type[BaseModel] | None) -> str:
+    place: tuple[int | str, ...] = finding["loc"]
     kind: str = finding["type"]
     value: object = finding["input"]
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(place, model.model_fields if model is not None else (), 1)
+        near = difflib.get_close_matches(_dotted(place), model.model_fields if model is not None else (), 1)
         return "is not known here" + (f": did you mean {near[0]}?" if near else "")
-    requirement = _requirement(kind, finding.get("ctx", {}), _field(model, finding["loc"]))
+    requirement = _requirement(kind, finding.get("ctx", {}), _field(model, place) if len(place) == 1 else None)
     if requirement is not None:
         return f"is {_shown(value)}: must be {requirement}" if place else f"{_shown(value)}: must be {requirement}"
     message = str(finding["msg"]).removeprefix("Value error, ")
@@ -84,9 +101,19 @@ def _range_text(bounds: Mapping[str, Any]) -> str:
     return " and ".join(filter(None, (least, most)))
 
 
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
 def _field(model: type[BaseModel] | None, location: tuple[int | str, ...]) -> FieldInfo | None:
-    """The field of the model that a finding is about; None for what lies deeper."""
-    return None if model is None or len(location) != 1 else model.model_fields.get(str(location[0]))
+    """The field of the model that a finding is in."""
+    return None if model is None or not location else model.model_fields.get(str(location[0]))
+
+
+def _is_union(field: FieldInfo) -> bool:
+    """Whether a field takes values of several types, beside None."""
+    members = [m for m in get_args(field.annotation) if m is not NoneType]
+    return get_origin(field.annotation) in (Union, UnionType) and len(members) > 1
 
 
 def _bounds(field: FieldInfo) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ import graphwright.ir.convention
 ROOT = Path(__file__).parent.parent
 PARTS = {
     "ir": (),
-    "frontend": ("graphwright.ir",),
+    "frontend": ("graphwright.ir", "graphwright.runtime.validation"),
     "passes": ("graphwright.ir",),
     "backends": ("graphwright.ir", "graphwright.runtime.artifact"),
     "runtime": (),

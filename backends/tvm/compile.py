@@ -20,20 +20,16 @@ from graphwright.backends.tvm.library import write_library
 from graphwright.backends.tvm.lower import lower
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.convention import (
-    BATCH,
-    DECODE,
     ENCODE,
     FORWARD,
-    LOGITS,
-    POSITIONS,
     PREFILL,
-    SEQUENCE,
-    VERIFY,
+    fixed_sizes,
     is_decoder,
     state_names,
+    step_graphs,
 )
 from graphwright.ir.graph import Graph
-from graphwright.ir.program import Program, clone_graph
+from graphwright.ir.program import Program
 from graphwright.ir.weights import remembering_quantized
 from graphwright.runtime.artifact import ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
@@ -41,14 +37,6 @@ from graphwright.runtime.artifact import Program as ProgramInfo
 LIBRARY_FILE = "program.so"
 ENCODER_FILE = "encoder.so"
 WEIGHTS_FILE = "weights.safetensors"
-
-VERIFIED = 4
-"""Tokens of the step that verifies what speculation proposes."""
-SPECIAL: dict[str, dict[str, int]] = {
-    DECODE: {BATCH: 1, SEQUENCE: 1, POSITIONS: 1},
-    VERIFY: {BATCH: 1, SEQUENCE: VERIFIED, POSITIONS: VERIFIED},
-}
-"""Functions of a decoder that are compiled for sizes of their own, and those."""
 
 
 def build_artifact(
@@ -59,8 +47,8 @@ def build_artifact(
     generation: str | None = None,
     cpu: Cpu | None = None,
 ) -> Manifest:
-    """Writes the artifact of a program: a decoder (graph `prefill` for all phases, maybe `encode` before it) or a
-    function (graph `forward`).
+    """Writes the artifact of a program: a decoder (graph `prefill`, maybe other phases of it and `encode` before it) or
+    a function (graph `forward`). Each graph becomes a function as it stands.
 
     `cpu` is what the code is for, by default this machine's. `assets` is the checkpoint folder whose tokenizer and
     configuration files go along; `generation` is what a decoder has for the folder's `generation_config.json`, where
@@ -71,7 +59,7 @@ def build_artifact(
     program = program.clone()
     decodes = is_decoder(program)
     graph, encoder = program.graphs[PREFILL if decodes else FORWARD], program.graphs.get(ENCODE)
-    steps = [*_special(graph), graph] if decodes else [graph]
+    steps = _most_special_first(step_graphs(program), graph) if decodes else [graph]
     libraries = {LIBRARY_FILE: steps} if encoder is None else {LIBRARY_FILE: steps, ENCODER_FILE: [encoder]}
     lowered = lower(list(libraries.values()), cpu)
     with ArtifactWriter(folder) as writer:
@@ -86,23 +74,20 @@ def build_artifact(
         return writer.commit(
             producer=f"graphwright {version('graphwright')}",
             model=model_info(program, graph),
-            program=_program_info(graph, encoder, cpu),
+            program=_program_info(graph, steps, encoder, cpu),
         )
 
 
-def _special(graph: Graph) -> list[Graph]:
-    """The graph again for each of the sizes that have a function of their own."""
-    return [clone_graph(graph, name, dict(sizes)) for name, sizes in SPECIAL.items()]
+def _most_special_first(graphs: Sequence[Graph], general: Graph) -> list[Graph]:
+    """As a call looks for the first function that takes its sizes; the general graph is the last."""
+    return sorted(graphs, key=lambda graph: len(fixed_sizes(graph, general)), reverse=True)
 
 
-def _program_info(graph: Graph, encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
+def _program_info(graph: Graph, steps: Sequence[Graph], encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
     kept = state_names(graph)
     pairs = [(name, output, graph.input(name)) for name, output in kept.items()]
-    decodes = LOGITS in graph.outputs and graph.name != FORWARD
-    special = SPECIAL if decodes else {}
-    functions = [FunctionSpec(name=name, fixed=_named(sizes)) for name, sizes in special.items()]
     return ProgramInfo(
-        kind="decoder" if decodes else "function",
+        kind="function" if graph.name == FORWARD else "decoder",
         backend="tvm",
         dialect=cpu.name,
         file=LIBRARY_FILE,
@@ -113,7 +98,7 @@ def _program_info(graph: Graph, encoder: Graph | None, cpu: Cpu) -> ProgramInfo:
         cache=tuple(cache_spec(*pair) for pair in pairs if not is_recurrent(pair[2])),
         states=tuple(state_spec(*pair) for pair in pairs if is_recurrent(pair[2])),
         encoder=None if encoder is None else _encoder(encoder),
-        functions=(*functions, FunctionSpec(name=PREFILL if decodes else FORWARD)),
+        functions=tuple(FunctionSpec(name=step.name, fixed=_named(fixed_sizes(step, graph))) for step in steps),
         dimensions=tuple(DIMENSION_NAMES.get(symbol, symbol) for symbol in dimensions(graph)),
     )
 
@@ -124,7 +109,7 @@ def dimensions(graph: Graph) -> Sequence[str]:
 
 
 def _named(sizes: dict[str, int]) -> dict[str, int]:
-    return {DIMENSION_NAMES[symbol]: size for symbol, size in sizes.items()}
+    return {DIMENSION_NAMES.get(symbol, symbol): size for symbol, size in sizes.items()}
 
 
 def _encoder(graph: Graph) -> EncoderSpec:

@@ -38,15 +38,15 @@ def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Emitted],
 
     Operators that have no kernel of ours are in TensorIR already. Raises `UnsupportedError`.
     """
-    builder, weights = relax.BlockBuilder(), dict[str, Weight]()
-    emitted = [emit_function(builder, graph, cpu, weights) for graph in graphs]
+    builder, weights, kernels = relax.BlockBuilder(), dict[str, Weight](), dict[object, Any]()
+    emitted = [emit_function(builder, graph, cpu, weights, kernels) for graph in graphs]
     return relax.transform.LegalizeOps(skip_ops=list(VIEWS))(builder.finalize()), emitted, weights
 
 
 def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
     """Compiles libraries with one step function a graph, named as it; all share the weights.
 
-    The last graph of a library has all its dimensions, and each workspace function takes those, sorted by name.
+    Each workspace function takes all dimensions of its library's graphs, sorted by name.
     """
     target = llvm_target(cpu)
     module, emitted, weights = relax_module([graph for graphs in libraries for graph in graphs], cpu)
@@ -60,7 +60,8 @@ def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
     by_name = {each.name: each for each in emitted}
     compiled: list[Any] = []
     for graphs in libraries:
-        steps, dimensions = StepFunctions(target, layout.size), sorted(graphs[-1].symbols)
+        steps = StepFunctions(target, layout.size)
+        dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
         for each in (by_name[graph.name] for graph in graphs):
             steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule(dimensions))
         compiled.append(build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target))

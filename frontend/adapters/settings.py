@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from graphwright.frontend.errors import CheckpointError
 from graphwright.ir import UnsupportedError
+from graphwright.runtime.validation import first_finding
 
 OTHER_VARIANTS = {
     "alora_invocation_tokens": "activated LoRA, which changes the weights from some token on, so they cannot be merged",
@@ -117,8 +118,7 @@ def read_settings(file: Path, content: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(content)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        raise CheckpointError(f"{file}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from None
+        raise CheckpointError(f"{file}: {first_finding(problem, Settings)}") from None
     unknown = {name for name, value in (settings.model_extra or {}).items() if value} - WITHOUT_EFFECT
     if unknown:
         raise UnsupportedError(

@@ -16,6 +16,7 @@ from graphwright.frontend.quantized.gptq import GPTQ
 from graphwright.frontend.quantized.layer import Format, LayerTensors, QuantizedLayer
 from graphwright.frontend.weight_files import read_json
 from graphwright.ir import StoredFile, UnsupportedError, WeightError
+from graphwright.runtime.validation import first_finding
 
 METHODS: dict[str, type[Format]] = {
     "gptq": GPTQ,
@@ -108,6 +109,4 @@ def _format(file: Path, settings: Any) -> Format:
     try:
         return METHODS[method].model_validate(settings)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {SETTING}: '{place}': {first['msg']}") from None
+        raise CheckpointError(f"{file}: {SETTING}: {first_finding(problem, METHODS[method])}") from None

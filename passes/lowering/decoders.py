@@ -1,4 +1,5 @@
-"""The graphs of a program as an artifact has them: one for all phases, float32 logits, a named context length.
+"""The graphs of a program as an artifact has them: one for all phases or one for each, float32 logits, a named context
+length.
 
 A plain function stays as it is.
 """
@@ -6,6 +7,7 @@ A plain function stays as it is.
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,40 +22,61 @@ from graphwright.ir.convention import (
     PREFILL,
     SEQUENCE,
     SOURCE_SEQUENCE,
+    STEPS,
+    fixed_sizes,
     is_decoder,
     state_names,
+    step_graphs,
 )
+from graphwright.ir.program import substitute_type
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, register
+from graphwright.passes.specialize import Specialize
 
 
 @register
 @dataclass(frozen=True)
 class MergePhases(Pass):
-    """Drops `decode`: `prefill`, with a free number of new tokens, takes one as well. The two must be the same.
+    """Drops `decode` and other phases: `prefill`, with free sizes, takes their steps as well. It must be the same.
 
-    Raises `UserError` where they are not, where inputs and outputs are not those of a decoder, or where graphs are
-    those of neither a decoder nor a plain function.
+    Raises `UserError` where it is not.
     """
 
     name: ClassVar[str] = "merge-phases"
-    findings: ClassVar[tuple[str, ...]] = ("decode-merged",)
+    findings: ClassVar[tuple[str, ...]] = ("phase-merged",)
 
     def run(self, program: Program) -> Outcome:
         outcome = Outcome()
-        if not is_decoder(program):
-            _check_function(program)
-            return outcome
-        graph = program.graphs[PREFILL]
-        decode = program.graphs.get(DECODE)
-        if decode is not None:
-            _check_same(graph, decode)
-            outcome.count("decode-merged", 1)
-        _check_decoder(program, graph)
-        kept = (ENCODE, PREFILL)
-        program.graphs = {name: program.graphs[name] for name in kept if name in program.graphs}
-        program.erase_unused_weights()
+        if is_decoder(program):
+            general = program.graphs[PREFILL]
+            for graph in step_graphs(program):
+                if graph is not general:
+                    _check_same(general, graph)
+                    del program.graphs[graph.name]
+                    outcome.count("phase-merged", 1)
+            program.erase_unused_weights()
         return outcome
+
+
+@register
+@dataclass(frozen=True)
+class DecoderGraphs(Pass):
+    """Refuses what is no decoder and no plain function, and phases that exchange anything else than `prefill` does.
+
+    Raises `UserError`, changes nothing.
+    """
+
+    name: ClassVar[str] = "decoder-graphs"
+
+    def run(self, program: Program) -> Outcome:
+        if is_decoder(program):
+            _check_decoder(program, program.graphs[PREFILL])
+            for graph in step_graphs(program):
+                _check_exchange(program.graphs[PREFILL], graph)
+            _check_graphs(program)
+        else:
+            _check_function(program)
+        return Outcome()
 
 
 @register
@@ -67,11 +90,11 @@ class Float32Logits(Pass):
     def run(self, program: Program) -> Outcome:
         outcome = Outcome()
         if is_decoder(program):
-            graph = program.graphs[PREFILL]
-            logits = graph.outputs[LOGITS]
-            if logits.tensor.dtype is not DType.F32:
-                graph.outputs[LOGITS] = Builder(graph, location=LOGITS)(ops.cast, logits, dtype=DType.F32)
-                outcome.count("logits-cast", 1)
+            for graph in step_graphs(program):
+                logits = graph.outputs[LOGITS]
+                if logits.tensor.dtype is not DType.F32:
+                    graph.outputs[LOGITS] = Builder(graph, location=LOGITS)(ops.cast, logits, dtype=DType.F32)
+                    outcome.count("logits-cast", 1)
         return outcome
 
 
@@ -105,8 +128,14 @@ class NameContextLength(Pass):
         return outcome
 
 
-ONE_GRAPH: tuple[Pass, ...] = (MergePhases(), Float32Logits(), NameContextLength())
+INTERFACE: tuple[Pass, ...] = (DecoderGraphs(), Float32Logits(), NameContextLength())
+ONE_GRAPH: tuple[Pass, ...] = (MergePhases(), *INTERFACE)
 """For a target that runs one graph for all phases."""
+
+
+def phase_graphs(program: Program) -> tuple[Pass, ...]:
+    """For a target that runs a graph for each phase of a decoder, and one of its own for a batch of one row."""
+    return (Specialize(one_row=True), *INTERFACE) if is_decoder(program) else INTERFACE
 
 
 def _check_decoder(program: Program, graph: Graph) -> None:
@@ -124,16 +153,39 @@ def _check_decoder(program: Program, graph: Graph) -> None:
         )
 
 
-def _check_same(prefill: Graph, decode: Graph) -> None:
-    one = print_graph(clone_graph(prefill, DECODE, {SEQUENCE: 1})).splitlines()
-    other = print_graph(decode).splitlines()
+def _check_same(prefill: Graph, phase: Graph) -> None:
+    one = print_graph(clone_graph(prefill, phase.name, dict(fixed_sizes(phase, prefill)))).splitlines()
+    other = print_graph(phase).splitlines()
     if one == other:
         return
     changes = [line for line in difflib.ndiff(one, other) if line[0] in "+-"]
     raise UserError(
-        f"graphs '{PREFILL}' and '{DECODE}' differ in more than the number of tokens, but an ONNX artifact holds one "
-        f"graph for both; first difference: {changes[0].strip()}"
+        f"graphs '{PREFILL}' and '{phase.name}' differ in more than the number of tokens, but an ONNX artifact holds "
+        f"one graph for both; first difference: {changes[0].strip()}"
     )
+
+
+def _check_exchange(prefill: Graph, phase: Graph) -> None:
+    sizes = fixed_sizes(phase, prefill)
+    for what, general, own in (
+        ("inputs", {str(v.name): v for v in prefill.inputs}, {str(v.name): v for v in phase.inputs}),
+        ("outputs", prefill.outputs, phase.outputs),
+    ):
+        wanted = [(name, substitute_type(value.type, sizes)) for name, value in general.items()]
+        found = [(name, value.type) for name, value in own.items()]
+        for given, other in itertools.zip_longest(found, wanted):
+            if given != other:
+                there, here = ("none" if each is None else f"'{each[0]}' {each[1]}" for each in (other, given))
+                raise UserError(
+                    f"graph '{phase.name}': its {what} must be those of '{PREFILL}', in their order: "
+                    f"{there} is expected, found {here}"
+                )
+
+
+def _check_graphs(program: Program) -> None:
+    others = [name for name in program.graphs if name not in (ENCODE, *STEPS)]
+    if others:
+        raise UserError(f"program '{program.name}' has a graph '{others[0]}', which no phase of a decoder runs")
 
 
 def _check_function(program: Program) -> None:

@@ -17,7 +17,9 @@ from graphwright.ir.convention import (
     LOGITS,
     NEW_LENGTH,
     PAST_LENGTH,
+    POSITIONS,
     PREFILL,
+    SEQUENCE,
     is_past,
     present_of,
     step_graph,
@@ -64,11 +66,11 @@ class CachedRun:
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Ran:
         """Takes each row's first `new` (i64 [B]) of `ids` (i64 [B, S]); the rest of a row is padding.
 
-        `positions` (i64 [B, N], among the new ones) are those whose logits are wanted. The graph `decode` runs, if
-        there is one, where each row has one token, else `prefill`.
+        `positions` (i64 [B, N], among the new ones) are those whose logits are wanted. What runs is the graph that is
+        made for these sizes, or `prefill` where there is none, or where a row has no new token.
         """
-        decoding = ids.shape[1] == positions.shape[1] == 1 and bool((new == 1).all())
-        graph = step_graph(self.program) if decoding else self.program.graphs[PREFILL]
+        sizes = {BATCH: len(ids), SEQUENCE: ids.shape[1], POSITIONS: positions.shape[1]}
+        graph = step_graph(self.program, sizes) if bool((new > 0).all()) else self.program.graphs[PREFILL]
         lengths = {PAST_LENGTH: self.past, NEW_LENGTH: new, LOGIT_POSITIONS: positions}
         given = {INPUT_IDS: ids, **lengths, **self.states, **self.context}
         inputs = chosen(graph, given)

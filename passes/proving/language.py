@@ -18,10 +18,15 @@ from graphwright.ir.convention import (
     INPUT_IDS,
     LOGIT_POSITIONS,
     LOGITS,
+    POSITIONS,
     PREFILL,
     PRESENT,
+    SEQUENCE,
+    fixed_sizes,
     is_decoder,
     main_graph,
+    step_graph,
+    step_graphs,
 )
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Step, Truth
@@ -74,13 +79,30 @@ class LanguageTrial:
         if not is_decoder(program):
             yield from self._other_shapes(program, interpreter)
             return
-        short, longest = len(self.rows) - 1, len(self.rows[0])
-        first = max(1, longest - DECODED)
-        yield from self._fed(program, interpreter, DECODE, [short], [1] * len(self.rows[short]))
+        first = max(1, len(self.rows[0]) - DECODED)
+        for name, rows, pieces in self._phases(program):
+            yield from self._fed(program, interpreter, name, rows, pieces)
         yield from self._fed(
             program, interpreter, "prefill, then decode", [0], [first, *[1] * (len(self.rows[0]) - first)]
         )
         yield from self._fed(program, interpreter, "ragged batch", range(len(self.rows)), self._pieces())
+
+    def _phases(self, program: Program) -> Iterator[tuple[str, Sequence[int], list[int]]]:
+        """For each graph that takes a fixed number of tokens: how it is called, rows and pieces for which it runs.
+
+        Where none takes a single one, `prefill` does, as `decode` would.
+        """
+        general, short = program.graphs[PREFILL], len(self.rows[-1])
+        numbers = {graph: fixed_sizes(graph, general) for graph in step_graphs(program)}
+        fixed = {graph: sizes[SEQUENCE] for graph, sizes in numbers.items() if SEQUENCE in sizes}
+        if 1 not in fixed.values():
+            yield DECODE, [len(self.rows) - 1], [1] * short
+        for graph, tokens in fixed.items():
+            for batch in range(1, len(self.rows) + 1):
+                if step_graph(program, {BATCH: batch, SEQUENCE: tokens, POSITIONS: tokens}) is graph:
+                    rows = range(len(self.rows) - batch, len(self.rows))
+                    yield graph.name, rows, [tokens] * -(-short // tokens)
+                    break
 
     def _pieces(self) -> list[int]:
         pieces: list[int] = []

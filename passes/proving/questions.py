@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphwright.ir import Graph, PassError, Program
-from graphwright.ir.convention import BATCH, DECODE, ENCODE, FORWARD, PREFILL, context_window, main_graph
+from graphwright.ir.convention import BATCH, ENCODE, FORWARD, PREFILL, STEPS, context_window, main_graph
 from graphwright.ir.errors import UserError
 from graphwright.ir.pricing import graph_cost
 from graphwright.passes.probing import integers, positional_values, tables
@@ -23,7 +23,7 @@ ROW = 6e10
 """FLOPs that the longest row may take: what float64 arithmetic does in some seconds on two cores."""
 FARTHEST = 1 << 20
 """Larger numbers in computations on positions are no lengths."""
-RUN = {FORWARD, ENCODE, PREFILL, DECODE}
+RUN = {FORWARD, ENCODE, *STEPS}
 """The graphs that trials run."""
 DOES_NOT_RUN = (UserError, RuntimeError, IndexError)
 """What the interpreter raises at sizes that a program does not take, or on indices outside a table."""

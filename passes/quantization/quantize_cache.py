@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, PassError, Program, StateType, TensorType, Value, Weight, ops
-from graphwright.ir.convention import DECODE, PAST, PREFILL, PRESENT
+from graphwright.ir.convention import PAST, PRESENT, step_graphs
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.rounding import Grid
 from graphwright.ir.weights import StoredArray
@@ -43,8 +43,7 @@ class QuantizeCache(Pass):
 
     def run(self, program: Program) -> Outcome:
         outcome = Outcome()
-        graphs = [program.graphs[name] for name in (PREFILL, DECODE) if name in program.graphs]
-        found = {graph: self._fit(graph, outcome) for graph in graphs}
+        found = {graph: self._fit(graph, outcome) for graph in step_graphs(program)}
         if not any(found.values()):
             reasons = [miss.reason for miss in outcome.near_misses] or ["it keeps none of floats"]
             raise PassError(f"program '{program.name}' has no cache that {self.name} could take: {reasons[0]}")

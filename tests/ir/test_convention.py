@@ -16,12 +16,14 @@ from graphwright.ir.convention import (
     DECODER_INPUTS,
     VOCABULARY_SIZE,
     context_window,
+    fixed_sizes,
     is_decoder,
     is_past,
     main_graph,
     present_of,
     state_names,
     step_graph,
+    step_graphs,
     vocabulary_size,
 )
 from graphwright.ir.types import StateType
@@ -69,11 +71,56 @@ def test_the_graph_that_answers() -> None:
     assert not is_decoder(captured)
     assert is_decoder(cached)
     assert main_graph(captured) is captured.graphs["forward"]
-    assert main_graph(cached) is step_graph(cached) is cached.graphs["prefill"]
+    assert main_graph(cached) is cached.graphs["prefill"]
     assert main_graph(with_graphs("encode")) is None
-    phases = with_graphs("prefill", "decode")
-    assert step_graph(phases) is phases.graphs["decode"]
-    assert main_graph(phases) is phases.graphs["prefill"]
+    assert main_graph(with_graphs("decode", "prefill")).name == "prefill"
+
+
+def phases(**sizes: dict[str, int]) -> Program:
+    """A program whose graphs have inputs [B, S], [B, N] and [B, C], with these numbers for symbols."""
+    program = with_graphs("encode", *sizes)
+    for name, numbers in sizes.items():
+        for other in ("S", "N", "C"):
+            shape = [numbers.get(symbol, symbol) for symbol in ("B", other)]
+            program.graphs[name].add_input(other.lower(), tensor(DType.F32, *shape, 4))
+    return program
+
+
+def test_a_step_runs_the_graph_that_is_made_for_most_of_its_sizes() -> None:
+    program = phases(prefill={}, decode={"S": 1}, decode_one_row={"B": 1, "S": 1, "N": 1}, verify={"S": 4, "N": 4})
+    graphs = step_graphs(program)
+    assert [graph.name for graph in graphs] == ["prefill", "decode", "decode_one_row", "verify"]
+    fixed = {graph.name: fixed_sizes(graph, program.graphs["prefill"]) for graph in graphs}
+    assert fixed == {
+        "prefill": {},
+        "decode": {"S": 1},
+        "decode_one_row": {"B": 1, "S": 1, "N": 1},
+        "verify": {"S": 4, "N": 4},
+    }
+    for (batch, tokens, positions), name in {
+        (1, 1, 1): "decode_one_row",
+        (1, 1, 2): "decode",
+        (3, 1, 1): "decode",
+        (1, 4, 4): "verify",
+        (5, 4, 4): "verify",
+        (1, 4, 1): "prefill",
+        (2, 7, 7): "prefill",
+    }.items():
+        assert step_graph(program, {"B": batch, "S": tokens, "N": positions}).name == name
+    assert step_graph(phases(prefill={}), {"B": 1, "S": 1, "N": 1}).name == "prefill"
+
+
+def test_decode_is_for_any_number_of_rows_whatever_its_graph_says() -> None:
+    program = phases(prefill={}, decode={"B": 1, "S": 1})
+    assert step_graph(program, {"B": 3, "S": 1, "N": 1}).name == "decode"
+
+
+def test_a_size_is_fixed_only_where_the_general_graph_has_a_symbol() -> None:
+    general, special = Graph("prefill"), Graph("decode")
+    general.add_input("x", tensor(DType.F32, Dim.of("B") * 2, "S", 3))
+    general.add_input("only", tensor(DType.F32, "T"))
+    special.add_input("x", tensor(DType.F32, 2, 1, 3))
+    assert fixed_sizes(special, general) == {"S": 1}
 
 
 @pytest.mark.parametrize(("fact", "read"), [(CONTEXT_WINDOW, context_window), (VOCABULARY_SIZE, vocabulary_size)])

@@ -24,15 +24,17 @@ class Emitter:
     """One graph on its way into a module of Relax and TensorIR.
 
     `builder` holds the module, which graphs share; `weights` are the weights that functions read, by name, in the form
-    in which they read them.
+    in which they read them; `kernels` are those that are in the module already: to write one takes long.
     """
 
-    def __init__(self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> None:
+    def __init__(
+        self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight], kernels: dict[object, Any]
+    ) -> None:
         self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
         self.symbols: dict[str, Any] = {}
         self._values: dict[Value, Any] = {}
         self._parameters: dict[str, Any] = {}
-        self._kernels: dict[object, Any] = {}
+        self._kernels = kernels
         self._made: dict[object, list[Any]] = {}
 
     # -- reading the graph

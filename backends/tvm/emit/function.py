@@ -36,12 +36,14 @@ class Emitted:
     symbols: dict[str, Any]
 
 
-def emit_function(builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight]) -> Emitted:
-    """Adds the graph to the builder's module; weights go to `weights`, which the graphs of a program share.
+def emit_function(
+    builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight], kernels: dict[object, Any]
+) -> Emitted:
+    """Adds the graph to the builder's module; weights go to `weights`, kernels to `kernels`, which its graphs share.
 
     Raises `UnsupportedError`, naming op and module path, for an op that there is no emission for.
     """
-    e = Emitter(builder, graph, cpu, weights)
+    e = Emitter(builder, graph, cpu, weights, kernels)
     given = sorted(graph.inputs, key=lambda v: INPUT_ORDER[_layout(v)])
     inputs = {str(v.name): relax.Var(str(v.name), e.type(plain_type(v))) for v in given}
     written = [(name, v) for name, v in graph.outputs.items() if not is_updated_in_place(v)]

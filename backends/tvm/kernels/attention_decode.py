@@ -1,9 +1,9 @@
 # pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
-"""Attention of few queries to many keys: keys are cut into parts, which threads take at once, and the parts joined.
+"""Attention of few queries to many keys: threads take blocks of keys at once, whose results are joined afterwards.
 
-The heads of a group share each key and value that is read (Ainslie et al. 2023); parts are joined as in Flash-Decoding
+The heads of a group share each key and value that is read (Ainslie et al. 2023); keys are cut as in Flash-Decoding
 (Dao et al. 2023).
 """
 
@@ -15,72 +15,77 @@ from typing import Any
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
-from graphwright.backends.tvm.kernels.attention_output import or_zero, output
+from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
-from graphwright.backends.tvm.kernels.fast_math import exp
-from graphwright.backends.tvm.kernels.folding import larger
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.kernels.optional_operands import kept
 from graphwright.backends.tvm.tvm_library import T
 
-PARTS = 8
-"""Parts of each row's keys, whatever the number of threads: results do not depend on that."""
+SHARES = 8
+"""Shares of each row's blocks that threads take, whatever the number of threads."""
 
 
 def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
     """Attention of so many queries a row; `AttentionForm` tells the operands.
 
-    The parts of a row are whole blocks of keys, as equal as may be. Threads take neighbouring iterations, whose slowest
-    index is the part: so long and short rows of a batch fall to all threads alike.
+    Shares are as equal as may be. Threads take neighbouring iterations, whose slowest index is the share: so long and
+    short rows of a batch fall to all threads alike.
     """
     tiling = Tiling(cpu, form, queries)
-    group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.rows
+    group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.padded_rows
     body = statements(tiling)
     write = output(tiling)
 
-    @T.inline
-    def attend(operands: Any, item: Any, part: Any, parts: Any, scratch: Any) -> None:
-        body.look(operands, item, scratch)
-        low = T.meta_var(key_range(form, operands, item.b, scratch)[0])
-        end = T.meta_var(key_range(form, operands, item.b, scratch)[1])
-        blocks = T.meta_var(T.max(end - low + keys - 1, 0) // keys)
-        scratch.ends[0] = low + part * blocks // PARTS * keys
-        scratch.ends[1] = T.min(low + (part + 1) * blocks // PARTS * keys, end)
-        if scratch.ends[0] < scratch.ends[1]:
-            body.start(operands, item, scratch)
-            body.run(operands, item, scratch.ends[0], scratch.ends[1], scratch)
-            for r in range(rows):
-                parts.largest[item.b, item.head, part, r] = scratch.largest[r]
-                parts.total[item.b, item.head, part, r] = scratch.total[r]
-                for i in range(form.value_size // lanes):
-                    at = T.meta_var(span(i * lanes, lanes))
-                    parts.sums[item.b, item.head, part, r, at] = scratch.sums[r, at]
-        else:
-            for r in range(rows):
-                parts.largest[item.b, item.head, part, r] = T.float32(float("-inf"))
-                parts.total[item.b, item.head, part, r] = T.float32(0)
+    def put(item: Any, n: Any, found: Any) -> Any:
+        """A block's sums are kept for those who join them."""
+
+        def store(row: Any, at: Any, sum: Any) -> None:
+            T.buffer_store(found.sums, sum, [item.b, item.head, n, row, at])
+
+        return store
 
     @T.inline
-    def join(operands: Any, b: Any, head: Any, query: Any, parts: Any, scratch: Any) -> None:
+    def look(operands: Any, item: Any, scratch: Any) -> None:
+        """The keys that the item's rows may see."""
+        body.look(operands, item, scratch)
+        scratch.ends[0] = key_range(form, operands, item.b, scratch)[0]
+        scratch.ends[1] = key_range(form, operands, item.b, scratch)[1]
+
+    @T.inline
+    def attend(operands: Any, item: Any, share: Any, found: Any, scratch: Any) -> None:
+        look(operands, item, scratch)
+        low = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[0])
+        end = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[1])
+        scratch.shared[0] = low + share * (end - low) // SHARES
+        scratch.shared[1] = low + (share + 1) * (end - low) // SHARES
+        if scratch.shared[0] < scratch.shared[1]:
+            body.start(operands, item, scratch)
+            for n in range(scratch.shared[0], scratch.shared[1]):
+                body.block(operands, item, n, scratch.ends[0], scratch.ends[1], scratch)
+                if scratch.count[0] > scratch.begin[0]:
+                    for r in range(queries * group):
+                        found.largest[item.b, item.head, n, r] = scratch.block_largest[r]
+                        found.total[item.b, item.head, n, r] = scratch.block_total[r]
+                    body.sum_up(operands, item, n, scratch, put(item, n, found))
+                else:
+                    for r in range(queries * group):
+                        found.total[item.b, item.head, n, r] = T.float32(0)
+
+    @T.inline
+    def join(operands: Any, item: Any, head: Any, query: Any, found: Any, scratch: Any) -> None:
         row = T.meta_var(query * group + head % group)
-        scratch.joined[0] = T.float32(float("-inf"))
-        scratch.joined[1] = T.float32(0)
-        for i in range(form.value_size // lanes):
-            scratch.sums[0, span(i * lanes, lanes)] = filled(0.0, lanes)
-        for part in range(PARTS):
-            scratch.joined[0] = larger(parts.largest[b, head // group, part, row], scratch.joined[0])
-        for part in range(PARTS):
-            # A part that saw nothing has no sums.
-            if T.Not(parts.total[b, head // group, part, row] == T.float32(0)):
-                largest = T.meta_var(parts.largest[b, head // group, part, row])
-                scratch.joined[2] = exp(largest - or_zero(scratch.joined[0]))
-                scratch.joined[1] += parts.total[b, head // group, part, row] * scratch.joined[2]
+        look(operands, item, scratch)
+        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1]))
+        body.begin(scratch, 0)
+        for n in range(blocks[0], blocks[1]):
+            largest = T.meta_var(found.largest[item.b, item.head, n, row])
+            body.join(scratch, 0, largest, found.total[item.b, item.head, n, row])
+            if T.Not(scratch.factor[0] == T.float32(0)):
                 for i in range(form.value_size // lanes):
                     at = T.meta_var(span(i * lanes, lanes))
-                    scratch.sums[0, at] += parts.sums[b, head // group, part, row, at] * filled(
-                        scratch.joined[2], lanes
-                    )
-        write(operands, b, head, query, scratch.joined[0], scratch.joined[1], scratch.sums, 0, scratch)
+                    sum = T.meta_var(found.sums[item.b, item.head, n, row, at])
+                    scratch.sums[0, at] += sum * filled(scratch.factor[0], lanes)
+        write(operands, item.b, head, query, scratch.largest[0], scratch.total[0], scratch.sums, 0, scratch)
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(
@@ -105,19 +110,22 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
         )
         batch = T.meta_var(operands.batch)
         with T.sblock("root"):
-            largest = T.sblock_alloc_buffer((batch, form.kv_heads, PARTS, rows), "float32")
-            total = T.sblock_alloc_buffer((batch, form.kv_heads, PARTS, rows), "float32")
-            sums = T.sblock_alloc_buffer((batch, form.kv_heads, PARTS, rows, form.value_size), "float32")
-            parts = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
-            for i in T.parallel(PARTS * batch * form.kv_heads):
+            blocks = T.meta_var((operands.capacity + keys - 1) // keys)
+            largest = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
+            total = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
+            sums = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows, form.value_size), "float32")
+            found = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
+            for i in T.parallel(SHARES * batch * form.kv_heads):
                 scratch = T.meta_var(allocated(tiling))
-                part = T.meta_var(i // (batch * form.kv_heads))
+                share = T.meta_var(i // (batch * form.kv_heads))
                 b = T.meta_var(i // form.kv_heads % batch)
                 item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
-                attend(operands, item, part, parts, scratch)
+                attend(operands, item, share, found, scratch)
             for i in T.parallel(batch * form.heads * queries):
                 scratch = T.meta_var(allocated(tiling))
                 b = T.meta_var(i // (form.heads * queries))
-                join(operands, b, i // queries % form.heads, i % queries, parts, scratch)
+                head = T.meta_var(i // queries % form.heads)
+                item = T.meta_var(SimpleNamespace(b=b, head=head // group, first=0, count=queries))
+                join(operands, item, head, i % queries, found, scratch)
 
     return kept(kernel)

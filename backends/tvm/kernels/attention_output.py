@@ -10,17 +10,11 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_exact import exact_row
 from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
+from graphwright.backends.tvm.kernels.attention_tile import or_zero
 from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
 from graphwright.backends.tvm.kernels.folding import folded
 from graphwright.backends.tvm.kernels.loops import filled, span
 from graphwright.backends.tvm.tvm_library import T
-
-MINUS_INFINITY = float("-inf")
-
-
-def or_zero(largest: Any) -> Any:
-    """A finite number to take away from scores where none is above minus infinity."""
-    return let(largest, lambda m: T.Select(m == T.float32(MINUS_INFINITY), T.float32(0), m))
 
 
 def output(tiling: Tiling) -> Any:

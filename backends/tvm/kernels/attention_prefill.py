@@ -13,6 +13,7 @@ from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tilin
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.kernels.loops import filled
 from graphwright.backends.tvm.kernels.optional_operands import kept
 from graphwright.backends.tvm.tvm_library import T
 
@@ -31,13 +32,29 @@ def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
     body = statements(tiling)
     write = output(tiling)
 
+    def put(scratch: Any) -> Any:
+        """A block's sums are added to those of the blocks before it."""
+
+        def add(row: Any, at: Any, sum: Any) -> None:
+            factor = filled(scratch.factor[row], tiling.value_lanes)
+            T.buffer_store(scratch.sums, scratch.sums[row, at] + sum * factor, [row, at])
+
+        return add
+
     @T.inline
     def attend(operands: Any, b: Any, head: Any, first: Any, scratch: Any) -> None:
         item = T.meta_var(SimpleNamespace(b=b, head=head, first=first, count=T.min(queries, operands.sequence - first)))
         body.look(operands, item, scratch)
         body.start(operands, item, scratch)
-        keys = T.meta_var(key_range(form, operands, b, scratch))
-        body.run(operands, item, keys[0], keys[1], scratch)
+        scratch.ends[0] = key_range(form, operands, b, scratch)[0]
+        scratch.ends[1] = key_range(form, operands, b, scratch)[1]
+        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1]))
+        for n in range(blocks[0], blocks[1]):
+            body.block(operands, item, n, scratch.ends[0], scratch.ends[1], scratch)
+            if scratch.count[0] > scratch.begin[0]:
+                for r in range(item.count * group):
+                    body.join(scratch, r, scratch.block_largest[r], scratch.block_total[r])
+                body.sum_up(operands, item, n, scratch, put(scratch))
         for r in range(item.count * group):
             write(
                 operands,

@@ -5,6 +5,10 @@
 
 The softmax is the online one (Milakov & Gimelshein 2018), the blocks those of Dao et al. 2022: scores of a block never
 leave the nearest cache.
+
+What a query gets depends on nothing but what it sees, to the last bit: not on the queries, rows and threads beside it.
+Blocks begin at multiples of their size. Each is summed up by itself, from zero and against its own largest score, and
+joined to what the blocks before it gave, in their order.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.fast_math import exp, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
 from graphwright.backends.tvm.kernels.folding import folded, larger
 from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, span
@@ -49,6 +53,11 @@ def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
 def as_float(x: Any) -> Any:
     """Codes as the floats that they are."""
     return T.Cast(str(x.ty.dtype).replace("int8", "float32"), x) if "int8" in str(x.ty.dtype) else x
+
+
+def or_zero(largest: Any) -> Any:
+    """A finite number to take away from scores where none is above minus infinity."""
+    return let(largest, lambda m: T.Select(m == T.float32(float("-inf")), T.float32(0), m))
 
 
 def statements(tiling: Tiling) -> Any:
@@ -91,13 +100,39 @@ def statements(tiling: Tiling) -> Any:
             scratch.end_key[0] = T.max(scratch.end_key[0], scratch.end[r])
 
     @T.inline
+    def begin(scratch: Any, r: Any) -> None:
+        """A row that no block has been joined to."""
+        scratch.largest[r] = T.float32(float("-inf"))
+        scratch.total[r] = T.float32(0)
+        scratch.factor[r] = T.float32(0)
+        for i in range(value_size // value_lanes):
+            scratch.sums[r, span(i * value_lanes, value_lanes)] = filled(0.0, value_lanes)
+
+    @T.inline
+    def join(scratch: Any, r: Any, largest: Any, total: Any) -> None:
+        """A block's largest score and sum of weights to those of a row; `factor` is what its sums are to be times.
+
+        One of the two is brought down to the other's largest score. A block in which the row sees nothing has no sums.
+        """
+        scratch.factor[r] = T.float32(0)
+        if T.Not(total == T.float32(0)):
+            if largest > scratch.largest[r]:
+                scratch.number[0] = exp(scratch.largest[r] - largest)
+                scratch.total[r] = scratch.total[r] * scratch.number[0] + total
+                scratch.largest[r] = largest
+                scratch.factor[r] = T.float32(1)
+                for i in range(value_size // value_lanes):
+                    at = T.meta_var(span(i * value_lanes, value_lanes))
+                    scratch.sums[r, at] *= filled(scratch.number[0], value_lanes)
+            else:
+                scratch.factor[r] = exp(largest - or_zero(scratch.largest[r]))
+                scratch.total[r] += total * scratch.factor[r]
+
+    @T.inline
     def start(operands: Any, item: Any, scratch: Any) -> None:
         """Queries, times the scale, and sums of nothing."""
         for r in range(tiling.padded_rows):
-            scratch.largest[r] = T.float32(float("-inf"))
-            scratch.total[r] = T.float32(0)
-            for i in range(value_size // value_lanes):
-                scratch.sums[r, span(i * value_lanes, value_lanes)] = filled(0.0, value_lanes)
+            begin(scratch, r)
             if r < item.count * group:
                 for d in range(size):
                     element = T.meta_var(operands.q[item.b, item.head * group + r % group, item.first + r // group, d])
@@ -183,7 +218,7 @@ def statements(tiling: Tiling) -> Any:
 
     @T.inline
     def soften(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
-        """Scores to weights against the largest score so far, to which earlier sums are brought down."""
+        """Scores to weights against the largest score of the block."""
         for r in range(item.count * group):
             bend(key_scale, bias, item, first, count, r, scratch)
             scratch.vector[span(0, lanes)] = filled(float("-inf"), lanes)
@@ -200,30 +235,19 @@ def statements(tiling: Tiling) -> Any:
                     T.bitwise_and(seen, inside), scratch.scores[r, at], filled(float("-inf"), lanes)
                 )
                 scratch.vector[span(0, lanes)] = larger(scratch.scores[r, at], scratch.vector[span(0, lanes)])
-            scratch.number[0] = larger(folded(scratch.vector[span(0, lanes)], lanes, larger), scratch.largest[r])
-            # Nothing seen so far: any finite number serves as the largest, since all weights are 0.
-            scratch.number[1] = T.Select(scratch.number[0] == T.float32(float("-inf")), T.float32(0), scratch.number[0])
-            scratch.number[2] = exp(scratch.largest[r] - scratch.number[1])
+            scratch.block_largest[r] = folded(scratch.vector[span(0, lanes)], lanes, larger)
+            # Nothing seen: any finite number serves as the largest, since all weights are 0.
+            scratch.number[1] = or_zero(scratch.block_largest[r])
             scratch.vector[span(0, lanes)] = filled(0.0, lanes)
             for v in range((count + lanes - 1) // lanes):
                 at = T.meta_var(span(v * lanes, lanes))
                 scratch.scores[r, at] = exp(scratch.scores[r, at] - filled(scratch.number[1], lanes))
                 scratch.vector[span(0, lanes)] += scratch.scores[r, at]
-            added = T.meta_var(folded(scratch.vector[span(0, lanes)], lanes, lambda a, b: a + b))
-            scratch.total[r] = scratch.total[r] * scratch.number[2] + added
-            if scratch.number[0] > scratch.largest[r]:
-                scratch.largest[r] = scratch.number[0]
-                for i in range(value_size // value_lanes):
-                    at = T.meta_var(span(i * value_lanes, value_lanes))
-                    scratch.sums[r, at] *= filled(scratch.number[2], value_lanes)
+            scratch.block_total[r] = folded(scratch.vector[span(0, lanes)], lanes, lambda a, b: a + b)
 
-    def sums_at(t: Any, m: int, column: Any, i: int) -> list[Any]:
-        return [t * tile_rows + m, span(column + i * value_lanes, value_lanes)]
-
-    def load_sums(scratch: Any, t: Any, column: Any) -> None:
+    def clear_values(scratch: Any) -> None:
         for m, i in each(tile_rows, value_vectors):
-            row, at = sums_at(t, m, column, i)
-            T.buffer_store(scratch.value_tile[m], scratch.sums[row, at], [i, span(0, value_lanes)])
+            T.buffer_store(scratch.value_tile[m], filled(0.0, value_lanes), [i, span(0, value_lanes)])
 
     def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
         """One key's value, weighted, to the sums of a tile."""
@@ -234,13 +258,14 @@ def statements(tiling: Tiling) -> Any:
             sum = scratch.value_tile[m][i, span(0, value_lanes)]
             T.buffer_store(scratch.value_tile[m], sum + weights[m] * values[i], [i, span(0, value_lanes)])
 
-    def store_sums(scratch: Any, t: Any, column: Any) -> None:
+    def put_sums(scratch: Any, t: Any, column: Any, put: Any) -> None:
         for m, i in each(tile_rows, value_vectors):
-            T.buffer_store(scratch.sums, scratch.value_tile[m][i, span(0, value_lanes)], sums_at(t, m, column, i))
+            at = span(column + i * value_lanes, value_lanes)
+            put(t * tile_rows + m, at, scratch.value_tile[m][i, span(0, value_lanes)])
 
     @T.inline
-    def weigh(v: Any, value_scale: Any, item: Any, first: Any, begin: Any, count: Any, scratch: Any) -> None:
-        """Adds the weighted values of keys begin to count of the block."""
+    def weigh(v: Any, value_scale: Any, item: Any, first: Any, begin: Any, count: Any, scratch: Any, put: Any) -> None:
+        """The weighted values of keys begin to count of the block, whose sums `put(row, index, sum)` stores."""
         if form.value_scale == "token":
             for r in range(item.count * group):
                 for j in range(begin, count):
@@ -252,10 +277,10 @@ def statements(tiling: Tiling) -> Any:
                     scratch.values[j, at] = as_float(v[item.b, item.head, first + j, at])
         for t in range(tiling.row_tiles):
             for c in range(value_size // value_width):
-                load_sums(scratch, t, c * value_width)
+                clear_values(scratch)
                 for j in range(begin, count):
                     add_value(v, item, first, j, scratch, t, c * value_width)
-                store_sums(scratch, t, c * value_width)
+                put_sums(scratch, t, c * value_width, put)
 
     @T.inline
     def find_places(key_positions: Any, item: Any, first: Any, scratch: Any) -> None:
@@ -271,26 +296,31 @@ def statements(tiling: Tiling) -> Any:
                 scratch.count[0] = j + 1
 
     @T.inline
-    def block(operands: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
-        """Keys first to first + count, of which each is seen by one row at least."""
-        turn_keys(operands.k, item, first, count, scratch)
-        score(count, scratch)
-        soften(operands.key_scale, operands.bias, item, first, count, scratch)
-        weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], count, scratch)
+    def block(operands: Any, item: Any, n: Any, low_key: Any, end_key: Any, scratch: Any) -> None:
+        """Of the block at keys n * keys: the weights, largest score and sum of weights of each row.
+
+        `begin` to `count` are its keys, from low_key to end_key, that any row may see: none where they are no range.
+        """
+        first = T.meta_var(n * keys)
+        scratch.begin[0] = T.max(low_key - first, 0)
+        scratch.count[0] = T.min(keys, end_key - first)
+        if form.key_positions:
+            find_places(operands.key_positions, item, first, scratch)
+        if scratch.count[0] > scratch.begin[0]:
+            turn_keys(operands.k, item, first, scratch.count[0], scratch)
+            score(scratch.count[0], scratch)
+            soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
 
     @T.inline
-    def run(operands: Any, item: Any, low_key: Any, end_key: Any, scratch: Any) -> None:
-        """All keys from low_key to end_key, blockwise."""
-        for n in range((end_key - low_key + keys - 1) // keys):
-            first = T.meta_var(low_key + n * keys)
-            scratch.begin[0] = 0
-            scratch.count[0] = T.min(keys, end_key - first)
-            if form.key_positions:
-                find_places(operands.key_positions, item, first, scratch)
-            if scratch.count[0] > scratch.begin[0]:
-                block(operands, item, first, scratch.count[0], scratch)
+    def sum_up(operands: Any, item: Any, n: Any, scratch: Any, put: Any) -> None:
+        """The weighted values of the block that `block` has found the weights of."""
+        weigh(operands.v, operands.value_scale, item, n * keys, scratch.begin[0], scratch.count[0], scratch, put)
 
-    return SimpleNamespace(look=look, start=start, run=run)
+    def blocks(low_key: Any, end_key: Any) -> tuple[Any, Any]:
+        """The first and the end of the blocks that have keys from low_key to end_key."""
+        return low_key // keys, T.max((end_key + keys - 1) // keys, low_key // keys)
+
+    return SimpleNamespace(look=look, start=start, begin=begin, join=join, block=block, sum_up=sum_up, blocks=blocks)
 
 
 def allocated(tiling: Tiling) -> Any:
@@ -311,6 +341,9 @@ def allocated(tiling: Tiling) -> Any:
         number_of_keys=local("int32", 1),
         largest=local("float32", rows),
         total=local("float32", rows),
+        factor=local("float32", rows),
+        block_largest=local("float32", rows),
+        block_total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
         turned=local("float32", form.head_size, tiling.keys),
         # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
@@ -319,7 +352,7 @@ def allocated(tiling: Tiling) -> Any:
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
         ends=local("int32", 2),
-        joined=local("float32", 3),
+        shared=local("int32", 2),
         number=local("float32", 3),
         check=local("int32", tiling.value_lanes),
         result=local("float32", tiling.value_lanes),

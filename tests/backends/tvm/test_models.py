@@ -12,12 +12,12 @@ from torch import Tensor
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
-from graphwright.backends.tvm import compile
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
+from tests.backends.tvm.bits import check_bits
 from tests.models import test_architectures, test_encoder_decoder, test_recurrent, zoo
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.test_handwritten import example, made
@@ -26,17 +26,13 @@ from tests.models.test_ring_caches import FEEDS, ringed
 ARCHITECTURES = ("llama", "gemma2", "bloom", "gpt_oss", "deepseek_v3")
 RECURRENT = ("mamba", "qwen3_next", "rwkv")
 HANDWRITTEN = ("Einsum", "Complex", "RunningMean")
+SAME_BITS = ("llama", "gemma2", "deepseek_v3")
+"""Of those the ones whose attention sees all, sees a window, and reads a latent."""
 BESIDE_A_CONTEXT = ("t5",)
 """One model for each mechanism: each takes ten seconds to compile, and the others have nothing else in them."""
 
 MANY = 8
 """Times as many rows tell how much a handwritten module rounds as are compared."""
-
-
-@pytest.fixture(autouse=True)
-def _without_verification(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]  # pytest
-    """The step that verifies what speculation proposes would take as long to compile as the others."""
-    monkeypatch.delitem(compile.SPECIAL, compile.VERIFY)
 
 
 def continued(
@@ -63,6 +59,8 @@ def check(it: Case, folder: Path) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_artifact_equals_eager(name: str, tmp_path: Path) -> None:
     check(test_architectures.case(name), tmp_path)
+    if name in SAME_BITS:
+        check_bits(tmp_path / "artifact", 100)
 
 
 @pytest.mark.parametrize("name", RECURRENT)

@@ -13,6 +13,7 @@ from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import continued, vocabulary
 from tests.backends.ties import follow
+from tests.backends.tvm.bits import check_bits
 from tests.backends.tvm.stepping import Stepping
 
 STORIES = Path(__file__).parents[4] / "shared/models/stories260k"
@@ -26,19 +27,32 @@ STEPS = [(6, [6]), (1, [1]), (4, [4]), (9, [9]), (1, [1])]
 """Tokens of each step of one row: prefill of few and of many rows of products, decode, verify."""
 
 
-def _follow(program: Program, scheme: Scheme, folder: Path) -> None:
-    program = quantized(program, scheme)
-    build_tvm_artifact(program, folder)
+def _follow(program: Program, folder: Path) -> None:
     ((ids, logits),) = continued(Stepping(folder, 1, 24), STEPS, vocabulary(program))
     follow(program.graphs["prefill"], ids, logits)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_formats_equal_the_interpreter(name: str, tmp_path: Path) -> None:
-    _follow(decoder(MODELS["qwen2"]), FORMATS[name], tmp_path / "a")
+@pytest.fixture(scope="module", params=FORMATS)
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Path]:
+    """A program in one of the formats, and its artifact: to compile it takes long."""
+    program = quantized(decoder(MODELS["qwen2"]), FORMATS[request.param])
+    folder = tmp_path_factory.mktemp(request.param) / "a"
+    build_tvm_artifact(program, folder)
+    return program, folder
+
+
+def test_formats_equal_the_interpreter(compiled: tuple[Program, Path]) -> None:
+    _follow(*compiled)
+
+
+def test_bits_do_not_depend_on_what_else_a_step_takes(compiled: tuple[Program, Path]) -> None:
+    program, folder = compiled
+    check_bits(folder, vocabulary(program))
 
 
 @pytest.mark.skipif(not STORIES.is_dir(), reason="the shared model stories260k is not here")
 def test_a_trained_model_with_sizes_that_groups_do_not_divide(tmp_path: Path) -> None:
     program, _ = graphwright.optimize(graphwright.trace(STORIES), "cpu")
-    _follow(program, FORMATS["w4a8"], tmp_path / "a")
+    program = quantized(program, FORMATS["w4a8"])
+    build_tvm_artifact(program, tmp_path / "a")
+    _follow(program, tmp_path / "a")

@@ -72,8 +72,8 @@ def test_layers_that_are_not_quantized(tmp_path: Path) -> None:
     [
         ({"zero_point": False}, UnsupportedError, r"AWQ without zero points \(zero_point\) is not read"),
         ({"version": "gemv"}, UnsupportedError, "AWQ of the version 'gemv' is not read"),
-        ({"bits": 8}, CheckpointError, "quantization_config: 'bits': Input should be 4"),
-        ({"group_size": -2}, CheckpointError, "'group_size': Input should be greater than or equal to -1"),
+        ({"bits": 8}, CheckpointError, "quantization_config: bits is 8: must be one of 4$"),
+        ({"group_size": -2}, CheckpointError, "group_size is -2: must be at least -1$"),
     ],
 )
 def test_settings_that_are_not_read(

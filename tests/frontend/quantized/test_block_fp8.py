@@ -56,7 +56,7 @@ def test_experts_that_round_their_inputs(tmp_path: Path) -> None:
     [
         ({"weight_block_size": None}, UnsupportedError, "fp8 without weight_block_size is not read"),
         ({"activation_scheme": "static"}, UnsupportedError, r"stored scales of activations \(static\) is not read"),
-        ({"weight_block_size": [0, 128]}, CheckpointError, r"'weight_block_size\.0': Input should be greater than 0"),
+        ({"weight_block_size": [0, 128]}, CheckpointError, r"weight_block_size\.0 is 0: must be above 0$"),
     ],
 )
 def test_settings_that_are_not_read(

@@ -32,7 +32,7 @@ def kernels(program: Program, name: str = "prefill") -> Counter[str]:
     run_passes(program, CPU)
     graph = program.graphs[name]
     builder = relax.BlockBuilder()
-    emit_function(builder, graph, host_cpu(), {})
+    emit_function(builder, graph, host_cpu(), {}, {})
     function = next(f for name, f in builder.finalize().functions_items() if name.name_hint == graph.name)
     values = [binding.value for block in function.body.blocks for binding in block.bindings]
     calls = [v for v in values if isinstance(v, relax.Call) and v.op.name.startswith("relax.call_tir")]
