@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
 from graphwright.runtime import Function, Manifest, Model, load, load_function
-from graphwright.runtime.artifact import MANIFEST_FILE, AtomicFolder, is_artifact
+from graphwright.runtime.artifact import LOWERED_FILE, MANIFEST_FILE, AtomicFolder, is_artifact
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.report import CompilationReport
-
-LOWERED_FILE = "lowered.gw"
-
-
-def read_lowered(path: Path) -> Program:
-    """The program in an artifact's `lowered.gw`. Raises TextError."""
-    from graphwright.ir import read_program
-
-    return read_program(path)
 
 
 class Compiled:
@@ -41,13 +32,15 @@ class Compiled:
 
     @cached_property
     def graph(self) -> Program:
-        """The program that was lowered, in the backend's own ops; its weights lie in the artifact.
+        """The lowered program, in the backend's own ops; its weights lie in the artifact.
 
-        Raises UsageError when the artifact was written without it.
+        Raises UsageError when the artifact was written without it, TextError when its text is none.
         """
+        from graphwright.ir import read_program
+
         if LOWERED_FILE not in self.manifest.files:
             raise UsageError(f"{self.folder} has no {LOWERED_FILE}: it was written without its program's text")
-        return read_lowered(self.folder / LOWERED_FILE)
+        return read_program(self.folder / LOWERED_FILE)
 
     def save(self, path: str | Path) -> None:
         """Copy the artifact to the folder `path`, whole or not at all; an artifact there is replaced.

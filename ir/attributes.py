@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from graphwright.ir.dims import Dim
@@ -45,6 +46,15 @@ def normalize(value: Any, annotation: Any) -> Attribute:
     if isinstance(value, annotation) and not (annotation is int and isinstance(value, bool)):
         return value
     raise TypeError(getattr(annotation, "__name__", str(annotation)))
+
+
+def is_of(annotation: Any, kinds: tuple[Any, ...]) -> bool:
+    """Whether every value of the kind that `annotation` names is of one of these kinds."""
+    if annotation in kinds:
+        return True
+    if get_origin(annotation) is Literal:
+        return all(type(value) in kinds for value in get_args(annotation))
+    return get_origin(annotation) in (Union, UnionType) and all(is_of(option, kinds) for option in get_args(annotation))
 
 
 def evaluate(value: Attribute, bindings: Mapping[str, int]) -> Any:

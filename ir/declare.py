@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from graphwright.ir.attributes import Attribute, attribute_text, normalize
+from graphwright.ir.attributes import Attribute, attribute_text, is_of, normalize
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.traits import Trait, with_implied
@@ -101,6 +101,7 @@ class OpDef:
         self.operands = tuple(operands)
         self.attributes = {a.name: a for a in attributes}
         self.variadic = any(o.variadic for o in operands)
+        self._known_kinds: set[tuple[str, tuple[Any, ...]]] = set()
         self._evaluate: Callable[..., Any] | None = None
         self._flow: Callable[[Op], AxisFlow] | None = None
         self._cost: Callable[[Op], Cost] | None = None
@@ -132,6 +133,14 @@ class OpDef:
             if operand.name == name:
                 return i
         raise KeyError(f"{self.name} has no operand {name}")
+
+    def require_kind(self, name: str, kinds: tuple[Any, ...]) -> None:
+        """Asserts that an attribute of this name is declared, and of no other kinds than these."""
+        if (name, kinds) not in self._known_kinds:
+            spec = self.attributes.get(name)
+            assert spec is not None, f"{self.name} has no attribute {name}"
+            assert is_of(spec.kind, kinds), f"{self.name} declares {name} as {spec.kind}, it is read as {kinds}"
+            self._known_kinds.add((name, kinds))
 
     def complete(self, given: Mapping[str, Attribute], location: str = "") -> dict[str, Attribute]:
         """All attributes, of their declared kinds and in declared order. Stray or missing ones raise `IRTypeError`."""
@@ -201,6 +210,11 @@ class OpDef:
         if self._flow is None:
             return tuple((None,) * v.type.rank for v in op.inputs)
         return self._flow(op)
+
+    @property
+    def states_cost(self) -> bool:
+        """Whether its cost is declared, or known for nothing: that of a view."""
+        return self._cost is not None or self.view
 
     def price(self, op: Op) -> Cost:
         return self._cost(op) if self._cost is not None else default_cost(op)

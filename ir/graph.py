@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.convention import FORWARD
@@ -12,6 +12,8 @@ from graphwright.ir.types import TensorType, Type
 if TYPE_CHECKING:
     from graphwright.ir.declare import OpDef
     from graphwright.ir.weights import Weight
+
+Kind = TypeVar("Kind")
 
 
 class Value:
@@ -91,6 +93,14 @@ class Op:
         value = self.operand(name)
         assert value is not None, f"{self.name} has no {name}"
         return value
+
+    def attribute(self, name: str, *kinds: type[Kind]) -> Kind:
+        """The attribute of that name, typed: its declaration must allow no other kinds than these.
+
+        `op.attribute("axis", int)`, `op.attribute("shape", tuple[Dim, ...])`, `op.attribute("stop", Dim, NoneType)`.
+        """
+        self.definition.require_kind(name, kinds)
+        return cast("Kind", self.attributes[name])
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self.location or '?'}>"

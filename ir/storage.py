@@ -49,11 +49,11 @@ def _enclosing(expression: WeightExpression, wholes: Mapping[WeightExpression, W
     if isinstance(expression, Applied) and outer is not None and outer in wholes:
         if expression.definition is ops.reshape:
             return wholes[outer], 0
-        attributes = dict(expression.attributes)
-        first = attributes.get("start")
-        whole = expression.definition is ops.slice and attributes["axis"] == 0 and attributes["step"] == 1
-        if whole and isinstance(first, Dim) and (first.constant or 0) >= 0:
-            return wholes[outer], first.constant or 0
+        if expression.definition is ops.slice:
+            first = expression.attribute("start", Dim).constant or 0
+            whole = expression.attribute("axis", int) == 0 and expression.attribute("step", int) == 1
+            if whole and first >= 0:
+                return wholes[outer], first
     return wholes[expression], 0
 
 

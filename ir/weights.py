@@ -10,17 +10,19 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from graphwright.ir.attributes import Attribute, Scalar, attribute_text
 from graphwright.ir.declare import OpDef
 from graphwright.ir.errors import WeightError
-from graphwright.ir.tensor_files import FileIdentity, require_same, tensor_file
+from graphwright.ir.tensor_files import FileIdentity, TensorFile, require_same, tensor_file
 from graphwright.ir.torch_types import dtype_of, torch_dtype
 from graphwright.ir.types import QuantizedType, TensorType, Type, tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,14 @@ class StoredFile:
     identity: FileIdentity | None = None
 
     def evaluate(self) -> Tensor:
-        """Raises `WeightError` where the file or the tensor is missing, damaged, or not the one that was meant."""
+        """The value. Raises what `open` does."""
+        return self.open().read(self.key)
+
+    def open(self) -> TensorFile:
+        """The file, of which no more than names and types has been read.
+
+        Raises `WeightError` where it or the tensor is missing, damaged, or not the one that was meant.
+        """
         self.require_same()
         file = tensor_file(self.path)
         stored = file.tensors.get(self.key)
@@ -45,7 +54,7 @@ class StoredFile:
             raise WeightError(f"{self.path}: there is no tensor '{self.key}'")
         if stored != self.type:
             raise WeightError(f"{self.path}: tensor '{self.key}' is {stored}, the graph expects {self.type}")
-        return file.read(self.key)
+        return file
 
     def require_same(self) -> None:
         """Raises `WeightError` where the file is not the one that was meant."""
@@ -99,6 +108,11 @@ class Applied:
         if len(results) != 1:
             raise definition.error(f"it has {len(results)} results, a weight is one", "")
         return cls(definition, padded, tuple(complete.items()), results[0])
+
+    def attribute(self, name: str, *kinds: type[Kind]) -> Kind:
+        """The attribute of that name, typed as `graphwright.ir.graph.Op.attribute` types those of an op."""
+        self.definition.require_kind(name, kinds)
+        return cast("Kind", dict(self.attributes)[name])
 
     def evaluate(self) -> Tensor:
         recent = _recent.get()

@@ -148,20 +148,17 @@ def _projected(value: Value) -> _Projected | None:
     cut = value.defined_by(ops.slice)
     if cut is not None:
         split = cut.inputs[0].defined_by(ops.split_heads)
-        if cut.attributes["axis"] not in (3, -1) or cut.attributes["step"] != 1:
+        if cut.attribute("axis", int) not in (3, -1) or cut.attribute("step", int) != 1:
             return None
-        bounds = (cut.attributes["start"], cut.attributes["stop"])
-        assert isinstance(bounds[0], Dim)
-        assert isinstance(bounds[1], Dim)
-        first, last = (d.constant for d in slice_bounds(cut.inputs[0].type.shape[3], bounds[0], bounds[1]))
+        bounds = cut.attribute("start", Dim), cut.attribute("stop", Dim)
+        first, last = (d.constant for d in slice_bounds(cut.inputs[0].type.shape[3], *bounds))
         if first is None or last is None:
             return None
         start, stop = first, last
     linear = split.required("x").defined_by(ops.linear) if split is not None else None
     if split is None or linear is None or linear.operand("bias") is not None:
         return None
-    heads = split.attributes["heads"]
-    assert isinstance(heads, int)
+    heads = split.attribute("heads", int)
     return _Projected(linear.required("x"), linear.required("weight"), heads, start, stop)
 
 

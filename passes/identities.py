@@ -5,7 +5,6 @@ from __future__ import annotations
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import product
-from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, number, rule
 
 
@@ -46,7 +45,7 @@ def _transposes(x: Pattern) -> Pattern:
 
 @rule(_transposes)
 def merge_transposes(match: Match, build: Builder) -> Value | Refusal:
-    inner, outer = (as_ints(match.attributes[n]) for n in ("inner", "outer"))
+    inner, outer = (match.attribute(n, tuple[int, ...]) for n in ("inner", "outer"))
     return build(ops.transpose, match["x"], permutation=tuple(inner[o] for o in outer))
 
 
@@ -56,7 +55,7 @@ def _transpose(x: Pattern) -> Pattern:
 
 @rule(_transpose)
 def drop_transpose(match: Match, build: Builder) -> Value | Refusal:
-    permutation = as_ints(match.attributes["permutation"])
+    permutation = match.attribute("permutation", tuple[int, ...])
     if permutation == tuple(range(len(permutation))):
         return match["x"]
     return Refusal("it moves axes")
@@ -65,7 +64,7 @@ def drop_transpose(match: Match, build: Builder) -> Value | Refusal:
 @rule(_transpose)
 def transpose_of_ones_is_reshape(match: Match, build: Builder) -> Value | Refusal:
     """A transpose that moves only axes of length 1 is a reshape, and reshapes merge."""
-    permutation, shape = as_ints(match.attributes["permutation"]), match["x"].tensor.shape
+    permutation, shape = match.attribute("permutation", tuple[int, ...]), match["x"].tensor.shape
     moved = [p for p in permutation if shape[p].constant != 1]
     if moved != sorted(moved):
         return Refusal("it moves axes longer than 1")
@@ -75,7 +74,7 @@ def transpose_of_ones_is_reshape(match: Match, build: Builder) -> Value | Refusa
 @rule(_transpose)
 def transpose_without_ones(match: Match, build: Builder) -> Value | Refusal:
     """Axes of length 1 take no part in a transpose: they are reshaped away before it and back after it."""
-    permutation, shape = as_ints(match.attributes["permutation"]), match["x"].tensor.shape
+    permutation, shape = match.attribute("permutation", tuple[int, ...]), match["x"].tensor.shape
     kept = [i for i, d in enumerate(shape) if d.constant != 1]
     if len(kept) == len(shape):
         return Refusal("it has no axis of length 1")
@@ -205,7 +204,8 @@ def _running_sum(x: Pattern) -> Pattern:
 @rule(_running_sum)
 def sum_of_constant(match: Match, build: Builder) -> Value | Refusal:
     """Running sums of an integer constant count up: positions out of a mask of ones."""
-    filled, result, axis = match.number("x"), match.root.result.tensor, match.integer("axis")
+    filled, result = match.number("x"), match.root.result.tensor
+    axis = match.attribute("axis", int) % result.rank
     if filled is None or not result.dtype.is_integer:
         return Refusal("not an integer constant")
     size = result.shape[axis]
@@ -223,7 +223,7 @@ def _norm_then_transpose(definition: OpDef) -> Rule:
 
     @rule(pattern, name=f"transpose-before-{definition.name.replace('_', '-')}")
     def swap(match: Match, build: Builder) -> Value | Refusal:
-        permutation = as_ints(match.attributes["permutation"])
+        permutation = match.attribute("permutation", tuple[int, ...])
         if permutation[-1] != len(permutation) - 1:
             return Refusal("the normalized axis moves")
         moved = build(ops.transpose, match["x"], permutation=permutation)
@@ -242,7 +242,7 @@ def _part_of_linear(x: Pattern, weight: Pattern, bias: Pattern | None = None) ->
 def slice_of_linear(match: Match, build: Builder) -> Value | Refusal:
     """Part of a projection's outputs is a projection by part of its weight: fused projections come apart."""
     root = match.root
-    if match.integer("axis") != root.result.type.rank - 1:
+    if match.attribute("axis", int) != root.result.type.rank - 1:
         return Refusal("it slices another axis than the features")
     if match["weight"].weight is None:
         return Refusal("the matrix is no weight")

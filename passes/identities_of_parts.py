@@ -16,19 +16,14 @@ def slice_of_concat(match: Match, build: Builder) -> Value | Refusal:
     """A slice that lies within one of the concatenated parts is a slice of that part."""
     root, x = match.root, match["x"]
     concat = x.defined_by(ops.concat)
-    axis, rank = root.attributes["axis"], x.type.rank
-    assert isinstance(axis, int)
-    axis %= rank
+    rank = x.type.rank
+    axis = root.attribute("axis", int) % rank
     if concat is None:
         return Refusal("it does not cut a concatenation")
-    joined = concat.attributes["axis"]
-    assert isinstance(joined, int)
-    if joined % rank != axis or root.attributes["step"] != 1:
+    joined = concat.attribute("axis", int)
+    if joined % rank != axis or root.attribute("step", int) != 1:
         return Refusal("it cuts another axis than the parts are joined on")
-    bounds = root.attributes["start"], root.attributes["stop"]
-    assert isinstance(bounds[0], Dim)
-    assert isinstance(bounds[1], Dim)
-    start, stop = slice_bounds(x.type.shape[axis], bounds[0], bounds[1])
+    start, stop = slice_bounds(x.type.shape[axis], root.attribute("start", Dim), root.attribute("stop", Dim))
     reached = Dim.of(0)
     for part in concat.inputs:
         end = reached + part.type.shape[axis]
@@ -68,7 +63,7 @@ def _picked_by_one(x: Pattern, indices: Pattern) -> Pattern:
 def gather_whole_slices(match: Match, build: Builder) -> Value | Refusal:
     """Elements picked by an index that is the same along all other axes are whole slices."""
     x, indices = match["x"], match["indices"]
-    axis = match.integer("axis") % x.type.rank
+    axis = match.attribute("axis", int) % x.type.rank
     result = match.root.result.tensor.shape
     if any(d.constant != 1 for i, d in enumerate(indices.type.shape) if i != axis + indices.type.rank - x.type.rank):
         return Refusal("the index differs along another axis")

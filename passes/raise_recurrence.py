@@ -14,7 +14,7 @@ from typing import ClassVar
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, Value, ops
 from graphwright.ir.convention import BATCH, SEQUENCE
 from graphwright.ir.declare import OpDef
-from graphwright.ir.ops.shape import as_dims, as_ints, slice_bounds
+from graphwright.ir.ops.shape import slice_bounds
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import GraphPass, register
 from graphwright.passes.probing import positional_values
@@ -62,7 +62,7 @@ def _convolution(graph: Graph, op: Op) -> Op | str | None:
     if weight.type.rank != 3 or width in (None, 1) or x.type.shape[2] is not TOKENS or x.type.shape[0] is not ROWS:
         return None
     assert width is not None
-    dilation, stride = (as_ints(op.attributes[name])[0] for name in ("dilation", "stride"))
+    dilation, stride = (op.attribute(name, tuple[int, ...])[0] for name in ("dilation", "stride"))
     before, after, reach = before + zeros_before, after + zeros_after, (width - 1) * dilation
     if stride != 1:
         return f"a stride of {stride} along the tokens"
@@ -80,7 +80,7 @@ def _convolution(graph: Graph, op: Op) -> Op | str | None:
 
 
 def _pair(op: Op) -> tuple[int, int]:
-    padding = as_ints(op.attributes["padding"])
+    padding = op.attribute("padding", tuple[int, ...])
     return padding[0], padding[len(padding) // 2]
 
 
@@ -107,8 +107,7 @@ def _is_zero(value: Value) -> bool:
 
 
 def _axis(op: Op) -> int:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return axis % op.results[0].type.rank
 
 
@@ -122,8 +121,8 @@ def _cut_to_sequence(graph: Graph, value: Value) -> list[Value] | None:
 
 def _bounds(op: Op) -> tuple[Dim, Dim] | None:
     """Start and stop of a slice of neighbours, counted from the front."""
-    start, stop = as_dims((op.attributes["start"], op.attributes["stop"]))
-    return slice_bounds(op.inputs[0].type.shape[_axis(op)], start, stop) if op.attributes["step"] == 1 else None
+    start, stop = op.attribute("start", Dim), op.attribute("stop", Dim)
+    return slice_bounds(op.inputs[0].type.shape[_axis(op)], start, stop) if op.attribute("step", int) == 1 else None
 
 
 def _shift(graph: Graph, op: Op) -> Op | str | None:

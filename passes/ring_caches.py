@@ -31,8 +31,7 @@ def choose_rings(
         if op.attributes["mask"] in WINDOWED:
             reason = _unfit(op, cut, context_length)
             if reason is None:
-                window = op.attributes["window"]
-                assert isinstance(window, int)
+                window = op.attribute("window", int)
                 rings[op] = max(window - 1, 1)
             else:
                 outcome.miss("ring-cache", op, 1, reason)
@@ -60,8 +59,7 @@ def _mask(op: Op) -> tuple[object, ...]:
 
 def _unfit(op: Op, cut: set[Value], context_length: int | None) -> str | None:
     """Why an attention under a window cannot have a ring, None if it can."""
-    window = op.attributes["window"]
-    assert isinstance(window, int)
+    window = op.attribute("window", int)
     if context_length is not None and window > context_length:
         return f"its window of {window} holds the whole context of {context_length} tokens"
     if op.operand("bias") is not None:

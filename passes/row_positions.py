@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from graphwright.ir import Builder, Dim, DType, Op, TensorType, Type, Value, ops
 from graphwright.ir.convention import BATCH, CAPACITY, SEQUENCE
-from graphwright.ir.ops.shape import as_dims, as_ints
 from graphwright.ir.traits import Trait
 from graphwright.passes.probing import has_symbol, is_set_by_length
 from graphwright.passes.token_axes import refuse
@@ -159,25 +158,23 @@ class RowPositions:
             indices = self._at(op, owner.required("indices"), inner[1])
             return self.build(definition, self.constant(owner.required("weight")), indices)
         if definition is ops.gather and not has_symbol(owner.inputs[0], SEQUENCE):
-            axis = owner.attributes["axis"]
-            assert isinstance(axis, int)
+            axis = owner.attribute("axis", int)
             table = self.constant(owner.required("x"))
             return self._looked_up(table, self._at(op, owner.required("indices"), inner[1]), axis % table.type.rank)
         operands = [self._at(op, v, axis) for v, axis in zip(owner.inputs, inner, strict=True)]
         rows = operands[0].type.shape[0]
         if definition in (ops.reshape, ops.expand):
-            shape = self._shape(op, as_dims(owner.attributes["shape"]), keys)
+            shape = self._shape(op, owner.attribute("shape", tuple[Dim, ...]), keys)
             return self.build(definition, operands[0], shape=(rows, *shape))
         if definition is ops.transpose:
-            moved = (0, *(p + 1 for p in as_ints(owner.attributes["permutation"])))
+            moved = (0, *(p + 1 for p in owner.attribute("permutation", tuple[int, ...])))
             return self.build(definition, operands[0], permutation=moved)
         if definition is ops.split_heads:
             _, heads, sequence, size = self._shape(op, value.type.shape, keys)
             parts = self.build(ops.reshape, operands[0], shape=(rows, ONE, sequence, heads, size))
             return self.build(ops.transpose, parts, permutation=(0, 1, 3, 2, 4))
         if definition in (ops.slice, ops.concat):
-            axis = owner.attributes["axis"]
-            assert isinstance(axis, int)
+            axis = owner.attribute("axis", int)
             attributes = {**owner.attributes, "axis": axis % value.type.rank + 1}
             return self.build(definition, *self._same_rows(operands), **attributes)
         if not definition.has(Trait.ELEMENTWISE):
@@ -189,18 +186,19 @@ class RowPositions:
 
     def _begins_at_table(self, owner: Op) -> bool:
         """Whether a slice cuts an axis of fixed length to the sequence."""
-        axis = owner.attributes["axis"]
-        assert isinstance(axis, int)
+        axis = owner.attribute("axis", int)
         cut, whole = owner.result.type.shape[axis], owner.inputs[0].type.shape[axis]
         return SEQUENCE in cut.symbols and SEQUENCE not in whole.symbols
 
     def _beginning_of_table(self, op: Op, owner: Op, keys: int | None) -> Value:
         """The first places of a table: each row looks up its own; keys are at all of them."""
-        axis, start, step = (owner.attributes[n] for n in ("axis", "start", "step"))
-        assert isinstance(axis, int)
         source = owner.inputs[0]
-        axis %= source.type.rank
-        if step != 1 or start != 0 or owner.result.type.shape[axis] is not S:
+        axis = owner.attribute("axis", int) % source.type.rank
+        if (
+            owner.attribute("step", int) != 1
+            or owner.attribute("start", Dim) != 0
+            or owner.result.type.shape[axis] is not S
+        ):
             raise refuse(op, f"its positions are a slice of {source.type} that does not begin at 0")
         if keys == axis:
             return self.build(ops.gather, self._at(op, source, None), self._all_places(), axis=axis + 1)

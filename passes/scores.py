@@ -86,8 +86,7 @@ def _apply(scores: Scores, step: Value, inner: Value, build: Builder) -> Refusal
     if op.definition is ops.softcap:
         if scores.bias is not None or scores.softcap:
             return Refusal("the scores are capped after a bias or another cap")
-        cap = op.attributes["cap"]
-        assert isinstance(cap, float)
+        cap = op.attribute("cap", float)
         scores.softcap = cap
         return None
     others = [v for v in op.inputs if v is not inner]

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from graphwright.ir import Builder, Graph, Op, Program, Value, ops
 from graphwright.ir.dims import Dim
-from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.traits import Trait
 from graphwright.passes.base import GraphPass, register
@@ -56,17 +55,15 @@ def _unfolded(graph: Graph, op: Op) -> Value | None:
         operands.append(source or build(ops.reshape, value, shape=(*outer, *value.type.shape[1:])))
     attributes = dict(op.attributes)
     if op.definition is ops.transpose:
-        attributes["permutation"] = (0, *(p + 1 for p in as_ints(attributes["permutation"])))
+        attributes["permutation"] = (0, *(p + 1 for p in op.attribute("permutation", tuple[int, ...])))
     elif op.definition is ops.softmax:
-        axis = attributes["axis"]
-        assert isinstance(axis, int)
-        attributes["axis"] = axis % rank + 1
+        attributes["axis"] = op.attribute("axis", int) % rank + 1
     return build(ops.reshape, build(op.definition, *operands, **attributes), shape=op.result.type.shape)
 
 
 def _keeps_first_axis(op: Op) -> bool:
     if op.definition is ops.transpose:
-        return as_ints(op.attributes["permutation"])[0] == 0
+        return op.attribute("permutation", tuple[int, ...])[0] == 0
     if op.definition is ops.softmax:
         return op.attributes["axis"] not in (0, -op.result.type.rank)
     if op.definition is ops.matmul:

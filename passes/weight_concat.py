@@ -21,13 +21,11 @@ def _whole(parts: Sequence[WeightExpression]) -> WeightExpression | None:
         if not isinstance(part, Applied) or part.definition is not ops.slice:
             return None
         (cut,) = part.operands
-        attributes = dict(part.attributes)
-        start, stop = attributes["start"], attributes["stop"]
-        if cut is None or (source is not None and cut != source) or attributes["axis"] != 0 or attributes["step"] != 1:
+        if cut is None or (source is not None and cut != source):
             return None
-        assert isinstance(start, Dim)
-        assert isinstance(stop, Dim)
-        begin, end = slice_bounds(cut.type.shape[0], start, stop)
+        if part.attribute("axis", int) != 0 or part.attribute("step", int) != 1:
+            return None
+        begin, end = slice_bounds(cut.type.shape[0], part.attribute("start", Dim), part.attribute("stop", Dim))
         if begin is not reached:
             return None
         source, reached = cut, end

@@ -18,15 +18,10 @@ from graphwright.ir.storage import stored_bytes
 from graphwright.ir.text import print_program
 from graphwright.ir.types import DType, TensorType, tensor
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression, remembering_quantized
-from graphwright.runtime.artifact import (
-    ArtifactWriter,
-    EncoderSpec,
-    Manifest,
-)
+from graphwright.runtime.artifact import LOWERED_FILE, ArtifactWriter, EncoderSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 WEIGHTS_FILE = "weights.safetensors"
-LOWERED_FILE = "lowered.gw"
 
 
 def build_artifact(

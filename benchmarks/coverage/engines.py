@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphwright.ir import Interpreter, Program
 from graphwright.ir.convention import CONTEXT_LENGTH
+from graphwright.ir.interpreter import Precision
 from graphwright.passes.proving.cached import CachedRun
 from graphwright.runtime import Decoder, KVCache, Model
 from graphwright.runtime.encoder import encode
@@ -28,12 +29,12 @@ Start = Callable[[int, int], Engine]
 """Starts a batch: number of rows, and the most tokens that a row will hold with its padding."""
 
 
-def interpreted(program: Program, contexts: Sequence[Tensor] = ()) -> Start:
+def interpreted(program: Program, contexts: Sequence[Tensor] = (), precision: Precision = "reference") -> Start:
     """By the reference interpreter: the graph `decode` where each row has one token, else `prefill`.
 
     `contexts` are those of the rows, without a batch axis, for a program that reads any.
     """
-    return lambda batch, capacity: _Interpreted(program, batch, capacity, contexts[:batch])
+    return lambda batch, capacity: _Interpreted(program, batch, capacity, contexts[:batch], precision)
 
 
 def loaded(model: Model, contexts: Sequence[Tensor] = ()) -> Start:
@@ -42,10 +43,13 @@ def loaded(model: Model, contexts: Sequence[Tensor] = ()) -> Start:
 
 
 class _Interpreted:
-    def __init__(self, program: Program, batch: int, capacity: int, contexts: Sequence[Tensor]) -> None:
+    def __init__(
+        self, program: Program, batch: int, capacity: int, contexts: Sequence[Tensor], precision: Precision
+    ) -> None:
         encode = program.graphs["encode"] if contexts else None
         names = [str(v.name) for v in encode.inputs if v.name != CONTEXT_LENGTH] if encode is not None else []
-        self.run = CachedRun(program, Interpreter(), batch, capacity, [dict.fromkeys(names, c) for c in contexts])
+        given = [dict.fromkeys(names, c) for c in contexts]
+        self.run = CachedRun(program, Interpreter(precision), batch, capacity, given)
 
     def step(self, ids: Tensor, new: Tensor, positions: Tensor) -> Tensor:
         return self.run.step(ids, new, positions).logits

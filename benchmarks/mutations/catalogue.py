@@ -1,9 +1,9 @@
-"""All planted faults, written before there was a checker to tune them to."""
+"""All planted faults. Those of passes before lowering were written before there was a checker to tune them to."""
 
 from __future__ import annotations
 
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.faults import attention, caches, canonical, codes, norms, projections, rotary
+from benchmarks.mutations.faults import attention, caches, canonical, codes, lowering_ort, norms, projections, rotary
 
 FAULTS: tuple[Fault, ...] = (
     *canonical.FAULTS,
@@ -13,4 +13,5 @@ FAULTS: tuple[Fault, ...] = (
     *projections.FAULTS,
     *caches.FAULTS,
     *codes.FAULTS,
+    *lowering_ort.FAULTS,
 )

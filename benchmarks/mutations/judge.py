@@ -14,7 +14,8 @@ from benchmarks.coverage.engines import interpreted
 from benchmarks.coverage.reference import worst
 from benchmarks.mutations.fault import Fault
 from benchmarks.mutations.subjects import Subject
-from graphwright.ir import Interpreter, PassError, Program, UserError, VerificationError
+from graphwright.ir import Interpreter, PassError, Program, UnsupportedError, UserError, VerificationError
+from graphwright.ir.convention import is_decoder
 from graphwright.ir.errors import IRTypeError
 from graphwright.passes import run_passes
 
@@ -51,8 +52,9 @@ def judged(fault: Fault, subject: Subject) -> Judgement:
     rest = program.clone()
     try:
         run_passes(rest, passes[place + 1 :])
-    except PassError as problem:
-        return Judgement(_whole(program, subject), refused=str(problem))
+    except (PassError, UnsupportedError) as problem:
+        left = errors if is_decoder(program) else _whole
+        return Judgement(left(program, subject), refused=str(problem))
     return Judgement(errors(rest, subject))
 
 

@@ -83,17 +83,22 @@ def translator() -> nn.Module:
 
 
 def coded() -> nn.Module:
-    """A Llama whose projections have weights of 4 bits in groups of 8, as a quantized checkpoint does."""
+    """A Llama whose projections have weights of 4 bits in groups of 16, as a quantized checkpoint does."""
     model: Any = _random("Llama", {**GROUPED, "num_hidden_layers": 1, "tie_word_embeddings": False})
     codes: dict[str, QuantizedTensor] = {}
     for name, module in model.model.layers.named_modules(prefix="model.layers"):
         if isinstance(module, nn.Linear):
             rows, columns = module.weight.shape
-            type = QuantizedType(DType.U4, (Dim.of(rows), Dim.of(columns)), 8, DType.F16)
+            type = QuantizedType(DType.U4, (Dim.of(rows), Dim.of(columns)), 16, DType.F16)
             codes[f"{name}.weight"] = found = quantize(module.weight.data, type, "absmax")
             module.weight.data = found.dequantize(torch.float32)
     model.codes = codes
     return model
+
+
+def mixtral() -> nn.Module:
+    """Two of four experts for each token, a window on every layer."""
+    return _random("Mixtral", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW})
 
 
 def by_hand() -> nn.Module:
@@ -105,6 +110,9 @@ def by_hand() -> nn.Module:
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     each.__name__: each for each in (qwen, half, gpt2, gemma, deepseek, hybrid, translator, coded, by_hand)
 }
+
+LOWERED_MAKERS: dict[str, Callable[[], nn.Module]] = {"mixtral": mixtral}
+"""Models that are there for faults in their lowering alone."""
 
 
 def _random(prefix: str, options: dict[str, Any], head: str = "ForCausalLM") -> nn.Module:

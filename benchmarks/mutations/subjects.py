@@ -1,4 +1,4 @@
-"""A subject: a model as captured, the pipeline that compiles it, and what the original says of the judging inputs."""
+"""A subject: a program, the passes that faults are planted in, and what is right for the judging inputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from benchmarks.coverage.causal import CAPACITY
+from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.encoder_decoder import calls, is_encoder_decoder
+from benchmarks.coverage.engines import interpreted
 from benchmarks.coverage.models import FIRST_TOKEN, LAST_TOKEN, call
 from benchmarks.coverage.reference import LENGTHS, float64, worst
 from benchmarks.mutations.by_hand import ByHand
-from benchmarks.mutations.models import MAKERS, NEAR_ZERO
+from benchmarks.mutations.lowerings import LOWERINGS, TARGETS, Lowering
+from benchmarks.mutations.models import LOWERED_MAKERS, MAKERS, NEAR_ZERO
 from graphwright.frontend import capture
 from graphwright.ir import Program, StoredArray, TensorType, ops
+from graphwright.ir.interpreter import Precision
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import Applied
 from graphwright.passes import PIPELINES, Pass
@@ -27,7 +32,7 @@ CONTEXT_LENGTHS = (13, 21, 6)
 CONTEXT_LENGTH = 512
 """Said of models that do not say how long a context may be."""
 NEAR_ZERO_EVERY = 5
-RINGS = ("gemma",)
+RINGS = ("gemma", "mixtral")
 """The subjects whose windows get ring caches; the others' caches are contiguous."""
 
 
@@ -35,8 +40,8 @@ RINGS = ("gemma",)
 class Subject:
     """`rows` are token ids i64 [length], `contexts` those beside them, if the model reads any.
 
-    `exact` are the original's logits [length, vocabulary] in float64; `bound` is four times the distance of its
-    float32 from them: our sums are as long, in another order.
+    `exact` are the right logits [length, vocabulary] in float64; `bound` is four times the distance from them of the
+    same in float32, or in the program's own types: our sums are as long, in another order.
     """
 
     name: str
@@ -50,8 +55,29 @@ class Subject:
 
 @cache
 def subject(name: str) -> Subject:
-    """The subject of that name, made once."""
-    model = MAKERS[name]()
+    """The subject of that name, made once: a model and the pipeline that compiles it, or its lowering to a target."""
+    return _lowered(name, LOWERINGS[name]) if name in LOWERINGS else _captured(name)
+
+
+def _lowered(name: str, lowering: Lowering) -> Subject:
+    """What lowering begins with and its passes. Right is what the interpreter makes of that program in float64."""
+    whole = subject(lowering.model)
+    own = whole.passes if lowering.pipeline == "cpu" else None
+    program = lowering.start(whole.program, own)
+
+    def said(precision: Precision) -> list[Tensor]:
+        start = interpreted(program, whole.contexts, precision)
+        with torch.no_grad():
+            return [row.double() for row in continued_logits(start, whole.rows, LENGTHS[:1], CAPACITY)]
+
+    exact = said("float64")
+    bound = 4 * worst(said("reference"), exact)
+    return Subject(name, program, TARGETS[lowering.target], whole.rows, whole.contexts, exact, bound)
+
+
+def _captured(name: str) -> Subject:
+    """A captured model and the pipeline that compiles it. Right is what the original says in float64."""
+    model = {**MAKERS, **LOWERED_MAKERS}[name]()
     program = capture(model)
     _store_codes(program, getattr(model, "codes", {}))
     program.metadata.setdefault("context_length", CONTEXT_LENGTH)
@@ -107,4 +133,7 @@ def _said(model: nn.Module, rows: list[Tensor], contexts: list[Tensor]) -> tuple
     return exact, eager
 
 
-__all__ = ["MAKERS", "Subject", "subject"]
+SUBJECTS = (*MAKERS, *LOWERINGS)
+"""The names of all subjects."""
+
+__all__ = ["MAKERS", "SUBJECTS", "Subject", "subject"]

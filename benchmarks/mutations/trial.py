@@ -12,7 +12,7 @@ from typing import Protocol
 from benchmarks.mutations.fault import Fault
 from benchmarks.mutations.judge import judged
 from benchmarks.mutations.subjects import Subject
-from graphwright.ir import PassError, Program, VerificationError
+from graphwright.ir import PassError, Program, UnsupportedError, VerificationError
 from graphwright.passes import Pass, run_passes
 from graphwright.passes.proving import Proof, ProofError, Prover
 
@@ -83,7 +83,7 @@ class _Underway:
             run_passes(program, [each], prover=prover)
         except ProofError as error:
             return Answer(True, error.each, error.op, error.location, self.checks + 1, str(error))
-        except (PassError, VerificationError) as refusal:
+        except (PassError, UnsupportedError, VerificationError) as refusal:
             return Answer(False, checks=self.checks + prover.checks, message=str(refusal))
         return _Underway(program, prover.prover, self.checks + 1)
 

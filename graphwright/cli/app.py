@@ -16,6 +16,7 @@ from graphwright.cli.opt import OptCommand, opt_command
 from graphwright.cli.passes import passes_command
 from graphwright.cli.quantize import quantize_command
 from graphwright.cli.report import report_command
+from graphwright.cli.run import run_command
 from graphwright.cli.trace import trace_command
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ _EXAMPLES = {
     "generate": "graphwright generate out/model 'Once upon a time' --max-new-tokens 64",
     "trace": "graphwright trace path/to/checkpoint -o model.gw",
     "opt": "graphwright opt path/to/checkpoint --pipeline default --prove --price local -o out.gw",
+    "run": "graphwright run out/model/lowered.gw --weights out/model --prompt 'Once upon a time'",
     "explain": "graphwright explain path/to/checkpoint --rule fuse-rms-norm",
     "passes": "graphwright passes",
     "report": "graphwright report path/to/checkpoint -o report.html --prove",
@@ -66,6 +68,7 @@ for _name, _command in {
     "generate": generate_command,
     "trace": trace_command,
     "opt": opt_command,
+    "run": run_command,
     "explain": explain_command,
     "passes": passes_command,
     "report": report_command,

@@ -20,21 +20,20 @@ def inspect_command(
     path: Annotated[Path, typer.Argument(metavar="ARTIFACT|FILE.gw", help="A compiled artifact or a program.")],
 ) -> None:
     """Show the model, its cache, its files, its ops, and what prefill and decode cost."""
-    if path.suffix == ".gw" and path.is_file():
-        from graphwright.ir import read_program
+    from graphwright.ir import read_program
 
+    if path.suffix == ".gw" and path.is_file():
         _print(_program_lines(read_program(path)))
         return
-    from graphwright.compiled import LOWERED_FILE, read_lowered
     from graphwright.runtime import open_artifact
-    from graphwright.runtime.artifact import claims_artifact
+    from graphwright.runtime.artifact import LOWERED_FILE, claims_artifact
 
     if path.is_dir() and not claims_artifact(path) and (path / "config.json").is_file():
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
     _print(_manifest_lines(artifact.manifest))
     if artifact.has(LOWERED_FILE):
-        _print(_program_lines(read_lowered(artifact.path(LOWERED_FILE))))
+        _print(_program_lines(read_program(artifact.path(LOWERED_FILE))))
 
 
 def _print(lines: "Iterable[str]") -> None:

@@ -116,8 +116,7 @@ def _(x: Tensor, state: Tensor | None, new_length: Tensor | None, *, axis: int) 
 @running_sum.axes
 def _(op: Op) -> AxisFlow:
     # The state lacks the token axis, so that only the axes before it stand where they do in x.
-    x, axis = op.required("x").type, op.attributes["axis"]
-    assert isinstance(axis, int)
+    x, axis = op.required("x").type, op.attribute("axis", int)
     kept = tuple(i if i < axis % x.rank else None for i in range(x.rank))
     flows = [kept]
     if op.operand("state") is not None:

@@ -11,7 +11,6 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.rules import require_equal, require_float, require_rank, same_dtype
-from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ def _(
 
 @convolution.axes
 def _(op: Op) -> AxisFlow:
-    weight, stride, padding = op.required("weight").type, as_ints(op.attributes["stride"]), op.attributes["padding"]
-    sides = as_ints(padding)
+    weight, stride = op.required("weight").type, op.attribute("stride", tuple[int, ...])
+    sides = op.attribute("padding", tuple[int, ...])
     spatial = len(stride)
 
     def stays(i: int) -> bool:

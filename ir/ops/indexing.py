@@ -59,8 +59,7 @@ def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
 
 @gather.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank
     moved = (i if i < axis else None if i == axis else i + indices.rank - 1 for i in range(x.rank))
@@ -96,8 +95,7 @@ def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
 
 @gather_elements.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank
     kept = (i if i != axis and d is indices.shape[i] else None for i, d in enumerate(x.shape))
@@ -154,8 +152,7 @@ def _(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int, reduction: str)
 
 @scatter_elements.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank
     written = tuple(i if i != axis and d is x.shape[i] else None for i, d in enumerate(indices.shape))

@@ -10,7 +10,6 @@ from graphwright.ir.declare import AxisFlow, OpDef, op
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.rules import ONE, keep_but, normal_axis, require_bool, require_float, require_nothing
-from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.traits import Trait
 from graphwright.ir.types import DType, TensorType
 
@@ -46,7 +45,7 @@ def _reduction(
     @definition.axes
     def _(op: Op) -> AxisFlow:
         rank = op.inputs[0].type.rank
-        gone = {a % rank for a in as_ints(op.attributes["axes"])}
+        gone = {a % rank for a in op.attribute("axes", tuple[int, ...])}
         kept = iter(range(rank))
         flow = [None if i in gone else (i if op.attributes["keepdims"] else next(kept)) for i in range(rank)]
         return (tuple(flow),)
@@ -96,8 +95,7 @@ def _(x: Tensor, *, axis: int) -> Tensor:
 
 @softmax.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 
@@ -120,6 +118,5 @@ def _(x: Tensor, *, axis: int) -> Tensor:
 
 @cumsum.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return keep_but(op, axis)

@@ -140,8 +140,7 @@ def _(x: Tensor, *, permutation: tuple[int, ...]) -> Tensor:
 
 @transpose.axes
 def _(op: Op) -> AxisFlow:
-    permutation = op.attributes["permutation"]
-    assert isinstance(permutation, tuple)
+    permutation = op.attribute("permutation", tuple[int, ...])
     return (tuple(permutation.index(i) for i in range(len(permutation))),)
 
 
@@ -208,8 +207,7 @@ def _(op: Op) -> Cost:
 
 @slice.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 
@@ -237,8 +235,7 @@ def _(*parts: Tensor, axis: int) -> Tensor:
 
 @concat.axes
 def _(op: Op) -> AxisFlow:
-    axis, rank = op.attributes["axis"], op.results[0].type.rank
-    assert isinstance(axis, int)
+    axis, rank = op.attribute("axis", int), op.results[0].type.rank
     return tuple(tuple(None if i == axis % rank else i for i in range(rank)) for _ in op.inputs)
 
 
@@ -258,8 +255,7 @@ def _(x: Tensor, *, axis: int, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
 
 @split.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 
@@ -303,12 +299,6 @@ def _(op: Op) -> AxisFlow:
 
 for moving in (iota, dim_value, transpose, expand, concat, split, split_heads, merge_heads):
     moving.cost(_move)
-
-
-def as_dims(value: Attribute) -> tuple[Dim, ...]:
-    """An attribute that a declaration says is a tuple of dimensions."""
-    assert isinstance(value, tuple)
-    return tuple(d for d in value if isinstance(d, Dim))
 
 
 def as_ints(value: Attribute) -> tuple[int, ...]:

@@ -39,8 +39,7 @@ def _(x: Tensor, *, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
 
 @topk.axes
 def _(op: Op) -> AxisFlow:
-    axis = op.attributes["axis"]
-    assert isinstance(axis, int)
+    axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from graphwright.ir.attributes import Attribute, attribute_text, same
-from graphwright.ir.declare import REGISTRY
+from graphwright.ir.declare import REGISTRY, OpDef
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.rewriting.mismatch import Mismatch, described, instead, wish
 from graphwright.ir.rewriting.pattern import (
@@ -23,6 +23,7 @@ from graphwright.ir.rewriting.pattern import (
 if TYPE_CHECKING:
     from graphwright.ir.program import Program
 
+Kind = TypeVar("Kind")
 Goals = tuple[tuple[Pattern | None, Value | None], "Goals"] | None
 
 
@@ -36,6 +37,8 @@ class Match:
     """The ops that the pattern's own stand for, the root among them."""
     values: dict[str, Value] = field(default_factory=dict[str, Value])
     attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
+    declared: dict[str, tuple[OpDef, str]] = field(default_factory=dict[str, "tuple[OpDef, str]"])
+    """Of captured attributes the op and the name under which it declares them."""
 
     @property
     def size(self) -> int:
@@ -53,10 +56,11 @@ class Match:
         """The number that a capture stands for, None if it is no constant."""
         return number(self.values[name])
 
-    def integer(self, name: str) -> int:
-        value = self.attributes[name]
-        assert isinstance(value, int), f"attribute {name} is {value}"
-        return value
+    def attribute(self, name: str, *kinds: type[Kind]) -> Kind:
+        """A captured attribute, typed as `Op.attribute` types those of an op."""
+        definition, own = self.declared[name]
+        definition.require_kind(own, kinds)
+        return cast("Kind", self.attributes[name])
 
 
 def number(value: Value) -> float | None:
@@ -77,6 +81,7 @@ class Matcher:
         self._reach = (0, 0)
         self._bound: dict[Pattern, Value | None] = {}
         self._attributes: dict[str, Attribute] = {}
+        self._declared: dict[str, tuple[OpDef, str]] = {}
         self._matched = 0
 
     def match(self, pattern: OpPattern, root: Op) -> Match | None:
@@ -84,12 +89,13 @@ class Matcher:
         self.mismatch = None
         self._bound = {}
         self._attributes = {}
+        self._declared = {}
         self._matched = 0
         if not self._solve(((pattern, root.results[0]), None)):
             return None
         ops = [v.owner for p, v in self._bound.items() if isinstance(p, OpPattern) and v is not None]
         taken = tuple(op for op in ops if op is not None)
-        match = Match(root, self.program, taken, attributes=dict(self._attributes))
+        match = Match(root, self.program, taken, attributes=dict(self._attributes), declared=dict(self._declared))
         for node, value in self._bound.items():
             if isinstance(node, Capture) and value is not None:
                 match.values[node.name] = value
@@ -171,6 +177,7 @@ class Matcher:
             if isinstance(wanted, AttributeCapture):
                 if wanted.name not in self._attributes:
                     self._attributes[wanted.name] = found
+                    self._declared[wanted.name] = op.definition, name
                     added.append(wanted.name)
                     continue
                 fits = same(self._attributes[wanted.name], found)

@@ -23,13 +23,16 @@ from graphwright.ir.verifier import verify
 from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression
 
 
-def parse_program(text: str, file: str = "<text>") -> Program:
-    """The program that the text states, verified. Raises `TextError` with line and column."""
-    return _parse(Lexer(text, file))
+def parse_program(text: str, file: str = "<text>", folder: Path | None = None) -> Program:
+    """The program that the text states, verified. Raises `TextError` with line and column.
+
+    Paths of weight files in it are relative to `folder`, by default to the working directory.
+    """
+    return _parse(Lexer(text, file), folder)
 
 
-def read_program(path: str | Path) -> Program:
-    """The program in a `.gw` file; paths of weight files in it are relative to that file."""
+def read_program(path: str | Path, folder: Path | None = None) -> Program:
+    """The program in a `.gw` file; paths of weight files in it are relative to `folder`, by default the file's own."""
     path = Path(path)
     try:
         text = read_text(path, TEXT, pipes=True)
@@ -37,7 +40,7 @@ def read_program(path: str | Path) -> Program:
         raise UserError(f"{path}: cannot be read ({problem.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file") from None
-    return _parse(Lexer(text, str(path)), path.parent)
+    return _parse(Lexer(text, str(path)), folder or path.parent)
 
 
 def _parse(lexer: Lexer, folder: Path | None = None) -> Program:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from graphwright.ir import DType, Graph, UserError, Value, ops
+from graphwright.ir.dialects.ort.quantized import gather_block_quantized, gather_blocks
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.torch_types import torch_dtype
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
 NEAR_ZERO = 1e-3
 """What the last numbers of an input are multiplied by: where vectors are small, epsilons matter."""
-INDEXED = {ops.embedding: 0, ops.quantized_embedding: 0, ops.gather: None, ops.gather_elements: None}
+INDEXED = {
+    ops.embedding: 0,
+    ops.quantized_embedding: 0,
+    gather_block_quantized: 0,
+    gather_blocks: 0,
+    ops.gather: None,
+    ops.gather_elements: None,
+}
 """Ops whose second operand picks from the first along an axis: this one, or that of the attribute."""
 
 CHOOSING = frozenset({ops.cast, ops.where, ops.maximum, ops.minimum})
@@ -40,7 +48,7 @@ def index_bound(graph: Graph, value: Value) -> int | None:
         for op in current.users:
             if op.definition in INDEXED and len(op.inputs) > 1 and op.inputs[1] is current:
                 axis = INDEXED[op.definition]
-                table = op.inputs[0].type.shape[axis if axis is not None else int(str(op.attributes["axis"]))]
+                table = op.inputs[0].type.shape[axis if axis is not None else op.attribute("axis", int)]
                 if table.constant is not None:
                     bounds.append(table.constant)
             elif op.definition.has(Trait.MOVES) or op.definition in CHOOSING:

@@ -75,7 +75,6 @@ def rows(expression: WeightExpression) -> StoredRows:
     """The rows of a weight [out, in] as they are stored; raises `NotStored`."""
     if not isinstance(expression, Applied):
         raise NotStored("it holds floats")
-    attributes = dict(expression.attributes)
     operands = [e for e in expression.operands if e is not None]
     match expression.definition:
         case ops.dequantize:
@@ -83,10 +82,10 @@ def rows(expression: WeightExpression) -> StoredRows:
         case ops.cast if _widens(operands[0], expression):
             return rows(operands[0])
         case ops.cast:
-            raise NotStored(f"its numbers are rounded to {attributes['dtype']}")
-        case ops.slice if attributes["axis"] == 0:
-            return rows(operands[0]).mapped(ops.slice, **attributes)
-        case ops.concat if attributes["axis"] in (0, -2):
+            raise NotStored(f"its numbers are rounded to {expression.attribute('dtype', DType)}")
+        case ops.slice if expression.attribute("axis", int) == 0:
+            return rows(operands[0]).mapped(ops.slice, **dict(expression.attributes))
+        case ops.concat if expression.attribute("axis", int) in (0, -2):
             return joined([rows(e) for e in operands])
         case ops.transpose if (twice := _transposed(operands[0])) is not None:
             return rows(twice)
@@ -139,11 +138,9 @@ def _dequantized(expression: WeightExpression) -> StoredRows:
     if not isinstance(expression, Applied) or expression.definition is not ops.quantized:
         raise NotStored("its codes are not stored")
     codes, scales, zeros, tensor_scale = expression.operands
-    attributes = dict(expression.attributes)
-    group = attributes["group"]
+    group = expression.attribute("group", int)
     assert codes is not None
     assert scales is not None
-    assert isinstance(group, int)
     assert isinstance(expression.type, QuantizedType)
     if expression.type.rank != 2 or expression.type.axis != -1:
         raise NotStored(f"its codes are {expression.type}, not rows with groups along the last axis")

@@ -4,7 +4,14 @@ from graphwright.runtime.artifact.convention import CONTEXT_LENGTH
 from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.folder import AtomicFolder
 from graphwright.runtime.artifact.functions import FunctionSpec
-from graphwright.runtime.artifact.manifest import FORMAT_VERSION, MANIFEST_FILE, FileEntry, Manifest, ModelInfo
+from graphwright.runtime.artifact.manifest import (
+    FORMAT_VERSION,
+    LOWERED_FILE,
+    MANIFEST_FILE,
+    FileEntry,
+    Manifest,
+    ModelInfo,
+)
 from graphwright.runtime.artifact.program import Program
 from graphwright.runtime.artifact.reader import (
     Artifact,
@@ -20,6 +27,7 @@ from graphwright.runtime.element_types import ElementTypeName
 __all__ = [
     "CONTEXT_LENGTH",
     "FORMAT_VERSION",
+    "LOWERED_FILE",
     "MANIFEST_FILE",
     "Artifact",
     "ArtifactWriter",

@@ -12,6 +12,8 @@ from graphwright.runtime.artifact.strict import MOST_BYTES, Count, Positive, Str
 FORMAT = "graphwright-artifact"
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+LOWERED_FILE = "lowered.gw"
+"""The lowered program as text, for people and for the interpreter; the runtime never reads it."""
 
 
 class ModelInfo(Strict):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from graphwright.runtime.artifact.hashing import hash_files
-from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, MANIFEST_FILE, Manifest
+from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, LOWERED_FILE, MANIFEST_FILE, Manifest
 from graphwright.runtime.artifact.paths import resolve_inside
 from graphwright.runtime.errors import ArtifactError
 from graphwright.runtime.files import SETTINGS, TABLES, read_bytes, read_text
@@ -21,7 +21,7 @@ from graphwright.runtime.validation import first_finding
 WEIGHTS_SUFFIX = ".safetensors"
 LARGEST = 1 << 31
 """Bytes of a file that is not weights: no program for ONNX Runtime can have more."""
-_ONLY_OURS = "lowered.gw", "program.so"
+_ONLY_OURS = LOWERED_FILE, "program.so"
 """Files of artifacts that no other tool's folders have."""
 
 

@@ -41,7 +41,7 @@ QUANTIZED_WEIGHTS = {
     "quantized", "round_to_nearest", "quantized_codes", "quantized_scales", "quantized_zero_points",
     "quantized_tensor_scale", "dequantize", "quantized_embedding", "pack_bits", "unpack_bits", "bitcast", "sort_order",
 }  # fmt: skip
-"""Ops that are applied to weights when these are written, or that legalization rewrites."""
+"""Ops that are applied to weights when these are written, or that lowering rewrites."""
 
 
 def _probes() -> list[tuple[Capability, Case]]:
@@ -246,7 +246,7 @@ def test_a_float_type_beyond_the_table_does_not_run() -> None:
         assert _attempt(case) is not None
 
 
-def test_a_ring_is_appended_to_by_legalization_alone() -> None:
+def test_a_ring_is_appended_to_by_lowering_alone() -> None:
     cases = [c for c in CASES if c.op is ops.kv_append and c.build().operand("new_length") is not None]
     (case,) = (c for c in cases if c.build().required("new").tensor.dtype is DType.F32)
     assert capabilities.ORT.refusal(case.build()) == "ort: no append to a ring cache"

@@ -20,7 +20,7 @@ from graphwright.ir.rewriting import Outcome
 from graphwright.lowering import build_artifact
 from tests.backends.running import start
 from tests.frontend.zoo import tiny
-from tests.passes.lowering.ort.lowered import legalize
+from tests.passes.lowering.ort.lowered import lower_program
 
 EXPERTS, SIZE, INNER = 5, 16, 24
 GPT_OSS = {"kind": "silu", "gated": True, "alpha": 1.702, "limit": 0.7, "up_offset": 1.0}
@@ -74,17 +74,17 @@ def routings() -> Iterator[dict[str, Tensor]]:
         yield {"x": x, "indices": indices.clamp(1, 2), "weights": weights.abs()}
 
 
-def legalized(program: Program, dialect: str) -> tuple[Graph, Outcome]:
+def lowered(program: Program, dialect: str) -> tuple[Graph, Outcome]:
     copy = program.clone()
     graph = copy.graphs["forward"]
-    return graph, legalize(copy, graph, capabilities.TARGETS[dialect])
+    return graph, lower_program(copy, graph, capabilities.TARGETS[dialect])
 
 
 @pytest.mark.parametrize("dialect", ["ort", "portable"])
 @pytest.mark.parametrize("name", UNITS)
 def test_every_routing(name: str, dialect: str, tmp_path: Path) -> None:
     program = mixture(*UNITS[name])
-    graph, _ = legalized(program, dialect)
+    graph, _ = lowered(program, dialect)
     assert ("ort.chosen_experts" in [op.name for op in graph]) == (dialect == "ort" and name in FUSED)
     write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
     session = start(tmp_path / "model.onnx")
@@ -99,7 +99,7 @@ def test_every_routing(name: str, dialect: str, tmp_path: Path) -> None:
 
 def test_nothing_spreads_from_a_token_to_another(tmp_path: Path) -> None:
     for dialect in ("ort", "portable"):
-        graph, _ = legalized(mixture({"kind": "silu", "gated": True}), dialect)
+        graph, _ = lowered(mixture({"kind": "silu", "gated": True}), dialect)
         write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
         session = start(tmp_path / "model.onnx")
         *_, inputs = ({n: v.numpy() for n, v in i.items()} for i in routings())
@@ -114,7 +114,7 @@ def test_nothing_spreads_from_a_token_to_another(tmp_path: Path) -> None:
 def test_weights_of_another_float_type_are_cast(tmp_path: Path) -> None:
     program = mixture({"kind": "silu", "gated": True}, weights="f64")
     for dialect in ("ort", "portable"):
-        graph, _ = legalized(program, dialect)
+        graph, _ = lowered(program, dialect)
         inputs = {**next(routings())}
         inputs["weights"] = inputs["weights"].double()
         write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
@@ -123,17 +123,17 @@ def test_weights_of_another_float_type_are_cast(tmp_path: Path) -> None:
 
 
 def test_what_the_operator_does_not_do_is_told() -> None:
-    _, outcome = legalized(mixture({"kind": "gelu", "gated": True}), "ort")
+    _, outcome = lowered(mixture({"kind": "gelu", "gated": True}), "ort")
     (miss,) = (m for m in outcome.near_misses if m.rule == "chosen-experts")
     assert str(miss) == "chosen-experts at layers.0.mlp: ort: a gate of gelu"
-    _, outcome = legalized(mixture({"kind": "silu", "gated": True}, out=6), "ort")
+    _, outcome = lowered(mixture({"kind": "silu", "gated": True}, out=6), "ort")
     (miss,) = (m for m in outcome.near_misses if m.rule == "chosen-experts")
     assert miss.reason == "ort: experts from size 16 to 6"
 
 
 def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
     """Prefill would not fit into memory with a copy of the weights for each token."""
-    graph, _ = legalized(mixture({"kind": "silu", "gated": True}), "portable")
+    graph, _ = lowered(mixture({"kind": "silu", "gated": True}), "portable")
     write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=False)
     proto = onnx.load(str(tmp_path / "model.onnx"), load_external_data=False).graph
     assert not [n for n in proto.node if {"gate_up", "down"} & set(n.input)]

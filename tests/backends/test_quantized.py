@@ -1,4 +1,4 @@
-"""Quantized weights: what the kernels really compute, what legalization makes of each format, whole models."""
+"""Quantized weights: what the kernels really compute, what lowering makes of each format, whole models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.backends.running import (
     vocabulary,
 )
 from tests.backends.ties import follow
-from tests.passes.lowering.ort.lowered import legalize
+from tests.passes.lowering.ort.lowered import lower_program
 
 ROWS, COLUMNS = 5, 7
 
@@ -142,7 +142,7 @@ def test_halves_add_up_to_the_very_numbers(to: str) -> None:
     assert torch.equal(high + low, _values(source))
 
 
-# -- legalization
+# -- lowering
 
 FORMATS: dict[str, tuple[Scheme, str, list[str]]] = {
     "w4a16": (Scheme("i4", 32), "ort.matmul_nbits", []),
@@ -175,7 +175,7 @@ def test_each_format_has_its_operator(name: str) -> None:
     scheme, operator, reasons = FORMATS[name]
     program = quantized(decoder(MODELS["tied"]), scheme)
     graph = program.graphs["prefill"]
-    outcome = legalize(program, graph, ORT)
+    outcome = lower_program(program, graph, ORT)
     names = {op.name for op in graph}
     assert operator in names
     assert not names & {"linear", "fake_quantize"} or name == "w8a8-coarser"
@@ -197,7 +197,7 @@ def test_a_weight_that_is_computed_is_refused(dialect: str) -> None:
     weight = build(ops.quantized, codes, scales, group=32)
     graph.outputs["y"] = build(ops.linear, x, weight)
     with pytest.raises(UnsupportedError, match=r"at model\.head: .* and there is no way"):
-        legalize(program, graph, ORT if dialect == "ort" else PORTABLE)
+        lower_program(program, graph, ORT if dialect == "ort" else PORTABLE)
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f16", "bf16"])
@@ -207,7 +207,7 @@ def test_other_floats_keep_the_numbers_of_the_weight(dtype: str) -> None:
     x = graph.add_input("x", tensor(dtype, "B", 32))
     weight = graph.weight(program.add_weight("w", _weight(32, "i4", 32)))
     graph.outputs["y"] = Builder(graph)(ops.linear, x, weight)
-    legalize(program, graph, ORT)
+    lower_program(program, graph, ORT)
     assert ("ort.matmul_nbits" in {op.name for op in graph}) == (dtype != "f64")
 
 

@@ -18,7 +18,7 @@ from benchmarks.mutations.fault import Fault
 from benchmarks.mutations.judge import errors
 from benchmarks.mutations.models import NEAR_ZERO, NEAR_ZERO_LENGTHS, WINDOW
 from benchmarks.mutations.outcome import Outcome, table
-from benchmarks.mutations.subjects import MAKERS, subject
+from benchmarks.mutations.subjects import MAKERS, SUBJECTS, subject
 from benchmarks.mutations.trial import Trial, alarmed, tried
 from graphwright.ir import Program, print_graph
 from graphwright.passes import PIPELINES, Pass, run_passes
@@ -39,13 +39,17 @@ def of_name(name: str) -> Fault:
     return fault
 
 
+NO_CHANGE = {"ort-accepted"}
+"""Passes that change nothing, so there is no fault to plant."""
+
+
 def test_the_catalogue_is_large_and_covers_every_pass() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 40
     assert sum(not fault.harmless for fault in FAULTS) >= 35
-    names = {each.name for pipeline in ("default", "cpu") for each in PIPELINES[pipeline]}
-    assert {fault.each for fault in FAULTS} == names
+    names = {each.name for pipeline in ("default", "cpu", "cpu-onnx") for each in PIPELINES[pipeline]}
+    assert {fault.each for fault in FAULTS} == names - NO_CHANGE
     assert max(Counter(fault.each for fault in FAULTS).values()) < len(FAULTS) / 4
-    assert {fault.subject for fault in FAULTS} == set(MAKERS)
+    assert {fault.subject for fault in FAULTS} == set(SUBJECTS)
 
 
 def test_a_faulty_pass_looks_like_the_true_one() -> None:
@@ -58,22 +62,24 @@ def test_a_faulty_pass_looks_like_the_true_one() -> None:
         assert [p for i, p in enumerate(planted) if i != place] == [p for i, p in enumerate(passes) if i != place]
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_a_pipeline_without_a_fault_is_within_the_bound(name: str) -> None:
     it = subject(name)
     program = it.program.clone()
     report = run_passes(program, it.passes)
     assert all(0 < error <= 1 for error in errors(program, it).values())
-    assert it.bound < 1e-3 * max(float(exact.std()) for exact in it.exact)
+    # eight bits of bfloat16, and its roundings add up
+    largest = 0.2 if name == "half to ort" else 1e-3
+    assert it.bound < largest * max(float(exact.std()) for exact in it.exact)
     assert len(report.records) == len(it.passes)
 
 
 def test_every_pass_has_a_subject_in_which_it_does_something() -> None:
     changed: set[str] = set()
-    for name in MAKERS:
+    for name in SUBJECTS:
         report = run_passes(subject(name).program.clone(), subject(name).passes)
         changed |= {record.name.partition("{")[0] for record in report.records if record.changed}
-    assert changed == {each.name for each in PIPELINES["cpu"]}
+    assert changed == {each.name for each in PIPELINES["cpu-onnx"]} - NO_CHANGE
 
 
 def test_inputs_reach_past_windows_and_hold_embeddings_near_zero() -> None:

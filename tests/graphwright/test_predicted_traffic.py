@@ -1,7 +1,7 @@
 """The proof of prices by count: predicted traffic is what the interpreter moves, predicted weights are what the files
 have, predicted caches are the buffers that the runtime binds.
 
-Weights are predicted for the program that was lowered, since legalization adds tables of rotations and pads.
+Weights are predicted for the program that was lowered, since lowering adds tables of rotations and pads.
 """
 
 from __future__ import annotations

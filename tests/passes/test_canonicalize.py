@@ -99,6 +99,15 @@ def test_a_narrowing_cast_of_a_constant_stays() -> None:
     )
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_running_sums_of_ones_count(axis: int) -> None:
+    ones = "%c = constant() {value=1, dtype=i64, shape=[B, S]} : i64[B, S]"
+    counted = f"(%x: f32[B, S]) {{\n  {ones}\n  %y = cumsum(%c) {{axis={axis}}} : i64[B, S]\n  return y=%y\n}}"
+    text, _ = applied(program(counted), Canonicalize())
+    assert "iota" in text
+    assert "cumsum" not in text
+
+
 def test_heads() -> None:
     text, _ = applied(
         program(

@@ -10,31 +10,31 @@ from graphwright.ir.graph import Op
 
 
 @emits(rotary_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     type, pairs = op.inputs[0].tensor, op.required("cos").tensor.shape[1].evaluate({})
-    heads = op.attributes["heads"]
-    assert isinstance(heads, int)
+    heads = op.attribute("heads", int)
     size = type.shape[-1].evaluate({}) // (heads if type.rank == 3 else 1)
     # 0 stands for the whole head.
     turned = 2 * pairs if 2 * pairs < size else 0
-    interleaved = int(bool(op.attributes["interleaved"]))
+    interleaved = int(op.attribute("interleaved", bool))
     e.results(
         op, "RotaryEmbedding", *e.operands(op), num_heads=heads, interleaved=interleaved, rotary_embedding_dim=turned
     )
 
 
 @emits(masked_attention)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Attention", *e.operands(op), scale=op.attributes["scale"], softcap=op.attributes["softcap"])
+def emit_masked_attention(e: Emitter, op: Op) -> None:
+    e.results(
+        op, "Attention", *e.operands(op), scale=op.attribute("scale", float), softcap=op.attribute("softcap", float)
+    )
 
 
 @emits(group_query_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_group_query_attention(e: Emitter, op: Op) -> None:
     query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks, *scales = e.operands(op)
     # position_ids and attention_bias, head_sink, k_scale and v_scale, norm weights
     between = ["", "", sinks, *scales, "", ""]
-    a = op.attributes
-    window = a["window"]
+    window = op.attribute("window", int)
     e.results(
         op,
         "GroupQueryAttention",
@@ -50,13 +50,13 @@ def _(e: Emitter, op: Op) -> None:
         *between,
         query_length,
         domain=MICROSOFT,
-        num_heads=a["heads"],
+        num_heads=op.attribute("heads", int),
         kv_num_heads=op.required("past_key").type.shape[1].evaluate({}),
-        scale=a["scale"],
-        softcap=a["softcap"],
+        scale=op.attribute("scale", float),
+        softcap=op.attribute("softcap", float),
         local_window_size=window if window else -1,
         do_rotary=int(bool(cos)),
-        rotary_interleaved=int(bool(a["interleaved"])),
+        rotary_interleaved=int(op.attribute("interleaved", bool)),
         **_quantized(op),
     )
 

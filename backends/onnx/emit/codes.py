@@ -27,13 +27,13 @@ def _rounded(e: Emitter, op: Op, codes: DType) -> str:
 
 
 @emits(ops.quantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantize_tensor(e: Emitter, op: Op) -> None:
     dtype = op.result.tensor.dtype
     e.results(op, "Cast", _rounded(e, op, dtype), to=ONNX_TYPES[dtype])
 
 
 @emits(ops.dequantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     codes, scale = e.operands(op)
     _scaled(e, op, e.node("Cast", codes, to=ONNX_TYPES[DType.F32]), scale)
 
@@ -48,7 +48,7 @@ def _scaled(e: Emitter, op: Op, codes: str, scale: str) -> None:
 
 
 @emits(quantize_packed)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantize_packed(e: Emitter, op: Op) -> None:
     x = op.required("x").type
     half = op.result.type.shape[-1].evaluate({})
     pairs = e.node("Reshape", _rounded(e, op, DType.I4), e.integers(*[0] * (x.rank - 1), half, 2))
@@ -59,7 +59,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(dequantize_packed)
-def _(e: Emitter, op: Op) -> None:
+def emit_dequantize_packed(e: Emitter, op: Op) -> None:
     packed, scale = e.operands(op)
     lower = e.node("BitwiseAnd", packed, e.filled(15, DType.U8))
     upper = e.node("BitShift", packed, e.filled(4, DType.U8), direction="RIGHT")

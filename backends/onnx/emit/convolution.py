@@ -6,18 +6,16 @@ from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import emits
 from graphwright.ir import ops
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.shape import as_ints
 
 
 @emits(ops.convolution)
-def _(e: Emitter, op: Op) -> None:
-    a = op.attributes
+def emit_convolution(e: Emitter, op: Op) -> None:
     e.results(
         op,
         "Conv",
         *e.operands(op),
-        strides=as_ints(a["stride"]),
-        pads=as_ints(a["padding"]),
-        dilations=as_ints(a["dilation"]),
-        group=a["groups"],
+        strides=op.attribute("stride", tuple[int, ...]),
+        pads=op.attribute("padding", tuple[int, ...]),
+        dilations=op.attribute("dilation", tuple[int, ...]),
+        group=op.attribute("groups", int),
     )

@@ -55,12 +55,12 @@ emits(ops.minimum)(_numbers_or_bools("Min", "And"))
 
 
 @emits(ops.ne)
-def _(e: Emitter, op: Op) -> None:
+def emit_ne(e: Emitter, op: Op) -> None:
     e.results(op, "Not", e.node("Equal", *e.operands(op)))
 
 
 @emits(ops.log1p)
-def _(e: Emitter, op: Op) -> None:
+def emit_log1p(e: Emitter, op: Op) -> None:
     # What 1 + x rounds off makes the logarithm of small x wrong; the sum's own distance from 1 shows by how much
     # (Kahan; Goldberg 1991, theorem 4). The two ends, where that distance is 0 or no longer apart, stand alone.
     (x,), one = e.operands(op), e.filled(1.0, _dtype(op))
@@ -73,12 +73,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.rsqrt)
-def _(e: Emitter, op: Op) -> None:
+def emit_rsqrt(e: Emitter, op: Op) -> None:
     e.results(op, "Reciprocal", e.node("Sqrt", *e.operands(op)))
 
 
 @emits(ops.div)
-def _(e: Emitter, op: Op) -> None:
+def emit_div(e: Emitter, op: Op) -> None:
     x, y = e.operands(op)
     if _dtype(op).is_integer:
         # ONNX truncates; without its remainder (which has the divisor's sign) the division is exact.
@@ -87,7 +87,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.remainder)
-def _(e: Emitter, op: Op) -> None:
+def emit_remainder(e: Emitter, op: Op) -> None:
     x, y = e.operands(op)
     if _dtype(op).is_integer:
         e.results(op, "Mod", x, y)
@@ -96,14 +96,13 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.cast)
-def _(e: Emitter, op: Op) -> None:
-    dtype = op.attributes["dtype"]
-    assert isinstance(dtype, DType)
+def emit_cast(e: Emitter, op: Op) -> None:
+    dtype = op.attribute("dtype", DType)
     e.results(op, "Cast", *e.operands(op), to=ONNX_TYPES[dtype])
 
 
 @emits(ops.where)
-def _(e: Emitter, op: Op) -> None:
+def emit_where(e: Emitter, op: Op) -> None:
     condition, x, y = e.operands(op)
     if op.results[0].tensor.dtype is DType.BOOL:
         chosen = e.node("And", condition, x)

@@ -17,7 +17,7 @@ from graphwright.ir.types import DType
 
 
 @emits(ops.moe_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_moe_experts(e: Emitter, op: Op) -> None:
     """A loop over the experts that were chosen: it reads their weights once each, and no others."""
     x, indices, weights, *_ = e.operands(op)
     types = {n: op.required(n).tensor for n in ("x", "indices", "down")}
@@ -82,9 +82,9 @@ def _expert(e: Emitter, op: Op, tokens: str, owners: str, hit: str, starts: str,
 
 def _units(e: Emitter, op: Op, h: str) -> str:
     """What stands between the two products, for rows [n, inner size or twice that]."""
-    a, dtype = op.attributes, op.required("x").tensor.dtype
-    alpha, limit, offset = (_float(op, n) for n in ("alpha", "limit", "up_offset"))
-    if not a["gated"]:
+    dtype = op.required("x").tensor.dtype
+    alpha, limit, offset = (op.attribute(n, float) for n in ("alpha", "limit", "up_offset"))
+    if not op.attribute("gated", bool):
         return _activated(e, h, op, alpha)
     gate, up = e.fresh("gate"), e.fresh("up")
     e.outputs("Split", [h], [gate, up], axis=1, num_outputs=2)
@@ -100,21 +100,19 @@ def _activated(e: Emitter, x: str, op: Op, alpha: float) -> str:
     dtype = op.required("x").tensor.dtype
     if alpha != 1.0:
         return e.node("Mul", x, e.node("Sigmoid", e.node("Mul", x, e.filled(alpha, dtype))))
-    node, inputs, attributes = activate(e, x, op.attributes["kind"], dtype)
+    node, inputs, attributes = activate(e, x, op.attribute("kind", str), dtype)
     return e.node(node, *inputs, domain="", **attributes)
 
 
-def _float(op: Op, name: str) -> float:
-    value = op.attributes[name]
-    assert isinstance(value, float)
-    return value
-
-
 @emits(chosen_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_chosen_experts(e: Emitter, op: Op) -> None:
     x, router, gate_up, down, gate_up_bias, down_bias = e.operands(op)
-    kind, limit = op.attributes["kind"], _float(op, "limit")
-    gate = {"swiglu_fusion": 1, "activation_alpha": _float(op, "alpha"), "activation_beta": _float(op, "up_offset")}
+    gated, limit = op.attribute("gated", bool), op.attribute("limit", float)
+    gate = {
+        "swiglu_fusion": 1,
+        "activation_alpha": op.attribute("alpha", float),
+        "activation_beta": op.attribute("up_offset", float),
+    }
     if limit != math.inf:
         gate["swiglu_limit"] = limit
     e.results(
@@ -130,8 +128,8 @@ def _(e: Emitter, op: Op) -> None:
         k=1,
         # The weight of the one expert is then 1, not its share of a softmax.
         normalize_routing_weights=1,
-        activation_type="swiglu" if op.attributes["gated"] else MOE_ACTIVATIONS[str(kind)],
-        **(gate if op.attributes["gated"] else {}),
+        activation_type="swiglu" if gated else MOE_ACTIVATIONS[op.attribute("kind", str)],
+        **(gate if gated else {}),
     )
 
 

@@ -12,42 +12,40 @@ emits_node({ops.embedding: "Gather", ops.kv_read: "Identity", as_cache: "Identit
 
 
 @emits(ops.gather)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Gather", *e.operands(op), axis=op.attributes["axis"])
+def emit_gather(e: Emitter, op: Op) -> None:
+    e.results(op, "Gather", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.gather_elements)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "GatherElements", *e.operands(op), axis=op.attributes["axis"])
+def emit_gather_elements(e: Emitter, op: Op) -> None:
+    e.results(op, "GatherElements", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.scatter_elements)
-def _(e: Emitter, op: Op) -> None:
-    axis, reduction = op.attributes["axis"], op.attributes["reduction"]
+def emit_scatter_elements(e: Emitter, op: Op) -> None:
+    axis, reduction = op.attribute("axis", int), op.attribute("reduction", str)
     e.results(op, "ScatterElements", *e.operands(op), axis=axis, reduction=reduction)
 
 
 @emits(ops.topk)
-def _(e: Emitter, op: Op) -> None:
-    (x,), a = e.operands(op), op.attributes
-    k = a["k"]
-    assert isinstance(k, int)
-    e.results(op, "TopK", x, e.integers(k), axis=a["axis"], largest=int(bool(a["largest"])), sorted=1)
+def emit_topk(e: Emitter, op: Op) -> None:
+    (x,), axis, largest = e.operands(op), op.attribute("axis", int), op.attribute("largest", bool)
+    e.results(op, "TopK", x, e.integers(op.attribute("k", int)), axis=axis, largest=int(largest), sorted=1)
 
 
 @emits(ops.take_tokens)
-def _(e: Emitter, op: Op) -> None:
+def emit_take_tokens(e: Emitter, op: Op) -> None:
     x, positions = e.operands(op)
     e.results(op, "GatherND", x, e.node("Unsqueeze", positions, e.integers(-1)), batch_dims=1)
 
 
 @emits(gather_ring)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_ring(e: Emitter, op: Op) -> None:
     x, index = e.operands(op)
     e.results(op, "GatherND", x, e.node("Unsqueeze", index, e.integers(-1)), batch_dims=2)
 
 
 @emits(ops.kv_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new, past, _ = e.operands(op)
     e.results(op, "TensorScatter", cache, new, past, axis=2, mode="linear")

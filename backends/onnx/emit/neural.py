@@ -16,12 +16,12 @@ emits_node({ops.matmul: "MatMul"})
 
 
 @emits(fused_matmul)
-def _(e: Emitter, op: Op) -> None:
+def emit_fused_matmul(e: Emitter, op: Op) -> None:
     e.results(op, "FusedMatMul", *e.operands(op), domain=MICROSOFT, transB=1)
 
 
 @emits(ops.linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     type, rows = op.results[0].tensor, op.required("weight").tensor.shape[0]
     if type.rank == 2:
@@ -33,36 +33,40 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.rms_norm)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "RMSNormalization", *e.operands(op), axis=-1, epsilon=op.attributes["epsilon"])
+def emit_rms_norm(e: Emitter, op: Op) -> None:
+    e.results(op, "RMSNormalization", *e.operands(op), axis=-1, epsilon=op.attribute("epsilon", float))
 
 
 @emits(ops.layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_layer_norm(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     if not weight:
         type = op.inputs[0].tensor
         weight = e.constant(torch.ones(type.shape[-1].evaluate({}), dtype=torch_dtype(type.dtype)), "ones")
-    e.results(op, "LayerNormalization", x, weight, bias, axis=-1, epsilon=op.attributes["epsilon"])
+    e.results(op, "LayerNormalization", x, weight, bias, axis=-1, epsilon=op.attribute("epsilon", float))
 
 
 @emits(skip_rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_skip_rms_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
         "SkipSimplifiedLayerNormalization",
         e.operands(op),
         [normed, "", "", total],
         MICROSOFT,
-        epsilon=op.attributes["epsilon"],
+        epsilon=op.attribute("epsilon", float),
     )
 
 
 @emits(skip_layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_skip_layer_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
-        "SkipLayerNormalization", e.operands(op), [normed, "", "", total], MICROSOFT, epsilon=op.attributes["epsilon"]
+        "SkipLayerNormalization",
+        e.operands(op),
+        [normed, "", "", total],
+        MICROSOFT,
+        epsilon=op.attribute("epsilon", float),
     )
 
 
@@ -87,21 +91,20 @@ def activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, li
 
 
 @emits(ops.activation)
-def _(e: Emitter, op: Op) -> None:
-    node, inputs, attributes = activate(e, e.operands(op)[0], op.attributes["kind"], op.inputs[0].tensor.dtype)
+def emit_activation(e: Emitter, op: Op) -> None:
+    node, inputs, attributes = activate(e, e.operands(op)[0], op.attribute("kind", str), op.inputs[0].tensor.dtype)
     e.results(op, node, *inputs, domain="", **attributes)
 
 
 @emits(ops.glu)
-def _(e: Emitter, op: Op) -> None:
+def emit_glu(e: Emitter, op: Op) -> None:
     gate, up = e.operands(op)
-    node, inputs, attributes = activate(e, gate, op.attributes["kind"], op.inputs[0].tensor.dtype)
+    node, inputs, attributes = activate(e, gate, op.attribute("kind", str), op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node(node, *inputs, domain="", **attributes), up)
 
 
 @emits(ops.softcap)
-def _(e: Emitter, op: Op) -> None:
-    (x,), cap = e.operands(op), op.attributes["cap"]
-    assert isinstance(cap, float)
+def emit_softcap(e: Emitter, op: Op) -> None:
+    (x,), cap = e.operands(op), op.attribute("cap", float)
     limit = e.filled(cap, op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node("Tanh", e.node("Div", x, limit)), limit)

@@ -23,14 +23,8 @@ ROUNDED_LEVEL, FLOAT_LEVEL = 4, 1
 """Values of `accuracy_level`: x as int8 with a scale a block, and x as float32."""
 
 
-def _int(op: Op, name: str) -> int:
-    value = op.attributes[name]
-    assert isinstance(value, int)
-    return value
-
-
 @emits(matmul_nbits)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul_nbits(e: Emitter, op: Op) -> None:
     x, codes, scales, zero_points, bias = e.operands(op)
     e.results(
         op,
@@ -44,23 +38,23 @@ def _(e: Emitter, op: Op) -> None:
         domain=MICROSOFT,
         K=op.inputs[0].type.shape[-1].evaluate({}),
         N=op.result.type.shape[-1].evaluate({}),
-        bits=_int(op, "bits"),
-        block_size=_int(op, "block"),
-        accuracy_level=ROUNDED_LEVEL if op.attributes["rounded"] else FLOAT_LEVEL,
+        bits=op.attribute("bits", int),
+        block_size=op.attribute("block", int),
+        accuracy_level=ROUNDED_LEVEL if op.attribute("rounded", bool) else FLOAT_LEVEL,
     )
 
 
 @emits(gather_block_quantized)
-def _(e: Emitter, op: Op) -> None:
-    bits, block = _int(op, "bits"), _int(op, "block")
+def emit_gather_block_quantized(e: Emitter, op: Op) -> None:
+    bits, block = op.attribute("bits", int), op.attribute("block", int)
     attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
     e.results(op, "GatherBlockQuantized", *e.operands(op), domain=MICROSOFT, **attributes)
 
 
 @emits(gather_blocks)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_blocks(e: Emitter, op: Op) -> None:
     codes, indices, scales, zero_points = e.operands(op)
-    bits, block = _int(op, "bits"), _int(op, "block")
+    bits, block = op.attribute("bits", int), op.attribute("block", int)
     blocks = op.required("scales").type.shape[1].evaluate({})
 
     def rows(packed: str, count: int) -> str:
@@ -86,8 +80,8 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(dequantize_linear)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "DequantizeLinear", *e.operands(op), axis=0, block_size=_int(op, "block"))
+def emit_dequantize_linear(e: Emitter, op: Op) -> None:
+    e.results(op, "DequantizeLinear", *e.operands(op), axis=0, block_size=op.attribute("block", int))
 
 
 def _scales(e: Emitter, x: str, most: float, dtype: DType) -> str:
@@ -99,7 +93,7 @@ def _scales(e: Emitter, x: str, most: float, dtype: DType) -> str:
 
 
 @emits(round_rows)
-def _(e: Emitter, op: Op) -> None:
+def emit_round_rows(e: Emitter, op: Op) -> None:
     (x,), (codes, scales) = e.operands(op), (e.name(v) for v in op.results)
     e.outputs("Identity", [_scales(e, x, 127.0, DType.F32)], [scales])
     units = e.node("Round", e.node("Div", x, scales))
@@ -107,7 +101,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(matmul_integer)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul_integer(e: Emitter, op: Op) -> None:
     x, x_scales, weight, weight_scales, zero_points = e.operands(op)
     # Both unsigned: of other pairs some processors add two products in 16 bits and cut off what does not fit.
     middle = e.constant(torch.tensor(128, dtype=torch.uint8), "middle")
@@ -117,10 +111,9 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.fake_quantize)
-def _(e: Emitter, op: Op) -> None:
-    (x, given), group = e.operands(op), _int(op, "group")
-    to, dtype, shape = op.attributes["to"], op.inputs[0].tensor.dtype, op.inputs[0].type.shape
-    assert isinstance(to, DType)
+def emit_fake_quantize(e: Emitter, op: Op) -> None:
+    (x, given), group = e.operands(op), op.attribute("group", int)
+    to, dtype, shape = op.attribute("to", DType), op.inputs[0].tensor.dtype, op.inputs[0].type.shape
     leading, numbers, missing = [0] * (len(shape) - 1), x, 0
     if group:
         inner = shape[-1].evaluate({})

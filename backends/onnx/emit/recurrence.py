@@ -54,11 +54,11 @@ def _is_used(op: Op, e: Emitter, result: int) -> bool:
 
 
 @emits(ops.causal_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)[:3]
     y, _ = op.results
-    dilation = op.attributes["dilation"]
-    options: dict[str, Any] = {"group": op.attributes["groups"], "dilations": [dilation]}
+    dilation = op.attribute("dilation", int)
+    options: dict[str, Any] = {"group": op.attribute("groups", int), "dilations": [dilation]}
     if op.operand("state") is None and not _is_used(op, e, 1):
         past = op.results[1].tensor.shape[2].evaluate({})
         e.outputs("Conv", [x, weight, bias], [e.name(y)], pads=[past, 0], **options)
@@ -69,12 +69,14 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(stateful_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_stateful_conv(e: Emitter, op: Op) -> None:
     x, weight, bias, _, lengths = e.operands(op)
     state, (y, last) = _state(e, op), (e.name(v) for v in op.results)
     # The kernel's own state is that of the last token, padding or not.
     own = e.unused("CausalConvWithState") if lengths else last
-    e.outputs("CausalConvWithState", [x, weight, bias, state], [y, own], MICROSOFT, dilation=op.attributes["dilation"])
+    e.outputs(
+        "CausalConvWithState", [x, weight, bias, state], [y, own], MICROSOFT, dilation=op.attribute("dilation", int)
+    )
     if lengths and _is_used(op, e, 1):
         _last_inputs(e, op, e.node("Concat", state, x, axis=2))
 
@@ -97,9 +99,8 @@ def _last_inputs(e: Emitter, op: Op, joined: str) -> None:
 
 
 @emits(ops.running_sum)
-def _(e: Emitter, op: Op) -> None:
-    type, axis = op.results[0].tensor, op.attributes["axis"]
-    assert isinstance(axis, int)
+def emit_running_sum(e: Emitter, op: Op) -> None:
+    type, axis = op.results[0].tensor, op.attribute("axis", int)
     axis %= type.rank
     x, total = e.operands(op)[0], ""
     dtype, at = type.dtype, e.integers(axis)
@@ -120,7 +121,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(linear_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_attention(e: Emitter, op: Op) -> None:
     q, k, v, decay, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
     real = _real(e, op, type.shape[1], 3, 1)
@@ -137,15 +138,15 @@ def _(e: Emitter, op: Op) -> None:
         decay,
         beta,
         domain=MICROSOFT,
-        q_num_heads=op.attributes["groups"],
-        kv_num_heads=op.attributes["heads"],
+        q_num_heads=op.attribute("groups", int),
+        kv_num_heads=op.attribute("heads", int),
         update_rule=rule,
         scale=1.0,
     )
 
 
 @emits(ops.linear_recurrence)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     q, k, v, decay, rates, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
     batch, heads, tokens, values = type.shape
@@ -203,7 +204,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.weighted_mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key, value, decay, bonus, _, _ = e.operands(op)
     type = op.required("key").tensor
     dtype = type.dtype

@@ -7,17 +7,16 @@ from graphwright.backends.onnx.emit.emitter import Emitter
 from graphwright.backends.onnx.emit.table import Emission, emits
 from graphwright.ir import ops
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.types import DType
 
 
 def _axes(op: Op) -> tuple[int, ...]:
-    return as_ints(op.attributes["axes"])
+    return op.attribute("axes", tuple[int, ...])
 
 
 def _reduction(kind: str) -> Emission:
     def emit(e: Emitter, op: Op) -> None:
-        e.results(op, kind, *e.operands(op), e.integers(*_axes(op)), keepdims=int(bool(op.attributes["keepdims"])))
+        e.results(op, kind, *e.operands(op), e.integers(*_axes(op)), keepdims=int(op.attribute("keepdims", bool)))
 
     return emit
 
@@ -33,30 +32,29 @@ for _definition, _kind in {
 
 
 @emits(ops.sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_sum(e: Emitter, op: Op) -> None:
     (x,) = e.operands(op)
     if op.inputs[0].tensor.dtype is DType.BOOL:
         x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
-    e.results(op, "ReduceSum", x, e.integers(*_axes(op)), keepdims=int(bool(op.attributes["keepdims"])))
+    e.results(op, "ReduceSum", x, e.integers(*_axes(op)), keepdims=int(op.attribute("keepdims", bool)))
 
 
 @emits(ops.var)
-def _(e: Emitter, op: Op) -> None:
+def emit_var(e: Emitter, op: Op) -> None:
     (x,), axes = e.operands(op), e.integers(*_axes(op))
     centred = e.node("Sub", x, e.node("ReduceMean", x, axes, keepdims=1))
     squares = e.node("Mul", centred, centred)
-    e.results(op, "ReduceMean", squares, axes, keepdims=int(bool(op.attributes["keepdims"])))
+    e.results(op, "ReduceMean", squares, axes, keepdims=int(op.attribute("keepdims", bool)))
 
 
 @emits(ops.softmax)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Softmax", *e.operands(op), axis=op.attributes["axis"])
+def emit_softmax(e: Emitter, op: Op) -> None:
+    e.results(op, "Softmax", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.cumsum)
-def _(e: Emitter, op: Op) -> None:
-    (x,), axis = e.operands(op), op.attributes["axis"]
-    assert isinstance(axis, int)
+def emit_cumsum(e: Emitter, op: Op) -> None:
+    (x,), axis = e.operands(op), op.attribute("axis", int)
     if op.inputs[0].tensor.dtype is DType.BOOL:
         x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
     e.results(op, "CumSum", x, e.filled(axis, DType.I64))

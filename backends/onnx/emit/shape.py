@@ -9,27 +9,13 @@ from graphwright.ir import ops
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.shape import as_dims, as_ints
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
 
 
-def _int(op: Op, name: str) -> int:
-    value = op.attributes[name]
-    assert isinstance(value, int)
-    return value
-
-
-def _dim(op: Op, name: str) -> Dim:
-    value = op.attributes[name]
-    assert isinstance(value, Dim)
-    return value
-
-
 @emits(ops.constant)
-def _(e: Emitter, op: Op) -> None:
-    type, value = op.results[0].tensor, op.attributes["value"]
-    assert isinstance(value, (bool, int, float))
+def emit_constant(e: Emitter, op: Op) -> None:
+    type, value = op.results[0].tensor, op.attribute("value", bool, int, float)
     if not type.shape:
         e.results(op, "Identity", e.filled(value, type.dtype))
     else:
@@ -37,8 +23,8 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.iota)
-def _(e: Emitter, op: Op) -> None:
-    size, dtype = _dim(op, "size"), op.results[0].tensor.dtype
+def emit_iota(e: Emitter, op: Op) -> None:
+    size, dtype = op.attribute("size", Dim), op.results[0].tensor.dtype
     if size.constant is not None:
         e.results(op, "Identity", e.constant(torch.arange(size.constant, dtype=torch_dtype(dtype)), "iota"))
         return
@@ -50,15 +36,15 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.dim_value)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Identity", e.scalar(_dim(op, "value")))
+def emit_dim_value(e: Emitter, op: Op) -> None:
+    e.results(op, "Identity", e.scalar(op.attribute("value", Dim)))
 
 
 @emits(ops.reshape)
-def _(e: Emitter, op: Op) -> None:
+def emit_reshape(e: Emitter, op: Op) -> None:
     source = op.inputs[0].tensor.shape
     target: list[Dim | int] = []
-    for axis, dim in enumerate(as_dims(op.attributes["shape"])):
+    for axis, dim in enumerate(op.attribute("shape", tuple[Dim, ...])):
         same = axis < len(source) and source[axis] is dim and dim.constant is None
         target.append(0 if same else dim)
     unknown = [axis for axis, dim in enumerate(target) if isinstance(dim, Dim) and dim.constant is None]
@@ -68,42 +54,46 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.transpose)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Transpose", *e.operands(op), perm=list(as_ints(op.attributes["permutation"])))
+def emit_transpose(e: Emitter, op: Op) -> None:
+    e.results(op, "Transpose", *e.operands(op), perm=list(op.attribute("permutation", tuple[int, ...])))
 
 
 @emits(ops.expand)
-def _(e: Emitter, op: Op) -> None:
-    source, target = op.inputs[0].tensor.shape, as_dims(op.attributes["shape"])
+def emit_expand(e: Emitter, op: Op) -> None:
+    source, target = op.inputs[0].tensor.shape, op.attribute("shape", tuple[Dim, ...])
     new = len(target) - len(source)
     needed = [1 if i >= new and source[i - new] is dim else dim for i, dim in enumerate(target)]
     e.results(op, "Expand", *e.operands(op), e.shape(needed))
 
 
 @emits(ops.slice)
-def _(e: Emitter, op: Op) -> None:
-    bounds = [e.dim(_dim(op, "start")), e.dim(_dim(op, "stop")), e.integers(_int(op, "axis"))]
-    e.results(op, "Slice", *e.operands(op), *bounds, e.integers(_int(op, "step")))
+def emit_slice(e: Emitter, op: Op) -> None:
+    bounds = [
+        e.dim(op.attribute("start", Dim)),
+        e.dim(op.attribute("stop", Dim)),
+        e.integers(op.attribute("axis", int)),
+    ]
+    e.results(op, "Slice", *e.operands(op), *bounds, e.integers(op.attribute("step", int)))
 
 
 @emits(ops.concat)
-def _(e: Emitter, op: Op) -> None:
-    e.results(op, "Concat", *e.operands(op), axis=_int(op, "axis"))
+def emit_concat(e: Emitter, op: Op) -> None:
+    e.results(op, "Concat", *e.operands(op), axis=op.attribute("axis", int))
 
 
 @emits(ops.split)
-def _(e: Emitter, op: Op) -> None:
-    sizes = as_ints(op.attributes["sizes"])
-    e.results(op, "Split", *e.operands(op), e.integers(*sizes), axis=_int(op, "axis"))
+def emit_split(e: Emitter, op: Op) -> None:
+    sizes = op.attribute("sizes", tuple[int, ...])
+    e.results(op, "Split", *e.operands(op), e.integers(*sizes), axis=op.attribute("axis", int))
 
 
 @emits(ops.split_heads)
-def _(e: Emitter, op: Op) -> None:
-    split = e.node("Reshape", *e.operands(op), e.integers(0, 0, _int(op, "heads"), -1))
+def emit_split_heads(e: Emitter, op: Op) -> None:
+    split = e.node("Reshape", *e.operands(op), e.integers(0, 0, op.attribute("heads", int), -1))
     e.results(op, "Transpose", split, perm=[0, 2, 1, 3])
 
 
 @emits(ops.merge_heads)
-def _(e: Emitter, op: Op) -> None:
+def emit_merge_heads(e: Emitter, op: Op) -> None:
     tokens_first = e.node("Transpose", *e.operands(op), perm=[0, 2, 1, 3])
     e.results(op, "Reshape", tokens_first, e.integers(0, 0, -1))

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir import ops
+from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import pack_bits
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
@@ -50,7 +52,7 @@ def regrouped(weight: QuantizedType, *, to: DType, group: int = 0) -> QuantizedT
 
 
 @regrouped.reference
-def _(weight: QuantizedTensor, *, to: DType, group: int) -> QuantizedTensor:
+def regrouped_reference(weight: QuantizedTensor, *, to: DType, group: int) -> QuantizedTensor:
     type = QuantizedType(to, tuple(map(Dim.of, weight.shape)), group or None)
     scales = weight.scales.float()
     if weight.tensor_scale is not None:
@@ -82,7 +84,7 @@ def half_codes(weight: QuantizedType, *, high: bool) -> QuantizedType:
 
 
 @half_codes.reference
-def _(weight: QuantizedTensor, *, high: bool) -> QuantizedTensor:
+def half_codes_reference(weight: QuantizedTensor, *, high: bool) -> QuantizedTensor:
     type = half_codes.rule(weight.type, high=high)
     assert isinstance(type, QuantizedType)
     if type.symmetric:
@@ -115,7 +117,7 @@ def block_codes(weight: QuantizedType) -> TensorType:
 
 
 @block_codes.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def block_codes_reference(weight: QuantizedTensor) -> Tensor:
     block, bits = weight.type.group, weight.type.element.bits
     assert block is not None
     codes, (rows, inner), blocks = weight.codes, weight.shape, weight.scales.shape[1]
@@ -130,6 +132,14 @@ def _(weight: QuantizedTensor) -> Tensor:
         stored = torch.cat([stored, last.expand(rows, missing)], 1)
     packed = pack_bits.evaluate([stored], {"bits": bits})
     return packed.reshape(rows, blocks, block * bits // 8)
+
+
+@regrouped.cost
+@half_codes.cost
+@block_codes.cost
+def recoded_cost(op: Op) -> Cost:
+    """One operation a code."""
+    return default_cost(op, op.inputs[0].type.elements)
 
 
 def block_parts(weight: WeightExpression) -> tuple[WeightExpression, WeightExpression, WeightExpression | None]:

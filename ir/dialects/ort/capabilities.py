@@ -100,7 +100,7 @@ def chosen_numbers(op: Op) -> str | None:
 
 
 def known_target(op: Op) -> str | None:
-    dtype = op.attributes["dtype"]
+    dtype = op.attribute("dtype", DType)
     return None if dtype in STORED else f"no cast to {dtype}"
 
 
@@ -133,8 +133,7 @@ def known_blocks(op: Op) -> str | None:
 
 def known_rounding(op: Op) -> str | None:
     """Rounding to integers, and to the floats that Cast knows."""
-    to = op.attributes["to"]
-    assert isinstance(to, DType)
+    to = op.attribute("to", DType)
     return None if to.is_integer or to in (DType.F8E4M3, DType.F8E5M2) else f"no rounding to {to}"
 
 

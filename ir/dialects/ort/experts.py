@@ -1,4 +1,4 @@
-"""The MoE operator of ONNX Runtime as an op, like the other operators in `dialect`."""
+"""The MoE operator of ONNX Runtime as an op, like those in `operators`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chosen_experts(
 
 
 @chosen_experts.reference
-def _(
+def chosen_experts_reference(
     x: Tensor,
     router: Tensor,
     gate_up: Tensor,
@@ -71,7 +71,7 @@ def _(
 
 
 @chosen_experts.cost
-def _(op: Op) -> Cost:
+def chosen_experts_cost(op: Op) -> Cost:
     gate_up, down = (op.required(n).type for n in ("gate_up", "down"))
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]
     rows = op.required("x").type.shape[0]

@@ -109,7 +109,7 @@ def _require_scales(query: TensorType, cache: StateType, key: TensorType | None,
 
 
 @group_query_attention.reference
-def _(
+def group_query_attention_reference(
     query: Tensor,
     past_key: Tensor,
     past_value: Tensor,
@@ -177,12 +177,11 @@ def _decoded(cache: Tensor, scale: Tensor | None) -> Tensor:
 
 
 @group_query_attention.cost
-def _(op: Op) -> Cost:
+def group_query_attention_cost(op: Op) -> Cost:
     query, cache = op.required("query").type, op.required("past_key").type
     assert isinstance(cache, StateType)
     batch, sequence, _ = query.shape
-    heads, size = op.attributes["heads"], head_size(cache)
-    assert isinstance(heads, int)
+    heads, size = op.attribute("heads", int), head_size(cache)
     assert size is not None, f"{cache} has heads of a fixed size"
     scores = batch * sequence * heads * cache.shape[2]
     new = batch * sequence * cache.shape[1] * cache.shape[3] * cache.dtype.bits

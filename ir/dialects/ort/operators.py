@@ -54,7 +54,9 @@ def rotary_embedding(
 
 
 @rotary_embedding.reference
-def _(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, interleaved: bool) -> Tensor:
+def rotary_embedding_reference(
+    x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, interleaved: bool
+) -> Tensor:
     pairs, heads_last = cos.shape[1], x.dim() == 3
     head_axis = 2 if heads_last else 1
     c, s = cos[positions].unsqueeze(head_axis), sin[positions].unsqueeze(head_axis)
@@ -70,7 +72,7 @@ def _(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, *, heads: int, int
 
 
 @rotary_embedding.cost
-def _(op: Op) -> Cost:
+def rotary_embedding_cost(op: Op) -> Cost:
     rows = product(op.required("positions").type.shape)
     return default_cost(op, op.results[0].type.elements * 6, reads=table_rows(op, rows))
 
@@ -89,7 +91,7 @@ def as_cache(x: TensorType) -> StateType:
 
 
 @as_cache.reference
-def _(x: Tensor) -> Tensor:
+def as_cache_reference(x: Tensor) -> Tensor:
     return x
 
 
@@ -104,12 +106,12 @@ def gather_ring(x: TensorType, index: TensorType) -> StateType:
 
 
 @gather_ring.reference
-def _(x: Tensor, index: Tensor) -> Tensor:
+def gather_ring_reference(x: Tensor, index: Tensor) -> Tensor:
     return torch.take_along_dim(x, index[..., None], 2)
 
 
 @gather_ring.cost
-def _(op: Op) -> Cost:
+def gather_ring_cost(op: Op) -> Cost:
     return default_cost(op, ZERO, reads={"x": op.results[0].type.bits})
 
 
@@ -140,7 +142,9 @@ def masked_attention(
 
 
 @masked_attention.reference
-def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, scale: float, softcap: float) -> Tensor:
+def masked_attention_reference(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, scale: float, softcap: float
+) -> Tensor:
     positions = torch.zeros(1, q.shape[2], dtype=torch.int64)
     return attention.evaluate(
         [q, k, v, positions, None, mask, None], {"scale": scale, "mask": "full", "window": 0, "softcap": softcap}
@@ -148,7 +152,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, scale: float, sof
 
 
 @masked_attention.cost
-def _(op: Op) -> Cost:
+def masked_attention_cost(op: Op) -> Cost:
     return attention.price(op)
 
 
@@ -171,7 +175,7 @@ def skip_rms_norm(
 
 
 @skip_rms_norm.reference
-def _(x: Tensor, skip: Tensor, weight: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
+def skip_rms_norm_reference(x: Tensor, skip: Tensor, weight: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
     return rms_norm.evaluate([x + skip, weight], {"epsilon": epsilon}), x + skip
 
 
@@ -186,13 +190,15 @@ def skip_layer_norm(
 
 
 @skip_layer_norm.reference
-def _(x: Tensor, skip: Tensor, weight: Tensor, bias: Tensor | None, *, epsilon: float) -> tuple[Tensor, Tensor]:
+def skip_layer_norm_reference(
+    x: Tensor, skip: Tensor, weight: Tensor, bias: Tensor | None, *, epsilon: float
+) -> tuple[Tensor, Tensor]:
     return layer_norm.evaluate([x + skip, weight, bias], {"epsilon": epsilon}), x + skip
 
 
 @skip_rms_norm.cost
 @skip_layer_norm.cost
-def _(op: Op) -> Cost:
+def skip_rms_norm_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 6)
 
 
@@ -206,10 +212,10 @@ def fused_matmul(x: TensorType, y: TensorType) -> TensorType:
 
 
 @fused_matmul.reference
-def _(x: Tensor, y: Tensor) -> Tensor:
+def fused_matmul_reference(x: Tensor, y: Tensor) -> Tensor:
     return x @ y.T
 
 
 @fused_matmul.cost
-def _(op: Op) -> Cost:
+def fused_matmul_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * op.inputs[0].type.shape[-1] * 2)

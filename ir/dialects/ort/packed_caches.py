@@ -32,18 +32,18 @@ def quantize_packed(x: TensorType, scale: TensorType) -> TensorType:
 
 
 @quantize_packed.reference
-def _(x: Tensor, scale: Tensor) -> Tensor:
+def quantize_packed_reference(x: Tensor, scale: Tensor) -> Tensor:
     codes = quantize_tensor.evaluate([x, scale], {"to": DType.I4}).to(torch.uint8) + OFFSET
     return codes[..., 0::2] | codes[..., 1::2] << 4
 
 
 @quantize_packed.axes
-def _(op: Op) -> AxisFlow:
+def quantize_packed_axes(op: Op) -> AxisFlow:
     return keep_but(op, -1)
 
 
 @quantize_packed.cost
-def _(op: Op) -> Cost:
+def quantize_packed_cost(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements * 6)
 
 
@@ -58,16 +58,16 @@ def dequantize_packed(codes: TensorType, scale: TensorType, *, dtype: DType = DT
 
 
 @dequantize_packed.reference
-def _(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
+def dequantize_packed_reference(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
     pairs = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
     return dequantize_tensor.evaluate([pairs.to(torch.int8) - OFFSET, scale], {"dtype": dtype})
 
 
 @dequantize_packed.axes
-def _(op: Op) -> AxisFlow:
+def dequantize_packed_axes(op: Op) -> AxisFlow:
     return keep_but(op, -1)
 
 
 @dequantize_packed.cost
-def _(op: Op) -> Cost:
+def dequantize_packed_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements * 3)

@@ -1,4 +1,4 @@
-"""The operators that multiply and look up quantized weights, as ops like those in `dialect`."""
+"""The operators that multiply and look up quantized weights, as ops like those in `operators`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def matmul_nbits(
 
 
 @matmul_nbits.reference
-def _(
+def matmul_nbits_reference(
     x: Tensor,
     codes: Tensor,
     scales: Tensor,
@@ -87,7 +87,7 @@ def _(
 
 
 @matmul_nbits.cost
-def _(op: Op) -> Cost:
+def matmul_nbits_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * op.inputs[0].type.shape[-1] * 2)
 
 
@@ -133,7 +133,9 @@ def gather_blocks(
 
 @gather_block_quantized.reference
 @gather_blocks.reference
-def _(codes: Tensor, indices: Tensor, scales: Tensor, zero_points: Tensor | None, *, bits: int, block: int) -> Tensor:
+def gather_block_quantized_reference(
+    codes: Tensor, indices: Tensor, scales: Tensor, zero_points: Tensor | None, *, bits: int, block: int
+) -> Tensor:
     rows = indices.flatten().long()
     points = None if zero_points is None else zero_points[rows]
     numbers = unblocked(codes[rows], scales[rows], points, bits, block)
@@ -142,7 +144,7 @@ def _(codes: Tensor, indices: Tensor, scales: Tensor, zero_points: Tensor | None
 
 @gather_block_quantized.cost
 @gather_blocks.cost
-def _(op: Op) -> Cost:
+def gather_block_quantized_cost(op: Op) -> Cost:
     indices = op.required("indices").type
     tables = {n: v for n in ("codes", "scales", "zero_points") if (v := op.operand(n)) is not None}
     reads = {name: picked(value.tensor, indices.elements) for name, value in tables.items()}
@@ -170,12 +172,17 @@ def dequantize_linear(
 
 
 @dequantize_linear.reference
-def _(codes: Tensor, scales: Tensor, zero_points: Tensor | None, *, block: int) -> Tensor:
+def dequantize_linear_reference(codes: Tensor, scales: Tensor, zero_points: Tensor | None, *, block: int) -> Tensor:
     def spread(x: Tensor) -> Tensor:
         return x.repeat_interleave(block, 0)[: codes.shape[0]].to(scales.dtype)
 
     numbers = codes.to(scales.dtype)
     return (numbers if zero_points is None else numbers - spread(zero_points)) * spread(scales)
+
+
+@dequantize_linear.cost
+def dequantize_linear_cost(op: Op) -> Cost:
+    return default_cost(op, op.result.type.elements * (1 if op.operand("zero_points") is None else 2))
 
 
 @op("onnx.round_rows")
@@ -187,14 +194,14 @@ def round_rows(x: TensorType) -> tuple[TensorType, TensorType]:
 
 
 @round_rows.reference
-def _(x: Tensor) -> tuple[Tensor, Tensor]:
+def round_rows_reference(x: Tensor) -> tuple[Tensor, Tensor]:
     scales = x.abs().amax(-1, keepdim=True) / 127
     scales = torch.where(scales == 0, torch.ones_like(scales), scales)
     return (x / scales).round().clamp(-128, 127) + 128, scales
 
 
 @round_rows.cost
-def _(op: Op) -> Cost:
+def round_rows_cost(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements * 4)
 
 
@@ -223,7 +230,9 @@ def matmul_integer(
 
 
 @matmul_integer.reference
-def _(x: Tensor, x_scales: Tensor, weight: Tensor, weight_scales: Tensor, zero_points: Tensor | None) -> Tensor:
+def matmul_integer_reference(
+    x: Tensor, x_scales: Tensor, weight: Tensor, weight_scales: Tensor, zero_points: Tensor | None
+) -> Tensor:
     # Sums of products of bytes are exact in doubles.
     zero = 128 if zero_points is None else zero_points.double()
     product = (x.double() - 128) @ (weight.double() - zero)
@@ -231,5 +240,5 @@ def _(x: Tensor, x_scales: Tensor, weight: Tensor, weight_scales: Tensor, zero_p
 
 
 @matmul_integer.cost
-def _(op: Op) -> Cost:
+def matmul_integer_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements * op.inputs[0].type.shape[-1] * 2)

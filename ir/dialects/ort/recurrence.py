@@ -42,7 +42,7 @@ def stateful_conv(
 
 
 @stateful_conv.reference
-def _(
+def stateful_conv_reference(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, new_length: Tensor | None, *, dilation: int
 ) -> tuple[Tensor, Tensor]:
     return causal_conv.evaluate([x, weight, bias, state, new_length], {"groups": x.shape[1], "dilation": dilation})
@@ -87,7 +87,7 @@ def linear_attention(
 
 
 @linear_attention.reference
-def _(
+def linear_attention_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -109,12 +109,12 @@ def _(
 
 
 @stateful_conv.cost
-def _(op: Op) -> Cost:
+def stateful_conv_cost(op: Op) -> Cost:
     return causal_conv.price(op)
 
 
 @linear_attention.cost
-def _(op: Op) -> Cost:
+def linear_attention_cost(op: Op) -> Cost:
     v, final = op.required("v").type, op.results[1].type
     steps = v.elements * final.shape[2]
     flops = steps * (5 if op.operand("beta") is None else 9)

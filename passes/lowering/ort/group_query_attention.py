@@ -1,7 +1,7 @@
 """Cache update, rotary embedding and attention become one GroupQueryAttention.
 
-The operator has three results, so this is a small pass instead of a rewriting rule. What stops it is a near miss, and
-the attention goes to the steps after this one.
+The operator has three results, so this is no rewriting rule. What stops it is a near miss, and the attention is left to
+the passes after this one.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class FuseGroupQueryAttention(TablePass):
         for op in context.graph:
             if op.definition is not ops.attention:
                 continue
-            if op.operand("key_positions") is not None:
-                context.near_miss(RULE, op, "its keys have positions of their own, as those of a ring cache do")
-            if cache_read(op.required("k")) is None:
+            if cache_read(op.required("k")) is None and op.operand("key_positions") is None:
                 continue
             found = _recognize(op)
             fused = _fuse(context, found, lengths) if isinstance(found, _Found) else found
@@ -69,6 +67,8 @@ class FuseGroupQueryAttention(TablePass):
 
 
 def _recognize(op: Op) -> _Found | Refusal:
+    if op.operand("key_positions") is not None:
+        return Refusal("its keys have positions of their own, as those of a ring cache do")
     mask = op.attributes["mask"]
     if mask not in ("causal", "sliding"):
         return Refusal(f"the mask is {mask}")
@@ -156,7 +156,7 @@ def _shared_rotation(
     if isinstance(tables, Refusal):
         return tables
     cos, sin = (context.graph.weight(t) for t in tables)
-    return cos, sin, bool(q.attributes["interleaved"])
+    return cos, sin, q.attribute("interleaved", bool)
 
 
 def _build(

@@ -30,7 +30,7 @@ class Masks:
         """Which keys each query sees, bool [batch or 1, 1, sequence or 1, keys]; None if it sees all."""
         positions, length = op.required("positions"), op.operand("key_length")
         places, keys = op.operand("key_positions"), op.required("k").type.shape[2]
-        kind, window = op.attributes["mask"], op.attributes["window"]
+        kind, window = op.attribute("mask", str), op.attribute("window", int)
         key = (positions if kind != "full" else None, length, places, keys, kind, window)
         if key not in self._known:
             self._known[key] = _visible(build, op, positions, length, places, keys)
@@ -50,8 +50,7 @@ def _visible(
     build: Builder, op: Op, positions: Value, length: Value | None, places: Value | None, keys: Dim
 ) -> Value | None:
     conditions: list[Value] = []
-    kind, window = op.attributes["mask"], op.attributes["window"]
-    assert isinstance(window, int)
+    kind, window = op.attribute("mask", str), op.attribute("window", int)
     if places is None:
         key = build(ops.iota, size=keys, dtype=DType.I64)
     else:
@@ -106,7 +105,7 @@ def _above_lowest(build: Builder, bias: Value) -> Value:
     """A float bias in which the smallest finite number, that code hides scores by, is half of that."""
     if bias.tensor.dtype is not DType.F32:
         return bias
-    numbers = [op.attributes["value"] for op in cone([bias]) if op.definition is ops.constant]
+    numbers = [op.attribute("value", bool, int, float) for op in cone([bias]) if op.definition is ops.constant]
     lowest = [n for n in numbers if isinstance(n, float) and n <= LOWEST]
     if not any(math.isfinite(n) for n in lowest):
         return bias

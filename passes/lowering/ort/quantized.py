@@ -114,8 +114,7 @@ def _product(context: Context, op: Op, made: _Made) -> Value | Refusal:
         return Refusal("x is a vector")
     before = x.defined_by(ops.fake_quantize)
     if before is not None and before.attributes["to"] is DType.I8 and before.operand("scale") is None:
-        group = before.attributes["group"]
-        assert isinstance(group, int), "declared so"
+        group = before.attribute("group", int)
         if group == 0 and weight.type.group is None:
             return _integer_product(context, op, before.required("x"), weight.weight, made)
         if context.target.accepts(matmul_nbits):

@@ -51,8 +51,7 @@ class RingsToGathers(TablePass):
             context.hit(RULE, op)
         for op in graph:
             if op.definition is ops.ring_positions:
-                capacity = op.attributes["capacity"]
-                assert isinstance(capacity, int)
+                capacity = op.attribute("capacity", int)
                 graph.replace(op.result, _positions(Builder(graph, op, op.location), op.required("length"), capacity))
                 graph.erase_dead([op])
                 context.spelt(POSITIONS, op)

@@ -23,6 +23,7 @@ def test_help_has_an_example_for_each_command(commands: Commands) -> None:
             "generate",
             "trace",
             "opt",
+            "run",
             "explain",
             "passes",
             "report",

@@ -28,9 +28,9 @@ def spell_attention(build: Builder, op: Op, masks: Masks) -> Value:
         wide = build(ops.expand, five, shape=(batch, key_heads, group, keys, size))
         return build(ops.reshape, wide, shape=(batch, heads, keys, size))
 
-    scaled = build(ops.mul, q, op.attributes["scale"])  # pyright: ignore[reportArgumentType] - declared a float
+    scaled = build(ops.mul, q, op.attribute("scale", float))
     scores = build(ops.matmul, scaled, build(ops.transpose, repeated(k), permutation=(0, 1, 3, 2)))
-    cap = op.attributes["softcap"]
+    cap = op.attribute("softcap", float)
     if cap:
         scores = build(ops.softcap, scores, cap=cap)
     bias = op.operand("bias")

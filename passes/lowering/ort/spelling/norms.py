@@ -26,7 +26,6 @@ def spell_layer_norm(build: Builder, op: Op, _: Masks) -> Value:
 
 def _unit(build: Builder, x: Value, op: Op) -> Value:
     """x by its root mean square over the last axis."""
-    epsilon = op.attributes["epsilon"]
-    assert isinstance(epsilon, float), "declared so"
+    epsilon = op.attribute("epsilon", float)
     square = build(ops.mean, build(ops.mul, x, x), axes=(-1,), keepdims=True)
     return build(ops.mul, x, build(ops.rsqrt, build(ops.add, square, epsilon)))

@@ -27,17 +27,19 @@ def spell_rope(build: Builder, op: Op, _: Masks) -> Value:
         frequencies = build(ops.cast, frequencies, dtype=dtype)
     angle = build(ops.mul, build(ops.cast, column, dtype=dtype), frequencies)
 
+    scale, interleaved = op.attribute("scale", float), op.attribute("interleaved", bool)
+
     def table(function: OpDef) -> Value:
         values = build(function, angle)
-        if op.attributes["scale"] != 1.0:
-            values = build(ops.mul, values, op.attributes["scale"])  # pyright: ignore[reportArgumentType] - declared a float
+        if scale != 1.0:
+            values = build(ops.mul, values, scale)
         return values if dtype is x.tensor.dtype else build(ops.cast, values, dtype=x.tensor.dtype)
 
     cos, sin = table(ops.cos), table(ops.sin)
     parts: list[Value] = []
     whole = pairs * 2
     turned = x if whole is size else build(ops.slice, x, axis=3, stop=whole)
-    if op.attributes["interleaved"]:
+    if interleaved:
         couples = build(ops.reshape, turned, shape=(batch, heads, sequence, pairs, Dim.of(2)))
         a, b = (
             build(ops.reshape, build(ops.slice, couples, axis=4, start=i, stop=i + 1), shape=(*x.type.shape[:3], pairs))
@@ -47,7 +49,7 @@ def spell_rope(build: Builder, op: Op, _: Masks) -> Value:
         a, b = build(ops.slice, turned, axis=3, stop=pairs), build(ops.slice, turned, axis=3, start=pairs)
     first = build(ops.sub, build(ops.mul, a, cos), build(ops.mul, b, sin))
     second = build(ops.add, build(ops.mul, b, cos), build(ops.mul, a, sin))
-    if op.attributes["interleaved"]:
+    if interleaved:
         stacked = [build(ops.reshape, h, shape=(*x.type.shape[:3], pairs, ONE)) for h in (first, second)]
         parts.append(build(ops.reshape, build(ops.concat, *stacked, axis=4), shape=(*x.type.shape[:3], whole)))
     else:

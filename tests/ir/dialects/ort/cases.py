@@ -178,7 +178,7 @@ _SWAPPED = {ops.constant: "dtype", ops.iota: "dtype"}
 
 def with_dtype(case: Case, dtype: DType) -> Case | None:
     """The case with its element type (of the first operand or result) replaced throughout; None if it cannot be, as
-    with quantized weights, which graphs hold only until they are legalized."""
+    with quantized weights, which graphs hold only until they are lowered."""
     from graphwright.ir import IRTypeError
 
     attributes = dict(case.attributes)

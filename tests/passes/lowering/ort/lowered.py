@@ -8,7 +8,7 @@ from graphwright.ir.targets import Target
 from graphwright.passes.lowering.ort import to_dialect
 
 
-def legalize(program: Program, graph: Graph, target: Target) -> Outcome:
+def lower_program(program: Program, graph: Graph, target: Target) -> Outcome:
     """Lowers a program, in place; `graph` must be one of its graphs."""
     assert graph in program.graphs.values()
     outcome = Outcome()

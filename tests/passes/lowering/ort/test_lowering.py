@@ -1,4 +1,4 @@
-"""Which fusions legalization makes, what it says where it does not, and that it keeps the meaning."""
+"""Which fusions lowering makes, what it says where it does not, and that it keeps the meaning."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from graphwright.ir.interpreter import Interpreter
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.types import DType
 from tests.backends.models import LLAMA, MODELS, Shape, decoder
-from tests.passes.lowering.ort.lowered import legalize
+from tests.passes.lowering.ort.lowered import lower_program
 
 
-def _legalized(shape: Shape, change: Callable[[Graph], None] | None = None) -> tuple[Program, Graph, Outcome]:
+def _lowered(shape: Shape, change: Callable[[Graph], None] | None = None) -> tuple[Program, Graph, Outcome]:
     program = decoder(shape)
     graph = program.graphs.pop("prefill")
     if change is not None:
         change(graph)
     program.graphs = {"prefill": graph}
-    return program, graph, legalize(program, graph, capabilities.ORT)
+    return program, graph, lower_program(program, graph, capabilities.ORT)
 
 
 def _names(graph: Graph) -> list[str]:
@@ -35,7 +35,7 @@ def _of(graph: Graph, name: str) -> list[Op]:
 
 
 def test_a_llama_layer_is_nine_ops() -> None:
-    _, graph, _ = _legalized(replace(LLAMA, layers=1))
+    _, graph, _ = _lowered(replace(LLAMA, layers=1))
     layer = [op.name for op in graph if op.location == "layers.0"]
     counts = ["sub", "cast", "amax", "cast", "cast", "constant"]
     assert sorted(layer) == sorted(
@@ -47,14 +47,14 @@ def test_a_llama_layer_is_nine_ops() -> None:
 
 
 def test_the_residual_sums_come_out_of_the_fused_norms() -> None:
-    _, graph, outcome = _legalized(LLAMA)
+    _, graph, outcome = _lowered(LLAMA)
     # The last addition is taken apart from its norm by the choice of tokens.
     assert outcome.hits["ort.skip_rms_norm"] == 2 * LLAMA.layers - 1
     assert len(_of(graph, "rms_norm")) == 2
 
 
 def test_packed_projections_go_into_the_attention_whole() -> None:
-    _, graph, _ = _legalized(LLAMA)
+    _, graph, _ = _lowered(LLAMA)
     for attention in _of(graph, "ort.group_query_attention"):
         assert attention.operand("key") is None
         assert attention.required("query").owner is not None
@@ -65,13 +65,13 @@ def test_packed_projections_go_into_the_attention_whole() -> None:
 
 
 def test_the_counts_are_computed_once() -> None:
-    _, graph, _ = _legalized(LLAMA)
+    _, graph, _ = _lowered(LLAMA)
     operands = {tuple(op.operands[3:6]) for op in _of(graph, "ort.group_query_attention")}
     assert len(operands) == 1
 
 
 def test_normed_heads_are_not_transposed() -> None:
-    _, graph, _ = _legalized(MODELS["qwen3"])
+    _, graph, _ = _lowered(MODELS["qwen3"])
     assert "transpose" not in _names(graph)
     assert "split_heads" not in _names(graph)
     assert "merge_heads" not in _names(graph)
@@ -79,7 +79,7 @@ def test_normed_heads_are_not_transposed() -> None:
 
 
 def test_a_shared_embedding_is_stored_once() -> None:
-    program, graph, _ = _legalized(MODELS["tied"])
+    program, graph, _ = _lowered(MODELS["tied"])
     assert "embed.weight.transposed" not in program.weights
     (head,) = _of(graph, "ort.fused_matmul")
     assert head.required("y").weight is not None
@@ -97,7 +97,7 @@ def test_a_shared_embedding_is_stored_once() -> None:
     ],
 )
 def test_near_misses_say_why_and_where(name: str, reason: str) -> None:
-    _, _, outcome = _legalized(MODELS[name])
+    _, _, outcome = _lowered(MODELS[name])
     misses = [m for m in outcome.near_misses if reason in m.reason]
     assert {m.location for m in misses} == {"layers.0", "layers.1"}
 
@@ -128,14 +128,14 @@ def _replaced(name: str, make: Callable[[Builder, Op], Value], operand: str) -> 
     ],
 )
 def test_what_the_operator_would_do_differently_is_not_fused(change: Callable[[Graph], None], reason: str) -> None:
-    _, graph, outcome = _legalized(LLAMA, change)
+    _, graph, outcome = _lowered(LLAMA, change)
     assert not _of(graph, "ort.group_query_attention")
     assert any(reason in m.reason for m in outcome.near_misses)
 
 
 def test_other_positions_of_the_rotation_keep_it_outside() -> None:
     change = _replaced("rope", lambda b, op: b(ops.add, op.required("positions"), 1), "positions")
-    _, graph, outcome = _legalized(LLAMA, change)
+    _, graph, outcome = _lowered(LLAMA, change)
     assert len(_of(graph, "ort.group_query_attention")) == 2
     assert len(_of(graph, "onnx.rotary_embedding")) == 4
     assert any("other positions" in m.reason for m in outcome.near_misses)
@@ -148,18 +148,18 @@ def test_a_cache_read_twice_is_not_fused() -> None:
         merged = first.result.users[0]
         graph.set_operand(merged, 0, Builder(graph, merged, "twin")(ops.add, first.result, twin))
 
-    _, graph, outcome = _legalized(LLAMA, change)
+    _, graph, outcome = _lowered(LLAMA, change)
     assert len(_of(graph, "ort.group_query_attention")) == 1
     assert any(m.reason == "the cache is read by another op too" for m in outcome.near_misses)
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("target", [capabilities.ORT, capabilities.PORTABLE], ids=lambda t: t.name)
-def test_a_legalized_graph_computes_the_same_in_the_interpreter(name: str, target: capabilities.Target) -> None:
+def test_a_lowered_graph_computes_the_same_in_the_interpreter(name: str, target: capabilities.Target) -> None:
     program = decoder(MODELS[name])
     reference = program.clone().graphs["prefill"]
     graph = program.graphs["prefill"]
-    legalize(program, graph, target)
+    lower_program(program, graph, target)
     generator = torch.Generator().manual_seed(1)
     bindings = {"B": 2, "S": 4, "N": 4, "C": 14}
     inputs = {
@@ -179,7 +179,7 @@ def test_a_legalized_graph_computes_the_same_in_the_interpreter(name: str, targe
 
 
 def test_padding_may_not_poison_a_cache() -> None:
-    _, graph, outcome = _legalized(MODELS["mixed-heads"])
+    _, graph, outcome = _lowered(MODELS["mixed-heads"])
     assert outcome.hits["keep-padding-finite"] == 2
     for append in _of(graph, "kv_append"):
         owner = append.required("new").owner
@@ -195,6 +195,6 @@ def test_narrow_floats_are_computed_in_float32() -> None:
     x = graph.add_input("x", tensor("bf16", "B", 4))
     y = Builder(graph)(ops.exp, x)
     graph.outputs = {"y": y}
-    legalize(program, graph, capabilities.PORTABLE)
+    lower_program(program, graph, capabilities.PORTABLE)
     assert _names(graph) == ["cast", "exp", "cast"]
     assert graph.outputs["y"].tensor.dtype is DType.BF16

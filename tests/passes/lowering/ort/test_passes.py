@@ -115,6 +115,36 @@ graph prefill(%x: bf16[B, N, 4]) {
     assert not record.changed
 
 
+ENCODED = """program "test"
+graph encode(%input_ids: i64[B, S], %context_length: i64[B]) {
+  %x = cast(%input_ids) {dtype=f32} : f32[B, S]
+  return context.0=%x
+}
+graph prefill(%input_ids: i64[B, S], %context.0: f32[B, T]) {
+  %y = cast(%input_ids) {dtype=f32} : f32[B, S]
+  return logits=%y
+}
+"""
+
+
+def test_the_context_of_an_encoder_has_a_length_of_its_own() -> None:
+    source = parse_program(ENCODED)
+    (record,) = run_passes(source, parse_passes("name-context-length")).records
+    assert "graph encode(%input_ids: i64[B, T], %context_length: i64[B])" in print_graph(source.graphs["encode"])
+    assert record.hits == {"context-length-named": 1}
+    alone = parse_program(ENCODED)
+    del alone.graphs["encode"]
+    (record,) = run_passes(alone, parse_passes("name-context-length")).records
+    assert not record.changed
+    with pytest.raises(
+        UserError, match=r"graph 'encode': 'context.0' is f32\[B, T\], graph 'prefill' takes f32\[B, 5\]"
+    ):
+        run_passes(parse_program(ENCODED.replace("f32[B, T]", "f32[B, 5]")), parse_passes("name-context-length"))
+    two = ENCODED.replace("%context_length: i64[B])", "%pixels: f32[B, S])")
+    with pytest.raises(UserError, match="graph 'encode' encodes input_ids, pixels; it must be one context"):
+        run_passes(parse_program(two), parse_passes("name-context-length"))
+
+
 def test_a_dialect_is_one_of_two() -> None:
     with pytest.raises(UserError, match="dialect is 'tensorrt'; it must be one of ort, portable"):
         to_dialect("tensorrt")

@@ -10,7 +10,7 @@ from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.targets import Target
 from tests.backends.models import LLAMA, decoder
-from tests.passes.lowering.ort.lowered import legalize
+from tests.passes.lowering.ort.lowered import lower_program
 
 STATE = "state<recurrent f32[B, 4, 3, 2]>"
 HEADS = f"""(%x: f32[B, S, 12], %v: f32[B, S, 8], %d: f32[B, S, 4], %new: i64[B], %past: {STATE}) {{
@@ -29,11 +29,11 @@ def program(body: str, weights: str = "") -> Program:
     return parse_program(f'program "test"\n{weights}\ngraph forward{body}\n')
 
 
-def legalized(source: Program, target: Target) -> tuple[list[str], Outcome]:
-    """The ops after legalization, which leaves the values as they were."""
+def lowered(source: Program, target: Target) -> tuple[list[str], Outcome]:
+    """The ops after lowering, which leaves the values as they were."""
     copy = source.clone()
     graph = copy.graphs["forward"]
-    outcome = legalize(copy, graph, target)
+    outcome = lower_program(copy, graph, target)
     generator = torch.Generator().manual_seed(0)
     inputs: dict[str, torch.Tensor] = {}
     for value in graph.inputs:
@@ -48,18 +48,18 @@ def legalized(source: Program, target: Target) -> tuple[list[str], Outcome]:
 
 
 def test_heads_side_by_side_go_into_the_kernel_as_they_lie() -> None:
-    names, outcome = legalized(program(HEADS.replace("RATES", "")), capabilities.ORT)
+    names, outcome = lowered(program(HEADS.replace("RATES", "")), capabilities.ORT)
     assert outcome.hits["ort.linear_attention"] == 1
     assert "split_heads" not in names
     assert names.count("merge_heads") == 1  # of the decay, which came another way
-    names, _ = legalized(program(HEADS.replace("RATES", "")), capabilities.PORTABLE)
+    names, _ = lowered(program(HEADS.replace("RATES", "")), capabilities.PORTABLE)
     assert "linear_recurrence" in names
 
 
 @pytest.mark.parametrize("keys", [1, 3])
 def test_rates_for_each_key_are_not_written_out_for_every_token(keys: int) -> None:
     weight = RATES.format(keys=keys, values=", ".join(["0.5", "2.0", "1.0"] * 4)[: 5 * 4 * keys - 2])
-    names, outcome = legalized(program(HEADS.replace("RATES", "rates=@rates,"), weight), capabilities.ORT)
+    names, outcome = lowered(program(HEADS.replace("RATES", "rates=@rates,"), weight), capabilities.ORT)
     assert ("ort.linear_attention" in names) == (keys == 1)
     reasons = [m.reason for m in outcome.near_misses]
     assert reasons == ([] if keys == 1 else ["its decay for each key would be written out for every token"])
@@ -73,11 +73,11 @@ CONV = """(%x: f32[B, 4, S], %w: f32[4, {inputs}, 3], %new: i64[B], %past: {stat
 
 
 def test_channels_apart_have_a_kernel() -> None:
-    names, _ = legalized(program(CONV.format(inputs=1, groups=4, state=WINDOW)), capabilities.ORT)
+    names, _ = lowered(program(CONV.format(inputs=1, groups=4, state=WINDOW)), capabilities.ORT)
     assert names == ["ort.causal_conv"]
-    names, _ = legalized(program(CONV.format(inputs=1, groups=4, state=WINDOW)), capabilities.PORTABLE)
+    names, _ = lowered(program(CONV.format(inputs=1, groups=4, state=WINDOW)), capabilities.PORTABLE)
     assert names == ["causal_conv"]
-    names, outcome = legalized(program(CONV.format(inputs=2, groups=2, state=WINDOW)), capabilities.ORT)
+    names, outcome = lowered(program(CONV.format(inputs=2, groups=2, state=WINDOW)), capabilities.ORT)
     assert names == ["causal_conv"]
     assert [m.reason for m in outcome.near_misses] == ["its channels are not apart"]
 

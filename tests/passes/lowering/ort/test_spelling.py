@@ -1,4 +1,4 @@
-"""Every case of every op, legalized for both dialects on every element type: right, or refused in so many words."""
+"""Every case of every op, lowered for both dialects on every element type: right, or refused in so many words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphwright.ir.targets import Target
 from tests.backends.running import start
 from tests.ir.cases import CASES, Case
 from tests.ir.dialects.ort.cases import with_dtype
-from tests.passes.lowering.ort.lowered import legalize
+from tests.passes.lowering.ort.lowered import lower_program
 
 BINDINGS = {"B": 3, "S": 4, "P": 5}
 TYPES = (DType.F32, DType.F64, DType.F16, DType.BF16, DType.I64, DType.I32, DType.I8, DType.U8, DType.BOOL)
@@ -69,7 +69,7 @@ def _is_typed(case: Case) -> bool:
 
 @pytest.mark.parametrize("target", [capabilities.ORT, capabilities.PORTABLE], ids=lambda t: t.name)
 @pytest.mark.parametrize("case", _cases(), ids=str)
-def test_legalized_op_equals_its_reference(case: Case, target: Target) -> None:
+def test_lowered_op_equals_its_reference(case: Case, target: Target) -> None:
     op, operands = case.build(), case.sample(BINDINGS, torch.Generator().manual_seed(3))
     wanted = apply_reference(op.definition, operands, op.attributes, [v.type for v in op.results], BINDINGS)
     program, feeds = _program(case, operands)
@@ -95,7 +95,7 @@ def test_legalized_op_equals_its_reference(case: Case, target: Target) -> None:
 
 def _refusal(program: Program, graph: Graph, target: Target) -> str | None:
     try:
-        legalize(program, graph, target)
+        lower_program(program, graph, target)
     except UnsupportedError as problem:
         return str(problem)
     return None
@@ -137,4 +137,4 @@ def test_an_op_that_cannot_be_expressed_is_named_with_its_place() -> None:
     x = graph.add_input("x", tensor("f64", "B"))
     graph.outputs = {"y": Builder(graph, location="model.layers.3.act")(ops.erf, x)}
     with pytest.raises(UnsupportedError, match=r"^erf at model\.layers\.3\.act: ort takes no f64 in erf, and there is"):
-        legalize(program, graph, capabilities.ORT)
+        lower_program(program, graph, capabilities.ORT)
