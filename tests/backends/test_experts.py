@@ -15,11 +15,10 @@ from torch import Tensor
 from graphwright.backends.onnx import build_artifact, capabilities
 from graphwright.backends.onnx.legalize import legalize
 from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
-from graphwright.frontend import capture
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.rewriting import Outcome
 from tests.backends.running import start
-from tests.frontend.zoo import tiny
+from tests.frontend.zoo import captured, tiny
 
 EXPERTS, SIZE, INNER = 5, 16, 24
 GPT_OSS = {"kind": "silu", "gated": True, "alpha": 1.702, "limit": 0.7, "up_offset": 1.0}
@@ -147,8 +146,7 @@ def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mixtral", "deepseek_v3", "gpt_oss"])
 def test_captured_mixture(name: str, dialect: str, tmp_path: Path) -> None:
     model = tiny(name)
-    program = capture(model)
-    build_artifact(program, tmp_path / "model", dialect=dialect)
+    build_artifact(captured(name), tmp_path / "model", dialect=dialect)
     nodes = onnx.load(str(tmp_path / "model" / "model.onnx"), load_external_data=False).graph.node
     assert ("MoE" in {n.op_type for n in nodes}) == (dialect == "ort")
     assert ("Loop" in {n.op_type for n in nodes}) == (dialect == "portable")
