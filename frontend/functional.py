@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from graphwright.frontend.traced_graph import Node, definition, gives_tensors, is_mutating, traced_value
 
 aten: Any = torch.ops.aten
+_map_nodes: Any = import_module("torch.fx.node").map_arg
 
 _SCATTER: dict[Any, Any] = {aten.slice.Tensor: aten.slice_scatter.default, aten.select.int: aten.select_scatter.default}
 """For an operator that gives a view of its operand, the one that puts such a part back."""
@@ -84,7 +85,7 @@ def _replaced(graph: torch.fx.Graph, write: Node, memory: dict[Node, set[int]]) 
     def add(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Node:
         with graph.inserting_before(write):
             new = graph.create_node("call_function", function, arguments, named)
-        values = torch.fx.node.map_arg((arguments, new.kwargs), traced_value)
+        values = _map_nodes((arguments, new.kwargs), traced_value)
         mode: Any = traced_value(target).fake_mode
         with mode, torch.no_grad():
             new.meta["val"] = function(*values[0], **values[1])
@@ -153,7 +154,7 @@ def _inlined(graph: torch.fx.Graph, node: Node) -> bool:
         return function(*args, **kwargs)
 
     value: Any = traced_value(node)
-    mode: Any = (value if isinstance(value, torch.Tensor) else value[0]).fake_mode
+    mode: Any = getattr(value if isinstance(value, torch.Tensor) else value[0], "fake_mode", None)
     make_fx: Any = import_module("torch.fx.experimental.proxy_tensor").make_fx
     with mode, torch.no_grad():
         traced = make_fx(call)(*map(traced_value, operands))
@@ -171,7 +172,7 @@ def _inlined(graph: torch.fx.Graph, node: Node) -> bool:
                 known[part].meta.pop(key, None)
                 if key in node.meta:
                     known[part].meta[key] = node.meta[key]
-    result: Any = torch.fx.node.map_arg(parts[-1].args[0], known.__getitem__)
+    result: Any = _map_nodes(parts[-1].args[0], known.__getitem__)
     if isinstance(result, Node):
         node.replace_all_uses_with(result)
     else:

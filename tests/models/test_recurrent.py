@@ -16,6 +16,7 @@ from benchmarks.coverage.reference import worst
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.lowering import build_artifact
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
+from tests.frontend.compare import assert_round_trip, assert_same_function, operators
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.recurrent_zoo import CONFIGURATIONS, make
 
@@ -28,6 +29,15 @@ NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) f
 @cache
 def case(name: str) -> Case:
     return Case(make(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_captured_at_lengths_that_were_not_traced(name: str) -> None:
+    program = case(name).captured
+    assert_same_function(program, make(name))
+    assert_round_trip(program)
+    recurrences = {"linear_recurrence", "weighted_mean", "convolution"} & set(operators(program))
+    assert recurrences
 
 
 @pytest.mark.parametrize("name", NAMES)
