@@ -24,9 +24,10 @@ demo: $(VENV)/installed
 	$(BIN)/python -m examples.demo
 
 # Two processes: more of them contend for the cores that the tests' own sessions use. A file is one process's, so that
-# what its tests share is made once.
+# what its tests share is made once. Files go by name: by their number of tests, which is pytest-xdist's own order, the
+# dearest, with few tests, would be last and one process would wait for the other.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

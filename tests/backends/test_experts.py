@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
-from graphwright.frontend import capture
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
 from graphwright.lowering import build_artifact
 from tests.backends.running import start
-from tests.frontend.zoo import tiny
+from tests.frontend.zoo import captured, tiny
 from tests.passes.lowering.ort.lowered import lower_program
 
 EXPERTS, SIZE, INNER = 5, 16, 24
@@ -148,8 +147,7 @@ def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mixtral", "deepseek_v3", "gpt_oss"])
 def test_captured_mixture(name: str, dialect: str, tmp_path: Path) -> None:
     model = tiny(name)
-    program = capture(model)
-    build_artifact(program, tmp_path / "model", dialect=dialect)
+    build_artifact(captured(name), tmp_path / "model", dialect=dialect)
     nodes = onnx.load(str(tmp_path / "model" / "model.onnx"), load_external_data=False).graph.node
     assert ("MoE" in {n.op_type for n in nodes}) == (dialect == "ort")
     assert ("Loop" in {n.op_type for n in nodes}) == (dialect == "portable")

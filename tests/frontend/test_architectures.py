@@ -8,13 +8,12 @@ import torch
 from graphwright.frontend import capture
 from graphwright.ir import DType
 from tests.frontend.compare import assert_round_trip, assert_same_function, operators
-from tests.frontend.zoo import CONTEXT, NAMED, OTHERS, tiny
+from tests.frontend.zoo import CONTEXT, NAMED, OTHERS, captured, tiny
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_named_architecture(name: str) -> None:
-    model = tiny(name)
-    program = capture(model)
+    model, program = tiny(name), captured(name)
     assert_same_function(program, model)
     assert_round_trip(program)
     assert program.metadata["architecture"] == type(model).__name__
@@ -28,8 +27,7 @@ def test_named_architecture(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_architecture(name: str) -> None:
-    model = tiny(name)
-    program = capture(model)
+    model, program = tiny(name), captured(name)
     assert_same_function(program, model)
     assert_round_trip(program)
 
@@ -79,7 +77,7 @@ def test_the_model_is_left_alone() -> None:
 
 
 def test_the_captured_form() -> None:
-    program = capture(tiny("llama"))
+    program = captured("llama")
     graph = program.graphs["forward"]
     assert [(v.name, str(v.type)) for v in graph.inputs] == [("input_ids", "i64[B, S]")]
     assert {n: str(v.type) for n, v in graph.outputs.items()} == {"logits": "f32[B, S, 256]"}
@@ -91,14 +89,14 @@ def test_the_captured_form() -> None:
 
 
 def test_tied_embeddings_are_one_weight() -> None:
-    program = capture(tiny("gpt2"))
+    program = captured("gpt2")
     assert "transformer.wte.weight" in program.weights
     assert "lm_head.weight" not in program.weights
     assert operators(program).count("embedding") == 2
 
 
 def test_conv1d_weights_are_transposed_lazily() -> None:
-    program = capture(tiny("gpt2"))
+    program = captured("gpt2")
     weight = program.weights["transformer.h.0.attn.c_attn.weight.transposed"]
     assert str(weight.type) == "f32[192, 64]"
     assert "matmul" not in operators(program)

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from graphwright.frontend import capture
 from graphwright.ir import DType, Interpreter, UnsupportedError
 from tests.frontend.compare import assert_round_trip, assert_same_function, operators
-from tests.frontend.zoo import MIXTURES, OTHER_MIXTURES, tiny
+from tests.frontend.zoo import MIXTURES, OTHER_MIXTURES, captured, tiny
 
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_mixture(name: str) -> None:
-    model = tiny(name)
-    program = capture(model)
+    model, program = tiny(name), captured(name)
     assert "moe_experts" in operators(program)
     assert_same_function(program, model)
     assert_round_trip(program)
@@ -29,15 +28,14 @@ def test_mixture(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER_MIXTURES)
 def test_other_mixture(name: str) -> None:
-    model = tiny(name)
-    program = capture(model)
+    model, program = tiny(name), captured(name)
     assert "moe_experts" in operators(program)
     assert_same_function(program, model)
 
 
 def test_every_default_implementation_is_replaced() -> None:
     model = tiny("mixtral")
-    eager = operators(capture(model))
+    eager = operators(captured("mixtral"))
     model.set_experts_implementation("grouped_mm")
     assert operators(capture(model)) == eager
     assert model.config._experts_implementation == "grouped_mm"
@@ -58,7 +56,7 @@ def test_bfloat16() -> None:
 
 
 def test_layouts_become_one_form_lazily() -> None:
-    program = capture(tiny("gpt_oss"))
+    program = captured("gpt_oss")
     (experts, _) = [op for op in program.graphs["forward"] if op.name == "moe_experts"]
     weights = {n: experts.required(n) for n in ("gate_up", "down", "gate_up_bias", "down_bias")}
     assert all(v.weight is not None for v in weights.values())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 import transformers
+
+from graphwright.frontend import capture
+from graphwright.ir import Program
 
 WINDOW = 8
 CONTEXT = 512
@@ -130,6 +134,12 @@ def tiny(name: str, **overrides: Any) -> Any:
         # The library's own default does not run in float64.
         model.set_experts_implementation("eager")
     return model.eval()
+
+
+@cache
+def captured(name: str) -> Program:
+    """What is captured of `tiny(name)`, once in a process: who changes it takes a clone."""
+    return capture(tiny(name))
 
 
 def shake(model: torch.nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from benchmarks.coverage.reference import worst
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.lowering import build_artifact
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
+from tests.frontend.compare import assert_round_trip, assert_same_function, operators
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.recurrent_zoo import CONFIGURATIONS, make
 
@@ -25,9 +26,18 @@ NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
 NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS]
 
 
-@lru_cache(maxsize=2)
+@cache
 def case(name: str) -> Case:
     return Case(make(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_captured_at_lengths_that_were_not_traced(name: str) -> None:
+    program = case(name).captured
+    assert_same_function(program, make(name))
+    assert_round_trip(program)
+    recurrences = {"linear_recurrence", "weighted_mean", "convolution"} & set(operators(program))
+    assert recurrences
 
 
 @pytest.mark.parametrize("name", NAMES)
