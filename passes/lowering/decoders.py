@@ -133,9 +133,13 @@ ONE_GRAPH: tuple[Pass, ...] = (MergePhases(), *INTERFACE)
 """For a target that runs one graph for all phases."""
 
 
+PHASE_GRAPHS: tuple[Pass, ...] = (Specialize(one_row=True), *INTERFACE)
+"""For a target that runs a graph for each phase of a decoder, and one of its own for a batch of one row."""
+
+
 def phase_graphs(program: Program) -> tuple[Pass, ...]:
-    """For a target that runs a graph for each phase of a decoder, and one of its own for a batch of one row."""
-    return (Specialize(one_row=True), *INTERFACE) if is_decoder(program) else INTERFACE
+    """`PHASE_GRAPHS` for a decoder; a plain function has no phases."""
+    return PHASE_GRAPHS if is_decoder(program) else INTERFACE
 
 
 def _check_decoder(program: Program, graph: Graph) -> None:
@@ -160,8 +164,8 @@ def _check_same(prefill: Graph, phase: Graph) -> None:
         return
     changes = [line for line in difflib.ndiff(one, other) if line[0] in "+-"]
     raise UserError(
-        f"graphs '{PREFILL}' and '{phase.name}' differ in more than the number of tokens, but the target runs one graph "
-        f"for both; first difference: {changes[0].strip()}"
+        f"graphs '{PREFILL}' and '{phase.name}' differ in more than the number of tokens, but the target runs one "
+        f"graph for both; first difference: {changes[0].strip()}"
     )
 
 
