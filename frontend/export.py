@@ -18,6 +18,7 @@ from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
 from graphwright.frontend.conditions import Axes
 from graphwright.frontend.dimensions import Dimensions
+from graphwright.frontend.functional import break_up, replace_in_place_operators
 from graphwright.frontend.outputs import Outputs, flatten_outputs
 from graphwright.frontend.sources import FixedSizes, last_line, own_frame, watched_sizes
 from graphwright.frontend.specialization import fixes, free_sizes, must_stay_free, named_size
@@ -102,7 +103,7 @@ def trace(model: torch.nn.Module, call: Callable[..., Any], inputs: Mapping[str,
         # When a trace fails, torch prints the part that it has got to standard error.
         with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()), watched_sizes() as sizes:
             exported = torch.export.export(traced, examples, dynamic_shapes={"inputs": dynamic}, strict=False)
-            exported = normalize(exported)
+            exported = normalize(exported, fresh=True)
     except UnsupportedError:
         raise
     except Exception as problem:
@@ -134,16 +135,24 @@ def _freedom(name: str, symbol: str) -> Any:
     return torch.export.Dim.DYNAMIC if must_stay_free(name, symbol) else torch.export.Dim.AUTO
 
 
-def normalize(exported: ExportedProgram) -> ExportedProgram:
-    """The program without in-place operators, and with those that lack an importer broken into ones that have one."""
+def normalize(exported: ExportedProgram, *, fresh: bool = False) -> ExportedProgram:
+    """The program without in-place operators, and with those that lack an importer broken into ones that have one.
+
+    A `fresh` one was traced here, and is not traced once more where it can be changed in place.
+    """
     tried: set[object] = set()
+    if fresh:
+        replace_in_place_operators(exported)
     while True:
         strange = [n for n in live_nodes(exported) if is_operator(n) and not _importable(n) and n.target not in tried]
-        table = {node.target: d for node in strange if (d := definition(node)) is not None}
-        if not table and (tried or not any(map(is_mutating, exported.graph.nodes))):
+        strange = [n for n in strange if definition(n) is not None]
+        writes = any(map(is_mutating, exported.graph.nodes))
+        if not strange and (tried or not writes):
             return exported
-        tried |= {"in-place operators", *table}
-        exported = decomposed(exported, table)
+        tried |= {"in-place operators", *(node.target for node in strange)}
+        if writes or not fresh or not break_up(exported, strange):
+            table = {node.target: d for node in strange if (d := definition(node)) is not None}
+            exported = decomposed(exported, table)
 
 
 def _importable(node: Node) -> bool:

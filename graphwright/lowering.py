@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graphwright.ir.convention import PARAMETERS, is_decoder
 from graphwright.passes import run_passes
 from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import ONE_GRAPH, phase_graphs
+from graphwright.passes.lowering.decoders import INTERFACE, ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def build_tvm_artifact(
     """
     from graphwright.backends import tvm
 
-    copy, report = lowered(program, (*phase_graphs(program), *CPU))
+    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *CPU))
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 

@@ -10,7 +10,7 @@ from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
 from graphwright.passes.fuse_norms import FuseNorms
 from graphwright.passes.insert_kv_cache import InsertKVCache
 from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASE_GRAPHS
+from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.pack_projections import PackProjections
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
@@ -57,7 +57,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
     "cpu-onnx": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *ONE_GRAPH, *to_dialect("ort")),
-    "cpu-tvm": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *PHASE_GRAPHS, *CPU),
+    "cpu-tvm": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *PHASES, *CPU),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.

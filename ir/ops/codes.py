@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TENSOR_CODES = CODE_TYPES - {DType.F4E2M1}
 """Codes that a plain tensor can hold: those that are numbers themselves."""
 
+SMALLEST_SCALE = 2.0**-126
+"""The least scale of a token, so that a token of zeros has a reciprocal: the smallest normal float32."""
+
 
 def _require_scale(scale: TensorType, x: TensorType) -> None:
     require_float("scale", scale)

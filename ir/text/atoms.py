@@ -85,10 +85,9 @@ class AtomParser:
         if token.kind == "string":
             return self.string()
         if token.kind == "number":
-            if len(token.text) > LONGEST_NUMBER:
-                raise lexer.error(f"a number has {len(token.text)} characters, at most {LONGEST_NUMBER} are supported")
+            number = self.number(token.text)
             lexer.next()
-            return float(token.text)
+            return number
         if token.text == "[":
             with self.nested():
                 return tuple(self.list_body("[", "]"))
@@ -101,9 +100,17 @@ class AtomParser:
         dim = self.dim()
         return dim if dim.constant is None else dim.constant
 
+    def number(self, text: str) -> float:
+        if len(text) > LONGEST_NUMBER:
+            raise self.lexer.error(f"a number has {len(text)} characters, at most {LONGEST_NUMBER} are supported")
+        return float(text)
+
     def list_body(self, opening: str, closing: str) -> list[Attribute]:
         self.lexer.expect(opening)
         items: list[Attribute] = []
+        if self.lexer.peek.kind == "numbers":
+            items.extend(map(self.number, self.lexer.peek.text.split(", ")))
+            self.lexer.next()
         while not self.lexer.accept(closing):
             items.append(self.attribute())
             if self.lexer.peek.text != closing:

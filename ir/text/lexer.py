@@ -1,4 +1,7 @@
-"""Splits IR text into tokens that know their line and column."""
+"""Splits IR text into tokens that know their line and column.
+
+All the numbers of a list of eight or more are one token, `numbers`: the elements of a weight may be a million.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from typing import NamedTuple
 
 from graphwright.ir.errors import TextError
 
+_NUMBER = r"-?(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|(?:inf|nan)(?![\w.]))"
+
 _TOKEN = re.compile(
-    r"""
+    rf"""
   (?>(?:[ \t\r\n]|//[^\n]*)*)
   (?:
-    (?P<string>"(?:[^"\\\n]|\\.)*")
+    (?P<numbers>(?<=\[)(?>{_NUMBER}(?:,[ ]{_NUMBER}){{7,}})(?=\]))
+  | (?P<string>"(?:[^"\\\n]|\\.)*")
   | (?P<value>[%@](?:[\w.]+|"(?:[^"\\\n]|\\.)*"))
-  | (?P<number>-?(?:\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+|(?:inf|nan)(?![\w.])))
+  | (?P<number>{_NUMBER})
   | (?P<integer>\d+)
   | (?P<name>[A-Za-z_][\w.]*)
-  | (?P<mark>[(){}\[\]<>,:=+*-])
+  | (?P<mark>[(){{}}\[\]<>,:=+*-])
   | (?P<end>\Z)
   | (?P<other>.)
   )
@@ -87,7 +93,8 @@ class Lexer:
         return self.next().text
 
     def describe(self) -> str:
-        return self.peek.text if self.peek.kind == "end" else f"'{self.peek.text}'"
+        kind, text, _ = self.peek
+        return text if kind == "end" else f"'{text.partition(',')[0] if kind == 'numbers' else text}'"
 
 
 LONGEST_MESSAGE = 600

@@ -131,15 +131,8 @@ class NameContextLength(Pass):
 INTERFACE: tuple[Pass, ...] = (DecoderGraphs(), Float32Logits(), NameContextLength())
 ONE_GRAPH: tuple[Pass, ...] = (MergePhases(), *INTERFACE)
 """For a target that runs one graph for all phases."""
-
-
-PHASE_GRAPHS: tuple[Pass, ...] = (Specialize(one_row=True), *INTERFACE)
+PHASES: tuple[Pass, ...] = (Specialize(one_row=True), *INTERFACE)
 """For a target that runs a graph for each phase of a decoder, and one of its own for a batch of one row."""
-
-
-def phase_graphs(program: Program) -> tuple[Pass, ...]:
-    """`PHASE_GRAPHS` for a decoder; a plain function has no phases."""
-    return PHASE_GRAPHS if is_decoder(program) else INTERFACE
 
 
 def _check_decoder(program: Program, graph: Graph) -> None:

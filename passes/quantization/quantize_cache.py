@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from graphwright.ir import Builder, Dim, DType, Graph, Op, PassError, Program, StateType, TensorType, Value, Weight, ops
 from graphwright.ir.convention import PAST, PRESENT, step_graphs
+from graphwright.ir.ops.codes import SMALLEST_SCALE
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.rounding import Grid
 from graphwright.ir.weights import StoredArray
@@ -17,8 +18,6 @@ from graphwright.passes.quantization.caches import Cache, Unfit, find_caches
 
 RULE = "quantize-cache"
 SCALE = DType.F32
-SMALLEST = 2.0**-126
-"""The least scale of a token, so that a token of zeros has a reciprocal: the smallest normal float32."""
 
 
 @register
@@ -129,7 +128,7 @@ class _Rewrite:
         largest = build(ops.amax, build(ops.abs, self.cache.new), axes=(3,), keepdims=True)
         if largest.tensor.dtype is not SCALE:
             largest = build(ops.cast, largest, dtype=SCALE)
-        return build(ops.maximum, build(ops.mul, largest, 1 / Grid(self.codes).most), SMALLEST)
+        return build(ops.maximum, build(ops.mul, largest, 1 / Grid(self.codes).most), SMALLEST_SCALE)
 
     def _floats(self, build: Builder, codes: Value, scale: Value) -> Value:
         return build(ops.dequantize_tensor, codes, scale, dtype=self.type.dtype)

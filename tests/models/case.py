@@ -16,11 +16,15 @@ LENGTHS = (28, 17, 9)
 
 
 class Case:
-    """A compiled tiny model with the eager logits of some rows, in float32 and in float64."""
+    """A compiled tiny model with the eager logits of some rows, in float32 and in float64.
+
+    Tests share it: what changes a program takes a clone.
+    """
 
     def __init__(self, model: Any) -> None:
-        self.program: Program = capture(model)
-        self.program.metadata.setdefault("context_length", 512)  # BLOOM states none
+        self.captured: Program = capture(model)
+        self.captured.metadata.setdefault("context_length", 512)  # BLOOM states none
+        self.program = self.captured.clone()
         self.report = run_passes(self.program, PIPELINES["cpu"])
         generator = torch.Generator().manual_seed(3)
         self.rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]

@@ -1,22 +1,28 @@
-"""Whole models against the original modules in eager mode: prefill, chunks, decode, ragged rows, past every window."""
+"""Whole models against the original modules in eager mode: prefill, chunks, decode, ragged rows, past every window.
+
+As the interpreter runs them, and through the ONNX backend in both dialects.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from benchmarks.coverage.continuation import continued_logits
-from benchmarks.coverage.engines import interpreted
+from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
 from graphwright.ir import parse_program, print_program, verify
+from graphwright.lowering import build_artifact
+from graphwright.runtime import load
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.zoo import CONFIGURATIONS, NAMED, make
 
 
-@lru_cache(maxsize=2)
+@cache
 def case(name: str) -> Case:
     return Case(make(name))
 
@@ -25,6 +31,17 @@ def case(name: str) -> Case:
 def test_continuation_equals_eager(name: str) -> None:
     it = case(name)
     found = continued_logits(interpreted(it.program), it.rows, CHUNKS, 40)
+    assert [len(f) for f in found] == list(LENGTHS)
+    assert worst(found, it.exact) < it.bound
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_artifact_equals_eager(name: str, dialect: str, tmp_path: Path) -> None:
+    """Run by the runtime over shared caches."""
+    it = case(name)
+    build_artifact(it.program, tmp_path / "artifact", dialect=dialect)
+    found = continued_logits(loaded(load(tmp_path / "artifact", threads=1)), it.rows, CHUNKS, 64)
     assert [len(f) for f in found] == list(LENGTHS)
     assert worst(found, it.exact) < it.bound
 

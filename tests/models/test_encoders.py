@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ def implementation(name: str) -> str:
     return "eager" if name in NO_SDPA else "sdpa"
 
 
-@lru_cache(maxsize=2)
+@cache
 def captured(name: str, attention: str) -> Program:
     return capture(make(name, attention), ENCODERS[name].inputs(2, 11))
 

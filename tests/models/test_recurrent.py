@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ NAMED = ("mamba", "mamba2", "qwen3_next", "lfm2")
 NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS]
 
 
-@lru_cache(maxsize=2)
+@cache
 def case(name: str) -> Case:
     return Case(make(name))
 

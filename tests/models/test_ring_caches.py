@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ import pytest
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
-from graphwright.frontend import capture
 from graphwright.ir import Program, StateType
 from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, parse_passes, run_passes
@@ -19,16 +18,15 @@ from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
 from graphwright.targets import with_cache_layout
 from tests.backends.ties import follow
 from tests.models.test_architectures import CHUNKS, LENGTHS, case
-from tests.models.zoo import make
 
 RINGS = {"mistral": [True] * 4, "gemma3": [True, False] * 2, "gemma2": [True, False] * 2}
 """Which layers have a ring; the window is 8."""
 FEEDS = {"chunks": CHUNKS, "a prompt past the window": (20, 1, 7), "one by one": (1,) * max(LENGTHS)}
 
 
-@lru_cache(maxsize=3)
+@cache
 def ringed(name: str) -> Program:
-    program = capture(make(name))
+    program = case(name).captured.clone()
     run_passes(program, with_cache_layout(PIPELINES["cpu"], "ring"))
     return program
 

@@ -14,10 +14,9 @@ from graphwright.backends.tvm.kernels.folding import folded
 from graphwright.backends.tvm.kernels.local_buffer import local_buffer
 from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span
 from graphwright.backends.tvm.tvm_library import T
+from graphwright.ir.ops.codes import SMALLEST_SCALE
 
 LEAST, MOST = -128.0, 127.0
-SMALLEST = 2.0**-126
-"""The least scale of a token, so that a token of zeros has a reciprocal: the smallest normal float32."""
 
 
 def write_codes(cpu: Cpu, size: int, share: Share | None) -> Any:
@@ -54,6 +53,6 @@ def token_scale(cpu: Cpu, size: int) -> Any:
             at = T.meta_var(span(i * lanes, lanes))
             largest[span(0, lanes)] = T.max(absolute(row[at]), largest[span(0, lanes)])
         most = T.meta_var(folded(largest[span(0, lanes)], lanes, T.max))
-        scale[index] = T.max(most * T.float32(1 / MOST), T.float32(SMALLEST))
+        scale[index] = T.max(most * T.float32(1 / MOST), T.float32(SMALLEST_SCALE))
 
     return fit

@@ -12,15 +12,12 @@ from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.caches import kv_append
-from graphwright.ir.ops.codes import quantize_tensor
+from graphwright.ir.ops.codes import SMALLEST_SCALE, quantize_tensor
 from graphwright.ir.ops.rules import ONE, require_float, require_indices, require_rank, same_dtype
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SMALLEST = 2.0**-126
-"""The least scale of a token, so that a token of zeros has a reciprocal: the smallest normal float32."""
 
 
 @op("cpu.rotary_table")
@@ -162,7 +159,7 @@ def scale_types(cache: StateType) -> tuple[TensorType | StateType, ...]:
 def token_scale(x: Tensor) -> Tensor:
     """The scale of each token of x [..., size] with which its largest number is a code of i8: [..., 1]."""
     largest = x.abs().amax(-1, keepdim=True)
-    return torch.maximum(largest * (1 / 127), torch.tensor(SMALLEST, dtype=x.dtype))
+    return torch.maximum(largest * (1 / 127), torch.tensor(SMALLEST_SCALE, dtype=x.dtype))
 
 
 @rotary_append.reference

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
-from graphwright.ir.dialects.cpu.rotary import SMALLEST, rotary_embedding
+from graphwright.ir.dialects.cpu.rotary import rotary_embedding
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.codes import SMALLEST_SCALE
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting.matcher import Matcher
 from graphwright.ir.rewriting.pattern import Capture, OpPattern
@@ -114,7 +115,7 @@ def _only_user(value: Value, definition: OpDef) -> Op | None:
 def _pattern() -> OpPattern:
     x = Capture("x")
     largest = ops.amax(ops.abs(x), axes=(3,), keepdims=True)
-    pattern = ops.maximum(ops.mul(largest, 1 / 127), SMALLEST)
+    pattern = ops.maximum(ops.mul(largest, 1 / 127), SMALLEST_SCALE)
     assert isinstance(pattern, OpPattern)
     return pattern
 

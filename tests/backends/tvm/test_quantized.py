@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import graphwright
 from graphwright.ir import Program
 from graphwright.lowering import build_tvm_artifact
 from tests.backends.models import MODELS, decoder
@@ -15,8 +14,6 @@ from tests.backends.running import continued, vocabulary
 from tests.backends.ties import follow
 from tests.backends.tvm.bits import check_bits
 from tests.backends.tvm.stepping import Stepping
-
-STORIES = Path(__file__).parents[4] / "shared/models/stories260k"
 
 FORMATS = {
     "w4a16": Scheme("i4", 32, table=True),
@@ -27,7 +24,7 @@ STEPS = [(6, [6]), (1, [1]), (4, [4]), (9, [9]), (1, [1])]
 """Tokens of each step of one row: prefill of few and of many rows of products, decode, verify."""
 
 
-def _follow(program: Program, folder: Path) -> None:
+def follow_interpreter(program: Program, folder: Path) -> None:
     ((ids, logits),) = continued(Stepping(folder, 1, 24), STEPS, vocabulary(program))
     follow(program.graphs["prefill"], ids, logits)
 
@@ -42,17 +39,9 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_formats_equal_the_interpreter(compiled: tuple[Program, Path]) -> None:
-    _follow(*compiled)
+    follow_interpreter(*compiled)
 
 
 def test_bits_do_not_depend_on_what_else_a_step_takes(compiled: tuple[Program, Path]) -> None:
     program, folder = compiled
     check_bits(folder, vocabulary(program))
-
-
-@pytest.mark.skipif(not STORIES.is_dir(), reason="the shared model stories260k is not here")
-def test_a_trained_model_with_sizes_that_groups_do_not_divide(tmp_path: Path) -> None:
-    program, _ = graphwright.optimize(graphwright.trace(STORIES), "cpu")
-    program = quantized(program, FORMATS["w4a8"])
-    build_tvm_artifact(program, tmp_path / "a")
-    _follow(program, tmp_path / "a")

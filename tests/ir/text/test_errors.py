@@ -32,6 +32,9 @@ CASES = [
     ('program "p" {a 1}', "1:16: expected '=', found '1'"),
     (HEAD + "graph g() { return } graph g() { return }", "2:22: there are two graphs named 'g'"),
     (HEAD + "graph g() {", "2:12: expected a %name, found the end of the text"),
+    (HEAD + "graph g([" + "1.0, " * 99 + "2.0]) {", "2:9: expected a %name, found '['"),
+    (HEAD + "weight @w : f32[" + "1.0, " * 99 + "2.0]", "2:17: expected a value, found '1.0'"),
+    ('program "p" {a=[' + "1.0, " * 9 + "9" * 999 + ".0]}", "1:17: a number has 1001 characters, at most"),
     # ops
     (graph("%0 = ad(%x, %x) : f32[S, 2]"), "3:8: there is no op 'ad': did you mean 'add'?"),
     (graph("%0 = zzzzz(%x) : f32[S, 2]"), "3:8: there is no op 'zzzzz'"),

@@ -143,3 +143,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.gw").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"binary\.gw: not a text file"):
         read_program(tmp_path / "binary.gw")
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5, -2e+30, inf, nan, -inf, 0.0, 1e-05, 3.25", "1.5, " * 9 + "2, 3.0", "1.5,2.5, " * 9]
+)
+def test_a_long_list_of_numbers_is_a_list_of_numbers(text: str) -> None:
+    """Read at once where it is spelt as the printer does, else number by number."""
+    read = parse_program(f'program "p" {{a=[{text}], b=[0.5]}}').metadata
+    expected = tuple(
+        float(part) if "." in part or part.strip("-")[0] in "in" or "e" in part else int(part)
+        for part in text.replace(" ", "").strip(",").split(",")
+    )
+    assert repr(read["a"]) == repr(expected)
+    assert read["b"] == (0.5,)
