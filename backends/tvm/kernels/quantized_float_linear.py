@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -28,8 +29,12 @@ from graphwright.backends.tvm.kernels.script import (
 )
 from graphwright.backends.tvm.tvm_library import T, builder
 
-CHAINS = 4
-"""Sums that are added to in turn: a processor starts the next addition before the last one has ended."""
+CHAINS = 2
+"""Sums that are added to in turn: a processor starts the next addition before the last one has ended. They are as many
+for every number of tokens, since each token's order of additions must not depend on the others."""
+
+SUMS = 8
+"""Vectors of sums that are kept in registers; where there are more, one chain is gone through after the other."""
 
 UNROLLED = 4
 """Steps that are spelt out one after another."""
@@ -83,8 +88,8 @@ class _Tile:
     def emit(self, output: BlockOutput, tokens: Any) -> None:
         width = float_lanes(self.cpu)
         totals = local("totals", (self.rows, LANES), "float32")
-        chains = max(1, CHAINS // self.rows)
-        sums = local("sums", (chains, self.rows, LANES), "float32")
+        # A buffer each: TVM keeps less than 1 KiB on the stack.
+        sums = [local("sums", (self.rows, LANES), "float32") for _ in range(CHAINS)]
         numbers = local("numbers", (LANES,), "float32")
         zeros = local("zeros", (LANES,), "float32")
         places = [lanes(begin, width) for begin in range(0, LANES, width)]
@@ -94,15 +99,19 @@ class _Tile:
 
         def group(number: Any, length: int) -> None:
             with unrolled(self.rows) as r:
-                for chain, place in itertools.product(range(chains), places):
-                    store(sums, spread(T.float32(0), width), chain, r, place)
+                for chain, place in itertools.product(sums, places):
+                    store(chain, spread(T.float32(0), width), r, place)
             for place in places if self.zero_points is not None else ():
                 store(zeros, self._zeros(number, place), place)
-            self._steps(number, length, sums, numbers, zeros, places)
+            if self.rows * CHAINS * len(places) <= SUMS * self.cpu.float_lanes // 8:
+                self._steps(number, length, sums, numbers, zeros, places, range(CHAINS))
+            else:
+                for chain in range(CHAINS):
+                    self._steps(number, length, sums, numbers, zeros, places, [chain])
             with unrolled(self.rows) as r:
                 for place in places:
                     scale = load_scales(self.cpu, self.weight, self.scales, self.block, number, place)
-                    total = reduce(add, [sums[chain, r, place] for chain in range(chains)])
+                    total = reduce(add, [chain[r, place] for chain in sums])
                     store(totals, totals[r, place] + total * scale, r, place)
 
         length = self.weight.group or self.weight.inner
@@ -120,12 +129,24 @@ class _Tile:
         zero = T.Cast(f"int32x{count}", self.zero_points[self.block, group, place])
         return T.Cast(f"float32x{count}", zero - spread(self.weight.middle, count))
 
-    def _steps(self, group: Any, length: int, sums: Any, numbers: Any, zeros: Any, places: list[Any]) -> None:
-        """Adds the products of `length` numbers, from the group's first on."""
+    def _steps(
+        self,
+        group: Any,
+        length: int,
+        sums: list[Any],
+        numbers: Any,
+        zeros: Any,
+        places: list[Any],
+        chains: Sequence[int],
+    ) -> None:
+        """Adds the products of `length` numbers, from the group's first on, as far as they belong to these chains."""
         begin = group * (self.weight.group // self.weight.step)
 
         def step(number: Any, count: int) -> None:
             for k in range(count):
+                chain = k % CHAINS
+                if chain not in chains:
+                    continue
                 for place in places:
                     stored = self.codes[self.block, number, lanes(4 * place.base, 4 * place.lanes)]
                     words = T.reinterpret(f"uint32x{place.lanes}", stored)
@@ -134,9 +155,8 @@ class _Tile:
                 with unrolled(self.rows) as r:
                     token = self.x[self._row(r), number * self.weight.step + k]
                     for place in places:
-                        chain = k % int(sums.shape[0])
-                        value = sums[chain, r, place] + numbers[place] * spread(token, place.lanes)
-                        store(sums, value, chain, r, place)
+                        value = sums[chain][r, place] + numbers[place] * spread(token, place.lanes)
+                        store(sums[chain], value, r, place)
 
         steps, rest = divmod(length, self.weight.step)
         parts, single = divmod(steps, UNROLLED)

@@ -16,6 +16,7 @@ from graphwright.passes.lowering.cpu import CPU
 from tests.backends.models import MODELS, decoder
 from tests.backends.running import continued, vocabulary
 from tests.backends.ties import follow
+from tests.backends.tvm.bits import check_bits
 from tests.backends.tvm.stepping import Stepping
 
 STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
@@ -53,12 +54,13 @@ def test_no_op_of_a_lowered_decode_makes_floats_of_a_cache(name: str, spec: str,
     assert (report.hits["cpu.rotary_append"] == len(after.graphs)) == packed
 
 
-def test_machine_code_equals_the_interpreter(tmp_path: Path) -> None:
+def test_machine_code_equals_the_interpreter_and_its_bits_depend_on_a_row_alone(tmp_path: Path) -> None:
     program = coded("llama", "bits=8, values=token", tmp_path)
     report = build_tvm_artifact(program, tmp_path / "a").lowering
     assert report.hits["cpu.attention: codes inside"] == 2 * 3, "keys and values of each phase"
     for ids, logits in continued(Stepping(tmp_path / "a", 2, 24), STEPS, vocabulary(program)):
         follow(program.graphs["prefill"], ids, logits)
+    check_bits(tmp_path / "a", vocabulary(program))
 
 
 def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
