@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
+from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.onnx.model_file import ENCODER_FILE, MODEL_FILE, model_files, write_models
 from graphwright.backends.program_specs import cache_spec, is_recurrent, model_info, state_spec, tensor_spec
-from graphwright.backends.weights_file import PACKED
-from graphwright.ir import ops
 from graphwright.ir.convention import ENCODE, FORWARD, LOGITS, PREFILL, is_decoder, state_names
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
-from graphwright.ir.storage import stored_bytes
-from graphwright.ir.text import print_program
-from graphwright.ir.types import DType, TensorType, tensor
-from graphwright.ir.weights import Applied, StoredArray, StoredFile, Weight, WeightExpression, remembering_quantized
+from graphwright.ir.weights import remembering_quantized
 from graphwright.runtime.artifact import LOWERED_FILE, ArtifactWriter, EncoderSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
@@ -45,7 +40,7 @@ def build_artifact(
     with ArtifactWriter(folder) as writer:
         weights = write_models(files, program.name, writer.folder, WEIGHTS_FILE, contrib=dialect == "ort")
         with remembering_quantized():
-            writer.add_text(LOWERED_FILE, print_program(_written(program, weights)))
+            writer.add_text(LOWERED_FILE, lowered_text(program, stored_weights(weights, WEIGHTS_FILE)))
         for source in asset_files(assets):
             writer.add_copy(source)
         if generation is not None and graph.name != FORWARD:
@@ -55,44 +50,6 @@ def build_artifact(
             model=model_info(program, graph),
             program=_program_info(graph, encoder, dialect),
         )
-
-
-def _written(program: Program, external: list[Weight]) -> Program:
-    """The program as text shows it: whatever is large lies in the artifact's own file, the rest is spelt out."""
-    shown = Program(program.name)
-    shown.metadata = dict(program.metadata)
-    files = {w.name: _stored(w) for w in external}
-    places = {w.expression: files[w.name] for w in external}
-    for value in (v for graph in program.graphs.values() for v in graph.weights):
-        weight = value.weight
-        assert weight is not None
-        if weight.name not in shown.weights:
-            shown.weights[weight.name] = Weight(weight.name, files.get(weight.name) or _shown(weight, places))
-    shown.graphs = dict(program.graphs)
-    return shown
-
-
-def _shown(weight: Weight, places: Mapping[WeightExpression, WeightExpression]) -> WeightExpression:
-    """The expression of a weight that the file does not have by its name."""
-    expression = weight.expression
-    if expression in places:
-        return places[expression]
-    if isinstance(expression, Applied) and all(e in places for e in expression.operands if e is not None):
-        operands = tuple(None if e is None else places[e] for e in expression.operands)
-        if operands:
-            return Applied(expression.definition, operands, expression.attributes, expression.type)
-    assert isinstance(weight.type, TensorType), "lowered graphs have tensors only"
-    return StoredArray(weight.evaluate(), weight.type)
-
-
-def _stored(weight: Weight) -> WeightExpression:
-    assert isinstance(weight.type, TensorType)
-    if weight.type.dtype not in PACKED:
-        return StoredFile(WEIGHTS_FILE, weight.name, weight.type)
-    count = weight.type.elements.evaluate({})
-    packed = StoredFile(WEIGHTS_FILE, weight.name, tensor(DType.U8, stored_bytes(weight)))
-    codes = Applied.of(ops.unpack_bits, (packed,), {"to": weight.type.dtype, "length": count})
-    return Applied.of(ops.reshape, (codes,), {"shape": weight.type.shape})
 
 
 def _program_info(graph: Graph, encoder: Graph | None, dialect: str) -> ProgramInfo:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
+from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.program_specs import (
     DIMENSION_NAMES,
     cache_spec,
@@ -18,6 +19,7 @@ from graphwright.backends.program_specs import (
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.library import write_library
 from graphwright.backends.tvm.lower import lower
+from graphwright.backends.tvm.packing.unpacked import with_unpacked
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.convention import (
     ENCODE,
@@ -31,7 +33,7 @@ from graphwright.ir.convention import (
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.weights import remembering_quantized
-from graphwright.runtime.artifact import ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
+from graphwright.runtime.artifact import LOWERED_FILE, ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 LIBRARY_FILE = "program.so"
@@ -67,6 +69,8 @@ def build_artifact(
             write_library(library, writer.folder / file)
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
+            stored = stored_weights(lowered.weights, WEIGHTS_FILE)
+            writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored)))
         for source in asset_files(assets):
             writer.add_copy(source)
         if generation is not None and decodes:

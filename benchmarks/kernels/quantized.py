@@ -17,10 +17,10 @@ from benchmarks.kernels.bandwidth import read_runs
 from benchmarks.kernels.integer_peak import integer_peak_operations, integer_peak_runs
 from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
-from graphwright.backends.tvm.kernels.packed_weight import PackedWeight
 from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
 from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
 from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.ir.dialects.cpu.packed_weights import PackedWeight
 from graphwright.runtime.cores import available_cores
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
 

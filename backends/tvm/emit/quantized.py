@@ -8,14 +8,13 @@ from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_linear import linear
-from graphwright.backends.tvm.kernels.packed_weight import PackedWeight
 from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
 from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
 from graphwright.backends.tvm.kernels.quantized_rows import quantized_rows
 from graphwright.backends.tvm.packing.floats import packed_floats
-from graphwright.backends.tvm.packing.quantized import packed_parts
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.capabilities import packable
+from graphwright.ir.dialects.cpu.packed_weights import PackedWeight, packed_parts
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.dims import product as product_of
 from graphwright.ir.errors import UnsupportedError

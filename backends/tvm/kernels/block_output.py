@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphwright.backends.tvm.kernels.packed_weight import LANES
 from graphwright.backends.tvm.kernels.script import lanes, store, unrolled
 from graphwright.backends.tvm.tvm_library import T, builder
+from graphwright.ir.dialects.cpu.packed_weights import LANES
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.packed_weight import PackedWeight
 from graphwright.backends.tvm.kernels.script import spread
 from graphwright.backends.tvm.tvm_library import T
+from graphwright.ir.dialects.cpu.packed_weights import PackedWeight
 
 
 def float_lanes(cpu: Cpu) -> int:

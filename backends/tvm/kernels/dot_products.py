@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.packed_weight import LANES
 from graphwright.backends.tvm.kernels.script import spread
 from graphwright.backends.tvm.tvm_library import T
+from graphwright.ir.dialects.cpu.packed_weights import LANES
 
 
 def integer_lanes(cpu: Cpu) -> int:

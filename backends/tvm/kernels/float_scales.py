@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.packed_weight import LANES, PackedWeight
 from graphwright.backends.tvm.kernels.script import lanes, spread
 from graphwright.backends.tvm.tvm_library import T
+from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
 
 def load_scales(cpu: Cpu, weight: PackedWeight, scales: Any, block: Any, group: Any, place: Any) -> Any:

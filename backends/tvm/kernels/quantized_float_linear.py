@@ -13,7 +13,6 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.block_output import BlockOutput
 from graphwright.backends.tvm.kernels.code_numbers import code_numbers, float_lanes
 from graphwright.backends.tvm.kernels.float_scales import load_scales
-from graphwright.backends.tvm.kernels.packed_weight import LANES, PackedWeight
 from graphwright.backends.tvm.kernels.row_tiles import few_rows, many_rows
 from graphwright.backends.tvm.kernels.script import (
     iteration,
@@ -28,6 +27,7 @@ from graphwright.backends.tvm.kernels.script import (
     variable,
 )
 from graphwright.backends.tvm.tvm_library import T, builder
+from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
 CHAINS = 2
 """Sums that are added to in turn: a processor starts the next addition before the last one has ended. They are as many

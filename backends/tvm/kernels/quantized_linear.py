@@ -10,7 +10,6 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.block_output import BlockOutput
 from graphwright.backends.tvm.kernels.dot_products import add_products, integer_lanes, unpacked
 from graphwright.backends.tvm.kernels.float_scales import load_scales
-from graphwright.backends.tvm.kernels.packed_weight import LANES, STEP_BYTES, PackedWeight, Spans
 from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
 from graphwright.backends.tvm.kernels.row_tiles import few_known, few_rows, many_rows, padded_rows
 from graphwright.backends.tvm.kernels.script import (
@@ -25,7 +24,9 @@ from graphwright.backends.tvm.kernels.script import (
     unrolled,
     variable,
 )
+from graphwright.backends.tvm.kernels.spans import Spans
 from graphwright.backends.tvm.tvm_library import T, builder
+from graphwright.ir.dialects.cpu.packed_weights import LANES, STEP_BYTES, PackedWeight
 
 SUMS = 8
 """Vectors of sums that are kept in registers twice, as integers and as floats, beside what is multiplied."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_scales import load_scale
-from graphwright.backends.tvm.kernels.packed_weight import LANES, PackedWeight
 from graphwright.backends.tvm.kernels.script import iteration, prim_func, root, store, tensor, variable
 from graphwright.backends.tvm.tvm_library import T, builder
+from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
 
 def quantized_rows(cpu: Cpu, *, tokens: int | None, table: PackedWeight) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
-from graphwright.backends.tvm.kernels.packed_weight import Spans
 from graphwright.backends.tvm.kernels.script import iteration, lanes, local, shared, spread, store, when
+from graphwright.backends.tvm.kernels.spans import Spans
 from graphwright.backends.tvm.tvm_library import T, builder
 
 CACHE_LINE = 64

@@ -29,3 +29,12 @@ def packed_floats(weight: WeightExpression) -> WeightExpression:
     return Applied.of(
         ops.transpose, (Applied.of(ops.reshape, (padded,), {"shape": shape}),), {"permutation": (0, 2, 1)}
     )
+
+
+def unpacked_floats(packed: WeightExpression, type: TensorType) -> WeightExpression:
+    """The matrix of that type whose panels these are."""
+    rows, columns = (length.evaluate({}) for length in type.shape)
+    turned = Applied.of(ops.transpose, (packed,), {"permutation": (0, 2, 1)})
+    shape = (Dim.of(panel_count(rows) * PANEL), Dim.of(columns))
+    padded = Applied.of(ops.reshape, (turned,), {"shape": shape})
+    return Applied.of(ops.slice, (padded,), {"axis": 0, "start": 0, "stop": Dim.of(rows)})

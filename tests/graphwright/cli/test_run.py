@@ -38,6 +38,18 @@ def test_packed_codes_are_read_from_the_artifact(commands: Commands, checkpoint:
     assert found == ",".join(map(str, expected)) + "\n"
 
 
+@pytest.mark.slow
+def test_weights_as_kernels_read_them_are_unpacked(commands: Commands, checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    commands.succeed("compile", checkpoint, "-o", folder, "--backend", "tvm", "--quantize", "w4a8-g16")
+    text = (folder / "lowered.gw").read_text()
+    assert "cpu.rounded_linear" in text
+    assert "cpu.unpacked_codes(file(" in text
+    (expected,) = graphwright.load(folder).generate([PROMPT], max_new_tokens=5, temperature=0, ignore_eos=True)
+    found = commands.succeed("run", folder / "lowered.gw", "--ids", "5,6,7", "--max-new-tokens", "5")
+    assert found == ",".join(map(str, expected)) + "\n"
+
+
 def test_a_program_on_standard_input_has_its_weights_where_told(commands: Commands, artifact: Path) -> None:
     lowered = artifact / "lowered.gw"
     expected = commands.succeed("run", lowered, "--ids", "5,6,7", "--max-new-tokens", "2")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphwright.backends.tvm.packing.quantized import packed_parts
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.types import DType
 from graphwright.ir.weights import Applied, StoredArray

@@ -7,7 +7,7 @@ import pytest
 
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
-from graphwright.backends.tvm.packing.quantized import packed_parts
+from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import EPSILON, Example, exact_weight, packed_arrays, tokens
 from tests.backends.tvm.kernels.standalone import compiled, run

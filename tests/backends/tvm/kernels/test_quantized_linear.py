@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
-from graphwright.backends.tvm.kernels.packed_weight import Spans
 from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
-from graphwright.backends.tvm.packing.quantized import packed_parts
+from graphwright.backends.tvm.kernels.spans import Spans
+from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import EPSILON, Example, exact_weight, packed_arrays, rounded, tokens
 from tests.backends.tvm.kernels.standalone import compiled, run

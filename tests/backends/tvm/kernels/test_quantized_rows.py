@@ -8,8 +8,8 @@ import torch
 
 from graphwright.backends.tvm.cpu import GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.quantized_rows import quantized_rows
-from graphwright.backends.tvm.packing.quantized import packed_parts
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import Example, packed_arrays
 from tests.backends.tvm.kernels.standalone import compiled, run

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from graphwright.backends.tvm.packing.quantized import packed_layout, packed_parts
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.capabilities import packable
+from graphwright.ir.dialects.cpu.packed_weights import (
+    packed_layout,
+    packed_parts,
+    stored_type,
+    unpacked,
+    unpacked_codes,
+    unpacked_scales,
+    unpacked_zero_points,
+)
 from graphwright.ir.errors import IRTypeError
+from graphwright.ir.text import parse_type
 from graphwright.ir.types import DType, QuantizedType, tensor
 from tests.backends.tvm.kernels.quantized import Example
 
@@ -60,6 +70,47 @@ def test_types_are_those_of_the_values() -> None:
         value = expression.evaluate()
         assert expression.type == tensor(DType.U8, *value.shape)
         assert value.dtype is torch.uint8
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        HALVES,
+        BYTES,
+        Example(35, 52, DType.I4, 0, DType.BF16),
+        Example(17, 64, DType.U8, 32),
+        Example(16, 24, DType.I4, 8, DType.F8E4M3),
+        Example(33, 48, DType.F4E2M1, 16, DType.F8E4M3, tensor_scale=True),
+    ],
+    ids=str,
+)
+def test_what_is_unpacked_stands_for_the_same_numbers(example: Example) -> None:
+    weight = example.expression()
+    assert isinstance(weight.type, QuantizedType)
+    parts = packed_parts(weight)
+    matrix = unpacked(weight.type, parts.codes, parts.scales, parts.zero_points)
+    assert matrix.type == stored_type(weight.type)
+    before: Any = weight.evaluate()
+    after: Any = matrix.evaluate()
+    assert torch.equal(after.dequantize(torch.float32), before.dequantize(torch.float32))
+    if matrix.type == weight.type:
+        assert torch.equal(after.codes, before.codes)
+        assert torch.equal(after.scales, before.scales)
+
+
+@pytest.mark.parametrize(
+    ("definition", "packed", "attributes", "reason"),
+    [
+        (unpacked_codes, "u8[3, 7, 64]", {"to": DType.I4, "outer": 35, "inner": 40}, r"expected u8\[3, 5, 64\]"),
+        (unpacked_codes, "u8[3, 7, 64]", {"to": DType.F4E2M1, "outer": 35, "inner": 52}, "codes of f4e2m1"),
+        (unpacked_scales, "u8[3, 2, 32]", {"to": DType.F32, "outer": 35}, "expected u8"),
+        (unpacked_zero_points, "u8[2, 2, 16]", {"to": DType.U4, "outer": 35}, "expected u8"),
+        (unpacked_zero_points, "u8[3, 2, 16]", {"to": DType.I4, "outer": 35}, "zero points of i4"),
+    ],
+)
+def test_what_cannot_be_unpacked(definition: OpDef, packed: str, attributes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(IRTypeError, match=reason):
+        definition.rule(parse_type(packed), **attributes)
 
 
 @pytest.mark.parametrize(

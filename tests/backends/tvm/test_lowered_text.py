@@ -1,0 +1,61 @@
+"""The text of a lowered program has the weights of the program, as they are read from the artifact's file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from graphwright.backends.lowered_text import lowered_text, stored_weights
+from graphwright.backends.tvm.cpu import host_cpu
+from graphwright.backends.tvm.lower import relax_module
+from graphwright.backends.tvm.packing.unpacked import with_unpacked
+from graphwright.backends.weights_file import plan_weights, write_weights
+from graphwright.ir import Program, parse_program, verify
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.weights import Weight
+from graphwright.lowering import lowered
+from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.decoders import PHASES
+from tests.backends.models import LLAMA, decoder
+from tests.backends.quantizing import Scheme, quantized
+
+ONE = replace(LLAMA, layers=1)
+SCHEMES = {
+    "w4a8": Scheme("i4", 32, 32, table=True),
+    "asymmetric": Scheme("u4", 16, table=True, scale="f16"),
+    "bytes": Scheme("u8", 0),
+    "nvfp4": Scheme("f4e2m1", 16, scale="f8e4m3", table=True),
+    "mxfp4": Scheme("f4e2m1", 32, scale="f8e8m0"),
+    "fp8": Scheme("f8e4m3", 0),
+}
+
+
+def numbers(weight: Weight) -> torch.Tensor:
+    value: object = weight.evaluate()
+    return value.dequantize(torch.float32) if isinstance(value, QuantizedTensor) else weight.evaluate()
+
+
+def read_back(program: Program, folder: Path) -> tuple[Program, Program]:
+    """The program lowered, and what its text says of it."""
+    program, _ = lowered(program, (*PHASES, *CPU))
+    _, _, weights = relax_module(list(program.graphs.values()), host_cpu())
+    file = folder / "weights.safetensors"
+    stored = list(weights.values())
+    write_weights(file, stored, plan_weights(stored))
+    text = lowered_text(program, with_unpacked(program, stored_weights(stored, str(file))))
+    found = parse_program(text)
+    verify(found)
+    return program, found
+
+
+@pytest.mark.parametrize("name", ["floats", *SCHEMES])
+def test_weights_are_those_of_the_program(name: str, tmp_path: Path) -> None:
+    program = decoder(replace(ONE, tied=name == "floats"))
+    lowered_program, found = read_back(quantized(program, SCHEMES[name]) if name in SCHEMES else program, tmp_path)
+    weights = {v.weight.name: v.weight for g in lowered_program.graphs.values() for v in g.weights if v.weight}
+    assert found.weights.keys() == weights.keys()
+    for key, weight in weights.items():
+        assert torch.equal(numbers(found.weights[key]), numbers(weight)), key
