@@ -48,6 +48,7 @@ def test_commands(place: Path) -> None:
             "quantize",
             "evaluate",
             "passes",
+            "run",
             "export",
             "inspect",
             "machine",
