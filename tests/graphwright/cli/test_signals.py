@@ -17,8 +17,12 @@ from graphwright.runtime.artifact import AtomicFolder
 from graphwright.temporary import temporary_folder
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # under nohup, SIGHUP is ignored in the tests too
+
 from graphwright.cli import entry, main
 from graphwright.ir.atomic_file import write_atomically
 from graphwright.runtime.artifact import AtomicFolder
