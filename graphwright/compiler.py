@@ -257,7 +257,7 @@ def build(
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
     with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
-        built = _write(prepared, folder, options)
+        built = _write(prepared, folder, options, PassProgress(stopwatch.announce, stage="lower"))
     prepared.passes.records += built.lowering.records
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, built.manifest, folder, prepared.quantization)
 
@@ -279,14 +279,16 @@ def prepared_with_assets(
         yield replace(prepared, assets=assets, generation=generation)
 
 
-def _write(prepared: Prepared, folder: Path, options: Options) -> BuildReport:
+def _write(prepared: Prepared, folder: Path, options: Options, observer: Observer) -> BuildReport:
     """The artifact, by the backend that the options name."""
     from graphwright.lowering import build_artifact, build_tvm_artifact
 
     program, assets, generation = prepared.program, prepared.assets, prepared.generation_text
     if options.backend == "tvm":
-        return build_tvm_artifact(program, folder, assets=assets, generation=generation)
-    return build_artifact(program, folder, dialect=options.dialect, assets=assets, generation=generation)
+        return build_tvm_artifact(program, folder, assets=assets, generation=generation, observer=observer)
+    return build_artifact(
+        program, folder, dialect=options.dialect, assets=assets, generation=generation, observer=observer
+    )
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

@@ -15,7 +15,7 @@ from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
-    from graphwright.passes import Pass, Report
+    from graphwright.passes import Observer, Pass, Report
     from graphwright.runtime.artifact import Manifest
 
 
@@ -27,13 +27,13 @@ class BuildReport:
     lowering: Report
 
 
-def lowered(program: Program, passes: Sequence[Pass]) -> tuple[Program, Report]:
+def lowered(program: Program, passes: Sequence[Pass], observer: Observer | None = None) -> tuple[Program, Report]:
     """A copy of the program after the passes, and what they did. Raises as `run_passes` does."""
     copy = program.clone()
     # Lowering adds weights that the model has not learned: tables of angles, other codes for the same numbers.
     learned = sum(d.constant or 0 for d in (w.type.elements for w in program.weights.values()))
     copy.metadata.setdefault(PARAMETERS, learned)
-    return copy, run_passes(copy, passes)
+    return copy, run_passes(copy, passes, observer)
 
 
 def build_artifact(
@@ -43,28 +43,35 @@ def build_artifact(
     dialect: str = "ort",
     assets: str | Path | None = None,
     generation: str | None = None,
+    observer: Observer | None = None,
 ) -> BuildReport:
     """Lowers a copy of the program for ONNX Runtime and writes its artifact; see `backends.onnx.build_artifact`.
 
-    `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only).
+    `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). The `observer` is
+    shown the passes.
     """
     from graphwright.backends import onnx
 
-    copy, report = lowered(program, (*ONE_GRAPH, *to_dialect(dialect)))
+    copy, report = lowered(program, (*ONE_GRAPH, *to_dialect(dialect)), observer)
     manifest = onnx.build_artifact(copy, folder, dialect=dialect, assets=assets, generation=generation)
     return BuildReport(manifest, report)
 
 
 def build_tvm_artifact(
-    program: Program, folder: str | Path, *, assets: str | Path | None = None, generation: str | None = None
+    program: Program,
+    folder: str | Path,
+    *,
+    assets: str | Path | None = None,
+    generation: str | None = None,
+    observer: Observer | None = None,
 ) -> BuildReport:
     """Lowers a copy of the program, with a graph for each phase, for the CPU's kernels and writes its artifact.
 
-    See `backends.tvm.build_artifact`.
+    See `backends.tvm.build_artifact`. The `observer` is shown the passes.
     """
     from graphwright.backends import tvm
 
-    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *CPU))
+    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *CPU), observer)
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 

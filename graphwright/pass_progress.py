@@ -11,21 +11,23 @@ if TYPE_CHECKING:
 
 
 class PassProgress:
-    """An observer of passes that calls `on_stage` with `optimize: PASS` before each, and shows them to another.
+    """An observer of passes that calls `on_stage` with `STAGE: PASS` before each, and shows them to another.
 
-    A pass that takes long is announced again at each of its steps: `optimize: PASS, 3 of 97`.
+    A pass that takes long is announced again at each of its steps: `STAGE: PASS, 3 of 97`.
     """
 
-    def __init__(self, on_stage: Callable[[str], object], observer: Observer | None = None) -> None:
-        self._on_stage, self._observer = on_stage, observer
+    def __init__(
+        self, on_stage: Callable[[str], object], observer: Observer | None = None, stage: str = "optimize"
+    ) -> None:
+        self._on_stage, self._observer, self._stage = on_stage, observer, stage
 
     def before(self, each: Pass, program: Program) -> None:
-        self._on_stage(f"optimize: {each}")
+        self._on_stage(f"{self._stage}: {each}")
         if self._observer is not None:
             self._observer.before(each, program)
 
     def during(self, each: Pass, done: int, total: int) -> None:
-        self._on_stage(f"optimize: {each}, {done + 1} of {total}")
+        self._on_stage(f"{self._stage}: {each}, {done + 1} of {total}")
         if self._observer is not None:
             self._observer.during(each, done, total)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from graphwright.errors import OptionError
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from graphwright.ir import Graph, Program, Value
 
+LARGEST = 1 << 30
+"""Bytes of a `.npy` file that are read at most."""
 EXPECTED = "numbers, such as 3 or [[1,2],[3,4]], or a .npy file"
 
 
@@ -46,10 +48,12 @@ def read_inputs(program: "Program", given: Sequence[str]) -> dict[str, "Tensor"]
 def _array(name: str, text: str) -> Any:
     import numpy
 
+    from graphwright.ir.files import read_bytes
+
     if text.endswith(".npy"):
         try:
-            return numpy.load(Path(text), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as problem:
+            return numpy.load(BytesIO(read_bytes(text, LARGEST)), allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as problem:
             reason = getattr(problem, "strerror", None) or str(problem)
             raise OptionError(f"--input {name}: {text} cannot be read as an array ({reason})") from None
     try:

@@ -17,6 +17,7 @@ STAGES = {
     "capture": "capturing the model",
     "check weights": "checking the weights",
     "optimize": "running the passes",
+    "lower": "lowering the program",
     "quantize": "quantizing",
     "calibrate": "reading calibration tokens",
     "write text": "letting the model write text to measure by",

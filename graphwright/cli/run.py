@@ -77,12 +77,12 @@ def run_command(
 def _read(program: str, weights: Path | None) -> "tuple[Tokenizer | None, Program]":
     """The program, and the tokenizer of the artifact that it belongs to, if there is one."""
     from graphwright.ir import parse_program, read_program
-    from graphwright.runtime import open_artifact
+    from graphwright.runtime.artifact import LOWERED_FILE, open_artifact
     from graphwright.runtime.tokenizer_file import read_tokenizer
     from graphwright.standard_input import standard_input
 
     if program != "-" and not program.endswith(".gw"):
-        lowered = Path(program) / "lowered.gw"
+        lowered = Path(program) / LOWERED_FILE
         hint = f"give {lowered}" if lowered.exists() else "its name ends in .gw"
         raise UsageError(f"{program} is not a program's file: {hint}")
     folder = None if weights is None else open_artifact(weights).folder

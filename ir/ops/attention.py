@@ -222,7 +222,12 @@ def rope(
 def _(x: Tensor, positions: Tensor, frequencies: Tensor, *, interleaved: bool, scale: float) -> Tensor:
     angle = positions[:, None, :, None].to(x.dtype) * frequencies.to(x.dtype)
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    pairs = frequencies.shape[0]
+    return rotated(x, cos, sin, interleaved=interleaved)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
+    """x [..., size] with its first pairs of elements turned: cos and sin are [..., pairs], of x's type."""
+    pairs = cos.shape[-1]
     turned, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
     if interleaved:
         a, b = turned[..., 0::2], turned[..., 1::2]

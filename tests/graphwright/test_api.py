@@ -112,8 +112,9 @@ def test_the_report_names_stages_and_passes(tmp_path: Path) -> None:
     assert report is not None
     assert [stage.name for stage in report.stages] == ["capture", "check weights", "optimize", "write"]
     ran = [record.name for record in report.passes.records] if report.passes is not None else []
-    optimizing = [f"optimize: {name}" for name in ran[: ran.index("merge-phases")]]
-    assert stages == ["capture", "check weights", "optimize", *optimizing, "write"]
+    first = ran.index("merge-phases")
+    optimizing, lowering = [f"optimize: {name}" for name in ran[:first]], [f"lower: {name}" for name in ran[first:]]
+    assert stages == ["capture", "check weights", "optimize", *optimizing, "write", *lowering]
     assert ran[-1] == "ort-accepted"
     assert report.seconds == sum(stage.seconds for stage in report.stages) > 0
     assert report.folder == compiled.folder == tmp_path / "out"

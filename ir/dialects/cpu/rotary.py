@@ -11,6 +11,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
+from graphwright.ir.ops.attention import rotated
 from graphwright.ir.ops.caches import kv_append
 from graphwright.ir.ops.codes import SMALLEST_SCALE, quantize_tensor
 from graphwright.ir.ops.rules import ONE, require_float, require_indices, require_rank, same_dtype
@@ -67,16 +68,7 @@ def rotary_embedding(x: TensorType, cos: TensorType, sin: TensorType, *, interle
 
 @rotary_embedding.reference
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    pairs = cos.shape[-1]
-    turned, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
-    if interleaved:
-        a, b = turned[..., 0::2], turned[..., 1::2]
-        out = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
-    else:
-        a, b = turned[..., :pairs], turned[..., pairs:]
-        out = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-    return torch.cat([out, rest], -1)
+    return rotated(x, cos.unsqueeze(1), sin.unsqueeze(1), interleaved=interleaved)
 
 
 @rotary_embedding.cost
@@ -217,7 +209,7 @@ def _(op: Op) -> Cost:
     turned = 6 if op.operand("cos") is not None else 0
     rounded = sum(count * 4 for count, v in zip(written, caches, strict=True) if v.tensor.dtype is DType.I8)
     unread = {"key_cache": Dim.of(0), "value_cache": Dim.of(0)}
-    if isinstance(op.results[-1].type, StateType) and len(op.results) == 4:
+    if len(op.results) == 4:
         unread["value_scale"] = Dim.of(0)
     read = queries.elements + written[0] + written[1]
     flops = (queries.elements + written[0]) * turned + rounded

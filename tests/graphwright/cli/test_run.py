@@ -1,6 +1,7 @@
 """`graphwright run`: lowered programs in the interpreter say what their artifacts say; bad input is one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -149,3 +150,10 @@ def test_weights_that_are_not_there(commands: Commands, artifact_copy: Path, tmp
     assert "there is no tokenizer.json" in commands.fail("run", lowered, "--prompt", "x")
     lowered.write_text('program "p"\ngraph other(%x: f32[2]) {\n  return y=%x\n}\n')
     assert "'p' has the graphs other; what can be run is prefill or forward" in commands.fail("run", lowered)
+
+
+def test_a_pipe_in_an_input_s_place_is_not_waited_for(commands: Commands, function: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npy")
+    outcome = commands.run("run", function, "--input", f"input={tmp_path / 'x.npy'}")
+    assert outcome.status == 2
+    assert "x.npy cannot be read as an array (it is not a regular file)" in outcome.errors
