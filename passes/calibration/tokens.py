@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from graphwright.ir import PassError, Program
 from graphwright.ir.convention import INPUT_IDS, context_window
+from graphwright.ir.files import read_bytes
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration.sites import calibration_graph
 from graphwright.passes.proving.inputs import index_bound
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LARGEST = 1 << 30
+"""Bytes of a file of tokens that are read at most."""
 
 
 def read_tokens(path: str, vocabulary: int | None) -> Tensor:
@@ -22,8 +27,8 @@ def read_tokens(path: str, vocabulary: int | None) -> Tensor:
     if not path:
         raise PassError("this pass needs calibration tokens: give tokens=FILE.npy, int64 [rows, length]")
     try:
-        array = numpy.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
+        array = numpy.load(BytesIO(read_bytes(path, LARGEST)), allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as problem:
         raise PassError(f"{path}: cannot be read as an array of tokens ({problem})") from None
     if array.ndim != 2 or array.dtype.kind not in "iu" or not array.size:
         raise PassError(f"{path}: holds {array.dtype}{list(array.shape)}, expected token ids [rows, length]")
