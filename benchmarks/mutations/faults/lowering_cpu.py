@@ -63,7 +63,7 @@ def sum_loses_what_was_added(program: Program) -> None:
     """What goes on behind a fused norm is one of the two that it adds."""
     graph = program.graphs["prefill"]
     op = the(graph, add_rms_norm, index=1)
-    graph.replace(op.results[1], op.inputs[0])
+    graph.replace(op.results[0], op.inputs[0])
 
 
 FAULTS = faults_of(globals())
