@@ -1,0 +1,32 @@
+"""The launch plan: an IR of buffers and launches, between a lowered graph and a backend's code.
+
+Pure Python: it imports neither TVM nor torch until a plan is interpreted.
+"""
+
+from graphwright.backends.plan.hazards import with_waits
+from graphwright.backends.plan.memory import with_slots
+from graphwright.backends.plan.plan import (
+    Access,
+    Buffer,
+    Definition,
+    Given,
+    Launch,
+    Plan,
+    Stage,
+    Stored,
+    Temporary,
+)
+
+__all__ = [
+    "Access",
+    "Buffer",
+    "Definition",
+    "Given",
+    "Launch",
+    "Plan",
+    "Stage",
+    "Stored",
+    "Temporary",
+    "with_slots",
+    "with_waits",
+]
