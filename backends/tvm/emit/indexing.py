@@ -7,8 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
-from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, flat_type, row_count, type_name
 from graphwright.backends.tvm.emit.shape import moved
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
@@ -34,7 +33,7 @@ def _(e: Emitter, op: Op) -> None:
     (y,) = e.kernel(
         embedding_rows,
         [e.reshape(e.value(ids), (product(ids.type.shape),)), held],
-        [e.flat_type(op.result.tensor)],
+        [flat_type(op.result.tensor)],
         tokens=row_count(shape),
         rows=rows,
         columns=columns,
@@ -92,7 +91,7 @@ def _(e: Emitter, op: Op) -> None:
     """Each element looks for its updates: none is written twice, and threads need not share the work by index."""
     axis, adds = _axis(op), op.attributes["reduction"] == "add"
     type, indices = op.result.tensor, op.inputs[1].tensor
-    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    shape, dtype = e.shape(type.shape), type_name(type.dtype)
     lengths = e.shape(indices.shape)
 
     def latest(x: Any, y: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count
 from graphwright.backends.tvm.emit.matrix import linear_of_tensors
 from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
@@ -28,21 +28,21 @@ from graphwright.ir.ops.neural import Activation
 from graphwright.ir.types import DType, QuantizedType
 
 
-def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
+def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Tensor], **parameters: Any) -> None:
     """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
     type = op.result.tensor
     size = type.shape[-1].constant
     if size is None:
         raise UnsupportedError(f"the last axis of {type} has no fixed length")
     rows = row_count(type.shape)
-    flat = e.flat_type(type.with_dtype(DType.F32))
+    flat = flat_type(type.with_dtype(DType.F32))
     (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
     e.computed(op.result, e.reshape(y, type.shape))
 
 
-def flat(e: Emitter, value: Value) -> Any:
+def flat(e: Emitter, value: Value) -> Tensor:
     """A value as rows of its last axis."""
-    return e.flatten(e.single(value), value.tensor)
+    return e.flatten(e.single(value))
 
 
 @emits(ops.linear)
@@ -93,15 +93,15 @@ def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
     type = op.results[0].tensor
     made = e.kernel(
         make,
-        [*(e.flatten(e.value(v), type) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
-        [e.flat_type(type)] * 2,
+        [*(e.flatten(e.value(v)) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
+        [flat_type(type)] * 2,
         tokens=row_count(type.shape),
         size=type.shape[-1].evaluate({}),
         epsilon=op.attributes["epsilon"],
         **parameters,
     )
-    for result, variable in zip(op.results, made, strict=True):
-        e.bind(result, e.reshape(variable, type.shape))
+    for result, tensor in zip(op.results, made, strict=True):
+        e.bind(result, e.reshape(tensor, type.shape))
 
 
 @emits(gated_columns)
@@ -109,8 +109,8 @@ def _(e: Emitter, op: Op) -> None:
     (packed,), type = op.inputs, op.result.tensor
     (y,) = e.kernel(
         packed_glu,
-        [e.flatten(e.value(packed), packed.tensor)],
-        [e.flat_type(type)],
+        [e.flatten(e.value(packed))],
+        [flat_type(type)],
         tokens=row_count(type.shape),
         size=op.attributes["size"],
         kind=op.attributes["kind"],

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
@@ -63,7 +62,7 @@ def reduced(
 ) -> None:
     """The op's result: of each element a number is prepared, those over the axes are reduced, the outcome finished."""
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
-    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+    shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
 
     def compute(x: Any) -> Any:
         form = _Reduced(x, rank, axes, keep)
@@ -119,7 +118,7 @@ def _(e: Emitter, op: Op) -> None:
 @emits(ops.var)
 def _(e: Emitter, op: Op) -> None:
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
-    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+    shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
     number = _number(e, op).astype(SUMMED)
 
     def compute(x: Any) -> Any:
@@ -141,7 +140,7 @@ def _(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
     axis %= type.rank
-    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    shape, dtype = e.shape(type.shape), type_name(type.dtype)
     outer = e.shape(size for i, size in enumerate(type.shape) if i != axis)
 
     def compute(x: Any) -> Any:

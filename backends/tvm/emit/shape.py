@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import aligned, element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
+from graphwright.backends.tvm.emit.pointwise import aligned
 from graphwright.backends.tvm.emit.table import emits
-from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
@@ -39,16 +39,11 @@ def _dim(op: Op, name: str) -> Dim:
     return value
 
 
-def reshaped(e: Emitter, x: Any, op: Op) -> None:
-    """The op's result is x in another shape."""
-    e.result(op, relax.op.reshape(x, e.shape(op.result.type.shape)))
-
-
 @emits(ops.constant)
 def _(e: Emitter, op: Op) -> None:
     value, type = op.attributes["value"], op.result.tensor
     assert isinstance(value, bool | int | float)
-    name = element_type(type.dtype)
+    name = type_name(type.dtype)
     # By way of float64, as the reference goes, so that a number out of range becomes infinite.
     number = tirx.const(value, "float64" if type.dtype.is_float else name).astype(name)
     moved(e, op, lambda tensors, index: number)
@@ -56,7 +51,7 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.iota)
 def _(e: Emitter, op: Op) -> None:
-    name = element_type(op.result.tensor.dtype)
+    name = type_name(op.result.tensor.dtype)
     moved(e, op, lambda tensors, index: index[0].astype(name))
 
 
@@ -68,7 +63,7 @@ def _(e: Emitter, op: Op) -> None:
 
 @emits(ops.reshape)
 def _(e: Emitter, op: Op) -> None:
-    reshaped(e, e.value(op.inputs[0]), op)
+    e.bind(op.result, e.reshape(e.value(op.inputs[0]), op.result.type.shape))
 
 
 @emits(ops.transpose)
@@ -135,24 +130,20 @@ def _(e: Emitter, op: Op) -> None:
 @emits(ops.split_heads)
 def _(e: Emitter, op: Op) -> None:
     batch, heads, sequence, size = op.result.type.shape
-    if sequence.constant == 1:
-        return reshaped(e, e.value(op.inputs[0]), op)
     parts = e.reshape(e.value(op.inputs[0]), (batch, sequence, heads, size))
-    return e.result(op, relax.op.permute_dims(parts, [0, 2, 1, 3]))
+    e.bind(op.result, e.permuted(parts, [0, 2, 1, 3]))
 
 
 @emits(ops.merge_heads)
 def _(e: Emitter, op: Op) -> None:
-    x = e.value(op.inputs[0])
-    if op.inputs[0].type.shape[2].constant != 1:
-        x = e.emit(relax.op.permute_dims(x, [0, 2, 1, 3]))
-    reshaped(e, x, op)
+    merged = e.permuted(e.value(op.inputs[0]), [0, 2, 1, 3])
+    e.bind(op.result, e.reshape(merged, op.result.type.shape))
 
 
 @emits(ops.bitcast)
 def _(e: Emitter, op: Op) -> None:
     source, target = op.inputs[0].tensor.dtype, op.result.tensor.dtype
-    name, parts = element_type(target), source.bits // target.bits
+    name, parts = type_name(target), source.bits // target.bits
     whole, part = f"uint{source.bits}", f"uint{target.bits}"
 
     def element(tensors: Any, index: Any) -> Any:
