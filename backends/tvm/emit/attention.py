@@ -21,7 +21,7 @@ ONE = Dim.of(1)
 
 
 @emits(ops.kv_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new = op.required("cache"), op.required("new")
     assert isinstance(cache.type, StateType)
     ring = cache.type.layout == "ring"
@@ -43,12 +43,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.kv_read)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_read(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.value(op.inputs[0]))
 
 
 @emits(fused_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_fused_attention(e: Emitter, op: Op) -> None:
     q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
     bias, key_positions = op.operand("bias"), op.operand("key_positions")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))

@@ -55,19 +55,19 @@ def _element(op: Op) -> DType:
 
 
 @emits(ops.quantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantize_tensor(e: Emitter, op: Op) -> None:
     to = _element(op)
     name = type_name(to)
     pointwise(e, op, lambda x, scale: nearest(x * (numbers.constant(1, scale) / scale), to).astype(name))
 
 
 @emits(ops.dequantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     pointwise(e, op, lambda codes, scale: codes.astype(scale.ty.dtype) * scale)
 
 
 @emits(ops.fake_quantize)
-def _(e: Emitter, op: Op) -> None:
+def emit_fake_quantize(e: Emitter, op: Op) -> None:
     to, group, type = _element(op), op.attributes["group"], op.result.tensor
     assert isinstance(group, int)
     if op.operand("scale") is not None:

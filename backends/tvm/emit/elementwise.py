@@ -64,7 +64,7 @@ for _definition, _function in FUNCTIONS.items():
 
 
 @emits(ops.pow)
-def _(e: Emitter, op: Op) -> None:
+def emit_pow(e: Emitter, op: Op) -> None:
     type = op.result.tensor
     if type.dtype.is_float:
         return pointwise(e, op, tirx.pow)
@@ -75,7 +75,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.cast)
-def _(e: Emitter, op: Op) -> None:
+def emit_cast(e: Emitter, op: Op) -> None:
     dtype = op.attributes["dtype"]
     assert isinstance(dtype, DType)
     name = type_name(dtype)

@@ -13,7 +13,7 @@ from graphwright.ir.types import DType
 
 
 @emits(ops.moe_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_moe_experts(e: Emitter, op: Op) -> None:
     x, indices, shares = (op.required(name) for name in ("x", "indices", "weights"))
     gate_up, down = op.required("gate_up"), op.required("down")
     biases = [op.operand("gate_up_bias"), op.operand("down_bias")]

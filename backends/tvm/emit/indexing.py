@@ -20,7 +20,7 @@ from graphwright.ir.types import DType
 
 
 @emits(ops.embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_embedding(e: Emitter, op: Op) -> None:
     table, ids = op.required("weight"), op.required("indices")
     shape = op.result.type.shape
     if table.weight is None or op.result.tensor.dtype is not DType.F32:
@@ -44,7 +44,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.take_tokens)
-def _(e: Emitter, op: Op) -> None:
+def emit_take_tokens(e: Emitter, op: Op) -> None:
     def element(tensors: Any, index: Any) -> Any:
         x, positions = tensors
         return x(index[0], within(positions(index[0], index[1]), x.shape[1]), index[2])
@@ -64,7 +64,7 @@ def _axis(op: Op) -> int:
 
 
 @emits(ops.gather)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather(e: Emitter, op: Op) -> None:
     axis, rank = _axis(op), op.inputs[1].type.rank
 
     def element(tensors: Any, index: Any) -> Any:
@@ -76,7 +76,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.gather_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_elements(e: Emitter, op: Op) -> None:
     axis = _axis(op)
 
     def element(tensors: Any, index: Any) -> Any:
@@ -87,7 +87,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.scatter_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_scatter_elements(e: Emitter, op: Op) -> None:
     """Each element looks for its updates: none is written twice, and threads need not share the work by index."""
     axis, adds = _axis(op), op.attributes["reduction"] == "add"
     type, indices = op.result.tensor, op.inputs[1].tensor

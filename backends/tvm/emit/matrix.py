@@ -19,7 +19,7 @@ from graphwright.ir.types import DType, TensorType
 
 
 @emits(ops.matmul)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul(e: Emitter, op: Op) -> None:
     x, y = op.inputs
     if op.result.tensor.dtype is DType.F64:
         e.bind(op.result, _product(e, op, x, y, transposed=False))
@@ -84,7 +84,7 @@ def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Ten
 
 
 @emits(ops.convolution)
-def _(e: Emitter, op: Op) -> None:
+def emit_convolution(e: Emitter, op: Op) -> None:
     x, weight, bias = op.required("x"), op.required("weight"), op.operand("bias")
     strides, dilations, padding = (as_ints(op.attributes[n]) for n in ("stride", "dilation", "padding"))
     groups = op.attributes["groups"]

@@ -46,7 +46,7 @@ def flat(e: Emitter, value: Value) -> Tensor:
 
 
 @emits(ops.linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear(e: Emitter, op: Op) -> None:
     weight = op.required("weight")
     stored = weight.weight
     if stored is None or op.result.tensor.dtype is DType.F64:
@@ -58,13 +58,13 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_rms_norm(e: Emitter, op: Op) -> None:
     arguments = [flat(e, op.required("x")), e.single(op.required("weight"))]
     rowwise(e, op, rms_norm, arguments, epsilon=op.attributes["epsilon"])
 
 
 @emits(ops.layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_layer_norm(e: Emitter, op: Op) -> None:
     affine = [v for v in (op.operand("weight"), op.operand("bias")) if v is not None]
     rowwise(
         e,
@@ -78,12 +78,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(add_rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_add_rms_norm(e: Emitter, op: Op) -> None:
     _added(e, op, add_norm.add_rms_norm)
 
 
 @emits(add_layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_add_layer_norm(e: Emitter, op: Op) -> None:
     present = {name: op.operand(name) is not None for name in ("weight", "bias")}
     _added(e, op, add_norm.add_layer_norm, **present)
 
@@ -105,7 +105,7 @@ def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
 
 
 @emits(gated_columns)
-def _(e: Emitter, op: Op) -> None:
+def emit_gated_columns(e: Emitter, op: Op) -> None:
     (packed,), type = op.inputs, op.result.tensor
     (y,) = e.kernel(
         packed_glu,
@@ -122,19 +122,19 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.glu)
-def _(e: Emitter, op: Op) -> None:
+def emit_glu(e: Emitter, op: Op) -> None:
     kind = cast(Activation, op.attributes["kind"])
     _elementwise(e, op, glu, lambda gate, up: activate(gate, kind) * up, kind=kind)
 
 
 @emits(ops.activation)
-def _(e: Emitter, op: Op) -> None:
+def emit_activation(e: Emitter, op: Op) -> None:
     kind = cast(Activation, op.attributes["kind"])
     _elementwise(e, op, activation, lambda x: activate(x, kind), kind=kind)
 
 
 @emits(ops.softcap)
-def _(e: Emitter, op: Op) -> None:
+def emit_softcap(e: Emitter, op: Op) -> None:
     cap = cast(float, op.attributes["cap"])
     _elementwise(e, op, softcap, lambda x: number(cap, x) * tanh(x / number(cap, x)), cap=cap)
 

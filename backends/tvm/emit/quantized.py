@@ -30,7 +30,7 @@ def quantized_product(e: Emitter, op: Op, weight: Weight) -> None:
 
 
 @emits(rounded_linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_rounded_linear(e: Emitter, op: Op) -> None:
     weight = op.required("weight").weight
     assert weight is not None, "codes of weights alone"
     layout, packed = _packed(e, weight)
@@ -68,7 +68,7 @@ def product(e: Emitter, op: Op, make: Any, weights: list[Tensor], **parameters: 
 
 
 @emits(ops.quantized_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantized_embedding(e: Emitter, op: Op) -> None:
     table, ids = op.required("weight"), op.required("indices")
     if table.weight is None:
         raise UnsupportedError("its table is computed in the graph")

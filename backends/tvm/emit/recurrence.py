@@ -30,7 +30,7 @@ def _present(op: Op, *names: str) -> list[Value]:
 
 
 @emits(ops.causal_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight = op.required("x"), op.required("weight")
     bias, state, lengths = (op.operand(name) for name in ("bias", "state", "new_length"))
     dilation, groups = op.attributes["dilation"], op.attributes["groups"]
@@ -85,7 +85,7 @@ def _running_sums(e: Emitter, x: Tensor, given: list[Tensor], type: TensorType, 
 
 
 @emits(ops.cumsum)
-def _(e: Emitter, op: Op) -> None:
+def emit_cumsum(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
     axis %= type.rank
@@ -96,7 +96,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.running_sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_running_sum(e: Emitter, op: Op) -> None:
     axis, type, last = op.attributes["axis"], op.results[0].tensor, _final(op)
     assert isinstance(axis, int)
     axis %= type.rank
@@ -114,7 +114,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.linear_recurrence)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     k, v, decay, rates = op.required("k"), op.required("v"), op.operand("decay"), op.operand("rates")
     names = ("q", "k", "v", "decay", "rates", "beta", "state", "new_length")
     y, last = e.kernel(
@@ -135,7 +135,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.weighted_mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key = op.required("key")
     y, last = e.kernel(
         weighted_mean,

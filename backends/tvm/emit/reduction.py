@@ -94,29 +94,29 @@ def _same(x: Any) -> Any:
 
 
 @emits(ops.sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_sum(e: Emitter, op: Op) -> None:
     counts = op.inputs[0].tensor.dtype is DType.BOOL
     reduced(e, op, te.sum, lambda x: x.astype("int64") if counts else summed(x), _same)
 
 
 @emits(ops.mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_mean(e: Emitter, op: Op) -> None:
     number = _number(e, op).astype(SUMMED)
     reduced(e, op, te.sum, summed, lambda total: total / number)
 
 
 @emits(ops.amax, ops.any)
-def _(e: Emitter, op: Op) -> None:
+def emit_amax_or_any(e: Emitter, op: Op) -> None:
     reduced(e, op, greatest, _same, _same)
 
 
 @emits(ops.amin, ops.all)
-def _(e: Emitter, op: Op) -> None:
+def emit_amin_or_all(e: Emitter, op: Op) -> None:
     reduced(e, op, least, _same, _same)
 
 
 @emits(ops.var)
-def _(e: Emitter, op: Op) -> None:
+def emit_var(e: Emitter, op: Op) -> None:
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
     shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
     number = _number(e, op).astype(SUMMED)
@@ -136,7 +136,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.softmax)
-def _(e: Emitter, op: Op) -> None:
+def emit_softmax(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
     axis %= type.rank

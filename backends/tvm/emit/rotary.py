@@ -19,7 +19,7 @@ ONE = Dim.of(1)
 
 
 @emits(rotary_table)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_table(e: Emitter, op: Op) -> None:
     positions, frequencies = op.inputs
     cos, sin = e.kernel(
         tables.rotary_table,
@@ -34,7 +34,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(rotary_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     x, cos, sin = op.inputs
     batch, heads, sequence, size = x.type.shape
     (turned,) = e.kernel(
@@ -57,7 +57,7 @@ def _is_shared(table: Value | None, batch: Dim) -> bool:
 
 
 @emits(rotary_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, cos = op.required("packed"), op.operand("cos")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))
     caches = [op.required(name) for name in ("key_cache", "value_cache")]

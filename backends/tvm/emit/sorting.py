@@ -53,7 +53,7 @@ def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Tensor, list
 
 
 @emits(ops.topk)
-def _(e: Emitter, op: Op) -> None:
+def emit_topk(e: Emitter, op: Op) -> None:
     axis, count = op.attributes["axis"], op.attributes["k"]
     assert isinstance(axis, int)
     assert isinstance(count, int)
@@ -76,7 +76,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.sort_order)
-def _(e: Emitter, op: Op) -> None:
+def emit_sort_order(e: Emitter, op: Op) -> None:
     type = op.result.tensor
     keys, _ = _keys(e, op, type.rank - 1, False)
     (places,) = e.kernel(order, [keys], [flat_type(type)])
