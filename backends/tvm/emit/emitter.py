@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from graphwright.backends.element_types import DTYPES, MANIFEST_NAMES
@@ -145,11 +146,11 @@ class Emitter:
 
     def permuted(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         """A copy with its axes in another order."""
-        return self.te(lambda x: topi.transpose(x, list(permutation)), x)
+        return self.te(partial(topi.transpose, axes=list(permutation)), x)
 
     def converted(self, x: Tensor, dtype: DType) -> Tensor:
         """A tensor with its numbers as another type; itself if it has that type."""
-        return x if x.type.dtype is dtype else self.te(lambda x: topi.cast(x, type_name(dtype)), x)
+        return x if x.type.dtype is dtype else self.te(partial(topi.cast, dtype=type_name(dtype)), x)
 
     def single(self, value: Value) -> Tensor:
         """A value as kernels read it: narrow floats as float32, which the reference computes them in too.
