@@ -1,4 +1,4 @@
-"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `relax`, `T` and so on from here.
+"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `te`, `T` and so on from here.
 
 Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
 """
@@ -52,7 +52,6 @@ def _load(name: str) -> Any:
 
 
 tvm = _load("tvm")
-relax = _load("tvm.relax")
 s_tir = _load("tvm.s_tir")
 te = _load("tvm.te")
 tirx = _load("tvm.tirx")

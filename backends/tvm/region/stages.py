@@ -17,6 +17,7 @@ from graphwright.backends.tvm.region.code import (
     is_buffer,
     key,
     sequence,
+    substitute,
     variables,
 )
 from graphwright.backends.tvm.tvm_library import tirx, tvm
@@ -32,10 +33,13 @@ class Stage:
 
     `buffers` are the kernel's buffers that it takes, in order: parameters of the kernel, or its own scratch; `reads`
     and `writes` are the keys of those that it does that to. `sizes` are the kernel's scalar variables that it takes.
+    `extent` is the number of iterations that threads share, an expression over these variables; None if one thread runs
+    the stage.
     """
 
+    name: str
     function: Any
-    parallel: bool
+    extent: Any | None
     buffers: tuple[Any, ...]
     sizes: tuple[Any, ...]
     reads: frozenset[int]
@@ -73,7 +77,11 @@ def split_kernel(name: str, function: Any) -> Kernel:
                 raise UnsupportedError(f"kernel '{name}': a parallel loop stands below the top; move it up")
             found.append((statement, conditions))
     given = {key(v): v for v in (*function.params, *scratch)}
-    stages = tuple(_stage(s, conditions, definitions, given, function.attrs["target"]) for s, conditions in found)
+    target = function.attrs["target"]
+    stages = tuple(
+        _stage(f"graphwright_{name}_{n}", statement, conditions, definitions, given, target)
+        for n, (statement, conditions) in enumerate(found)
+    )
     return Kernel(name, tuple(function.params), tuple(scratch), stages)
 
 
@@ -93,7 +101,12 @@ def _top(statement: Any, conditions: tuple[Any, ...]) -> Iterator[tuple[Any, tup
 
 
 def _stage(
-    statement: Any, conditions: tuple[Any, ...], definitions: dict[int, Any], given: dict[int, Any], target: Any
+    name: str,
+    statement: Any,
+    conditions: tuple[Any, ...],
+    definitions: dict[int, Any],
+    given: dict[int, Any],
+    target: Any,
 ) -> Stage:
     part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
     parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
@@ -116,8 +129,9 @@ def _stage(
         attrs=tvm.ir.make_node("ir.DictAttrs", target=target),
     )
     return Stage(
+        name,
         function,
-        parallel,
+        _spelt_out(statement.extent, definitions) if parallel else None,
         tuple(buffers),
         tuple(sizes),
         frozenset(views.get(k, k) for k in reads) & pointers.keys(),
@@ -140,6 +154,13 @@ def _share(loop: Any, part: Any, parts: Any) -> Any:
     share = [tirx.truncdiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
     first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])
     return tirx.For(loop.loop_var, loop.min + first, count, tirx.ForKind.SERIAL, loop.body)
+
+
+def _spelt_out(expression: Any, definitions: dict[int, Any]) -> Any:
+    """The expression without variables that are bound in the kernel."""
+    found = {key(v): definitions[key(v)] for v in variables(expression) if key(v) in definitions}
+    bound = {k: _spelt_out(s.value, definitions) for k, s in found.items() if isinstance(s, tirx.Bind)}
+    return substitute(expression, bound) if bound else expression
 
 
 def _source(declaration: Any) -> Any:

@@ -18,7 +18,7 @@ def test_stages_of_a_kernel_know_what_they_read_and_write() -> None:
     def named(keys: frozenset[int]) -> list[str]:
         return sorted(names[k] for k in keys)
 
-    assert [stage.parallel for stage in kernel.stages] == [True, False, False, True]
+    assert [str(stage.extent) for stage in kernel.stages] == ["rows", "None", "None", "rows"]
     assert [(named(s.reads), named(s.writes)) for s in kernel.stages] == [
         (["x"], ["doubled"]),
         ([], ["largest"]),
