@@ -51,7 +51,7 @@ def op_line(graph: Graph, wanted: Op) -> tuple[int, str]:
 
 
 def value_names(graph: Graph) -> dict[Value, str]:
-    """How text calls each value of a graph, with its sigil: `%ids` of an input, `@head` of a weight, `%12` of a result."""
+    """How text calls each value of a graph: inputs `%ids`, weights `@head`, results `%12`."""
     names: dict[Value, str] = {}
     for value in graph.inputs:
         names[value] = f"%{name_text(value.name or '')}"
