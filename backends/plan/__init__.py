@@ -18,6 +18,7 @@ from graphwright.backends.plan.plan import (
     Temporary,
 )
 from graphwright.backends.plan.printer import print_plan, print_plans
+from graphwright.backends.plan.verifier import verify_plan
 
 __all__ = [
     "Access",
@@ -33,6 +34,7 @@ __all__ = [
     "parse_plans",
     "print_plan",
     "print_plans",
+    "verify_plan",
     "with_slots",
     "with_waits",
 ]
