@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from graphwright.backends.plan.plan import Buffer, Given, Plan, Stage, Temporary
+from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stage, Temporary
 
 
 def memory_of(plan: Plan, buffer: Buffer) -> Hashable:
@@ -20,37 +20,42 @@ def with_waits(plan: Plan) -> Plan:
     """The plan with as few waits as its order allows: one before each stage that would otherwise have a hazard."""
     hazards = Hazards(plan)
     launches = [
-        replace(launch, stages=tuple(replace(stage, waits=hazards.passes(stage)) for stage in launch.stages))
+        replace(launch, stages=tuple(replace(s, waits=hazards.passes(launch, s)) for s in launch.stages))
         for launch in plan.launches
     ]
     return replace(plan, launches=tuple(launches))
 
 
+def exclude_each_other(one: Stage, other: Stage) -> bool:
+    """Whether of two stages of one launch only one does anything: they stand in different arms of a branch."""
+    arms = dict(one.arms)
+    return any(arms.get(branch, arm) != arm for branch, arm in other.arms)
+
+
 class Hazards:
-    """What was read and written since threads last met, by all of them and by the first alone."""
+    """What has been read and written since threads last met.
+
+    A stage has a hazard with an earlier one where one of them writes memory that the other reads or writes, unless one
+    thread runs both, which sees what it did before, or they exclude each other.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._meet()
+        self._ran: list[tuple[Launch, Stage, set[Hashable], set[Hashable]]] = []
 
-    def passes(self, stage: Stage) -> bool:
-        """Whether threads must meet before a stage, which then runs: read after write, write after read or write.
-
-        A stage of one thread sees what the same thread did in stages before.
-        """
-        shared = stage.extent is not None
+    def passes(self, launch: Launch, stage: Stage) -> bool:
+        """Whether threads must meet before a stage of a launch, which then runs."""
         reads, writes = (self._memories(stage, kind) for kind in ("reads", "writes"))
-        others = (True, False) if shared else (True,)
-        must = any(self._written[o] & (reads | writes) or self._read[o] & writes for o in others)
+        must = any(
+            (written & (reads | writes) or read & writes)
+            and not (before.extent is None and stage.extent is None)
+            and not (other is launch and exclude_each_other(before, stage))
+            for other, before, read, written in self._ran
+        )
         if must:
-            self._meet()
-        self._read[shared] |= reads
-        self._written[shared] |= writes
+            self._ran.clear()
+        self._ran.append((launch, stage, reads, writes))
         return must
-
-    def _meet(self) -> None:
-        self._read: dict[bool, set[Hashable]] = {True: set(), False: set()}
-        self._written: dict[bool, set[Hashable]] = {True: set(), False: set()}
 
     def _memories(self, stage: Stage, kind: str) -> set[Hashable]:
         found = {memory_of(self._plan, access.buffer) for access in stage.accesses if getattr(access, kind)}

@@ -91,6 +91,9 @@ class Stage:
     """In the order in which the code takes pointers to the buffers; each buffer once."""
     sizes: tuple[tuple[Dim, DType], ...]
     """The integers that the code takes behind the pointers."""
+    arms: tuple[tuple[int, int], ...] = ()
+    """The branches of the launch that guard the stage, by number, and which arm of each it stands in: of two stages in
+    different arms of one branch only one does anything."""
     waits: bool = False
     """Whether all threads meet before the stage begins."""
 

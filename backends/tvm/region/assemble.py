@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphwright.backends.element_types import DTYPES
@@ -41,16 +41,21 @@ class _Assembly:
 
     def plan(self) -> Plan:
         parameters = tuple(self._given(memory) for memory in self.emitted.parameters)
-        launches = tuple(
-            Launch(each.op, tuple(stage for call in each.calls for stage in self._stages(call)))
-            for each in self.emitted.launches
-        )
+        launches = tuple(Launch(each.op, self._launch(each.calls)) for each in self.emitted.launches)
         # What no kernel touches is not there.
         placement = {v: self.buffers[m] for v, m in self.emitted.held.items() if m in self.buffers}
         plan = Plan(self.emitted.graph, self.emitted.sizes.definitions, parameters, placement, launches)
         return with_waits(with_slots(plan))
 
-    def _stages(self, call: KernelCall) -> list[Stage]:
+    def _launch(self, calls: Sequence[KernelCall]) -> tuple[Stage, ...]:
+        """The stages of several calls; the branches of all are numbered together."""
+        stages: list[Stage] = []
+        for call in calls:
+            first = 1 + max((branch for stage in stages for branch, _ in stage.arms), default=-1)
+            stages += self._stages(call, first)
+        return tuple(stages)
+
+    def _stages(self, call: KernelCall, first_branch: int) -> list[Stage]:
         """The stages of a call, with what the kernel's variables stand for read off the shapes, where they are no
         arguments."""
         kernel = self.kernels[call.kernel]
@@ -67,14 +72,15 @@ class _Assembly:
                     sizes.setdefault(key(dimension), size)
         for buffer in kernel.scratch:
             places[key(buffer)] = self._scratch(buffer, sizes)
-        return [self._stage(code, places, sizes) for code in kernel.stages]
+        return [self._stage(code, places, sizes, first_branch) for code in kernel.stages]
 
-    def _stage(self, code: Code, places: Mapping[int, Buffer], sizes: Mapping[int, Dim]) -> Stage:
+    def _stage(self, code: Code, places: Mapping[int, Buffer], sizes: Mapping[int, Dim], first_branch: int) -> Stage:
         return Stage(
             code.name,
             None if code.extent is None else self.emitted.sizes.dimension(code.extent, sizes),
             tuple(_access(places[k], k in code.reads, k in code.writes) for k in map(key, code.buffers)),
             tuple((sizes[key(v)], DTYPES[str(v.ty.dtype)]) for v in code.sizes),
+            tuple((first_branch + branch, arm) for branch, arm in code.arms),
         )
 
     def _given(self, memory: Memory) -> Given:

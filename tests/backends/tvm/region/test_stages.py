@@ -48,3 +48,8 @@ def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:
 def test_a_parallel_loop_below_the_top_is_refused_by_name(function: Any) -> None:
     with pytest.raises(UnsupportedError, match="kernel 'flawed': a parallel loop stands below the top; move it up"):
         kernels.split("flawed", function)
+
+
+def test_stages_in_different_arms_of_a_branch_are_told() -> None:
+    kernel = kernels.split("alternatives", kernels.alternatives)
+    assert [stage.arms for stage in kernel.stages] == [((0, 0),), ((0, 1), (1, 0)), ((0, 1), (1, 1)), ()]
