@@ -303,7 +303,17 @@ class _PlanParser(AtomParser):
         extent = None if lexer.accept("one") else (lexer.expect("over"), self.dim())[1]
         if extent is None:
             lexer.expect("thread")
-        return Stage(function, extent, tuple(accesses), sizes, waits)
+        return Stage(function, extent, tuple(accesses), sizes, self.arms() if lexer.accept("in") else (), waits)
+
+    def arms(self) -> tuple[tuple[int, int], ...]:
+        found: list[tuple[int, int]] = []
+        while not found or self.lexer.accept(","):
+            self.lexer.expect("arm")
+            arm = self.integer("the number of an arm")
+            self.lexer.expect("of")
+            self.lexer.expect("branch")
+            found.append((self.integer("the number of a branch"), arm))
+        return tuple(found)
 
     def sizes(self) -> tuple[tuple[Dim, DType], ...]:
         lexer = self.lexer

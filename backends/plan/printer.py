@@ -31,7 +31,8 @@ LEGEND = """\
 // others take outputs), weights in the weights file (type, offset in bytes, of which weight), and temporaries in slots
 // of the workspace (sizes in bytes). Then its launches in order: an op of the graph, the buffers that its results are
 // in, and its stages: function, buffers that it reads (r) and writes (w), sizes, and how many iterations threads share.
-// All threads meet at a wait. A view is where its operand is and launches nothing.
+// Of stages in other arms of a branch of their launch one runs. All threads meet at a wait. A view is where its operand
+// is and launches nothing.
 """
 
 
@@ -131,7 +132,8 @@ def _stage(stage: Stage) -> str:
     sizes = ", ".join(f"{size}: {dtype}" for size, dtype in stage.sizes)
     given = f" sizes({sizes})" if sizes else ""
     threads = "one thread" if stage.extent is None else f"over {stage.extent}"
-    return f"stage {name_text(stage.function)}({accesses}){given} {threads}"
+    arms = ", ".join(f"arm {arm} of branch {branch}" for branch, arm in stage.arms)
+    return f"stage {name_text(stage.function)}({accesses}){given} {threads}{arms and f' in {arms}'}"
 
 
 def _kind(access: Access) -> str:

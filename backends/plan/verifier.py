@@ -231,8 +231,9 @@ class _Verifier:
         """Stages touch operands, results, scratch that they have written, and weights of the op or of the kernel."""
         weights = {name for value in launch.op.inputs for name in shown_weights(value)}
         of_graph = {weight.name for weight in self.plan.graph.weights}
-        written: set[Buffer] = set()
-        for stage in launch.stages:
+        for index, stage in enumerate(launch.stages):
+            before = [each for each in launch.stages[:index] if not _exclude_each_other(each, stage)]
+            written = {access.buffer for each in before for access in each.accesses if access.writes}
             for access in stage.accesses:
                 buffer = access.buffer
                 what = f"stage '{stage.function}' {{}} buffer '{buffer.name}'"
@@ -250,7 +251,6 @@ class _Verifier:
                 # A stage that reads and writes may write first.
                 if access.reads and not access.writes and buffer not in operands and buffer not in written:
                     self.fail(f"{what.format('reads')}, which nothing was written to", launch)
-            written.update(access.buffer for access in stage.accesses if access.writes)
 
     def _content(self, buffer: Buffer | None) -> str:
         value = None if buffer is None else self.held.get(buffer)
@@ -285,17 +285,19 @@ class _Verifier:
 
     def waits(self) -> None:
         """No stage touches what another thread may still write, or writes what one may still read or write."""
-        since: list[Stage] = []
+        since: list[tuple[Launch, Stage]] = []
         for launch in self.plan.launches:
             for stage in launch.stages:
                 if stage.waits:
                     since = []
-                for earlier in since:
+                for other, earlier in since:
+                    if other is launch and _exclude_each_other(earlier, stage):
+                        continue
                     clash = self._clash(earlier, stage)
                     if clash is not None:
                         names = f"stage '{stage.function}' does not wait for stage '{earlier.function}'"
                         self.fail(f"{names} at buffer '{clash}'", launch)
-                since.append(stage)
+                since.append((launch, stage))
 
     def _clash(self, earlier: Stage, later: Stage) -> str | None:
         """The buffer at which two stages need a wait between them; None if there is none."""
@@ -313,6 +315,11 @@ class _Verifier:
             return not isinstance(one, Stored)
         slots = self.plan.slot_of or {}
         return one in slots and other in slots and slots[one] == slots[other]
+
+
+def _exclude_each_other(one: Stage, other: Stage) -> bool:
+    """Whether two stages of a launch stand in different arms of a branch."""
+    return any(branch == also and arm != its for branch, arm in one.arms for also, its in other.arms)
 
 
 def _in(buffer: Buffer | None) -> str:

@@ -93,6 +93,9 @@ def edited(*changes: str) -> str:
 EXP = "  %5 = exp(%4) : f32[B, 3]\n    in y\n    stage exp(r t1, w y) one thread\n"
 SPLIT = TEXT[TEXT.index("  %3, %4") : TEXT.index("  %5")]
 
+ARM = "w past.0.key) one thread", "w past.0.key) one thread in arm 1 of branch 0"
+ARMS = [("w scratch) over B\n    wait", f"w scratch) over B in arm 0 of branch {n}") for n in range(2)]
+
 CASES = {
     "an op without a launch": ([EXP, ""], "plan 'g': 0 launches, it must have one: %5 = exp"),
     "a launch without stages": (
@@ -230,6 +233,18 @@ CASES = {
     "memory of a slot that is not waited for": (
         ["wait\n    stage split(r t0, w t1, rw more) one thread", "stage split(r t0, w t1, rw more) over B"],
         "launch 2: stage 'split' does not wait for stage 'second' at buffer 't1'",
+    ),
+    "arms of one branch need no wait": (
+        [*ARMS[0], *ARM, "rw scratch, rw small", "w scratch, w small"],
+        None,
+    ),
+    "arms of different branches": (
+        [*ARMS[1], *ARM, "rw scratch, rw small", "w scratch, w small"],
+        "launch 1: stage 'second' does not wait for stage 'first' at buffer 'scratch'",
+    ),
+    "scratch that only the other arm writes": (
+        ["w scratch) over B", "w scratch) over B in arm 0 of branch 0", *ARM, "rw scratch, rw", "r scratch, w"],
+        "launch 1: stage 'second' reads buffer 'scratch', which nothing was written to",
     ),
     "one thread needs no wait": (["wait\n    stage split", "stage split"], None),
 }

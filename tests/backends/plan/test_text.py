@@ -67,7 +67,8 @@ plan forward(B, C) {
     in -, y
     stage split_0(r t0, w y) over B
   %5 = exp(%4) : f32[B, 3]  at "odd place"
-    stage exp_0() sizes(few: i64) over 16
+    stage exp_0() sizes(few: i64) over 16 in arm 1 of branch 0, arm 0 of branch 2
+    stage exp_1() one thread in arm 0 of branch 0
 }
 """
 
@@ -91,6 +92,7 @@ def test_a_plan_is_printed_as_it_is_written() -> None:
         ("past.0.state", True, True),
     ]
     assert plan.launches[0].stages[0].sizes == ((Dim.of("B"), DType.I64), (Dim.of("B") * 2 - 1, DType.I32))
+    assert [stage.arms for stage in plan.launches[-1].stages] == [((0, 1), (2, 0)), ((0, 0),)]
     assert plan.slots == (Dim.of("B") * 16, Dim.of("blocks") * 4)
     assert plan.slot_offsets({"B": 9, "C": 1}) == [0, 192, 256]
 
@@ -158,7 +160,9 @@ def _plans(draw: st.DrawFn) -> Plan:
         taken = draw(st.lists(st.sampled_from(buffers), max_size=3, unique=True)) if buffers else []
         accesses = tuple(Access(buffer, draw(st.booleans()), draw(st.booleans())) for buffer in taken)
         sizes = tuple((size(), draw(st.sampled_from((DType.I32, DType.I64)))) for _ in range(draw(st.integers(0, 2))))
-        return Stage(draw(NAMES), size() if draw(st.booleans()) else None, accesses, sizes, draw(st.booleans()))
+        extent = size() if draw(st.booleans()) else None
+        arms = tuple(draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=2)))
+        return Stage(draw(NAMES), extent, accesses, sizes, arms, draw(st.booleans()))
 
     launches = [
         Launch(op, tuple(stage() for _ in range(draw(st.integers(1, 2)))))
@@ -201,6 +205,7 @@ def _facts(plan: Plan) -> object:
                         s.extent,
                         [(a.buffer.name, a.reads, a.writes) for a in s.accesses],
                         s.sizes,
+                        s.arms,
                         s.waits,
                     )
                     for s in launch.stages
@@ -272,7 +277,9 @@ CASES = [
         changed("slot 0", "slots 0"),
         "9:3: expected the line of an op, define, given, stored, slot, temporary, place or '}'",
     ),
-    (TEXT[:-2], "30:1: expected the line of an op"),
+    (changed("in arm 1", "in 1"), "29:46: expected 'arm', found '1'"),
+    (changed("arm 0 of branch 2", "arm 0"), "30:5: expected 'of', found 'stage'"),
+    (TEXT[:-2], "31:1: expected the line of an op"),
 ]
 
 
