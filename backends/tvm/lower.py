@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from graphwright.backends.plan import Plan
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
-from graphwright.backends.tvm.library import build_library
-from graphwright.backends.tvm.region import StepFunctions, assemble, flatten, schedule_tail, split_kernel
+from graphwright.backends.tvm.library import Library, build_library
+from graphwright.backends.tvm.region import StepFunctions, assemble, flatten, plans_code, schedule_tail, split_kernel
 from graphwright.backends.tvm.region.stages import Stage
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import tvm
@@ -42,7 +41,7 @@ def plan_graphs(graphs: Sequence[Graph], cpu: Cpu) -> Planned:
     return Planned(plans, code, [*weights.values()], layout)
 
 
-def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Any:
+def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
     """A library with one step function for each of these graphs, named as it.
 
     Each workspace function takes all dimensions of the graphs, sorted by name.
@@ -50,6 +49,7 @@ def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Any:
     target = llvm_target(cpu)
     steps = StepFunctions(target, planned.code, planned.layout.size)
     dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
-    for graph in graphs:
-        steps.add(planned.plans[graph.name], dimensions)
-    return build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target)
+    plans = [planned.plans[graph.name] for graph in graphs]
+    for plan in plans:
+        steps.add(plan, dimensions)
+    return build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), plans_code(plans), target)
