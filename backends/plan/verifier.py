@@ -14,6 +14,7 @@ from graphwright.ir.cost import ZERO
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import VerificationError
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.rules import ONE
 from graphwright.ir.text.printer import op_text, value_names
 from graphwright.ir.types import QuantizedType, StateType
 
@@ -172,7 +173,7 @@ class _Verifier:
         op, found = launch.op, dict[Value, Buffer]()
         read = {access.buffer for stage in launch.stages for access in stage.accesses if access.reads}
         weights = {buffer.weight for buffer in read if isinstance(buffer, Stored)}
-        unread = {v for v, size in zip(op.inputs, op.definition.price(op).reads, strict=True) if size is ZERO}
+        unread = _unread(op)
         for value in op.inputs:
             source, buffer, name = shown(value), self.plan.placement.get(value), self.names[value]
             if names := shown_weights(value):
@@ -315,6 +316,20 @@ class _Verifier:
             return not isinstance(one, Stored)
         slots = self.plan.slot_of or {}
         return one in slots and other in slots and slots[one] == slots[other]
+
+
+def _unread(op: Op) -> set[Value]:
+    """Operands whose elements code need not read.
+
+    That is what the op reads nothing of, as a cache that it appends to; indices where there may be one place to look;
+    and what stands twice, where both may cancel.
+    """
+    found = {value for value, size in zip(op.inputs, op.definition.price(op).reads, strict=True) if size is ZERO}
+    for value in op.inputs:
+        if not shown_weights(value) and value.tensor.dtype.is_integer:
+            others = [dim for other in op.inputs if other is not value for dim in other.type.shape]
+            found |= {value} if ONE in others else set()
+    return found | {value for value, count in Counter(op.inputs).items() if count > 1}
 
 
 def _exclude_each_other(one: Stage, other: Stage) -> bool:

@@ -151,6 +151,29 @@ def test_a_ring_may_be_copied_by_who_reads_it() -> None:
     refused(ring(reads=True, layout="contiguous"), "only a ring may be copied, by a launch that reads it")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "line", "name", "needed"),
+    [
+        ("1", "take_tokens(%x, %n) : f32[B, 2, 4]", "n", False),
+        ("3", "take_tokens(%x, %n) : f32[B, 2, 4]", "n", True),
+        ("1", "take_tokens(%x, %n) : f32[B, 2, 4]", "x", True),
+        ("3", "sub(%x, %x) : f32[B, 3, 4]", "x", False),
+        ("3", "neg(%x) : f32[B, 3, 4]", "x", True),
+    ],
+)
+def test_what_cannot_matter_need_not_be_read(tokens: str, line: str, name: str, needed: bool) -> None:
+    """Indices where there is one place, and what cancels."""
+    good = whole_plan(graph(f"%x: f32[B, {tokens}, 4], %n: i64[B, 2]", f"%0 = {line}", outputs="y=%0"))
+    verify_plan(good)
+    stage = good.launches[0].stages[0]
+    accesses = tuple(access for access in stage.accesses if access.buffer.name != name)
+    without = with_stage(good, 0, replace(stage, accesses=accesses))
+    if needed:
+        refused(without, f"launch 0: no stage reads buffer '{name}' of operand '%{name}'")
+    else:
+        verify_plan(without)
+
+
 # -- random plans
 
 
