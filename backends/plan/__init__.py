@@ -5,6 +5,7 @@ Pure Python: it imports neither TVM nor torch until a plan is interpreted.
 
 from graphwright.backends.plan.hazards import with_waits
 from graphwright.backends.plan.memory import with_slots
+from graphwright.backends.plan.parser import parse_plan, parse_plans
 from graphwright.backends.plan.plan import (
     Access,
     Buffer,
@@ -16,6 +17,8 @@ from graphwright.backends.plan.plan import (
     Stored,
     Temporary,
 )
+from graphwright.backends.plan.printer import print_plan, print_plans
+from graphwright.backends.plan.verifier import verify_plan
 
 __all__ = [
     "Access",
@@ -27,6 +30,11 @@ __all__ = [
     "Stage",
     "Stored",
     "Temporary",
+    "parse_plan",
+    "parse_plans",
+    "print_plan",
+    "print_plans",
+    "verify_plan",
     "with_slots",
     "with_waits",
 ]

@@ -14,6 +14,19 @@ class _Slot:
     free_from: int
 
 
+def is_at_least(larger: Dim, smaller: Dim, symbols: frozenset[str]) -> bool:
+    """Whether a size is known to be no less than another, whatever positive integers the symbols are.
+
+    Of other names in a size, such as definitions, nothing is known.
+    """
+    spare = larger - smaller
+    if not spare.symbols <= symbols:
+        return False
+    # As each symbol is 1 and something more, what has no negative term in that is not negative.
+    shifted = spare.substitute({symbol: Dim.of(symbol) + 1 for symbol in spare.symbols})
+    return all(coefficient >= 0 for _, coefficient in shifted.terms)
+
+
 def lifetimes(plan: Plan) -> dict[Buffer, tuple[int, int]]:
     """Of each temporary the first and the last launch that accesses it, in the order of the first."""
     found: dict[Buffer, tuple[int, int]] = {}
