@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.lowered_text import lowered_text, stored_weights
+from graphwright.backends.plan import print_plans
 from graphwright.backends.program_specs import (
     DIMENSION_NAMES,
     cache_spec,
@@ -33,7 +34,7 @@ from graphwright.ir.convention import (
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.weights import remembering_quantized
-from graphwright.runtime.artifact import LOWERED_FILE, ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
+from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE, ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 LIBRARY_FILE = "program.so"
@@ -71,6 +72,7 @@ def build_artifact(
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
             stored = stored_weights(planned.weights, WEIGHTS_FILE)
             writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored)))
+            writer.add_text(PLAN_FILE, print_plans(planned.plans.values()))
         for source in asset_files(assets):
             writer.add_copy(source)
         if generation is not None and decodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphwright.backends.plan import Plan
+from graphwright.backends.plan import Plan, verify_plan
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.library import Library, build_library
@@ -37,6 +37,8 @@ def plan_graphs(graphs: Sequence[Graph], cpu: Cpu) -> Planned:
     flat = flatten(schedule_tail(module.module()), llvm_target(cpu))
     kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}
     plans = {each.graph.name: assemble(each, kernels, offsets) for each in emitted}
+    for plan in plans.values():
+        verify_plan(plan)
     code = {stage.name: stage for kernel in kernels.values() for stage in kernel.stages}
     return Planned(plans, code, [*weights.values()], layout)
 

@@ -24,19 +24,17 @@ ONE = Dim.of(1)
 def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new = op.required("cache"), op.required("new")
     assert isinstance(cache.type, StateType)
-    ring = cache.type.layout == "ring"
-    held = e.copied(e.value(cache)) if ring else e.value(cache)
     batch, heads, sequence, size = new.type.shape
     counts = [e.value(v) for v in (op.operand("past_length"), op.operand("new_length")) if v is not None]
     (updated,) = e.kernel(
         kv_append,
-        [e.value(new), *counts, held],
+        [e.value(new), *counts, e.value(cache)],
         [cache.tensor],
         in_place=[1 + len(counts)],
         tokens=row_count((batch, sequence, ONE)),
         heads=heads.evaluate({}),
         size=size.evaluate({}),
-        ring=ring,
+        ring=cache.type.layout == "ring",
         element=type_name(cache.type.dtype),
     )
     e.bind(op.result, updated)

@@ -140,10 +140,6 @@ class Emitter:
         self._call(self.kernels.kernel(make, parameters), (*arguments, *fresh))
         return made
 
-    def copied(self, x: Tensor) -> Tensor:
-        """A copy, which may be changed in place."""
-        return self.te(topi.identity, x)
-
     def permuted(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         """A copy with its axes in another order."""
         return self.te(partial(topi.transpose, axes=list(permutation)), x)
@@ -186,6 +182,11 @@ class Emitter:
     def computed(self, value: Value, tensor: Tensor) -> None:
         """The tensor, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
         self.bind(value, self.converted(tensor, value.tensor.dtype))
+
+    def viewed(self, x: Tensor, type: TensorType) -> Tensor:
+        """The same memory as another type, which has as many bytes."""
+        type_name(type.dtype)
+        return Tensor(x.memory, type)
 
     def reshape(self, x: Tensor, shape: Iterable[Dim]) -> Tensor:
         """The same memory in another shape."""

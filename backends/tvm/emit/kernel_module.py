@@ -32,7 +32,8 @@ class KernelModule:
         return name
 
     def add(self, name: str, function: Any) -> str:
-        """Adds a function; its name, or that of an equal one that is there."""
+        """Adds a function; its name, or that of an equal one that is there. A name of C: points become underscores."""
+        name = name.replace(".", "_")
         alike = self._by_hash.setdefault(tvm_ffi.structural_hash(function), [])
         for other in alike:
             if tvm_ffi.structural_equal(self.functions[other], function):

@@ -64,16 +64,12 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
     (_, kv_heads, _, head_size), (*_, value_size) = (cache.type.shape for cache in caches)
     batch, sequence, columns = packed.type.shape
     assert isinstance(caches[0].type, StateType)
-    ring = caches[0].type.layout == "ring"
     starts = (cast(int, op.attributes[name]) for name in ("query", "key", "value"))
     before = [e.value(v) for v in (packed, cos, op.operand("sin")) if v is not None]
     before += [e.value(v) for v in (op.required("past_length"), op.operand("new_length")) if v is not None]
     scales = [each.tensor for each in (key_scale, value_scale) if each is not None]
     kept = value_scale is not None and value_scale.share == "token"
-    if kept and ring:
-        scales[-1] = e.copied(scales[-1])
-    held = [e.copied(e.value(c)) if ring else e.value(c) for c in caches]
-    arguments = [*before, *scales, *held]
+    arguments = [*before, *scales, *map(e.value, caches)]
     changed = [len(arguments) - 2, len(arguments) - 1]
     results = [c.tensor for c in caches]
     if value_scale is not None and kept:
@@ -93,7 +89,7 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
         pairs=0 if cos is None else cos.type.shape[2].evaluate({}),
         interleaved=op.attributes["interleaved"],
         shared=_is_shared(cos, batch),
-        ring=ring,
+        ring=caches[0].type.layout == "ring",
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
     )

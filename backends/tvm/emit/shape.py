@@ -142,16 +142,7 @@ def emit_merge_heads(e: Emitter, op: Op) -> None:
 
 @emits(ops.bitcast)
 def emit_bitcast(e: Emitter, op: Op) -> None:
-    source, target = op.inputs[0].tensor.dtype, op.result.tensor.dtype
-    name, parts = type_name(target), source.bits // target.bits
-    whole, part = f"uint{source.bits}", f"uint{target.bits}"
-
-    def element(tensors: Any, index: Any) -> Any:
-        bits = tirx.reinterpret(whole, tensors[0](*index[:-1], index[-1] // parts))
-        shift = (index[-1] % parts * target.bits).astype(whole)
-        return tirx.reinterpret(name, (bits >> shift).astype(part))
-
-    moved(e, op, element)
+    e.bind(op.result, e.viewed(e.value(op.inputs[0]), op.result.tensor))
 
 
 @emits(ops.ring_positions)
