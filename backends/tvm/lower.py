@@ -47,9 +47,11 @@ def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
     Each workspace function takes all dimensions of the graphs, sorted by name.
     """
     target = llvm_target(cpu)
-    steps = StepFunctions(target, planned.code, planned.layout.size)
+    steps = StepFunctions(target, planned.code)
     dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
     plans = [planned.plans[graph.name] for graph in graphs]
     for plan in plans:
         steps.add(plan, dimensions)
-    return build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), plans_code(plans), target)
+    return build_library(
+        tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), plans_code(plans, planned.layout.size), target
+    )

@@ -81,6 +81,7 @@ LOWERINGS: dict[str, Lowering] = {
     "narrow caches to ort": Lowering("coded", "ort", prepare=_with_narrow_caches),
     "odd layer to ort": Lowering("qwen", "ort", prepare=_with_an_odd_layer),
     "qwen to cpu": Lowering("qwen", "cpu"),
+    "gemma to cpu": Lowering("gemma", "cpu"),
     "codes to cpu": Lowering("coded", "cpu", prepare=_with_codes_everywhere),
 }
 """By the names of their subjects: few, in which every pass of the target does something."""

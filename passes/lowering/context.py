@@ -1,13 +1,15 @@
-"""What a lowering pass works on: a graph, the table of its target, and a record of what was found."""
+"""What a lowering pass is, and what it works on: a graph, the table of its target, a record of what was found."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 from graphwright.ir.graph import Graph, Op
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.targets import Target
+from graphwright.passes.base import GraphPass
 
 
 @dataclass
@@ -37,3 +39,22 @@ class Context:
             self.graph.erase(new)
             self.near_miss(rule, op, problem)
         return problem is None
+
+
+@dataclass(frozen=True)
+class LoweringPass(GraphPass):
+    """A pass over the graphs by themselves that asks the table of its target what may stand in them."""
+
+    @property
+    @abstractmethod
+    def target(self) -> Target:
+        """The table."""
+
+    def run_graph(self, program: Program, graph: Graph) -> Outcome:
+        context = Context(program, graph, self.target)
+        self.lower(context)
+        return context.outcome
+
+    @abstractmethod
+    def lower(self, context: Context) -> None:
+        """Rewrites the context's graph in place."""

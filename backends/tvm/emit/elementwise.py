@@ -15,6 +15,7 @@ from graphwright.backends.tvm.kernels.integer_power import integer_power
 from graphwright.backends.tvm.tvm_library import tirx
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
@@ -80,3 +81,8 @@ def emit_cast(e: Emitter, op: Op) -> None:
     assert isinstance(dtype, DType)
     name = type_name(dtype)
     pointwise(e, op, lambda x: numbers.converted(x, name))
+
+
+@emits(copy)
+def emit_copy(e: Emitter, op: Op) -> None:
+    pointwise(e, op, lambda x: x)

@@ -8,8 +8,8 @@ from typing import Any
 
 from graphwright.backends.plan import Plan
 from graphwright.backends.plan.plan import ALIGNMENT
-from graphwright.backends.tvm.emit.emitter import type_name
-from graphwright.backends.tvm.region.plan_code import HEAD, entry
+from graphwright.backends.tvm.region.code import sequence
+from graphwright.backends.tvm.region.plan_code import HEAD, fits_symbol, run_symbol
 from graphwright.backends.tvm.region.stages import Stage
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.backends.tvm.tvm_library import tirx, tvm
@@ -29,8 +29,6 @@ class StepFunctions:
     target: Any
     code: Mapping[str, Stage]
     """The stages of all kernels, by symbol."""
-    weight_bytes: int
-    """The size of the weights file, which a step checks."""
     steps: dict[Any, Any] = field(default_factory=dict[Any, Any])
     stages: dict[Any, Any] = field(default_factory=dict[Any, Any])
     _added: set[str] = field(default_factory=set[str])
@@ -45,7 +43,7 @@ class StepFunctions:
                 self._added.add(stage.function)
                 function = self.code[stage.function].function.with_attr("calling_conv", C_FUNCTION)
                 self._add(self.stages, stage.function, function)
-        self._add(self.steps, plan.name, _step(plan, self.weight_bytes))
+        self._add(self.steps, plan.name, _step(plan))
         self._add(self.steps, f"{plan.name}{WORKSPACE}", _workspace_size(plan, dimensions))
 
     def _add(self, functions: dict[Any, Any], name: str, function: Any) -> None:
@@ -53,22 +51,17 @@ class StepFunctions:
         functions[tvm.ir.GlobalVar(name)] = public
 
 
-def _step(plan: Plan, weight_bytes: int) -> Any:
-    """Checks its arguments against the shapes of the plan's parameters and runs the plan in one parallel region."""
-    sizes = Sizes()
-    tensors = [
-        tirx.decl_buffer(sizes.shape(each.type.shape), type_name(each.type.dtype), each.name.replace(".", "_"))
-        for each in plan.parameters
-    ]
-    # A step refuses other weights than those of this size: it would read beyond their end.
-    weights = tirx.decl_buffer([tirx.IntImm("int64", weight_bytes)], "uint8", "weights")
-    workspace = tirx.decl_buffer([tirx.Var("workspace_size", "int64")], "uint8", "workspace")
+def _step(plan: Plan) -> Any:
+    """Checks that the plan can run on what it is given, and runs it in one parallel region."""
+    names = [*(each.name.replace(".", "_") for each in plan.parameters), "weights", "workspace"]
+    tensors = [tirx.Var(name, "handle") for name in names]
     threads, part = tirx.Var("threads", "int32"), tirx.Var("part", "int32")
-    buffers = [*tensors, weights, workspace]
-    symbols = [sizes.variable(name) for name in sorted(plan.graph.symbols)]
-    call = tirx.call_extern("int32", entry(plan.name), part, threads, *(b.data for b in buffers), *symbols)
+    fits = tirx.call_extern("int32", fits_symbol(plan.name), *tensors)
+    message = f"a tensor that {plan.name} is given has another type, shape or size than it takes"
+    check = tirx.AssertStmt(tirx.NE(fits, 0), tvm.ir.StringImm("ValueError"), [tvm.ir.StringImm(message)])
+    call = tirx.call_extern("int32", run_symbol(plan.name), part, threads, *tensors)
     region = tirx.For(part, tirx.IntImm("int32", 0), threads, tirx.ForKind.PARALLEL, tirx.Evaluate(call))
-    return tirx.PrimFunc([*buffers, threads], region)
+    return tirx.PrimFunc([*tensors, threads], sequence([check, region]))
 
 
 def _workspace_size(plan: Plan, dimensions: Sequence[str]) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.mutations.altering import exchange, rebuilt, the
+from benchmarks.mutations.altering import every, exchange, rebuilt, the
 from benchmarks.mutations.fault import after, faults_of
-from graphwright.ir import Program
+from graphwright.ir import Builder, Program, ops
 from graphwright.ir.dialects.cpu.attention import fused_attention
 from graphwright.ir.dialects.cpu.columns import gated_columns
+from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dialects.cpu.norms import add_rms_norm
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding
@@ -63,7 +64,24 @@ def sum_loses_what_was_added(program: Program) -> None:
     """What goes on behind a fused norm is one of the two that it adds."""
     graph = program.graphs["prefill"]
     op = the(graph, add_rms_norm, index=1)
-    graph.replace(op.results[1], op.inputs[0])
+    graph.replace(op.results[0], op.inputs[0])
+
+
+@after("cpu-heads-as-views", "qwen to cpu")
+def heads_of_many_tokens_viewed(program: Program) -> None:
+    """Heads of many tokens are taken from a row as if it were of one token."""
+    graph = program.graphs["prefill"]
+    op = the(graph, ops.split_heads)
+    view = Builder(graph, op, op.location)(ops.reshape, op.inputs[0], shape=op.result.type.shape)
+    graph.replace(op.result, view)
+
+
+@after("cpu-copies", "gemma to cpu")
+def ring_of_values_copied_for_keys(program: Program) -> None:
+    """In the graph for one token keys are appended to a copy of the ring of the values."""
+    graph = program.graphs["decode"]
+    keys, values = list(every(graph, copy))[:2]
+    graph.set_operand(keys, 0, values.inputs[0])
 
 
 FAULTS = faults_of(globals())

@@ -3,6 +3,15 @@
 `capabilities` has the table of what the kernels take.
 """
 
-from graphwright.ir.dialects.cpu import attention, capabilities, columns, norms, packed_weights, quantized, rotary
+from graphwright.ir.dialects.cpu import (
+    attention,
+    capabilities,
+    columns,
+    memory,
+    norms,
+    packed_weights,
+    quantized,
+    rotary,
+)
 
-__all__ = ["attention", "capabilities", "columns", "norms", "packed_weights", "quantized", "rotary"]
+__all__ = ["attention", "capabilities", "columns", "memory", "norms", "packed_weights", "quantized", "rotary"]

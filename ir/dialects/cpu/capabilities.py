@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphwright.ir.dialects.cpu.attention import fused_attention
 from graphwright.ir.dialects.cpu.columns import gated_columns
+from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dialects.cpu.norms import add_layer_norm, add_rms_norm
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, rotary_table
@@ -83,5 +84,6 @@ CPU = Target(
         Capability(rotary_append, SINGLE, known_states),
         Capability(fused_attention, NARROW),
         Capability(rounded_linear, NARROW, known_groups, quantized=True),
+        Capability(copy, STORED),
     ),
 )

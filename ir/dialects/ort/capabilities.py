@@ -74,6 +74,12 @@ def grouped_heads(op: Op) -> str | None:
     return None
 
 
+def known_rows(op: Op) -> str | None:
+    """The kernels of skip norms take two or three axes."""
+    rank = op.required("x").type.rank
+    return None if rank in (2, 3) else f"a sum of {rank} axes before a norm"
+
+
 def known_codes(op: Op) -> str | None:
     """Codes of whole bytes."""
     codes = op.result if op.definition is ops.quantize_tensor else op.required("codes")
@@ -185,7 +191,7 @@ STANDARD: tuple[Capability, ...] = (
 
 CONTRIB: tuple[Capability, ...] = (
     *_rows(REAL, operators.fused_matmul),
-    *_rows(FLOAT | {F16}, operators.skip_rms_norm, operators.skip_layer_norm),
+    *_rows(FLOAT | {F16}, operators.skip_rms_norm, operators.skip_layer_norm, condition=known_rows),
     *_rows(FLOAT | {F16}, group_query_attention, condition=grouped_heads),
     *_rows(FLOAT, recurrence.stateful_conv, recurrence.linear_attention),
     *_rows(FLOAT, chosen_experts, condition=known_units),

@@ -160,8 +160,6 @@ def _require_skip(x: TensorType, skip: TensorType) -> None:
     require_float("x", x)
     if x != skip:
         raise IRTypeError(f"x is {x} and skip {skip}")
-    if x.rank not in (2, 3):
-        raise IRTypeError(f"x must have 2 or 3 axes, it is {x}")
 
 
 @op("ort.skip_rms_norm")

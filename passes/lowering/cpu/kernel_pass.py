@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 
 from graphwright.ir.dialects.cpu.capabilities import CPU
-from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.program import Program
-from graphwright.ir.rewriting import Outcome
-from graphwright.passes.base import GraphPass
-from graphwright.passes.lowering.context import Context
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.targets import Target
+from graphwright.passes.lowering.context import Context, LoweringPass
 
 __all__ = ["Context", "KernelPass", "first_column", "splits_rows"]
 
 
 @dataclass(frozen=True)
-class KernelPass(GraphPass):
-    """A pass over the graphs by themselves."""
+class KernelPass(LoweringPass):
+    """A pass over the graphs by themselves, for the kernels of the CPU."""
 
-    def run_graph(self, program: Program, graph: Graph) -> Outcome:
-        context = Context(program, graph, CPU)
-        self.lower(context)
-        return context.outcome
-
-    @abstractmethod
-    def lower(self, context: Context) -> None:
-        """Rewrites the context's graph in place."""
+    @property
+    def target(self) -> Target:
+        return CPU
 
 
 def splits_rows(split: Op) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from graphwright.ir.dialects.cpu.attention import fused_attention
 from graphwright.ir.dialects.cpu.columns import gated_columns
+from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dialects.cpu.norms import add_layer_norm, add_rms_norm
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, rotary_table
@@ -48,4 +49,6 @@ CPU_CASES = [
     Case(fused_attention, (Q, *CODES, "i64[B, S]", *(None,) * 4, "f32[]", TOKENS), ATTENTION),
     Case(rounded_linear, ("f32[B, S, 64]", "q4<g32, sym>[6, 64]"), {"group": 16}),
     Case(rounded_linear, ("f32[B, 64]", "q8<g64, sym>[6, 64]", "f32[6]")),
+    Case(copy, ("bool[B, 3]",)),
+    Case(copy, ("state<ring f32[B, 2, 3, 8]>",)),
 ]

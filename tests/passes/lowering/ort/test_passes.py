@@ -46,6 +46,20 @@ def test_a_sum_and_its_norm_are_one_operator_where_the_dialect_has_it() -> None:
     assert "ort." not in text
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("%z: f32[B, 4]", "%z: f32[4]", "the sum is of f32[B, 4] and f32[4]"),
+        ("f32[B, 4]", "f32[B, 1, 1, 4]", "ort: a sum of 4 axes before a norm"),
+        ("rms_norm(%a, @s)", "layer_norm(%a)", "it has no weight"),
+    ],
+)
+def test_a_sum_and_a_norm_that_the_operator_does_not_take_stay(old: str, new: str, reason: str) -> None:
+    text, misses = applied(program(NORM.replace(old, new), SCALE), *parse_passes("ort-skip-norms"))
+    assert "ort." not in text
+    assert [miss.reason for miss in misses] == [reason]
+
+
 def test_attention_becomes_the_standard_operator_with_a_mask() -> None:
     text, _ = applied(program(ATTENTION), *parse_passes("ort-attention"))
     assert "onnx.attention(" in text
