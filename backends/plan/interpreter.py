@@ -2,19 +2,19 @@
 
 `run_values` carries doubles, as a proof does, and keeps what each buffer holds. `run_bytes` keeps bytes of the declared
 types: temporaries at their offsets in one workspace, where what is not alive is poisoned. A sound plan gives the very
-bits that `Interpreter("reference")` gives for its graph. Weights are the graph's; packed forms of them are not read.
+bits that `DenseInterpreter` gives for its graph. Weights are the graph's; packed forms of them are not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from graphwright.backends.plan.memory import lifetimes
 from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stored
 from graphwright.backends.plan.views import shown, shown_weights
 from graphwright.ir.errors import UserError
-from graphwright.ir.graph import Value
+from graphwright.ir.graph import Op, Value
 from graphwright.ir.interpreter import Interpreter, bind_symbols, check_dtypes
 from graphwright.ir.lazy import torch
 from graphwright.ir.text.printer import op_text, value_names
@@ -28,22 +28,43 @@ POISON = b"\xf5\xff"
 """Repeated, it is no number in floats of 16 bits and more, and in wide integers one that no index or length can be."""
 
 
-def run_values(plan: Plan, inputs: Mapping[str, Tensor], interpreter: Interpreter | None = None) -> dict[str, Tensor]:
+class DenseInterpreter(Interpreter):
+    """The graph's interpreter, but that ops see tensors as they lie in memory, row by row.
+
+    The last bits of sums and products in torch depend on strides and alignment.
+    """
+
+    def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
+        return super().run_op(op, [_dense(operand) for operand in operands], bindings)
+
+
+def _dense(operand: Any) -> Any:
+    """A tensor as it lies in memory; a quantized weight, or what is absent, as it is."""
+    if not isinstance(operand, torch.Tensor) or (operand.is_contiguous() and operand.storage_offset() == 0):
+        return operand
+    return operand.clone(memory_format=torch.contiguous_format)
+
+
+def run_values(
+    plan: Plan, inputs: Mapping[str, Tensor], interpreter: DenseInterpreter | None = None
+) -> dict[str, Tensor]:
     """The outputs by name, in double precision. Raises `UserError` where a launch reads what was never written.
 
     The interpreter, of precision `float64`, keeps the weights that it has read.
     """
-    interpreter = interpreter or Interpreter("float64")
+    interpreter = interpreter or DenseInterpreter("float64")
     bindings = _bindings(plan, inputs, interpreter)
     return _run(plan, interpreter, bindings, _Values(plan, inputs))
 
 
-def run_bytes(plan: Plan, inputs: Mapping[str, Tensor], interpreter: Interpreter | None = None) -> dict[str, Tensor]:
+def run_bytes(
+    plan: Plan, inputs: Mapping[str, Tensor], interpreter: DenseInterpreter | None = None
+) -> dict[str, Tensor]:
     """The outputs by name, of their declared types. Raises `UserError` where the plan leaves its memory.
 
     The interpreter, of precision `reference`, keeps the weights that it has read.
     """
-    interpreter = interpreter or Interpreter("reference")
+    interpreter = interpreter or DenseInterpreter("reference")
     bindings = _bindings(plan, inputs, interpreter)
     return _run(plan, interpreter, bindings, _Bytes(plan, inputs, bindings))
 
