@@ -341,3 +341,20 @@ def test_a_module_needs_no_example(made: Callable[[str], Made]) -> None:
     }
     assert program.metadata["decoder_start_token_id"] == 2
     assert program.metadata["context_length"] == CONTEXT
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_lowered_programs_run_in_the_interpreter(
+    name: str, made: Callable[[str], Made], commands: Commands, tmp_path: Path
+) -> None:
+    source = made(name)
+    lowered = source.model().folder / "lowered.gw"
+    for i, context in enumerate(contexts(name)[:2]):
+        expected = source.expected(context)
+        if name == "whisper":
+            np.save(tmp_path / "sound.npy", context[None])
+            given = ["--input", f"input_features={tmp_path / 'sound.npy'}", "--ids", "3"]
+        else:
+            given = ["--ids", ",".join(map(str, context))]
+        found = commands.succeed("run", lowered, *given, "--max-new-tokens", str(NEW_TOKENS))
+        assert found == ",".join(str(token) for token in expected if token != 2) + "\n", i

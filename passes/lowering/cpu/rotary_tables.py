@@ -31,12 +31,13 @@ class RotaryByTables(KernelPass):
             x, positions, frequencies = op.inputs
             key = positions, frequencies, op.attributes["scale"]
             build = Builder(graph, op, op.location)
-            table = tables.get(key)
-            if table is None:
-                table = tables[key] = build.op(rotary_table, positions, frequencies, scale=op.attributes["scale"])
+            table = tables.get(key) or build.op(rotary_table, positions, frequencies, scale=op.attributes["scale"])
             interleaved = op.attributes["interleaved"]
             new = build.op(rotary_embedding, x, *table.results, interleaved=interleaved)
             if context.takes(rotary_embedding.name, op, new):
+                tables[key] = table
                 graph.replace(op.result, new.result)
                 graph.erase(op)
                 context.spelt(rotary_embedding.name, op)
+            elif key not in tables:
+                graph.erase(table)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.ir import print_graph
 from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.decoders import PHASES
 from graphwright.passes.proving import InterpreterProver
 from tests.backends.models import MODELS, decoder
@@ -123,10 +125,18 @@ def test_rotary_embeddings_share_their_tables() -> None:
     text, _ = lowered(ROPE, "cpu-rotary-tables")
     kinds = body(text)
     assert (kinds.count("cpu.rotary_table"), kinds.count("cpu.rotary_embedding")) == (2, 3)
+
+
+def test_rotary_embeddings_that_the_kernel_refuses_leave_no_table() -> None:
     wide = ROPE.replace("f32[B", "f64[B")
     text, misses = lowered(wide, "cpu-rotary-tables")
     assert body(text) == ["rope"] * 3
     assert set(misses) == {"cpu takes no f64 in cpu.rotary_embedding"}
+    # Not even until the pass has ended, when dead ops are erased.
+    for refused, left in (("f32[B", ["rope"] * 3), ("f32[B, 2", ["rope", "cpu.rotary_table", "cpu.rotary_embedding"])):
+        source = program(ROPE.replace(refused, refused.replace("f32", "f64")))
+        RotaryByTables().run_graph(source, source.graphs["forward"])
+        assert body(print_graph(source.graphs["forward"]))[:3] == left
 
 
 def test_attention_reads_codes_and_merges_heads() -> None:

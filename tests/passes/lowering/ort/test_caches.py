@@ -40,6 +40,32 @@ def test_a_cache_of_four_bits_holds_two_codes_in_a_byte() -> None:
     assert not misses
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "ring"])
+def test_packed_caches_hold_the_same_codes(layout: str) -> None:
+    """Code + 8 of an even element is the lower half of a byte, that of the next one the upper half."""
+    ring = layout == "ring"
+    text = NARROW_CACHE.replace("contiguous", layout)
+    if ring:
+        text = text.replace("%past: i64[B],", "%past: i64[B], %new: i64[B],").replace(
+            "%past)", "%past, new_length=%new)"
+        )
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(-8, 8, (2, 2, 24, 8), generator=generator, dtype=torch.int8)
+    x = torch.randn(2, 2, 3, 8, generator=generator)
+    given = {"x": x, "past": torch.tensor([5, 20]), "cache": codes} | ({"new": torch.tensor([3, 2])} if ring else {})
+    source = program(text, SCALE)
+    before = Interpreter().run(source.graphs["forward"], given)
+    run_passes(source, parse_passes("ort-packed-caches"))
+    after = Interpreter().run(source.graphs["forward"], {**given, "cache": in_pairs(codes)})
+    assert torch.equal(after["y"], before["y"])
+    assert torch.equal(after["a"], in_pairs(before["a"]))
+
+
+def in_pairs(codes: torch.Tensor) -> torch.Tensor:
+    high, low = (codes[..., 1::2].int() + 8) * 16, codes[..., 0::2].int() + 8
+    return (high + low).to(torch.uint8)
+
+
 def test_caches_of_bytes_and_codes_that_no_cache_holds_stay() -> None:
     for text in (NARROW_CACHE.replace("i4", "i8"), NO_CACHE):
         after, misses = packed(text)

@@ -20,18 +20,24 @@ from tests.passes.lowering.ort.lowered import lower_program
 
 BINDINGS = {"B": 3, "S": 4, "P": 5}
 TYPES = (DType.F32, DType.F64, DType.F16, DType.BF16, DType.I64, DType.I32, DType.I8, DType.U8, DType.BOOL)
-STATEFUL = {"causal_conv", "linear_recurrence", "running_sum", "weighted_mean"}
-NOT_EXPRESSED = {
-    "f64": {"erf", "activation", "glu", "convolution", "moe_experts", "fake_quantize", "quantize_tensor", *STATEFUL},
-    "f16": STATEFUL,
-    "bf16": STATEFUL,
-    "bool": {"scatter_elements"},
-    "i32": {"scatter_elements"},
-    "i8": None,
-    "u8": None,
+STATEFUL = "causal_conv linear_recurrence running_sum weighted_mean"
+BYTES = """abs add amax amin cumsum div iota maximum minimum mul neg pow remainder running_sum scatter_elements sub sum
+topk"""
+REFUSED = {
+    dtype: frozenset(names.split())
+    for dtype, names in {
+        "f64": """activation causal_conv convolution erf fake_quantize glu linear_recurrence moe_experts quantize_tensor
+        weighted_mean""",
+        "f16": STATEFUL,
+        "bf16": STATEFUL,
+        "bool": "scatter_elements",
+        "i32": "scatter_elements",
+        "i8": BYTES,
+        "u8": BYTES,
+    }.items()
 }
-"""What may be refused, by element type: everything (None) that computes with 8-bit integers; states in narrow floats,
-which the CPU pipeline widens; and a few more."""
+"""What is refused in every form and for both dialects, by element type; nothing else is: arithmetic with 8-bit
+integers, states in narrow floats, which the CPU pipeline widens, and a few more."""
 
 
 OF_WEIGHTS = (ops.pack_bits, ops.unpack_bits, ops.bitcast, ops.sort_order)
@@ -75,12 +81,12 @@ def test_lowered_op_equals_its_reference(case: Case, target: Target) -> None:
     program, feeds = _program(case, operands)
     graph = program.graphs["forward"]
     refusal = _refusal(program, graph, target)
-    if refusal is not None:
-        dtype = str((op.inputs or op.results)[0].tensor.dtype)
-        allowed = NOT_EXPRESSED.get(dtype, set())
-        assert allowed is None or op.name in allowed, refusal
+    dtype = _dtype(case)
+    if op.name in REFUSED.get(dtype, ()):
+        assert refusal is not None, f"{op.name} of {dtype} is recognized: take it off the list"
         assert f"{target.name} takes no {dtype} in {op.name}" in refusal
         return
+    assert refusal is None
     session = start(lower(graph, "probe", contrib=target is capabilities.ORT).model.SerializeToString())
     for got, want in zip(session.run(None, feeds), wanted, strict=True):
         expected = want.float().numpy() if want.dtype is torch.bfloat16 else want.numpy()
@@ -91,6 +97,17 @@ def test_lowered_op_equals_its_reference(case: Case, target: Target) -> None:
             continue
         bound = 32 * float(torch.finfo(want.dtype).eps) * max(1.0, float(np.abs(expected).max()))
         assert np.abs(got.astype(np.float64) - expected.astype(np.float64)).max() <= bound
+
+
+def _dtype(case: Case) -> str:
+    """The element type that a case is tried on."""
+    op = case.build()
+    return str((op.inputs or op.results)[0].tensor.dtype)
+
+
+def test_every_refusal_on_the_list_is_tried() -> None:
+    tried = {(_dtype(case), case.op.name) for case in _cases()}
+    assert {(dtype, name) for dtype, names in REFUSED.items() for name in names} <= tried
 
 
 def _refusal(program: Program, graph: Graph, target: Target) -> str | None:
