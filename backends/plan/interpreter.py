@@ -40,9 +40,12 @@ class DenseInterpreter(Interpreter):
 
 def _dense(operand: Any) -> Any:
     """A tensor as it lies in memory; a quantized weight, or what is absent, as it is."""
-    if not isinstance(operand, torch.Tensor) or (operand.is_contiguous() and operand.storage_offset() == 0):
+    if not isinstance(operand, torch.Tensor):
         return operand
-    return operand.clone(memory_format=torch.contiguous_format)
+    whole = operand.contiguous()
+    flat = whole.clone() if whole.storage_offset() else whole
+    # By way of one axis, since the strides of axes of length 1 may be anything.
+    return flat.view(-1).view(operand.shape)
 
 
 def run_values(

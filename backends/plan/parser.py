@@ -292,11 +292,7 @@ class _PlanParser(AtomParser):
             kind = next((each for each in ACCESSES if lexer.accept(each)), None)
             if kind is None:
                 raise lexer.error(f"expected {', '.join(ACCESSES)} and a buffer, found {self.found}")
-            start = lexer.peek.start
-            buffer = self.buffer()
-            if any(access.buffer is buffer for access in accesses):
-                raise lexer.error(f"the stage takes '{buffer.name}' twice", start)
-            accesses.append(Access(buffer, *ACCESSES[kind]))
+            accesses.append(Access(self.buffer(), *ACCESSES[kind]))
             if lexer.peek.text != ")":
                 lexer.expect(",")
         sizes = self.sizes() if lexer.accept("sizes") else ()

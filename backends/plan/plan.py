@@ -88,7 +88,7 @@ class Stage:
     extent: Dim | None
     """How many iterations the threads share; None where one thread runs the stage."""
     accesses: tuple[Access, ...]
-    """In the order in which the code takes pointers to the buffers; each buffer once."""
+    """In the order in which the code takes pointers to the buffers. One that is only read may be taken twice."""
     sizes: tuple[tuple[Dim, DType], ...]
     """The integers that the code takes behind the pointers."""
     arms: tuple[tuple[int, int], ...] = ()

@@ -73,9 +73,11 @@ class _Verifier:
             if not launch.stages:
                 self.fail("it has no stages", launch)
             for stage in launch.stages:
+                written = {access.buffer for access in stage.accesses if access.writes}
                 for buffer, count in Counter(access.buffer for access in stage.accesses).items():
-                    if count > 1:
-                        self.fail(f"stage '{stage.function}' takes buffer '{buffer.name}' {count} times", launch)
+                    if count > 1 and buffer in written:
+                        problem = f"takes buffer '{buffer.name}' {count} times, and writes it"
+                        self.fail(f"stage '{stage.function}' {problem}", launch)
 
     def _view(self, op: Op) -> None:
         made = [value for value in op.inputs if not shown_weights(value)]

@@ -129,15 +129,17 @@ def test_random_plans_give_what_their_graphs_give(chain: Graph, seed: int, sizes
 
 
 def test_bits_do_not_depend_on_strides() -> None:
-    """A product of what was transposed: the graph's interpreter has strides that memory has not."""
+    """Of what was transposed, and of an axis of length 1: the graph's interpreter has strides that memory has not."""
     g = graph(
-        "%x: f32[B, S, 64]",
+        "%x: f32[B, S, 64], %y: f32[B, 64, 1]",
         "%0 = transpose(%x) {permutation=[0, 2, 1]} : f32[B, 64, S]",
-        "%1 = matmul(%0, %x) : f32[B, 64, 64]",
-        "%2 = sum(%0) {axes=[1]} : f32[B, S]",
-        outputs="y=%1, z=%2",
+        "%1 = sum(%0) {axes=[1]} : f32[B, S]",
+        "%2 = transpose(%y) {permutation=[2, 0, 1]} : f32[1, B, 64]",
+        "%3 = matmul(%2, %0) : f32[B, B, S]",
+        outputs="y=%1, z=%3",
     )
-    check(whole_plan(g), {"x": torch.randn(3, 57, 64, generator=torch.Generator().manual_seed(1))})
+    draw = torch.Generator().manual_seed(1)
+    check(whole_plan(g), {"x": torch.randn(3, 57, 64, generator=draw), "y": torch.randn(3, 64, 1, generator=draw)})
 
 
 # -- planted faults

@@ -62,11 +62,14 @@ def test_sizes_are_known() -> None:
     refused(replace(known, definitions=nested), "'deep' is divided by half, which may be no positive number")
 
 
-def test_buffers_are_told_apart_and_taken_once() -> None:
+def test_buffers_are_told_apart_and_taken_once_to_write() -> None:
     good = small()
     stage = good.launches[0].stages[0]
-    twice = (*stage.accesses, stage.accesses[0])
-    refused(with_stage(good, 0, replace(stage, accesses=twice)), "launch 0: stage 'exp_code' takes buffer 'x' 2 times")
+    read, written = stage.accesses
+    verify_plan(with_stage(good, 0, replace(stage, accesses=(read, read, written))))
+    for twice in ((read, written, written), (read, written, replace(written, reads=True, writes=False))):
+        problem = "launch 0: stage 'exp_code' takes buffer 't0' 2 times, and writes it"
+        refused(with_stage(good, 0, replace(stage, accesses=twice)), problem)
     scratch = Access(Temporary("y", tensor("f32", 4)), False, True)
     named = with_stage(good, 0, replace(stage, accesses=(*stage.accesses, scratch)))
     refused(finished(named), "2 buffers are named 'y'")
