@@ -21,3 +21,5 @@ MANIFEST_NAMES: dict[DType, ElementTypeName] = {
     DType.F64: "float64",
 }
 """Those that can cross the border of a program; TVM names them so too."""
+
+DTYPES: dict[str, DType] = {name: dtype for dtype, name in MANIFEST_NAMES.items()}

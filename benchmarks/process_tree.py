@@ -61,7 +61,7 @@ def status_bytes(root: int, field: str, proc: Path = Path("/proc")) -> int:
 
 
 class MemoryWatch:
-    """Samples a tree's anonymous memory in a thread; `peak` ends the watch, while the tree is still alive."""
+    """Samples a tree's anonymous memory in a thread, until `peak` or `end`."""
 
     _INTERVAL_SECONDS = 0.005
 
@@ -69,13 +69,17 @@ class MemoryWatch:
         self._root = root
         self._anonymous = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread = threading.Thread(target=self._sample, name="memory watch", daemon=True)
         self._thread.start()
 
-    def peak(self) -> PeakMemory:
-        """The peaks since the tree's processes started."""
+    def end(self) -> None:
+        """Sample once more and no longer. A watch that has ended may be ended again."""
         self._ended.set()
         self._thread.join()
+
+    def peak(self) -> PeakMemory:
+        """End the watch; the peaks since the tree's processes started, which must still be alive."""
+        self.end()
         return PeakMemory(resident=status_bytes(self._root, "VmHWM"), anonymous=self._anonymous)
 
     def _sample(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphwright.backends.assets import GENERATION_FILE, asset_files
 from graphwright.backends.lowered_text import lowered_text, stored_weights
+from graphwright.backends.plan import print_plans
 from graphwright.backends.program_specs import (
     DIMENSION_NAMES,
     cache_spec,
@@ -18,7 +19,7 @@ from graphwright.backends.program_specs import (
 )
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.library import write_library
-from graphwright.backends.tvm.lower import lower
+from graphwright.backends.tvm.lower import build_steps, plan_graphs
 from graphwright.backends.tvm.packing.unpacked import with_unpacked
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.convention import (
@@ -33,7 +34,7 @@ from graphwright.ir.convention import (
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.weights import remembering_quantized
-from graphwright.runtime.artifact import LOWERED_FILE, ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
+from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE, ArtifactWriter, EncoderSpec, FunctionSpec, Manifest
 from graphwright.runtime.artifact import Program as ProgramInfo
 
 LIBRARY_FILE = "program.so"
@@ -63,14 +64,15 @@ def build_artifact(
     graph, encoder = program.graphs[PREFILL if decodes else FORWARD], program.graphs.get(ENCODE)
     steps = _most_special_first(step_graphs(program), graph) if decodes else [graph]
     libraries = {LIBRARY_FILE: steps} if encoder is None else {LIBRARY_FILE: steps, ENCODER_FILE: [encoder]}
-    lowered = lower(list(libraries.values()), cpu)
+    planned = plan_graphs([graph for graphs in libraries.values() for graph in graphs], cpu)
     with ArtifactWriter(folder) as writer:
-        for file, library in zip(libraries, lowered.libraries, strict=True):
-            write_library(library, writer.folder / file)
+        for file, graphs in libraries.items():
+            write_library(build_steps(planned, graphs, cpu), writer.folder / file)
         with remembering_quantized():
-            write_weights(writer.folder / WEIGHTS_FILE, lowered.weights, lowered.layout)
-            stored = stored_weights(lowered.weights, WEIGHTS_FILE)
+            write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
+            stored = stored_weights(planned.weights, WEIGHTS_FILE)
             writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored)))
+            writer.add_text(PLAN_FILE, print_plans(planned.plans.values()))
         for source in asset_files(assets):
             writer.add_copy(source)
         if generation is not None and decodes:

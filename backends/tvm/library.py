@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from graphwright.backends.tvm.tvm_library import codegen_build, tirx, tvm
+from graphwright.backends.tvm.tvm_library import codegen_build, compiler, tirx, tvm
 from graphwright.ir.errors import UnsupportedError
 
 LINK = ["-Wl,-Bsymbolic"]
 """Calls from step to stage stay within the library, whatever else the process has loaded."""
 
 
-def build_library(steps: Any, stages: Any, target: Any) -> Any:
-    """Steps and the stages that they call, each a module of flat functions, as one library; `target` is LLVM's."""
-    library = compiled(steps, target)
-    library.import_module(compiled(stages, target))
-    return library
+@dataclass(frozen=True)
+class Library:
+    """What is linked: steps and stages, each a module of machine code, and the C source of plans."""
+
+    steps: Any
+    stages: Any
+    plans: str
+
+
+def build_library(steps: Any, stages: Any, plans: str, target: Any) -> Library:
+    """Steps and the stages that plans call, each a module of flat functions, as machine code; `target` is LLVM's."""
+    return Library(compiled(steps, target), compiled(stages, target), plans)
 
 
 def compiled(module: Any, target: Any) -> Any:
@@ -37,10 +47,25 @@ def compiled(module: Any, target: Any) -> Any:
     return codegen_build(lowered, target)
 
 
-def write_library(library: Any, path: Path) -> None:
+def write_library(library: Library, path: Path) -> None:
     """Links the shared library. Raises `UnsupportedError` where the C++ compiler that does so fails."""
-    try:
-        library.export_library(str(path), options=LINK)
-    except (RuntimeError, OSError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise UnsupportedError(f"'{path.name}' cannot be linked: {line}; CXX or CC may name another compiler") from None
+    library.steps.import_module(library.stages)
+    with TemporaryDirectory() as folder:
+        source, code = Path(folder, "plans.c"), Path(folder, "plans.o")
+        source.write_text(library.plans, encoding="utf-8")
+        try:
+            compile_c(source, code)
+            library.steps.export_library(str(path), addons=[str(code)], options=LINK)
+        except (RuntimeError, OSError, ValueError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise UnsupportedError(
+                f"'{path.name}' cannot be linked: {line}; CXX or CC may name another compiler"
+            ) from None
+
+
+def compile_c(source: Path, code: Path) -> None:
+    """A C source as an object file, by the compiler that links too. Raises `RuntimeError` with what that says."""
+    command = [compiler() or "cc", "-x", "c", "-std=gnu11", "-O2", "-fPIC", "-c", str(source), "-o", str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"{command[0]} exits with status {done.returncode}")

@@ -1,68 +1,59 @@
-"""Graphs as one library of step functions: Relax, then TensorIR, then one region for each graph."""
+"""Lowered graphs as launch plans, and plans as one library of step functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from graphwright.backends.plan import Plan, verify_plan
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.emit import VIEWS, Emitted, emit_function
-from graphwright.backends.tvm.library import build_library
-from graphwright.backends.tvm.region import (
-    Linearizer,
-    StepFunctions,
-    constant_weights,
-    flatten,
-    schedule_tail,
-    split_kernel,
-)
+from graphwright.backends.tvm.emit import KernelModule, emit_graph
+from graphwright.backends.tvm.library import Library, build_library
+from graphwright.backends.tvm.region import StepFunctions, assemble, flatten, plans_code, schedule_tail, split_kernel
+from graphwright.backends.tvm.region.stages import Stage
 from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import relax, tirx, tvm
+from graphwright.backends.tvm.tvm_library import tvm
 from graphwright.backends.weights_file import WeightsLayout, plan_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """Compiled libraries, and the weights file that they read: what is in it, and where."""
+class Planned:
+    """The plans of graphs, by the graph's name, the code of their stages, and the weights file that they read."""
 
-    libraries: list[Any]
+    plans: dict[str, Plan]
+    code: dict[str, Stage]
     weights: list[Weight]
     layout: WeightsLayout
 
 
-def relax_module(graphs: Sequence[Graph], cpu: Cpu) -> tuple[Any, list[Emitted], dict[str, Weight]]:
-    """The module of the graphs' functions, how each was emitted, and the weights that they read, by name.
+def plan_graphs(graphs: Sequence[Graph], cpu: Cpu) -> Planned:
+    """The launch plan of each lowered graph; all share kernels and weights. Raises `UnsupportedError`."""
+    module, weights = KernelModule(cpu), dict[str, Weight]()
+    emitted = [emit_graph(graph, module, weights) for graph in graphs]
+    layout = plan_weights([*weights.values()])
+    offsets = {name: place.offset for name, place in layout.places.items()}
+    flat = flatten(schedule_tail(module.module()), llvm_target(cpu))
+    kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}
+    plans = {each.graph.name: assemble(each, kernels, offsets) for each in emitted}
+    for plan in plans.values():
+        verify_plan(plan)
+    code = {stage.name: stage for kernel in kernels.values() for stage in kernel.stages}
+    return Planned(plans, code, [*weights.values()], layout)
 
-    Operators that have no kernel of ours are in TensorIR already. Raises `UnsupportedError`.
-    """
-    builder, weights, kernels = relax.BlockBuilder(), dict[str, Weight](), dict[object, Any]()
-    emitted = [emit_function(builder, graph, cpu, weights, kernels) for graph in graphs]
-    return relax.transform.LegalizeOps(skip_ops=list(VIEWS))(builder.finalize()), emitted, weights
 
+def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
+    """A library with one step function for each of these graphs, named as it.
 
-def lower(libraries: Sequence[Sequence[Graph]], cpu: Cpu) -> Lowered:
-    """Compiles libraries with one step function a graph, named as it; all share the weights.
-
-    Each workspace function takes all dimensions of its library's graphs, sorted by name.
+    Each workspace function takes all dimensions of the graphs, sorted by name.
     """
     target = llvm_target(cpu)
-    module, emitted, weights = relax_module([graph for graphs in libraries for graph in graphs], cpu)
-    functions = {name.name_hint: function for name, function in module.functions_items()}
-    stored = [*weights.values(), *constant_weights([functions[each.name] for each in emitted]).values()]
-    layout = plan_weights(stored)
-    offsets = {name: place.offset for name, place in layout.places.items()}
-    code = {tvm.ir.GlobalVar(n): f for n, f in functions.items() if isinstance(f, tirx.PrimFunc)}
-    flat = flatten(schedule_tail(tvm.IRModule(code)), target)
-    kernels = {name.name_hint: split_kernel(name.name_hint, f) for name, f in flat.functions_items()}
-    by_name = {each.name: each for each in emitted}
-    compiled: list[Any] = []
-    for graphs in libraries:
-        steps = StepFunctions(target, layout.size)
-        dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
-        for each in (by_name[graph.name] for graph in graphs):
-            steps.add(Linearizer(each, functions[each.name], kernels, offsets).schedule(dimensions))
-        compiled.append(build_library(tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), target))
-    return Lowered(compiled, stored, layout)
+    steps = StepFunctions(target, planned.code)
+    dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
+    plans = [planned.plans[graph.name] for graph in graphs]
+    for plan in plans:
+        steps.add(plan, dimensions)
+    return build_library(
+        tvm.IRModule(steps.steps), tvm.IRModule(steps.stages), plans_code(plans, planned.layout.size), target
+    )

@@ -1,4 +1,4 @@
-"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `relax`, `T` and so on from here.
+"""TVM, imported as this backend needs it: its files take `tvm`, `tirx`, `te`, `T` and so on from here.
 
 Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
 """
@@ -52,13 +52,14 @@ def _load(name: str) -> Any:
 
 
 tvm = _load("tvm")
-relax = _load("tvm.relax")
 s_tir = _load("tvm.s_tir")
 te = _load("tvm.te")
 tirx = _load("tvm.tirx")
 topi = _load("tvm.topi")
 codegen_build = _load("tvm.tirx.build").codegen_build
 """Lowered functions as a module of machine code; in `tvm.tirx` a function stands before its file's name."""
+compiler = _load("tvm.support.cc").get_cc
+"""The C++ compiler that links libraries, None if there is none."""
 tvm_ffi = _load("tvm_ffi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""

@@ -68,6 +68,8 @@ class WorkerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watch is not None:
+            self._watch.end()
         if kind is None and self._process.poll() is None:
             self._send({"command": "quit"})
         else:

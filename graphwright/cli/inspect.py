@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.output import console, count_text, counted, size_text
-from graphwright.errors import UsageError
+from graphwright.cli.output import console, count_text, counted, size_text, write_text
+from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,19 +18,32 @@ if TYPE_CHECKING:
 
 def inspect_command(
     path: Annotated[Path, typer.Argument(metavar="ARTIFACT|FILE.gw", help="A compiled artifact or a program.")],
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Print ARTIFACT's launch plans in place of that: memory, launches, stages, waits."),
+    ] = False,
 ) -> None:
     """Show the model, its cache, its files, its ops, and what prefill and decode cost."""
     from graphwright.ir import read_program
 
     if path.suffix == ".gw" and path.is_file():
+        if plan:
+            raise OptionError(f"--plan is for artifacts; {path} is a program, which says what is computed, not how")
         _print(_program_lines(read_program(path)))
         return
     from graphwright.runtime import open_artifact
-    from graphwright.runtime.artifact import LOWERED_FILE, claims_artifact
+    from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE, claims_artifact
 
     if path.is_dir() and not claims_artifact(path) and (path / "config.json").is_file():
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
+    if plan:
+        if not artifact.has(PLAN_FILE):
+            raise UsageError(
+                f"{path} has no {PLAN_FILE}: {artifact.manifest.program.backend} plans its launches itself"
+            )
+        write_text(artifact.read_text(PLAN_FILE))
+        return
     _print(_manifest_lines(artifact.manifest))
     if artifact.has(LOWERED_FILE):
         _print(_program_lines(read_program(artifact.path(LOWERED_FILE))))

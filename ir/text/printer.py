@@ -50,7 +50,8 @@ def op_line(graph: Graph, wanted: Op) -> tuple[int, str]:
     return number, lines[number - 1].strip()
 
 
-def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
+def value_names(graph: Graph) -> dict[Value, str]:
+    """How text calls each value of a graph: inputs `%ids`, weights `@head`, results `%12`."""
     names: dict[Value, str] = {}
     for value in graph.inputs:
         names[value] = f"%{name_text(value.name or '')}"
@@ -61,18 +62,24 @@ def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
     for op in graph:
         for value in op.results:
             names[value] = next(numbered)
+    return names
+
+
+def _graph_lines(graph: Graph) -> tuple[list[str], dict[Op, int]]:
+    names = value_names(graph)
     inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
     lines = [f"graph {name_text(graph.name)}({inputs}) {{"]
     numbers: dict[Op, int] = {}
     for op in graph:
-        lines.append(_op_text(op, names))
+        lines.append(f"  {op_text(op, names)}")
         numbers[op] = len(lines)
     returned = ", ".join(f"{name_text(n)}={names.get(v, '<undefined>')}" for n, v in graph.outputs.items())
     lines += [f"  return {returned}".rstrip(), "}"]
     return lines, numbers
 
 
-def _op_text(op: Op, names: dict[Value, str]) -> str:
+def op_text(op: Op, names: Mapping[Value, str]) -> str:
+    """The op as a line of its graph; `names` are those of `value_names`."""
     results = ", ".join(names[v] for v in op.results)
     parts: list[str] = []
     declared = () if op.definition.variadic else op.definition.operands
@@ -83,7 +90,7 @@ def _op_text(op: Op, names: dict[Value, str]) -> str:
     types = ", ".join(str(v.type) for v in op.results)
     location = f"  at {name_text(op.location)}" if op.location else ""
     shown = {k: v for k, v in op.attributes.items() if not _is_default(op, k)}
-    return f"  {results} = {op.name}({', '.join(parts)}){_attributes(shown)} : {types}{location}"
+    return f"{results} = {op.name}({', '.join(parts)}){_attributes(shown)} : {types}{location}"
 
 
 def _is_default(op: Op, name: str) -> bool:

@@ -14,6 +14,8 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 LOWERED_FILE = "lowered.gw"
 """The lowered program as text, for people and for the interpreter; the runtime never reads it."""
+PLAN_FILE = "plan.txt"
+"""How the lowered program's graphs run, as text, where a backend plans that; the runtime never reads it."""
 
 
 class ModelInfo(Strict):

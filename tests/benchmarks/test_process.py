@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_peak_memory_includes_what_loading_took(fake: Fake, tmp_path: Path) -> N
         peak = worker.peak_memory()
     # An interpreter takes tens of megabytes itself.
     assert LOADED_BYTES < peak.anonymous <= peak.resident < 3 * LOADED_BYTES
+
+
+def test_memory_is_watched_no_longer_than_the_worker_lives(fake: Fake, tmp_path: Path) -> None:
+    with fake("fails") as worker:
+        worker.watch_memory()
+        assert "memory watch" in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(BenchmarkError):
+            worker.load(tmp_path, {})
+    assert "memory watch" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_reported_error_names_system_and_log(fake: Fake, tmp_path: Path) -> None:

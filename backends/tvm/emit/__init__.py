@@ -15,18 +15,18 @@ from graphwright.backends.tvm.emit import (
     shape,
     sorting,
 )
-from graphwright.backends.tvm.emit.function import Emitted, emit_function
-from graphwright.backends.tvm.emit.memory import VIEWS
+from graphwright.backends.tvm.emit.graph import Emitted, emit_graph
+from graphwright.backends.tvm.emit.kernel_module import KernelModule
 from graphwright.backends.tvm.emit.table import EMISSIONS
 
 __all__ = [
     "EMISSIONS",
-    "VIEWS",
     "Emitted",
+    "KernelModule",
     "attention",
     "codes",
     "elementwise",
-    "emit_function",
+    "emit_graph",
     "experts",
     "indexing",
     "matrix",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
-from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, row_count, type_name
 from graphwright.backends.tvm.emit.scales import scale_of
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.attention import attention
@@ -22,34 +21,32 @@ ONE = Dim.of(1)
 
 
 @emits(ops.kv_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new = op.required("cache"), op.required("new")
     assert isinstance(cache.type, StateType)
-    ring = cache.type.layout == "ring"
-    held = e.copied(e.value(cache)) if ring else e.value(cache)
     batch, heads, sequence, size = new.type.shape
     counts = [e.value(v) for v in (op.operand("past_length"), op.operand("new_length")) if v is not None]
     (updated,) = e.kernel(
         kv_append,
-        [e.value(new), *counts, held],
-        [e.type(cache.type)],
+        [e.value(new), *counts, e.value(cache)],
+        [cache.tensor],
         in_place=[1 + len(counts)],
         tokens=row_count((batch, sequence, ONE)),
         heads=heads.evaluate({}),
         size=size.evaluate({}),
-        ring=ring,
-        element=element_type(cache.type.dtype),
+        ring=cache.type.layout == "ring",
+        element=type_name(cache.type.dtype),
     )
     e.bind(op.result, updated)
 
 
 @emits(ops.kv_read)
-def _(e: Emitter, op: Op) -> None:
+def emit_kv_read(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.value(op.inputs[0]))
 
 
 @emits(fused_attention)
-def _(e: Emitter, op: Op) -> None:
+def emit_fused_attention(e: Emitter, op: Op) -> None:
     q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
     bias, key_positions = op.operand("bias"), op.operand("key_positions")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))
@@ -80,7 +77,7 @@ def _(e: Emitter, op: Op) -> None:
         if operand is not None:
             value = e.single(operand)
             arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
-    arguments += [each.variable for each in (key_scale, value_scale) if each is not None]
+    arguments += [each.tensor for each in (key_scale, value_scale) if each is not None]
     (y,) = e.kernel(attention, arguments, [e.single_type(op.result.tensor)], form=form, queries=queries.constant)
     e.computed(op.result, y)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import element_type, pointwise
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
+from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.reduction import greatest
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
@@ -55,24 +55,24 @@ def _element(op: Op) -> DType:
 
 
 @emits(ops.quantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantize_tensor(e: Emitter, op: Op) -> None:
     to = _element(op)
-    name = element_type(to)
+    name = type_name(to)
     pointwise(e, op, lambda x, scale: nearest(x * (numbers.constant(1, scale) / scale), to).astype(name))
 
 
 @emits(ops.dequantize_tensor)
-def _(e: Emitter, op: Op) -> None:
+def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     pointwise(e, op, lambda codes, scale: codes.astype(scale.ty.dtype) * scale)
 
 
 @emits(ops.fake_quantize)
-def _(e: Emitter, op: Op) -> None:
+def emit_fake_quantize(e: Emitter, op: Op) -> None:
     to, group, type = _element(op), op.attributes["group"], op.result.tensor
     assert isinstance(group, int)
     if op.operand("scale") is not None:
         return pointwise(e, op, lambda x, scale: nearest(x / scale.astype(x.ty.dtype), to) * scale.astype(x.ty.dtype))
-    shape, dtype, most = e.shape(type.shape), element_type(type.dtype), Grid(to).most
+    shape, dtype, most = e.shape(type.shape), type_name(type.dtype), Grid(to).most
     length = shape[-1]
     size = length if group == 0 else tirx.const(group, "int64")
     groups = [*shape[:-1], tirx.const(1, "int64") if group == 0 else -(-type.shape[-1].evaluate({}) // group)]

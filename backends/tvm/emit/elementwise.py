@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import computed, element_type, pointwise
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
+from graphwright.backends.tvm.emit.pointwise import computed, pointwise
 from graphwright.backends.tvm.emit.table import Emission, emits
 from graphwright.backends.tvm.kernels.integer_power import integer_power
 from graphwright.backends.tvm.tvm_library import tirx
@@ -65,21 +65,21 @@ for _definition, _function in FUNCTIONS.items():
 
 
 @emits(ops.pow)
-def _(e: Emitter, op: Op) -> None:
+def emit_pow(e: Emitter, op: Op) -> None:
     type = op.result.tensor
     if type.dtype.is_float:
         return pointwise(e, op, tirx.pow)
     count = (product(type.shape),)
     operands = [e.reshape(computed(e, "expand", lambda x: x, [v], type), count) for v in op.inputs]
-    (z,) = e.kernel(integer_power, operands, [e.type(type.with_shape(*count))], element=element_type(type.dtype))
+    (z,) = e.kernel(integer_power, operands, [type.with_shape(*count)], element=type_name(type.dtype))
     return e.bind(op.result, e.reshape(z, type.shape))
 
 
 @emits(ops.cast)
-def _(e: Emitter, op: Op) -> None:
+def emit_cast(e: Emitter, op: Op) -> None:
     dtype = op.attributes["dtype"]
     assert isinstance(dtype, DType)
-    name = element_type(dtype)
+    name = type_name(dtype)
     pointwise(e, op, lambda x: numbers.converted(x, name))
 
 

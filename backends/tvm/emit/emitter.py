@@ -1,224 +1,234 @@
-"""What an emission writes with: values, sizes, weights and kernels of the Relax function that is being built."""
+"""What an emission writes with: calls of kernels on memory, sizes and weights of the graph that is lowered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.tvm_library import relax, te, tirx, topi, tvm
+from graphwright.backends.element_types import DTYPES, MANIFEST_NAMES
+from graphwright.backends.tvm.emit.kernel_module import KernelModule
+from graphwright.backends.tvm.sizes import Sizes
+from graphwright.backends.tvm.tvm_library import te, tirx, topi, tvm
+from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.types import DType, QuantizedType, StateType, TensorType
-from graphwright.ir.weights import Weight, WeightExpression
+from graphwright.ir.types import DType, TensorType
+from graphwright.ir.weights import Applied, Weight, WeightExpression
 
-KERNEL = "graphwright.kernel"
-"""An attribute of PrimFuncs that are kernels of ours, whose loops stay as they are written."""
-OPAQUE = 8
-"""TVM's pattern kind for functions that its fusion leaves alone."""
+
+@dataclass(eq=False)
+class Memory:
+    """What will be a buffer of the plan: a tensor of the caller's if it has a name, a weight's, or a temporary."""
+
+    type: TensorType
+    given: str | None = None
+    weight: Weight | None = None
+    """The weight as the weights file holds it."""
+    of: str | None = None
+    """The weight of the graph that `weight` is, or is a part of."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array as a kernel takes it: some memory, and the type and shape that it is read in."""
+
+    memory: Memory
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A kernel of the module, by name, on tensors; dimensions are passed as numbers."""
+
+    kernel: str
+    arguments: tuple[Tensor | Dim, ...]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """One op as calls of kernels in order."""
+
+    op: Op
+    calls: list[KernelCall] = field(default_factory=list[KernelCall])
 
 
 class Emitter:
-    """One graph on its way into a module of Relax and TensorIR.
+    """One graph on its way into a plan. The `kernels` and `weights`, in the form in which kernels read them and by
+    name, are shared with other graphs."""
 
-    `builder` holds the module, which graphs share; `weights` are the weights that functions read, by name, in the form
-    in which they read them; `kernels` are those that are in the module already: to write one takes long.
-    """
+    def __init__(self, graph: Graph, kernels: KernelModule, weights: dict[str, Weight]) -> None:
+        self.graph, self.kernels, self.weights = graph, kernels, weights
+        self.sizes = Sizes()
+        self.launches: list[Calls] = []
+        self._values: dict[Value, Tensor] = {}
+        self._stored: dict[str, Tensor] = {}
+        self._singles: dict[Value, Tensor] = {}
 
-    def __init__(
-        self, builder: Any, graph: Graph, cpu: Cpu, weights: dict[str, Weight], kernels: dict[object, Any]
-    ) -> None:
-        self.builder, self.graph, self.cpu, self.weights = builder, graph, cpu, weights
-        self.symbols: dict[str, Any] = {}
-        self._values: dict[Value, Any] = {}
-        self._parameters: dict[str, Any] = {}
-        self._kernels = kernels
-        self._made: dict[object, list[Any]] = {}
+    def begin(self, op: Op) -> None:
+        """What is emitted from now on is done for this op."""
+        self.launches.append(Calls(op))
+        self._singles.clear()
 
     # -- reading the graph
 
     def dim(self, dim: Dim) -> Any:
-        """A size, as a number or an expression over the function's dimensions."""
-        if dim.constant is not None:
-            return tirx.IntImm("int64", dim.constant)
-        total: Any = tirx.IntImm("int64", 0)
-        for monomial, coefficient in dim.terms:
-            product: Any = tirx.IntImm("int64", coefficient)
-            for symbol in monomial:
-                # TVM folds a product with one, and a sum with nothing.
-                product = self.symbol(symbol) * product
-            total = product + total
-        return total
-
-    def symbol(self, name: str) -> Any:
-        """The variable of a dimension."""
-        if name not in self.symbols:
-            self.symbols[name] = tirx.Var(name, "int64")
-        return self.symbols[name]
+        """A size, as a number or an expression over the graph's dimensions."""
+        return self.sizes.expression(dim)
 
     def shape(self, dims: Iterable[Dim]) -> list[Any]:
-        return [self.dim(d) for d in dims]
+        return self.sizes.shape(dims)
 
-    def type(self, type: TensorType | StateType) -> Any:
-        """TVM's type of a tensor, or of the buffer of a state. Raises `UnsupportedError` for one that it has not."""
-        tensor = type.tensor if isinstance(type, StateType) else type
-        if tensor.dtype not in MANIFEST_NAMES:
-            raise UnsupportedError(f"the TVM backend has no tensors of {tensor.dtype}")
-        return relax.TensorType(self.shape(tensor.shape), MANIFEST_NAMES[tensor.dtype])
-
-    def value(self, value: Value) -> Any:
-        """The Relax variable that holds a value: what its op's emission left, or the plain form of a weight."""
+    def value(self, value: Value) -> Tensor:
+        """The tensor that holds a value: what its op's emission left, or the plain form of a weight."""
         return self._values[value] if value.weight is None else self.weight(value.weight)
 
-    def operand(self, op: Op, name: str) -> Any:
-        """The variable of the operand of that name, None if it is absent."""
-        value = op.operand(name)
-        return None if value is None else self.value(value)
+    def holds(self, value: Value) -> bool:
+        """Whether anything holds a value yet."""
+        return value in self._values
 
     # -- writing
 
-    def bind(self, value: Value, variable: Any) -> None:
-        """Says which variable holds a value."""
-        self._values[value] = variable
+    def bind(self, value: Value, tensor: Tensor) -> None:
+        """Says which tensor holds a value."""
+        self._values[value] = tensor
 
-    def emit(self, expression: Any) -> Any:
-        return self.builder.emit(expression)
+    def te(self, function: Callable[..., Any], *arguments: Tensor) -> Tensor:
+        """A tensor that holds what a function of tensor expressions computes of the arguments.
 
-    def result(self, op: Op, expression: Any) -> None:
-        """The op's only result is what the expression computes."""
-        self.bind(op.result, self.emit(expression))
-
-    def te(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A variable that holds what a function of tensor expressions computes of the arguments.
-
-        Unlike in TVM's own `emit_te`, expressions may use all sizes of the graph, not only those of the arguments.
+        Expressions may use all sizes of the graph, not only those of the arguments.
         """
-        tensors = [te.placeholder(list(a.ty.shape.values), str(a.ty.dtype), "x") for a in arguments]
+        tensors = [te.placeholder(self.shape(a.type.shape), type_name(a.type.dtype), "x") for a in arguments]
         made = function(*tensors)
-        types = relax.TensorType(list(made.shape), made.dtype)
         sizes = self._passed(te.create_prim_func([*tensors, made], "int64"), [*tensors, made])
-        code = te.create_prim_func([*tensors, *sizes, made], "int64").without_attr("global_symbol")
-        name = self.builder.add_func(code, made.op.name)
-        return self.emit(relax.call_tir(name, relax.Tuple([*arguments, *sizes]), [types]))
+        variables = [self.sizes.variable(name) for name in sizes]
+        code = te.create_prim_func([*tensors, *variables, made], "int64").without_attr("global_symbol")
+        shape = tuple(self.sizes.dimension(size, {}) for size in made.shape)
+        result = self._temporary(TensorType(DTYPES[str(made.dtype)], shape))
+        self._call(self.kernels.add(made.op.name, code), (*arguments, *map(Dim.of, sizes), result))
+        return result
 
-    def _passed(self, code: Any, tensors: Sequence[Any]) -> list[Any]:
-        """The sizes in a function that are not to be read off its tensors' shapes."""
+    def _passed(self, code: Any, tensors: Sequence[Any]) -> list[str]:
+        """The symbols in a function whose values are not to be read off its tensors' shapes."""
         shapes = [size for tensor in tensors for size in tensor.shape]
         statements = [code.body, *(tirx.Evaluate(size) for size in shapes)]
         used = {hash(v) for each in statements for v in tirx.analysis.undefined_vars(each, [])}
         bound = {hash(size) for size in shapes if isinstance(size, tvm.ir.Var)}
-        return [v for v in self.symbols.values() if hash(v) in used - bound]
+        return [name for name, v in self.sizes.variables.items() if hash(v) in used - bound]
 
-    def once(self, identity: object, make: Callable[[], list[Any]]) -> list[Any]:
-        """What `make` writes, written once for all that ask by the same identity."""
-        if identity not in self._made:
-            self._made[identity] = make()
-        return self._made[identity]
+    def kernel(
+        self,
+        make: Callable[..., Any],
+        arguments: Sequence[Tensor],
+        results: Sequence[TensorType],
+        *,
+        in_place: Sequence[int] | None = None,
+        **parameters: Any,
+    ) -> list[Tensor]:
+        """Calls the kernel that `make(cpu, **parameters)` writes; the tensors of its results, of the given types.
 
-    def copied(self, x: Any) -> Any:
-        """A copy, which may be changed in place."""
-        return self.te(topi.identity, x)
+        Result i is a new tensor, or, where `in_place` says so, argument `in_place[i]` (-1: new), which it changes.
+        """
+        reused = [-1] * len(results) if in_place is None else in_place
+        made = [
+            self._temporary(type) if index < 0 else Tensor(arguments[index].memory, type)
+            for type, index in zip(results, reused, strict=True)
+        ]
+        fresh = [result for result, index in zip(made, reused, strict=True) if index < 0]
+        self._call(self.kernels.kernel(make, parameters), (*arguments, *fresh))
+        return made
 
-    def converted(self, x: Any, dtype: str) -> Any:
-        """A tensor with its numbers as another type."""
-        return x if str(x.ty.dtype) == dtype else self.emit(relax.op.astype(x, dtype))
+    def permuted(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        """A copy with its axes in another order."""
+        return self.te(partial(topi.transpose, axes=list(permutation)), x)
 
-    def single(self, value: Value) -> Any:
+    def converted(self, x: Tensor, dtype: DType) -> Tensor:
+        """A tensor with its numbers as another type; itself if it has that type."""
+        return x if x.type.dtype is dtype else self.te(partial(topi.cast, dtype=type_name(dtype)), x)
+
+    def single(self, value: Value) -> Tensor:
         """A value as kernels read it: narrow floats as float32, which the reference computes them in too.
 
         Raises `UnsupportedError` for float64.
         """
-        type = value.type
-        assert not isinstance(type, QuantizedType)
-        tensor = type.tensor if isinstance(type, StateType) else type
-        if not tensor.dtype.is_float or tensor.dtype is DType.F32:
+        type = value.tensor
+        if not type.dtype.is_float or type.dtype is DType.F32:
             return self.value(value)
-        self._refuse_double(tensor)
-        return self.once(("single", value), lambda: [self.converted(self.value(value), "float32")])[0]
+        self._refuse_double(type)
+        if value.weight is not None:
+            # Converted once, when the weights file is written.
+            floats = Applied.of(ops.cast, (value.weight.expression,), {"dtype": DType.F32})
+            return self.packed(value.weight, "f32", floats)
+        if value not in self._singles:
+            self._singles[value] = self.converted(self.value(value), DType.F32)
+        return self._singles[value]
 
-    def wide(self, value: Value) -> Any:
+    def wide(self, value: Value) -> Tensor:
         """A value as the reference computes with it: narrow floats as float32."""
         # TVM's own arithmetic of bfloat16 is wrong in places.
-        type = value.type.tensor if isinstance(value.type, StateType) else value.tensor
-        return self.single(value) if type.dtype in (DType.F16, DType.BF16) else self.value(value)
+        return self.single(value) if value.tensor.dtype in (DType.F16, DType.BF16) else self.value(value)
 
-    def single_type(self, type: TensorType) -> Any:
-        """TVM's type of a result that a kernel computes in float32. Raises `UnsupportedError` for float64."""
+    def single_type(self, type: TensorType) -> TensorType:
+        """The type of a result that a kernel computes in float32. Raises `UnsupportedError` for float64."""
         self._refuse_double(type)
-        return self.type(type.with_dtype(DType.F32))
+        return type.with_dtype(DType.F32)
 
     def _refuse_double(self, type: TensorType) -> None:
         if type.dtype is DType.F64:
             raise UnsupportedError(f"its kernel computes f32, this is {type.dtype}")
 
-    def computed(self, value: Value, variable: Any) -> None:
-        """The variable, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
-        self.bind(value, self.converted(variable, MANIFEST_NAMES[value.tensor.dtype]))
+    def computed(self, value: Value, tensor: Tensor) -> None:
+        """The tensor, what a kernel computed in float32, holds the value once it is rounded to the value's type."""
+        self.bind(value, self.converted(tensor, value.tensor.dtype))
 
-    def reshape(self, x: Any, shape: Iterable[Dim]) -> Any:
+    def viewed(self, x: Tensor, type: TensorType) -> Tensor:
+        """The same memory as another type, which has as many bytes."""
+        type_name(type.dtype)
+        return Tensor(x.memory, type)
+
+    def reshape(self, x: Tensor, shape: Iterable[Dim]) -> Tensor:
         """The same memory in another shape."""
-        return self.emit(relax.op.reshape(x, self.shape(shape)))
+        return Tensor(x.memory, x.type.with_shape(*shape))
 
-    def flatten(self, x: Any, type: TensorType) -> Any:
+    def flatten(self, x: Tensor) -> Tensor:
         """A tensor as rows [M, size] of its last axis."""
-        return self.reshape(x, (product(type.shape[:-1]), type.shape[-1]))
+        return Tensor(x.memory, flat_type(x.type))
 
-    def flat_type(self, type: TensorType) -> Any:
-        """TVM's type of a tensor as rows of its last axis."""
-        return self.type(type.with_shape(product(type.shape[:-1]), type.shape[-1]))
-
-    def weight(self, weight: Weight) -> Any:
-        """A weight as the step reads it from the weights file: the parameter that stands for it."""
-        known = self._parameters.get(weight.name)
+    def weight(self, weight: Weight, of: str | None = None) -> Tensor:
+        """A weight as the step reads it from the weights file; `of` is the graph's weight that it is a form of."""
+        known = self._stored.get(weight.name)
         if known is None:
             assert self.weights.setdefault(weight.name, weight).expression == weight.expression
             assert isinstance(weight.type, TensorType), f"'{weight.name}' is {weight.type}: its kernel packs it"
-            known = relax.Var(f"weight.{weight.name}", self.type(weight.type))
-            self._parameters[weight.name] = known
+            type_name(weight.type.dtype)
+            memory = Memory(weight.type, weight=weight, of=of or weight.name)
+            known = self._stored[weight.name] = Tensor(memory, weight.type)
         return known
 
-    def packed(self, weight: Weight, suffix: str, expression: WeightExpression) -> Any:
-        """Another form of a weight, made when the file is written: the parameter that stands for it."""
-        return self.weight(Weight(f"{weight.name}.{suffix}", expression))
+    def packed(self, weight: Weight, suffix: str, expression: WeightExpression) -> Tensor:
+        """Another form of a weight, made when the file is written."""
+        return self.weight(Weight(f"{weight.name}.{suffix}", expression), weight.name)
 
-    def kernel(
-        self,
-        make: Callable[..., Any],
-        arguments: Sequence[Any],
-        results: Sequence[Any],
-        *,
-        in_place: Sequence[int] | None = None,
-        **parameters: Any,
-    ) -> list[Any]:
-        """Calls the kernel that `make(cpu, **parameters)` writes; the variables of its results, of the given types.
+    def _temporary(self, type: TensorType) -> Tensor:
+        type_name(type.dtype)
+        return Tensor(Memory(type), type)
 
-        Result i is a new tensor, or, where `in_place` says so, argument `in_place[i]` (-1: new), which it changes.
-        """
-        identity = (make, tuple(sorted(parameters.items())))
-        name = self._kernels.get(identity)
-        if name is None:
-            function = make(self.cpu, **parameters)
-            marks = {KERNEL: True, "op_pattern": OPAQUE}
-            for mark, value in marks.items():
-                function = function.with_attr(mark, value)
-            name = self._kernels[identity] = self.builder.add_func(function, make.__name__)
-        types = list(results)
-        if in_place is None:
-            called = self.emit(relax.call_tir(name, relax.Tuple(list(arguments)), types))
-        else:
-            called = self.emit(relax.op.call_tir_inplace(name, relax.Tuple(list(arguments)), list(in_place), types))
-        if len(types) == 1:
-            return [called]
-        return [self.emit(relax.TupleGetItem(called, i)) for i in range(len(types))]
+    def _call(self, kernel: str, arguments: tuple[Tensor | Dim, ...]) -> None:
+        self.launches[-1].calls.append(KernelCall(kernel, arguments))
 
-    # -- the function
 
-    @property
-    def parameters(self) -> list[tuple[str, Any]]:
-        """The weights that the function reads, by name, in the order of its parameters behind the graph's inputs."""
-        return list(self._parameters.items())
+def type_name(dtype: DType) -> str:
+    """TVM's name of an element type. Raises `UnsupportedError` for one that it has not."""
+    if dtype not in MANIFEST_NAMES:
+        raise UnsupportedError(f"the TVM backend has no tensors of {dtype}")
+    return MANIFEST_NAMES[dtype]
+
+
+def flat_type(type: TensorType) -> TensorType:
+    """The type of a tensor as rows [M, size] of its last axis."""
+    return type.with_shape(product(type.shape[:-1]), type.shape[-1])
 
 
 def row_count(shape: Sequence[Dim]) -> int | None:

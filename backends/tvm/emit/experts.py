@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.emitter import Emitter, flat_type
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.experts import moe_experts
 from graphwright.ir import ops
-from graphwright.ir.graph import Op, Value
+from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
-from graphwright.ir.weights import Applied, Weight
-
-
-def _weight(e: Emitter, value: Value) -> Any:
-    """The experts' numbers as float32: narrow ones that are stored become that when the file is written."""
-    if value.weight is None or value.tensor.dtype is DType.F32:
-        return e.single(value)
-    floats = Applied.of(ops.cast, (value.weight.expression,), {"dtype": DType.F32})
-    return e.weight(Weight(f"{value.weight.name}.f32", floats))
 
 
 @emits(ops.moe_experts)
-def _(e: Emitter, op: Op) -> None:
+def emit_moe_experts(e: Emitter, op: Op) -> None:
     x, indices, shares = (op.required(name) for name in ("x", "indices", "weights"))
     gate_up, down = op.required("gate_up"), op.required("down")
     biases = [op.operand("gate_up_bias"), op.operand("down_bias")]
@@ -33,12 +24,12 @@ def _(e: Emitter, op: Op) -> None:
     (y,) = e.kernel(
         moe_experts,
         [
-            e.flatten(e.single(x), x.tensor),
-            e.flatten(e.value(indices), indices.tensor),
-            e.flatten(e.single(shares), shares.tensor),
-            *(_weight(e, v) for v in (gate_up, down, *biases) if v is not None),
+            e.flatten(e.single(x)),
+            e.flatten(e.value(indices)),
+            e.flatten(e.single(shares)),
+            *(e.single(v) for v in (gate_up, down, *biases) if v is not None),
         ],
-        [e.flat_type(result.with_dtype(DType.F32))],
+        [flat_type(result.with_dtype(DType.F32))],
         experts=experts,
         size=gate_up.tensor.shape[2].evaluate({}),
         inner=inner,

@@ -7,8 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
-from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, flat_type, row_count, type_name
 from graphwright.backends.tvm.emit.shape import moved
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
@@ -21,7 +20,7 @@ from graphwright.ir.types import DType
 
 
 @emits(ops.embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_embedding(e: Emitter, op: Op) -> None:
     table, ids = op.required("weight"), op.required("indices")
     shape = op.result.type.shape
     if table.weight is None or op.result.tensor.dtype is not DType.F32:
@@ -34,7 +33,7 @@ def _(e: Emitter, op: Op) -> None:
     (y,) = e.kernel(
         embedding_rows,
         [e.reshape(e.value(ids), (product(ids.type.shape),)), held],
-        [e.flat_type(op.result.tensor)],
+        [flat_type(op.result.tensor)],
         tokens=row_count(shape),
         rows=rows,
         columns=columns,
@@ -45,7 +44,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.take_tokens)
-def _(e: Emitter, op: Op) -> None:
+def emit_take_tokens(e: Emitter, op: Op) -> None:
     def element(tensors: Any, index: Any) -> Any:
         x, positions = tensors
         return x(index[0], within(positions(index[0], index[1]), x.shape[1]), index[2])
@@ -65,7 +64,7 @@ def _axis(op: Op) -> int:
 
 
 @emits(ops.gather)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather(e: Emitter, op: Op) -> None:
     axis, rank = _axis(op), op.inputs[1].type.rank
 
     def element(tensors: Any, index: Any) -> Any:
@@ -77,7 +76,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.gather_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_gather_elements(e: Emitter, op: Op) -> None:
     axis = _axis(op)
 
     def element(tensors: Any, index: Any) -> Any:
@@ -88,11 +87,11 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.scatter_elements)
-def _(e: Emitter, op: Op) -> None:
+def emit_scatter_elements(e: Emitter, op: Op) -> None:
     """Each element looks for its updates: none is written twice, and threads need not share the work by index."""
     axis, adds = _axis(op), op.attributes["reduction"] == "add"
     type, indices = op.result.tensor, op.inputs[1].tensor
-    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    shape, dtype = e.shape(type.shape), type_name(type.dtype)
     lengths = e.shape(indices.shape)
 
     def latest(x: Any, y: Any) -> Any:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import aligned, element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name
+from graphwright.backends.tvm.emit.pointwise import aligned
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.matmul import matmul
-from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.backends.tvm.tvm_library import te, tirx, topi
 from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op, Value
@@ -19,7 +19,7 @@ from graphwright.ir.types import DType, TensorType
 
 
 @emits(ops.matmul)
-def _(e: Emitter, op: Op) -> None:
+def emit_matmul(e: Emitter, op: Op) -> None:
     x, y = op.inputs
     if op.result.tensor.dtype is DType.F64:
         e.bind(op.result, _product(e, op, x, y, transposed=False))
@@ -34,31 +34,31 @@ def linear_of_tensors(e: Emitter, op: Op) -> None:
         e.bind(op.result, _product(e, op, x, weight, transposed=True))
         return
     rows, (outer, inner) = product(x.tensor.shape[:-1]), weight.tensor.shape
-    columns = e.emit(relax.op.permute_dims(e.single(weight), [1, 0]))
-    flat = e.flatten(e.single(x), x.tensor)
+    columns = e.permuted(e.single(weight), [1, 0])
+    flat = e.flatten(e.single(x))
     y = _by_kernel(e, flat, (rows, inner), columns, (inner, outer), result.with_shape(rows, outer))
     if bias is not None:
-        y = e.emit(relax.op.add(y, e.single(bias)))
+        y = e.te(topi.add, y, e.single(bias))
     e.computed(op.result, e.reshape(y, result.shape))
 
 
 def _by_kernel(
-    e: Emitter, x: Any, x_shape: tuple[Dim, ...], y: Any, y_shape: tuple[Dim, ...], result: TensorType
-) -> Any:
+    e: Emitter, x: Tensor, x_shape: tuple[Dim, ...], y: Tensor, y_shape: tuple[Dim, ...], result: TensorType
+) -> Tensor:
     names: dict[Dim, str] = {}
 
     def size(dim: Dim) -> int | str:
         return names.setdefault(dim, f"size_{len(names)}") if dim.constant is None else dim.constant
 
     shapes: dict[str, Any] = {"x_shape": tuple(map(size, x_shape)), "y_shape": tuple(map(size, y_shape))}
-    (z,) = e.kernel(matmul, [x, y], [e.type(result.with_dtype(DType.F32))], **shapes)
+    (z,) = e.kernel(matmul, [x, y], [result.with_dtype(DType.F32)], **shapes)
     return z
 
 
-def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Any:
+def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Tensor:
     """x [..., m, k] times y [..., k, n], or times y [n, k] transposed where x may be a vector too; and a bias."""
     type, bias = op.result.tensor, op.operand("bias") if transposed else None
-    shape, dtype, inner = e.shape(type.shape), element_type(type.dtype), e.dim(x.tensor.shape[-1])
+    shape, dtype, inner = e.shape(type.shape), type_name(type.dtype), e.dim(x.tensor.shape[-1])
     leading = x.tensor.shape[:-1] if transposed else x.tensor.shape[:-2]
 
     def compute(x_: Any, y_: Any, *bias_: Any) -> Any:
@@ -84,7 +84,7 @@ def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Any
 
 
 @emits(ops.convolution)
-def _(e: Emitter, op: Op) -> None:
+def emit_convolution(e: Emitter, op: Op) -> None:
     x, weight, bias = op.required("x"), op.required("weight"), op.operand("bias")
     strides, dilations, padding = (as_ints(op.attributes[n]) for n in ("stride", "dilation", "padding"))
     groups = op.attributes["groups"]
@@ -113,10 +113,10 @@ def convolved(
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
     biased: bool,
-) -> Any:
+) -> Tensor:
     """The first result: a weight (operand 1) and perhaps a bias (operand 2) over what `read` gives at a place."""
     type = op.results[0].tensor
-    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    shape, dtype = e.shape(type.shape), type_name(type.dtype)
     window = e.shape(weight.tensor.shape[1:])
     each = type.shape[1].exact_div(groups)
     assert each is not None

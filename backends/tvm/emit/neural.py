@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count
 from graphwright.backends.tvm.emit.matrix import linear_of_tensors
 from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.quantized import float_product, quantized_product
@@ -28,25 +28,25 @@ from graphwright.ir.ops.neural import Activation
 from graphwright.ir.types import DType, QuantizedType
 
 
-def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Any], **parameters: Any) -> None:
+def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Tensor], **parameters: Any) -> None:
     """The op's result by a kernel (x [M, size], …, y [M, size]) that takes each row of the last axis by itself."""
     type = op.result.tensor
     size = type.shape[-1].constant
     if size is None:
         raise UnsupportedError(f"the last axis of {type} has no fixed length")
     rows = row_count(type.shape)
-    flat = e.flat_type(type.with_dtype(DType.F32))
+    flat = flat_type(type.with_dtype(DType.F32))
     (y,) = e.kernel(make, arguments, [flat], tokens=rows, size=size, **parameters)
     e.computed(op.result, e.reshape(y, type.shape))
 
 
-def flat(e: Emitter, value: Value) -> Any:
+def flat(e: Emitter, value: Value) -> Tensor:
     """A value as rows of its last axis."""
-    return e.flatten(e.single(value), value.tensor)
+    return e.flatten(e.single(value))
 
 
 @emits(ops.linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear(e: Emitter, op: Op) -> None:
     weight = op.required("weight")
     stored = weight.weight
     if stored is None or op.result.tensor.dtype is DType.F64:
@@ -58,13 +58,13 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_rms_norm(e: Emitter, op: Op) -> None:
     arguments = [flat(e, op.required("x")), e.single(op.required("weight"))]
     rowwise(e, op, rms_norm, arguments, epsilon=op.attributes["epsilon"])
 
 
 @emits(ops.layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_layer_norm(e: Emitter, op: Op) -> None:
     affine = [v for v in (op.operand("weight"), op.operand("bias")) if v is not None]
     rowwise(
         e,
@@ -78,12 +78,12 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(add_rms_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_add_rms_norm(e: Emitter, op: Op) -> None:
     _added(e, op, add_norm.add_rms_norm)
 
 
 @emits(add_layer_norm)
-def _(e: Emitter, op: Op) -> None:
+def emit_add_layer_norm(e: Emitter, op: Op) -> None:
     present = {name: op.operand(name) is not None for name in ("weight", "bias")}
     _added(e, op, add_norm.add_layer_norm, **present)
 
@@ -93,24 +93,24 @@ def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
     type = op.results[0].tensor
     made = e.kernel(
         make,
-        [*(e.flatten(e.value(v), type) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
-        [e.flat_type(type)] * 2,
+        [*(e.flatten(e.value(v)) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
+        [flat_type(type)] * 2,
         tokens=row_count(type.shape),
         size=type.shape[-1].evaluate({}),
         epsilon=op.attributes["epsilon"],
         **parameters,
     )
-    for result, variable in zip(op.results, made, strict=True):
-        e.bind(result, e.reshape(variable, type.shape))
+    for result, tensor in zip(op.results, made, strict=True):
+        e.bind(result, e.reshape(tensor, type.shape))
 
 
 @emits(gated_columns)
-def _(e: Emitter, op: Op) -> None:
+def emit_gated_columns(e: Emitter, op: Op) -> None:
     (packed,), type = op.inputs, op.result.tensor
     (y,) = e.kernel(
         packed_glu,
-        [e.flatten(e.value(packed), packed.tensor)],
-        [e.flat_type(type)],
+        [e.flatten(e.value(packed))],
+        [flat_type(type)],
         tokens=row_count(type.shape),
         size=op.attributes["size"],
         kind=op.attributes["kind"],
@@ -122,19 +122,19 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.glu)
-def _(e: Emitter, op: Op) -> None:
+def emit_glu(e: Emitter, op: Op) -> None:
     kind = cast(Activation, op.attributes["kind"])
     _elementwise(e, op, glu, lambda gate, up: activate(gate, kind) * up, kind=kind)
 
 
 @emits(ops.activation)
-def _(e: Emitter, op: Op) -> None:
+def emit_activation(e: Emitter, op: Op) -> None:
     kind = cast(Activation, op.attributes["kind"])
     _elementwise(e, op, activation, lambda x: activate(x, kind), kind=kind)
 
 
 @emits(ops.softcap)
-def _(e: Emitter, op: Op) -> None:
+def emit_softcap(e: Emitter, op: Op) -> None:
     cap = cast(float, op.attributes["cap"])
     _elementwise(e, op, softcap, lambda x: number(cap, x) * tanh(x / number(cap, x)), cap=cap)
 

@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name
 from graphwright.backends.tvm.tvm_library import te
 from graphwright.ir.dims import Dim
-from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
-from graphwright.ir.types import DType, StateType, TensorType
+from graphwright.ir.types import TensorType
 
 ONE = Dim.of(1)
-
-
-def element_type(dtype: DType) -> str:
-    """TVM's name of an element type. Raises `UnsupportedError` for one that it has not."""
-    if dtype not in MANIFEST_NAMES:
-        raise UnsupportedError(f"the TVM backend has no tensors of {dtype}")
-    return MANIFEST_NAMES[dtype]
-
-
-def plain(value: Value) -> TensorType:
-    """The type of a tensor, or of what a state holds."""
-    return value.type.tensor if isinstance(value.type, StateType) else value.tensor
 
 
 def pointwise(e: Emitter, op: Op, function: Callable[..., Any]) -> None:
@@ -37,10 +23,12 @@ def pointwise(e: Emitter, op: Op, function: Callable[..., Any]) -> None:
     e.bind(op.result, computed(e, op.name, function, op.inputs, result))
 
 
-def computed(e: Emitter, name: str, function: Callable[..., Any], operands: Sequence[Value], result: TensorType) -> Any:
+def computed(
+    e: Emitter, name: str, function: Callable[..., Any], operands: Sequence[Value], result: TensorType
+) -> Tensor:
     """A tensor of that type of which each element is a function of those of the operands, which broadcast."""
-    shape, dtype = e.shape(result.shape), element_type(result.dtype)
-    types = [plain(v) for v in operands]
+    shape, dtype = e.shape(result.shape), type_name(result.dtype)
+    types = [v.tensor for v in operands]
 
     def compute(*tensors: Any) -> Any:
         def element(*index: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.emit.emitter import Emitter, row_count
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_linear import linear
 from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
@@ -30,15 +30,15 @@ def quantized_product(e: Emitter, op: Op, weight: Weight) -> None:
 
 
 @emits(rounded_linear)
-def _(e: Emitter, op: Op) -> None:
+def emit_rounded_linear(e: Emitter, op: Op) -> None:
     weight = op.required("weight").weight
     assert weight is not None, "codes of weights alone"
     layout, packed = _packed(e, weight)
     product(e, op, quantized_linear, packed, weight=layout, rounding=op.attributes["group"])
 
 
-def _packed(e: Emitter, weight: Weight) -> tuple[PackedWeight, list[Any]]:
-    """A quantized weight's layout, and its arrays as parameters."""
+def _packed(e: Emitter, weight: Weight) -> tuple[PackedWeight, list[Tensor]]:
+    """A quantized weight's layout, and its arrays."""
     parts = packed_parts(weight.expression)
     arrays = {"codes": parts.codes, "scales": parts.scales, "zero_points": parts.zero_points}
     return parts.layout, [e.packed(weight, label, part) for label, part in arrays.items() if part is not None]
@@ -53,13 +53,13 @@ def float_product(e: Emitter, op: Op, weight: Weight) -> None:
     product(e, op, linear, [packed], inner=inner, outer=outer, weight_dtype=dtype)
 
 
-def product(e: Emitter, op: Op, make: Any, weights: list[Any], **parameters: Any) -> None:
+def product(e: Emitter, op: Op, make: Any, weights: list[Tensor], **parameters: Any) -> None:
     """A linear by a kernel (x [M, inner], weights…, bias if there is one, y [M, outer])."""
     x, bias = op.required("x"), op.operand("bias")
     (y,) = e.kernel(
         make,
-        [e.flatten(e.single(x), x.tensor), *weights, *([] if bias is None else [e.single(bias)])],
-        [e.flat_type(op.result.tensor.with_dtype(DType.F32))],
+        [e.flatten(e.single(x)), *weights, *([] if bias is None else [e.single(bias)])],
+        [flat_type(op.result.tensor.with_dtype(DType.F32))],
         tokens=row_count(op.result.type.shape),
         bias=bias is not None,
         **parameters,
@@ -68,7 +68,7 @@ def product(e: Emitter, op: Op, make: Any, weights: list[Any], **parameters: Any
 
 
 @emits(ops.quantized_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_quantized_embedding(e: Emitter, op: Op) -> None:
     table, ids = op.required("weight"), op.required("indices")
     if table.weight is None:
         raise UnsupportedError("its table is computed in the graph")
@@ -82,7 +82,7 @@ def _(e: Emitter, op: Op) -> None:
     (y,) = e.kernel(
         quantized_rows,
         [rows, *packed],
-        [e.flat_type(op.result.tensor.with_dtype(DType.F32))],
+        [flat_type(op.result.tensor.with_dtype(DType.F32))],
         tokens=row_count(shape),
         table=layout,
     )

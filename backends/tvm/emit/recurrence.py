@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name
 from graphwright.backends.tvm.emit.matrix import convolved
-from graphwright.backends.tvm.emit.pointwise import element_type, plain
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.linear_recurrence import linear_recurrence
 from graphwright.backends.tvm.kernels.running_sum import running_sum
 from graphwright.backends.tvm.kernels.weighted_mean import weighted_mean
-from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op, Value
@@ -20,7 +19,7 @@ from graphwright.ir.types import DType, TensorType
 
 def _final(op: Op) -> TensorType:
     """The type of the state at the end."""
-    return plain(op.results[1])
+    return op.results[1].tensor
 
 
 def _present(op: Op, *names: str) -> list[Value]:
@@ -31,7 +30,7 @@ def _present(op: Op, *names: str) -> list[Value]:
 
 
 @emits(ops.causal_conv)
-def _(e: Emitter, op: Op) -> None:
+def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight = op.required("x"), op.required("weight")
     bias, state, lengths = (op.operand(name) for name in ("bias", "state", "new_length"))
     dilation, groups = op.attributes["dilation"], op.attributes["groups"]
@@ -51,7 +50,7 @@ def _(e: Emitter, op: Op) -> None:
 
     operands = [x, weight, *_present(op, "bias", "state")]
     e.bind(op.results[0], convolved(e, op, operands, weight, read, groups, (1,), (dilation,), bias is not None))
-    shape, dtype, tokens = e.shape(last.shape), element_type(last.dtype), e.dim(x.tensor.shape[2])
+    shape, dtype, tokens = e.shape(last.shape), type_name(last.dtype), e.dim(x.tensor.shape[2])
 
     def compute(*tensors: Any) -> Any:
         def element(batch: Any, channel: Any, place: Any) -> Any:
@@ -66,26 +65,27 @@ def _(e: Emitter, op: Op) -> None:
 # -- sums
 
 
-def _addable(e: Emitter, value: Value) -> Any:
+def _addable(e: Emitter, value: Value) -> Tensor:
     """A tensor as what a kernel adds up: narrow floats as float32, truth as 0 and 1."""
-    return e.converted(e.value(value), _sum_type(plain(value).dtype))
+    return e.converted(e.value(value), _sum_type(value.tensor.dtype))
 
 
-def _sum_type(dtype: DType) -> str:
-    return {DType.BOOL: "int64", DType.F16: "float32", DType.BF16: "float32"}.get(dtype) or element_type(dtype)
+def _sum_type(dtype: DType) -> DType:
+    return {DType.BOOL: DType.I64, DType.F16: DType.F32, DType.BF16: DType.F32}.get(dtype, dtype)
 
 
-def _running_sums(e: Emitter, x: Any, given: list[Any], type: TensorType, **parameters: Any) -> list[Any]:
+def _running_sums(e: Emitter, x: Tensor, given: list[Tensor], type: TensorType, **parameters: Any) -> list[Tensor]:
     """The running sums along the third axis of x, which is of that shape, and the totals."""
     element = _sum_type(type.dtype)
-    shapes = [type.shape, (*type.shape[:2], type.shape[3])]
-    results = [relax.TensorType(e.shape(shape), element) for shape in shapes]
-    found = e.kernel(running_sum, [e.reshape(x, type.shape), *given], results, element=element, **parameters)
-    return [e.converted(each, element_type(type.dtype)) for each in found]
+    sums = type.with_dtype(element)
+    results = [sums, sums.with_shape(*type.shape[:2], type.shape[3])]
+    arguments = [e.reshape(x, type.shape), *given]
+    found = e.kernel(running_sum, arguments, results, element=type_name(element), **parameters)
+    return [e.converted(each, type.dtype) for each in found]
 
 
 @emits(ops.cumsum)
-def _(e: Emitter, op: Op) -> None:
+def emit_cumsum(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
     axis %= type.rank
@@ -96,7 +96,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.running_sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_running_sum(e: Emitter, op: Op) -> None:
     axis, type, last = op.attributes["axis"], op.results[0].tensor, _final(op)
     assert isinstance(axis, int)
     axis %= type.rank
@@ -114,7 +114,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.linear_recurrence)
-def _(e: Emitter, op: Op) -> None:
+def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     k, v, decay, rates = op.required("k"), op.required("v"), op.operand("decay"), op.operand("rates")
     names = ("q", "k", "v", "decay", "rates", "beta", "state", "new_length")
     y, last = e.kernel(
@@ -135,7 +135,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.weighted_mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key = op.required("key")
     y, last = e.kernel(
         weighted_mean,
@@ -148,6 +148,6 @@ def _(e: Emitter, op: Op) -> None:
     _bind(e, op, y, last)
 
 
-def _bind(e: Emitter, op: Op, y: Any, last: Any) -> None:
-    e.bind(op.results[0], e.converted(y, element_type(op.results[0].tensor.dtype)))
-    e.bind(op.results[1], e.converted(last, element_type(_final(op).dtype)))
+def _bind(e: Emitter, op: Op, y: Tensor, last: Tensor) -> None:
+    e.bind(op.results[0], e.converted(y, op.results[0].tensor.dtype))
+    e.bind(op.results[1], e.converted(last, _final(op).dtype))

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
@@ -63,7 +62,7 @@ def reduced(
 ) -> None:
     """The op's result: of each element a number is prepared, those over the axes are reduced, the outcome finished."""
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
-    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+    shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
 
     def compute(x: Any) -> Any:
         form = _Reduced(x, rank, axes, keep)
@@ -95,31 +94,31 @@ def _same(x: Any) -> Any:
 
 
 @emits(ops.sum)
-def _(e: Emitter, op: Op) -> None:
+def emit_sum(e: Emitter, op: Op) -> None:
     counts = op.inputs[0].tensor.dtype is DType.BOOL
     reduced(e, op, te.sum, lambda x: x.astype("int64") if counts else summed(x), _same)
 
 
 @emits(ops.mean)
-def _(e: Emitter, op: Op) -> None:
+def emit_mean(e: Emitter, op: Op) -> None:
     number = _number(e, op).astype(SUMMED)
     reduced(e, op, te.sum, summed, lambda total: total / number)
 
 
 @emits(ops.amax, ops.any)
-def _(e: Emitter, op: Op) -> None:
+def emit_amax_or_any(e: Emitter, op: Op) -> None:
     reduced(e, op, greatest, _same, _same)
 
 
 @emits(ops.amin, ops.all)
-def _(e: Emitter, op: Op) -> None:
+def emit_amin_or_all(e: Emitter, op: Op) -> None:
     reduced(e, op, least, _same, _same)
 
 
 @emits(ops.var)
-def _(e: Emitter, op: Op) -> None:
+def emit_var(e: Emitter, op: Op) -> None:
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
-    shape, dtype, rank = e.shape(result.shape), element_type(result.dtype), op.inputs[0].type.rank
+    shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
     number = _number(e, op).astype(SUMMED)
 
     def compute(x: Any) -> Any:
@@ -137,11 +136,11 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.softmax)
-def _(e: Emitter, op: Op) -> None:
+def emit_softmax(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
     axis %= type.rank
-    shape, dtype = e.shape(type.shape), element_type(type.dtype)
+    shape, dtype = e.shape(type.shape), type_name(type.dtype)
     outer = e.shape(size for i, size in enumerate(type.shape) if i != axis)
 
     def compute(x: Any) -> Any:

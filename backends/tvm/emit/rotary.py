@@ -13,18 +13,18 @@ from graphwright.backends.tvm.kernels.rope import rope
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.types import StateType
 
 ONE = Dim.of(1)
 
 
 @emits(rotary_table)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_table(e: Emitter, op: Op) -> None:
     positions, frequencies = op.inputs
     cos, sin = e.kernel(
         tables.rotary_table,
         [e.value(positions), e.single(frequencies)],
-        [e.type(v.tensor) for v in op.results],
+        [v.tensor for v in op.results],
         tokens=row_count((*positions.type.shape, ONE)),
         pairs=frequencies.type.shape[0].evaluate({}),
         scale=op.attributes["scale"],
@@ -34,7 +34,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(rotary_embedding)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     x, cos, sin = op.inputs
     batch, heads, sequence, size = x.type.shape
     (turned,) = e.kernel(
@@ -57,32 +57,28 @@ def _is_shared(table: Value | None, batch: Dim) -> bool:
 
 
 @emits(rotary_append)
-def _(e: Emitter, op: Op) -> None:
+def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, cos = op.required("packed"), op.operand("cos")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))
     caches = [op.required(name) for name in ("key_cache", "value_cache")]
     (_, kv_heads, _, head_size), (*_, value_size) = (cache.type.shape for cache in caches)
     batch, sequence, columns = packed.type.shape
     assert isinstance(caches[0].type, StateType)
-    ring = caches[0].type.layout == "ring"
     starts = (cast(int, op.attributes[name]) for name in ("query", "key", "value"))
     before = [e.value(v) for v in (packed, cos, op.operand("sin")) if v is not None]
     before += [e.value(v) for v in (op.required("past_length"), op.operand("new_length")) if v is not None]
-    scales = [each.variable for each in (key_scale, value_scale) if each is not None]
+    scales = [each.tensor for each in (key_scale, value_scale) if each is not None]
     kept = value_scale is not None and value_scale.share == "token"
-    if kept and ring:
-        scales[-1] = e.copied(scales[-1])
-    held = [e.copied(e.value(c)) if ring else e.value(c) for c in caches]
-    arguments = [*before, *scales, *held]
+    arguments = [*before, *scales, *map(e.value, caches)]
     changed = [len(arguments) - 2, len(arguments) - 1]
-    results = [e.type(c.tensor) for c in caches]
+    results = [c.tensor for c in caches]
     if value_scale is not None and kept:
         changed.append(len(before) + len(scales) - 1)
-        results.append(value_scale.variable.ty)
+        results.append(value_scale.tensor.type)
     *updated, turned = e.kernel(
         appending.rotary_append,
         arguments,
-        [*results, e.type(op.results[0].tensor)],
+        [*results, op.results[0].tensor],
         in_place=[*changed, -1],
         tokens=row_count((batch, sequence, ONE)),
         packed=appending.Packed(columns.evaluate({}), *starts),
@@ -93,12 +89,10 @@ def _(e: Emitter, op: Op) -> None:
         pairs=0 if cos is None else cos.type.shape[2].evaluate({}),
         interleaved=op.attributes["interleaved"],
         shared=_is_shared(cos, batch),
-        ring=ring,
+        ring=caches[0].type.layout == "ring",
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
     )
     e.bind(op.results[0], turned)
-    for result, variable in zip(op.results[1:], updated, strict=True):
-        type = result.type
-        assert isinstance(type, StateType | TensorType)
-        e.bind(result, e.reshape(variable, type.shape) if result is op.results[-1] and kept else variable)
+    for result, tensor in zip(op.results[1:], updated, strict=True):
+        e.bind(result, e.reshape(tensor, result.tensor.shape))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor
 from graphwright.backends.tvm.kernels.attention_form import Share
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Value
@@ -17,7 +16,7 @@ ONE = Dim.of(1)
 class CodeScale:
     """A scale, f32 [1], [kv heads, size] or [batch, kv heads, keys], and what one number of it is for."""
 
-    variable: Any
+    tensor: Tensor
     share: Share
 
 

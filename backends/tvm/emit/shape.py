@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import Emitter
-from graphwright.backends.tvm.emit.pointwise import aligned, element_type
+from graphwright.backends.tvm.emit.emitter import Emitter, type_name
+from graphwright.backends.tvm.emit.pointwise import aligned
 from graphwright.backends.tvm.emit.table import emits
-from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
@@ -39,52 +39,47 @@ def _dim(op: Op, name: str) -> Dim:
     return value
 
 
-def reshaped(e: Emitter, x: Any, op: Op) -> None:
-    """The op's result is x in another shape."""
-    e.result(op, relax.op.reshape(x, e.shape(op.result.type.shape)))
-
-
 @emits(ops.constant)
-def _(e: Emitter, op: Op) -> None:
+def emit_constant(e: Emitter, op: Op) -> None:
     value, type = op.attributes["value"], op.result.tensor
     assert isinstance(value, bool | int | float)
-    name = element_type(type.dtype)
+    name = type_name(type.dtype)
     # By way of float64, as the reference goes, so that a number out of range becomes infinite.
     number = tirx.const(value, "float64" if type.dtype.is_float else name).astype(name)
     moved(e, op, lambda tensors, index: number)
 
 
 @emits(ops.iota)
-def _(e: Emitter, op: Op) -> None:
-    name = element_type(op.result.tensor.dtype)
+def emit_iota(e: Emitter, op: Op) -> None:
+    name = type_name(op.result.tensor.dtype)
     moved(e, op, lambda tensors, index: index[0].astype(name))
 
 
 @emits(ops.dim_value)
-def _(e: Emitter, op: Op) -> None:
+def emit_dim_value(e: Emitter, op: Op) -> None:
     value = e.dim(_dim(op, "value"))
     moved(e, op, lambda tensors, index: value)
 
 
 @emits(ops.reshape)
-def _(e: Emitter, op: Op) -> None:
-    reshaped(e, e.value(op.inputs[0]), op)
+def emit_reshape(e: Emitter, op: Op) -> None:
+    e.bind(op.result, e.reshape(e.value(op.inputs[0]), op.result.type.shape))
 
 
 @emits(ops.transpose)
-def _(e: Emitter, op: Op) -> None:
+def emit_transpose(e: Emitter, op: Op) -> None:
     permutation = as_ints(op.attributes["permutation"])
     moved(e, op, lambda tensors, index: tensors[0](*(index[permutation.index(i)] for i in range(len(index)))))
 
 
 @emits(ops.expand)
-def _(e: Emitter, op: Op) -> None:
+def emit_expand(e: Emitter, op: Op) -> None:
     shape = op.inputs[0].type.shape
     moved(e, op, lambda tensors, index: tensors[0](*aligned(index, shape)))
 
 
 @emits(ops.slice)
-def _(e: Emitter, op: Op) -> None:
+def emit_slice(e: Emitter, op: Op) -> None:
     axis, step = _axis(op), op.attributes["step"]
     assert isinstance(step, int)
     start, _ = slice_bounds(op.inputs[0].type.shape[axis], _dim(op, "start"), _dim(op, "stop"))
@@ -97,7 +92,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.concat)
-def _(e: Emitter, op: Op) -> None:
+def emit_concat(e: Emitter, op: Op) -> None:
     axis = _axis(op)
     lengths = [e.dim(v.type.shape[axis]) for v in op.inputs]
 
@@ -115,7 +110,7 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.split)
-def _(e: Emitter, op: Op) -> None:
+def emit_split(e: Emitter, op: Op) -> None:
     axis, start = _axis(op), 0
     for result in op.results:
         shape, first = e.shape(result.type.shape), start
@@ -133,38 +128,25 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.split_heads)
-def _(e: Emitter, op: Op) -> None:
+def emit_split_heads(e: Emitter, op: Op) -> None:
     batch, heads, sequence, size = op.result.type.shape
-    if sequence.constant == 1:
-        return reshaped(e, e.value(op.inputs[0]), op)
     parts = e.reshape(e.value(op.inputs[0]), (batch, sequence, heads, size))
-    return e.result(op, relax.op.permute_dims(parts, [0, 2, 1, 3]))
+    e.bind(op.result, e.permuted(parts, [0, 2, 1, 3]))
 
 
 @emits(ops.merge_heads)
-def _(e: Emitter, op: Op) -> None:
-    x = e.value(op.inputs[0])
-    if op.inputs[0].type.shape[2].constant != 1:
-        x = e.emit(relax.op.permute_dims(x, [0, 2, 1, 3]))
-    reshaped(e, x, op)
+def emit_merge_heads(e: Emitter, op: Op) -> None:
+    merged = e.permuted(e.value(op.inputs[0]), [0, 2, 1, 3])
+    e.bind(op.result, e.reshape(merged, op.result.type.shape))
 
 
 @emits(ops.bitcast)
-def _(e: Emitter, op: Op) -> None:
-    source, target = op.inputs[0].tensor.dtype, op.result.tensor.dtype
-    name, parts = element_type(target), source.bits // target.bits
-    whole, part = f"uint{source.bits}", f"uint{target.bits}"
-
-    def element(tensors: Any, index: Any) -> Any:
-        bits = tirx.reinterpret(whole, tensors[0](*index[:-1], index[-1] // parts))
-        shift = (index[-1] % parts * target.bits).astype(whole)
-        return tirx.reinterpret(name, (bits >> shift).astype(part))
-
-    moved(e, op, element)
+def emit_bitcast(e: Emitter, op: Op) -> None:
+    e.bind(op.result, e.viewed(e.value(op.inputs[0]), op.result.tensor))
 
 
 @emits(ops.ring_positions)
-def _(e: Emitter, op: Op) -> None:
+def emit_ring_positions(e: Emitter, op: Op) -> None:
     capacity = op.attributes["capacity"]
     assert isinstance(capacity, int)
 

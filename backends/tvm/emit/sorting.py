@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
-from graphwright.backends.tvm.emit.emitter import Emitter
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type
 from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.kernels.order import largest, order
-from graphwright.backends.tvm.tvm_library import relax, te, tirx
+from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
@@ -34,7 +34,7 @@ def _rising(x: Any) -> Any:
     return tirx.Select(numbers.is_nan(x), tirx.const((1 << 63) - 1, "int64"), risen)
 
 
-def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Any, list[int]]:
+def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Tensor, list[int]]:
     """The keys as rows [M, N] with the axis last, and the permutation that brings it back."""
     type = op.inputs[0].tensor
     others = [i for i in range(type.rank) if i != axis]
@@ -53,7 +53,7 @@ def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Any, list[in
 
 
 @emits(ops.topk)
-def _(e: Emitter, op: Op) -> None:
+def emit_topk(e: Emitter, op: Op) -> None:
     axis, count = op.attributes["axis"], op.attributes["k"]
     assert isinstance(axis, int)
     assert isinstance(count, int)
@@ -61,11 +61,11 @@ def _(e: Emitter, op: Op) -> None:
     axis %= type.rank
     keys, back = _keys(e, op, axis, bool(op.attributes["largest"]))
     others = [size for i, size in enumerate(type.shape) if i != axis]
-    rows = e.type(tensor(DType.I64, product(others), Dim.of(count)))
+    rows = tensor(DType.I64, product(others), Dim.of(count))
     (places,) = e.kernel(largest, [keys], [rows], count=count)
     places = e.reshape(places, (*others, Dim.of(count)))
     if axis != type.rank - 1:
-        places = e.emit(relax.op.permute_dims(places, back))
+        places = e.permuted(places, back)
 
     def picked(x: Any, at: Any) -> Any:
         shape = e.shape(type.shape)
@@ -76,8 +76,8 @@ def _(e: Emitter, op: Op) -> None:
 
 
 @emits(ops.sort_order)
-def _(e: Emitter, op: Op) -> None:
+def emit_sort_order(e: Emitter, op: Op) -> None:
     type = op.result.tensor
     keys, _ = _keys(e, op, type.rank - 1, False)
-    (places,) = e.kernel(order, [keys], [e.flat_type(type)])
+    (places,) = e.kernel(order, [keys], [flat_type(type)])
     e.bind(op.result, e.reshape(places, type.shape))

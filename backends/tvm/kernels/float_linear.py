@@ -58,13 +58,13 @@ def linear(
         if tokens is None:
             if count == 1:
                 by_panels(x, weight, bias_vector, y, count, 1)
-            if count == 2:
+            elif count == 2:
                 by_panels(x, weight, bias_vector, y, count, 2)
-            if count > 2 and count <= 4:
+            elif count <= 4:
                 by_panels(x, weight, bias_vector, y, count, 4)
-            if count > 4 and count <= FEW:
+            elif count <= FEW:
                 by_panels(x, weight, bias_vector, y, count, 8)
-            if count > FEW:
+            else:
                 by_tiles(x, weight, bias_vector, y, count)
         else:
             if tokens <= FEW:

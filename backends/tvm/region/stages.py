@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from graphwright.backends.tvm.region.code import (
@@ -17,6 +18,7 @@ from graphwright.backends.tvm.region.code import (
     is_buffer,
     key,
     sequence,
+    substitute,
     variables,
 )
 from graphwright.backends.tvm.tvm_library import tirx, tvm
@@ -32,10 +34,14 @@ class Stage:
 
     `buffers` are the kernel's buffers that it takes, in order: parameters of the kernel, or its own scratch; `reads`
     and `writes` are the keys of those that it does that to. `sizes` are the kernel's scalar variables that it takes.
+    `extent` is the number of iterations that threads share, an expression over these variables; None if one thread runs
+    the stage. `arms` are the branches of the kernel that guard it, by number, and which of their two arms it stands in.
     """
 
+    name: str
     function: Any
-    parallel: bool
+    extent: Any | None
+    arms: tuple[tuple[int, int], ...]
     buffers: tuple[Any, ...]
     sizes: tuple[Any, ...]
     reads: frozenset[int]
@@ -59,8 +65,8 @@ def split_kernel(name: str, function: Any) -> Kernel:
     """The stages of a flat PrimFunc. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
     definitions: dict[int, Any] = {}
     scratch: list[Any] = []
-    found: list[tuple[Any, tuple[Any, ...]]] = []
-    for statement, conditions in _top(function.body, ()):
+    found: list[tuple[Any, tuple[_Guard, ...]]] = []
+    for statement, guards in _top(function.body, (), count()):
         if isinstance(statement, tirx.DeclBuffer):
             definitions[key(statement.buffer)] = statement
         elif isinstance(statement, tirx.Bind):
@@ -71,35 +77,57 @@ def split_kernel(name: str, function: Any) -> Kernel:
             loop = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
             if contains_parallel_loop(statement.body if loop else statement):
                 raise UnsupportedError(f"kernel '{name}': a parallel loop stands below the top; move it up")
-            found.append((statement, conditions))
+            found.append((statement, guards))
     given = {key(v): v for v in (*function.params, *scratch)}
-    stages = tuple(_stage(s, conditions, definitions, given, function.attrs["target"]) for s, conditions in found)
+    target = function.attrs["target"]
+    stages = tuple(
+        _stage(f"graphwright_{name}_{n}", statement, guards, definitions, given, target)
+        for n, (statement, guards) in enumerate(found)
+    )
     return Kernel(name, tuple(function.params), tuple(scratch), stages)
 
 
-def _top(statement: Any, conditions: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The statements at the top, each with the conditions under which it runs."""
+@dataclass(frozen=True)
+class _Guard:
+    """One arm of a branch of a kernel, and the condition under which it runs."""
+
+    branch: int
+    arm: int
+    condition: Any
+
+
+def _top(
+    statement: Any, guards: tuple[_Guard, ...], branches: Iterator[int]
+) -> Iterator[tuple[Any, tuple[_Guard, ...]]]:
+    """The statements at the top, each with what guards it; `branches` numbers the branches."""
     if isinstance(statement, tirx.SeqStmt):
         for each in statement.seq:
-            yield from _top(each, conditions)
+            yield from _top(each, guards, branches)
     elif isinstance(statement, tirx.AttrStmt) and contains_parallel_loop(statement):
-        yield from _top(statement.body, conditions)
+        yield from _top(statement.body, guards, branches)
     elif isinstance(statement, tirx.IfThenElse) and contains_parallel_loop(statement):
-        yield from _top(statement.then_case, (*conditions, statement.condition))
+        branch = next(branches)
+        yield from _top(statement.then_case, (*guards, _Guard(branch, 0, statement.condition)), branches)
         if statement.else_case is not None:
-            yield from _top(statement.else_case, (*conditions, tirx.Not(statement.condition)))
+            otherwise = _Guard(branch, 1, tirx.Not(statement.condition))
+            yield from _top(statement.else_case, (*guards, otherwise), branches)
     else:
-        yield statement, conditions
+        yield statement, guards
 
 
 def _stage(
-    statement: Any, conditions: tuple[Any, ...], definitions: dict[int, Any], given: dict[int, Any], target: Any
+    name: str,
+    statement: Any,
+    guards: tuple[_Guard, ...],
+    definitions: dict[int, Any],
+    given: dict[int, Any],
+    target: Any,
 ) -> Stage:
     part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
     parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
     body = _share(statement, part, parts) if parallel else statement
-    for condition in reversed(conditions):
-        body = tirx.IfThenElse(condition, body, None)
+    for guard in reversed(guards):
+        body = tirx.IfThenElse(guard.condition, body, None)
     needed, prelude = _definitions(body, definitions)
     taken = [given[k] for k in needed if k in given]
     buffers = [v for v in taken if is_buffer(v)]
@@ -116,8 +144,10 @@ def _stage(
         attrs=tvm.ir.make_node("ir.DictAttrs", target=target),
     )
     return Stage(
+        name,
         function,
-        parallel,
+        _spelt_out(statement.extent, definitions) if parallel else None,
+        tuple((guard.branch, guard.arm) for guard in guards),
         tuple(buffers),
         tuple(sizes),
         frozenset(views.get(k, k) for k in reads) & pointers.keys(),
@@ -140,6 +170,13 @@ def _share(loop: Any, part: Any, parts: Any) -> Any:
     share = [tirx.truncdiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
     first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])
     return tirx.For(loop.loop_var, loop.min + first, count, tirx.ForKind.SERIAL, loop.body)
+
+
+def _spelt_out(expression: Any, definitions: dict[int, Any]) -> Any:
+    """The expression without variables that are bound in the kernel."""
+    found = {key(v): definitions[key(v)] for v in variables(expression) if key(v) in definitions}
+    bound = {k: _spelt_out(s.value, definitions) for k, s in found.items() if isinstance(s, tirx.Bind)}
+    return substitute(expression, bound) if bound else expression
 
 
 def _source(declaration: Any) -> Any:

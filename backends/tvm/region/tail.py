@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.emit.emitter import KERNEL
+from graphwright.backends.tvm.emit.kernel_module import KERNEL
 from graphwright.backends.tvm.region.code import as_constant, key, sequence, substitute
 from graphwright.backends.tvm.tvm_library import s_tir, tirx, tvm
 

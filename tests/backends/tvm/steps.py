@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
-from graphwright.backends.tvm.emit.function import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
+from graphwright.backends.tvm.emit.graph import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
 from graphwright.backends.tvm.library import write_library
-from graphwright.backends.tvm.lower import lower
+from graphwright.backends.tvm.lower import build_steps, plan_graphs
 from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.graph import Graph, Value
@@ -41,13 +41,13 @@ class Steps:
 
     def __init__(self, graphs: Sequence[Graph], folder: Path, cpu: Cpu | None = None) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
-        lowered = lower([graphs], cpu or host_cpu())
-        write_weights(folder / "weights.safetensors", lowered.weights, lowered.layout)
+        cpu = cpu or host_cpu()
+        planned = plan_graphs(graphs, cpu)
+        write_weights(folder / "weights.safetensors", planned.weights, planned.layout)
         self._memory = torch.from_numpy(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)
         self.dimensions = sorted(graphs[-1].symbols)
-        (library,) = lowered.libraries
-        write_library(library, folder / "steps.so")
+        write_library(build_steps(planned, graphs, cpu), folder / "steps.so")
         self.library = tvm.runtime.load_module(str(folder / "steps.so"))
 
     def run(self, name: str, inputs: Mapping[str, Tensor], threads: int = 2) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ class Steps:
         changed = self._changed(graph, given)
         written = [(n, v) for n, v in graph.outputs.items() if n not in changed]
         made = {
-            n: aligned(torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(_plain(v).dtype)))
+            n: aligned(torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(v.tensor.dtype)))
             for n, v in sorted(written, key=lambda item: OUTPUT_ORDER[_layout(item[1])])
         }
         bytes = self.library[f"{name}_workspace"](*(sizes[d] for d in self.dimensions))
@@ -80,10 +80,6 @@ class Steps:
                     source = source.owner.inputs[0]
                 found[name] = given[str(source.name)]
         return found
-
-
-def _plain(value: Any) -> Any:
-    return value.type.tensor if isinstance(value.type, StateType) else value.type
 
 
 def _layout(value: Value) -> str | None:

@@ -10,7 +10,7 @@ import torch
 
 from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.tvm.cpu import host_cpu
-from graphwright.backends.tvm.lower import relax_module
+from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.packing.unpacked import with_unpacked
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.ir import Program, parse_program, verify
@@ -41,7 +41,9 @@ def numbers(weight: Weight) -> torch.Tensor:
 def read_back(program: Program, folder: Path) -> tuple[Program, Program]:
     """The program lowered, and what its text says of it."""
     program, _ = lowered(program, (*PHASES, *CPU))
-    _, _, weights = relax_module(list(program.graphs.values()), host_cpu())
+    module, weights = KernelModule(host_cpu()), dict[str, Weight]()
+    for graph in program.graphs.values():
+        emit_graph(graph, module, weights)
     file = folder / "weights.safetensors"
     stored = list(weights.values())
     write_weights(file, stored, plan_weights(stored))

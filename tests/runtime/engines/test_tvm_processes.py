@@ -56,6 +56,34 @@ other.join()
 step()
 """
 
+ASLEEP = """
+import os
+
+def threads():
+    return set(os.listdir("/proc/self/task"))
+
+def at_rest(thread):
+    # State, and ticks in user and kernel mode; names may hold spaces and parentheses.
+    with open(f"/proc/self/task/{thread}/stat") as file:
+        state, *fields = file.read().rpartition(")")[2].split()
+    return state == "S" and fields[10:12]
+
+before = threads()
+function = load_function(sys.argv[1], threads=2)
+assert len(set(function(x=np.zeros(1, dtype=np.float32))["thread"][:2].tolist())) == 2
+made = threads() - before
+# The one that runs steps and the other of TVM's pool.
+assert len(made) >= 2, made
+deadline = time.monotonic() + 60
+last, looks = None, 0
+while looks < 20:
+    assert time.monotonic() < deadline, [thread for thread in made if not at_rest(thread)]
+    time.sleep(0.01)
+    now = [at_rest(thread) for thread in sorted(made)]
+    looks = looks + 1 if all(now) and now == last else 0
+    last = now
+"""
+
 
 @pytest.fixture
 def busy_cpus() -> Generator[None]:
@@ -86,4 +114,14 @@ def test_forked_children_run_steps_and_end(tmp_path: Path, library: Path) -> Non
     folder = write_probe(tmp_path / "f", library)
     code = LOAD + STEP + CHILDREN
     result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+
+
+def test_threads_that_have_nothing_to_do_go_to_sleep(tmp_path: Path, library: Path, busy_cpus: None) -> None:
+    folder = write_probe(tmp_path / "f", library)
+    # How often a thread of TVM's looks for work before it sleeps. Beside busy CPUs the 300000 looks of TVM's own take
+    # minutes.
+    environment = {**os.environ, "TVM_THREAD_POOL_SPIN_COUNT": "1000"}
+    command = [sys.executable, "-c", LOAD + ASLEEP, str(folder)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr

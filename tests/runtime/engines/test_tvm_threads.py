@@ -119,14 +119,3 @@ def test_fewer_threads_than_asked_for_are_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tvm_threads, "_LASTING", {})
     with pytest.raises(SessionError, match="TVM does not start 2 threads; load the model with fewer"):
         Threads(fewer, 2).run(lambda *arguments: None, [])  # type: ignore[arg-type]  # as above
-
-
-def test_threads_that_have_nothing_to_do_go_to_sleep(functions: dict[int, Function]) -> None:
-    elsewhere(lambda: functions[3](x=X))
-
-    def idle() -> bool:
-        before = time.process_time()
-        time.sleep(0.2)
-        return time.process_time() - before < 0.01
-
-    assert soon(idle)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphwright.ir import Builder, DType, Graph, Program, QuantizedType, UnsupportedError, ops
+from graphwright.ir.convention import present_of
 from graphwright.ir.interpreter import apply_reference, run
 from graphwright.ir.text import parse_type
 from graphwright.ir.types import StateType, tensor
@@ -74,10 +75,18 @@ def graph(case: Case, name: str) -> Graph:
     g = Graph(name)
     for symbol in ("B", "S", "P"):
         g.add_input(f"size_{symbol}", tensor("i64", symbol))
-    values = [None if t is None else g.add_input(f"x{i}", parse_type(t)) for i, t in enumerate(case.operands)]
+    names = operand_names(case)
+    values = [None if t is None else g.add_input(n, parse_type(t)) for n, t in zip(names, case.operands, strict=True)]
     op = g.insert(case.op, values, case.attributes)
-    g.outputs = {f"y{i}": value for i, value in enumerate(op.results)}
+    changed = {i: names[case.op.operand_index(operand)] for i, operand in case.op.in_place.items()}
+    g.outputs = {present_of(changed[i]) if i in changed else f"y{i}": v for i, v in enumerate(op.results)}
     return g
+
+
+def operand_names(case: Case) -> list[str]:
+    """Names for the operands: by them a step knows which cache an output replaces."""
+    places = {case.op.operand_index(operand) for operand in case.op.in_place.values()}
+    return [f"past.{i}.key" if i in places else f"x{i}" for i in range(len(case.operands))]
 
 
 def lowered(*graphs: Graph) -> list[Graph]:
@@ -101,7 +110,7 @@ def compared(steps: Steps, index: int, sizes: dict[str, int], operands: list[Any
     """Each result, and what the reference gives."""
     case = ALL[index]
     op = case.build()
-    inputs = {f"x{i}": v for i, v in enumerate(operands) if v is not None}
+    inputs = {n: v for n, v in zip(operand_names(case), operands, strict=False) if v is not None}
     inputs |= {f"size_{symbol}": torch.zeros(n, dtype=torch.int64) for symbol, n in sizes.items()}
     wanted = apply_reference(case.op, operands, op.attributes, [v.type for v in op.results], sizes)
     found = steps.run(f"case_{index}", inputs, threads=1 if index % 4 else 2)

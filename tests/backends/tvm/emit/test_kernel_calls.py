@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 
 from graphwright.backends.tvm.cpu import host_cpu
-from graphwright.backends.tvm.emit import emit_function
-from graphwright.backends.tvm.tvm_library import relax
+from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.ir import Graph, Program, ops
 from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import run_passes
@@ -30,13 +30,9 @@ STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
 def kernels(program: Program, name: str = "prefill") -> Counter[str]:
     """How often a graph's function calls each kernel once it is lowered, numbers of variants left off."""
     run_passes(program, CPU)
-    graph = program.graphs[name]
-    builder = relax.BlockBuilder()
-    emit_function(builder, graph, host_cpu(), {}, {})
-    function = next(f for name, f in builder.finalize().functions_items() if name.name_hint == graph.name)
-    values = [binding.value for block in function.body.blocks for binding in block.bindings]
-    calls = [v for v in values if isinstance(v, relax.Call) and v.op.name.startswith("relax.call_tir")]
-    return Counter(str(call.args[0].name_hint).rstrip("0123456789") for call in calls)
+    emitted = emit_graph(program.graphs[name], KernelModule(host_cpu()), {})
+    calls = [call for launch in emitted.launches for call in launch.calls]
+    return Counter(re.sub(r"_\d+$", "", call.kernel) for call in calls)
 
 
 @pytest.mark.parametrize("graph", ["prefill", "decode"])

@@ -73,3 +73,28 @@ def parallel_within(x_handle: T.handle, y_handle: T.handle):
             for i in T.parallel(8):
                 with T.sblock("copy"):
                     y[row, i] = x[row, i]
+
+
+@T.prim_func(private=True, s_tir=True)
+def alternatives(x_handle: T.handle, y_handle: T.handle):
+    """One of three stages, by the number of rows, and one that always runs."""
+    rows = T.int64()
+    x = T.match_buffer(x_handle, (rows, 8), "float32")
+    y = T.match_buffer(y_handle, (rows, 8), "float32")
+    with T.sblock("root"):
+        if rows == 1:
+            for i in T.parallel(8):
+                with T.sblock("one"):
+                    y[0, i] = x[0, i]
+        elif rows == 2:
+            for i in T.parallel(8):
+                with T.sblock("two"):
+                    y[1, i] = x[1, i] + x[0, i]
+        else:
+            for row in T.parallel(rows):
+                with T.sblock("many"):
+                    for i in range(8):
+                        y[row, i] = x[row, i]
+        for i in T.parallel(8):
+            with T.sblock("always"):
+                y[0, i] = y[0, i] * T.float32(2)

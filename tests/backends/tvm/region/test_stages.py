@@ -18,7 +18,7 @@ def test_stages_of_a_kernel_know_what_they_read_and_write() -> None:
     def named(keys: frozenset[int]) -> list[str]:
         return sorted(names[k] for k in keys)
 
-    assert [stage.parallel for stage in kernel.stages] == [True, False, False, True]
+    assert [str(stage.extent) for stage in kernel.stages] == ["rows", "None", "None", "rows"]
     assert [(named(s.reads), named(s.writes)) for s in kernel.stages] == [
         (["x"], ["doubled"]),
         ([], ["largest"]),
@@ -48,3 +48,8 @@ def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:
 def test_a_parallel_loop_below_the_top_is_refused_by_name(function: Any) -> None:
     with pytest.raises(UnsupportedError, match="kernel 'flawed': a parallel loop stands below the top; move it up"):
         kernels.split("flawed", function)
+
+
+def test_stages_in_different_arms_of_a_branch_are_told() -> None:
+    kernel = kernels.split("alternatives", kernels.alternatives)
+    assert [stage.arms for stage in kernel.stages] == [((0, 0),), ((0, 1), (1, 0)), ((0, 1), (1, 1)), ()]
