@@ -75,6 +75,17 @@ def build_tvm_artifact(
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 
+PLANNED = "cpu-tvm"
+"""The pipeline behind which a program has launch plans."""
+
+
+def plan_text(program: Program) -> str:
+    """The launch plans of a program that the pipeline `cpu-tvm` has lowered, as text; see `backends.tvm.plan_text`."""
+    from graphwright.backends import tvm
+
+    return tvm.plan_text(program)
+
+
 def export_folder(
     program: Program,
     folder: str | Path,

@@ -84,6 +84,15 @@ def build_artifact(
         )
 
 
+def plan_text(program: Program, cpu: Cpu | None = None) -> str:
+    """The launch plans of a lowered program's graphs as text, for a `cpu`, by default this machine's.
+
+    Raises `UserError` (with what to do).
+    """
+    planned = plan_graphs([*program.graphs.values()], host_cpu() if cpu is None else cpu)
+    return print_plans(planned.plans.values())
+
+
 def _most_special_first(graphs: Sequence[Graph], general: Graph) -> list[Graph]:
     """As a call looks for the first function that takes its sizes; the general graph is the last."""
     return sorted(graphs, key=lambda graph: len(fixed_sizes(graph, general)), reverse=True)

@@ -18,6 +18,7 @@ from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
+    from graphwright.ir import Program
     from graphwright.passes.proving import ProofError
     from graphwright.pipeline_report import PipelineReport
 
@@ -67,7 +68,8 @@ def opt_command(
     """Run passes over a program, or a model that is captured first, and write the result.
 
     With no passes it only checks and reprints. With --prove, --price or --json, standard output gets a table (or JSON)
-    of what each pass did instead of the program, which then is written only where -o says. What --print-before and
+    of what each pass did instead of the program, which then is written only where -o says; with the pipeline cpu-tvm,
+    the launch plan follows. What --print-before and
     its like show goes to standard error.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
@@ -85,6 +87,7 @@ def opt_command(
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
     from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
+    from graphwright.lowering import PLANNED
     from graphwright.models import ModelOptions
     from graphwright.pass_progress import PassProgress
     from graphwright.passes import run_passes
@@ -119,6 +122,8 @@ def opt_command(
         write_result(result, output)
     if report is not None:
         _print_report(report, json)
+        if pipeline == PLANNED and stop_after is None and not json:
+            _print_plan(result)
 
 
 def _with_reproducer(failure: "ProofError") -> str:
@@ -130,6 +135,18 @@ def _with_reproducer(failure: "ProofError") -> str:
     except UsageError as problem:
         return f"{failure}; no reproducer could be kept: {problem}"
     return f"{failure}; to see it again: {command}"
+
+
+def _print_plan(program: "Program") -> None:
+    """The launch plans behind the table; where the backend is not installed, a notice on standard error."""
+    from graphwright.ir import UnsupportedError
+    from graphwright.ir.notices import notify
+    from graphwright.lowering import plan_text
+
+    try:
+        write_text("\n" + plan_text(program))
+    except UnsupportedError as problem:
+        notify(f"no launch plan is shown: {problem}")
 
 
 def _print_report(report: "PipelineReport", json: bool) -> None:

@@ -9,9 +9,9 @@ from typing import ClassVar
 import jsonschema
 import pytest
 
-from graphwright import pricer
+from graphwright import lowering, pricer
 from graphwright.errors import UsageError
-from graphwright.ir import Builder, Program, Value, ops
+from graphwright.ir import Builder, Program, UnsupportedError, Value, ops
 from graphwright.ir.rewriting import Match, Rule, rule
 from graphwright.passes import REGISTRY
 from graphwright.passes.base import RulePass
@@ -214,3 +214,26 @@ def test_bad_input(commands: Commands, tmp_path: Path) -> None:
     assert "absent does not exist" in commands.fail("opt", tmp_path / "absent")
     assert "there is no pipeline 'rise': did you mean 'raise'?" in commands.fail("opt", "-", "--pipeline", "rise")
     assert "<stdin>:1:1" in commands.fail("opt", "-", stdin="nonsense")
+
+
+@pytest.mark.usefixtures("priced")
+def test_the_launch_plan_follows_the_table(
+    commands: Commands, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan_text(program: Program) -> str:
+        return f"plans of {', '.join(program.graphs)}\n"
+
+    def missing(program: Program) -> str:
+        raise UnsupportedError("the TVM backend needs TVM")
+
+    options = [checkpoint, "--pipeline", "cpu-tvm", "--price", "abacus"]
+    monkeypatch.setattr(lowering, "plan_text", plan_text)
+    table, plans, rest = commands.succeed("opt", *options).partition("\nplans of prefill, decode, decode_one_row\n")
+    assert "cpu-copies" in table
+    assert plans
+    assert not rest
+    assert "plans of" not in commands.succeed("opt", *options, "--stop-after", "cpu-attention")
+    monkeypatch.setattr(lowering, "plan_text", missing)
+    outcome = commands.run("opt", *options)
+    assert outcome.status == 0
+    assert "no launch plan is shown: the TVM backend needs TVM" in outcome.errors

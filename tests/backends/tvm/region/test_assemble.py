@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from graphwright.backends.plan import Buffer, Plan, Stored, Temporary
+from graphwright.backends.plan import Buffer, Plan, Stored, Temporary, parse_plans, print_plans
+from graphwright.backends.tvm import plan_text
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
 from graphwright.ir import Builder, Dim, DType, Graph, Program, StateType, ops, tensor
@@ -102,3 +103,12 @@ def test_what_no_polynomial_holds_is_defined() -> None:
         tile = definition.second.evaluate({})
         assert known["size_0"] == -(-rows // tile)
     assert any(stage.extent is not None and "size_0" in str(stage.extent) for stage in plan.stages)
+
+
+def test_plans_of_a_program_are_read_back() -> None:
+    program = Program("test")
+    graph = program.add_graph(small_graph())
+    text = plan_text(program, GENERIC)
+    (plan,) = parse_plans(text, program)
+    assert print_plans([plan]) == text
+    assert [launch.op for launch in plan.launches] == [op for op in graph if not op.definition.view]
