@@ -10,7 +10,7 @@ from graphwright.ir import Dim, DType, Value, ops
 
 
 @aten("scaled_dot_product_attention")
-def _(
+def import_scaled_dot_product_attention(
     site: Site,
     query: Value,
     key: Value,

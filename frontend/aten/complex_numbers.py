@@ -88,69 +88,69 @@ def parts(site: Site, operand: Operand | Complex | complex) -> Complex | Value:
 
 
 @_complex("view_as_complex")
-def _(site: Site, x: Value) -> Complex:
+def import_complex_view(site: Site, x: Value) -> Complex:
     axis = x.tensor.rank - 1
     real, imaginary = (site.reshape(site.slice(x, axis, i, i + 1), site.type.shape) for i in (0, 1))
     return Complex(real, imaginary)
 
 
 @_complex("view_as_real")
-def _(site: Site, z: Complex) -> Value:
+def import_real_view(site: Site, z: Complex) -> Value:
     pair = [site.reshape(part, (*part.tensor.shape, 1)) for part in (z.real, z.imaginary)]
     return site.build(ops.concat, *pair, axis=z.real.tensor.rank)
 
 
 @_complex("complex")
-def _(site: Site, real: Value, imaginary: Value) -> Complex:
+def import_complex_of_parts(site: Site, real: Value, imaginary: Value) -> Complex:
     return Complex(site.expand(real, site.type.shape), site.expand(imaginary, site.type.shape))
 
 
 @_complex("polar")
-def _(site: Site, length: Value, angle: Value) -> Complex:
+def import_complex_polar(site: Site, length: Value, angle: Value) -> Complex:
     real, imaginary = (site.build(ops.mul, length, site.build(turn, angle)) for turn in (ops.cos, ops.sin))
     return Complex(real, imaginary)
 
 
 @_complex("exp")
-def _(site: Site, z: Complex) -> Complex:
+def import_complex_exp(site: Site, z: Complex) -> Complex:
     length = site.build(ops.exp, z.real)
     real, imaginary = (site.build(ops.mul, length, site.build(turn, z.imaginary)) for turn in (ops.cos, ops.sin))
     return Complex(real, imaginary)
 
 
 @_complex("real")
-def _(site: Site, z: Complex) -> Value:
+def import_complex_real(site: Site, z: Complex) -> Value:
     return z.real
 
 
 @_complex("imag")
-def _(site: Site, z: Complex) -> Value:
+def import_complex_imag(site: Site, z: Complex) -> Value:
     return z.imaginary
 
 
 @_complex("abs")
-def _(site: Site, z: Complex) -> Value:
+def import_complex_abs(site: Site, z: Complex) -> Value:
     squares = [site.build(ops.mul, part, part) for part in (z.real, z.imaginary)]
     return site.build(ops.sqrt, site.build(ops.add, *squares))
 
 
 @_complex("_conj", "conj", "conj_physical", "_conj_physical")
-def _(site: Site, z: Complex) -> Complex:
+def import_complex_conj(site: Site, z: Complex) -> Complex:
     return Complex(z.real, site.build(ops.neg, z.imaginary))
 
 
 @_complex("resolve_conj", "resolve_neg")
-def _(site: Site, z: Complex) -> Complex:
+def import_complex_resolve_conj(site: Site, z: Complex) -> Complex:
     return z
 
 
 @_complex("add.Tensor")
-def _(site: Site, x: Operand | Complex, y: Operand | Complex, alpha: float = 1) -> Complex | Value:
+def import_complex_add(site: Site, x: Operand | Complex, y: Operand | Complex, alpha: float = 1) -> Complex | Value:
     return _sum(site, ops.add, parts(site, x), parts(site, y), alpha)
 
 
 @_complex("sub.Tensor")
-def _(site: Site, x: Operand | Complex, y: Operand | Complex, alpha: float = 1) -> Complex | Value:
+def import_complex_sub(site: Site, x: Operand | Complex, y: Operand | Complex, alpha: float = 1) -> Complex | Value:
     return _sum(site, ops.sub, parts(site, x), parts(site, y), alpha)
 
 
@@ -165,7 +165,7 @@ def _sum(site: Site, op: Any, a: Complex | Value, b: Complex | Value, alpha: flo
 
 
 @_complex("mul.Tensor", "mul.Scalar")
-def _(site: Site, x: Operand | Complex | complex, y: Operand | Complex | complex) -> Complex | Value:
+def import_complex_mul(site: Site, x: Operand | Complex | complex, y: Operand | Complex | complex) -> Complex | Value:
     return _product(site, parts(site, x), parts(site, y))
 
 
@@ -184,7 +184,7 @@ def _product(site: Site, a: Complex | Value, b: Complex | Value) -> Complex | Va
 
 
 @_complex("div.Tensor", "div.Scalar")
-def _(site: Site, x: Operand | Complex | complex, y: Operand | Complex | complex) -> Complex | Value:
+def import_complex_div(site: Site, x: Operand | Complex | complex, y: Operand | Complex | complex) -> Complex | Value:
     a, b = parts(site, x), parts(site, y)
     if isinstance(b, Complex):
         norm = site.build(ops.add, *(site.build(ops.mul, p, p) for p in (b.real, b.imaginary)))
@@ -195,7 +195,7 @@ def _(site: Site, x: Operand | Complex | complex, y: Operand | Complex | complex
 
 
 @_complex("to.dtype", "_to_copy", "to.dtype_layout")
-def _(site: Site, x: Value | Complex, *_: object, dtype: object = None) -> Complex:
+def import_complex_to(site: Site, x: Value | Complex, *_: object, dtype: object = None) -> Complex:
     if isinstance(x, Complex):
         raise site.unsupported("a conversion of complex numbers is not supported; take the real part first")
     value = site.cast(x, site.type.dtype)

@@ -11,7 +11,7 @@ from graphwright.ir import Dim, Value, ops
 
 
 @aten("conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding")
-def _(
+def import_conv1d(
     site: Site,
     x: Value,
     weight: Value,
@@ -34,7 +34,7 @@ def _(
 
 
 @aten("convolution")
-def _(
+def import_convolution(
     site: Site,
     x: Value,
     weight: Value,
@@ -77,12 +77,14 @@ def _named_padding(site: Site, name: str, weight: Value, dilation: tuple[int, ..
 
 
 @aten("constant_pad_nd")
-def _(site: Site, x: Value, pad: Sequence[int | Dim], value: float = 0) -> Imported:
+def import_constant_pad_nd(site: Site, x: Value, pad: Sequence[int | Dim], value: float = 0) -> Imported:
     return _padded(site, x, pad, value)
 
 
 @aten("pad")
-def _(site: Site, x: Value, pad: Sequence[int | Dim], mode: str = "constant", value: float | None = None) -> Imported:
+def import_pad(
+    site: Site, x: Value, pad: Sequence[int | Dim], mode: str = "constant", value: float | None = None
+) -> Imported:
     if mode != "constant":
         return padded_from_within(site, x, pad, mode)
     return _padded(site, x, pad, value or 0)

@@ -44,26 +44,26 @@ def _register_binary(name: str, definition: OpDef) -> None:
     overloads = ("default",) if name in ("maximum", "minimum") else OVERLOADS
 
     @aten(*(f"{name}.{overload}" for overload in overloads))
-    def _(site: Site, x: Operand, y: Operand) -> Imported:
+    def import_binary(site: Site, x: Operand, y: Operand) -> Imported:
         return site.binary(definition, x, y, site.type.dtype)
 
 
 def _register_comparison(name: str, definition: OpDef) -> None:
     @aten(f"{name}.Tensor", f"{name}.Scalar")
-    def _(site: Site, x: Operand, y: Operand) -> Imported:
+    def import_comparison(site: Site, x: Operand, y: Operand) -> Imported:
         dtype = site.common_dtype(x, y)
         return site.build(definition, site.value(x, dtype), site.value(y, dtype))
 
 
 def _register_unary(name: str, definition: OpDef) -> None:
     @aten(name)
-    def _(site: Site, x: Value) -> Imported:
+    def import_unary(site: Site, x: Value) -> Imported:
         return site.build(definition, site.cast(x, site.type.dtype))
 
 
 def _register_logic(name: str, definition: OpDef) -> None:
     @aten(f"logical_{name}", f"bitwise_{name}.Tensor", f"bitwise_{name}.Scalar", f"__{name}__.Tensor")
-    def _(site: Site, x: Operand, y: Operand) -> Imported:
+    def import_logic(site: Site, x: Operand, y: Operand) -> Imported:
         if site.type.dtype is not DType.BOOL:
             raise site.unsupported(f"bitwise logic of {site.type.dtype} is not in the IR, only of bool")
         return site.build(definition, site.value(x, DType.BOOL), site.value(y, DType.BOOL))
@@ -80,24 +80,24 @@ for _name, _definition in LOGIC.items():
 
 
 @aten("logical_not", "bitwise_not")
-def _(site: Site, x: Value) -> Imported:
+def import_logical_not(site: Site, x: Value) -> Imported:
     if site.type.dtype is not DType.BOOL:
         raise site.unsupported(f"bitwise logic of {site.type.dtype} is not in the IR, only of bool")
     return site.build(ops.logical_not, site.cast(x, DType.BOOL))
 
 
 @aten("add.Tensor", "add.Scalar")
-def _(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
+def import_add(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
     return site.binary(ops.add, x, _scaled(site, y, alpha), site.type.dtype)
 
 
 @aten("sub.Tensor", "sub.Scalar")
-def _(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
+def import_sub(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
     return site.binary(ops.sub, x, _scaled(site, y, alpha), site.type.dtype)
 
 
 @aten("rsub.Tensor", "rsub.Scalar")
-def _(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
+def import_rsub(site: Site, x: Operand, y: Operand, alpha: float = 1) -> Imported:
     return site.binary(ops.sub, y, _scaled(site, x, alpha), site.type.dtype)
 
 
@@ -106,19 +106,19 @@ def _scaled(site: Site, x: Operand, alpha: float) -> Operand:
 
 
 @aten("div.Tensor", "div.Scalar")
-def _(site: Site, x: Operand, y: Operand) -> Imported:
+def import_div_tensor(site: Site, x: Operand, y: Operand) -> Imported:
     return site.binary(ops.div, x, y, site.type.dtype)
 
 
 @aten("div.Tensor_mode", "div.Scalar_mode")
-def _(site: Site, x: Operand, y: Operand, rounding_mode: str | None = None) -> Imported:
+def import_div_tensor_mode(site: Site, x: Operand, y: Operand, rounding_mode: str | None = None) -> Imported:
     if rounding_mode == "trunc":
         return truncated_quotient(site, x, y)
     return _floored(site, x, y) if rounding_mode else site.binary(ops.div, x, y, site.type.dtype)
 
 
 @aten("floor_divide", "floor_divide.Scalar")
-def _(site: Site, x: Operand, y: Operand) -> Imported:
+def import_floor_divide(site: Site, x: Operand, y: Operand) -> Imported:
     return _floored(site, x, y)
 
 
@@ -128,17 +128,17 @@ def _floored(site: Site, x: Operand, y: Operand) -> Value:
 
 
 @aten("square")
-def _(site: Site, x: Value) -> Imported:
+def import_square(site: Site, x: Value) -> Imported:
     return site.build(ops.mul, x, x)
 
 
 @aten("clamp", "clamp.Tensor")
-def _(site: Site, x: Value, min: Operand | None = None, max: Operand | None = None) -> Imported:
+def import_clamp(site: Site, x: Value, min: Operand | None = None, max: Operand | None = None) -> Imported:
     return _clamp(site, x, min, max)
 
 
 @aten("hardtanh")
-def _(site: Site, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Imported:
+def import_hardtanh(site: Site, x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Imported:
     return _clamp(site, x, min_val, max_val)
 
 
@@ -150,22 +150,22 @@ def _clamp(site: Site, x: Value, least: Operand | None, most: Operand | None) ->
 
 
 @aten("clamp_min", "clamp_min.Tensor")
-def _(site: Site, x: Value, min: Operand) -> Imported:
+def import_clamp_min(site: Site, x: Value, min: Operand) -> Imported:
     return site.binary(ops.maximum, x, min, site.type.dtype)
 
 
 @aten("clamp_max", "clamp_max.Tensor")
-def _(site: Site, x: Value, max: Operand) -> Imported:
+def import_clamp_max(site: Site, x: Value, max: Operand) -> Imported:
     return site.binary(ops.minimum, x, max, site.type.dtype)
 
 
 @aten("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
-def _(site: Site, condition: Value, x: Operand, y: Operand) -> Imported:
+def import_where(site: Site, condition: Value, x: Operand, y: Operand) -> Imported:
     return _choose(site, condition, x, y)
 
 
 @aten("masked_fill.Scalar", "masked_fill.Tensor")
-def _(site: Site, x: Value, mask: Value, value: Operand) -> Imported:
+def import_masked_fill(site: Site, x: Value, mask: Value, value: Operand) -> Imported:
     return _choose(site, mask, value, x)
 
 
@@ -175,18 +175,18 @@ def _choose(site: Site, condition: Value, x: Operand, y: Operand) -> Value:
 
 
 @aten("addcmul")
-def _(site: Site, x: Value, a: Value, b: Value, value: float = 1) -> Imported:
+def import_addcmul(site: Site, x: Value, a: Value, b: Value, value: float = 1) -> Imported:
     dtype = site.type.dtype
     return site.binary(ops.add, x, _scaled(site, site.binary(ops.mul, a, b, dtype), value), dtype)
 
 
 @aten("to.dtype", "to.device", "to.dtype_layout", "to.other", "_to_copy", "type_as")
-def _(site: Site, x: Value, *_: object, dtype: object = None) -> Imported:
+def import_to(site: Site, x: Value, *_: object, dtype: object = None) -> Imported:
     return site.cast(x, site.type.dtype)
 
 
 @aten("copy")
-def _(site: Site, x: Value, source: Value, non_blocking: bool = False) -> Imported:
+def import_copy(site: Site, x: Value, source: Value, non_blocking: bool = False) -> Imported:
     return site.expand(site.cast(source, site.type.dtype), site.type.shape)
 
 

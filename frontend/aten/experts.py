@@ -38,7 +38,7 @@ def moe_experts(
 
 
 @moe_experts.register_fake  # pyright: ignore[reportUnknownMemberType] - torch leaves the function's type open
-def _(
+def moe_experts_fake(
     x: Tensor,
     indices: Tensor,
     weights: Tensor,

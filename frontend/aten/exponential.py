@@ -10,12 +10,12 @@ from graphwright.ir import Value, ops
 
 
 @aten("expm1")
-def _(site: Site, x: Value) -> Imported:
+def import_expm1(site: Site, x: Value) -> Imported:
     return _exponential_less_one(site, site.cast(x, site.type.dtype))
 
 
 @aten("elu")
-def _(site: Site, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Imported:
+def import_elu(site: Site, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Imported:
     dtype = x.tensor.dtype
     below = _exponential_less_one(site, x if input_scale == 1 else site.binary(ops.mul, x, input_scale, dtype))
     below = below if alpha * scale == 1 else site.binary(ops.mul, below, alpha * scale, dtype)
@@ -24,28 +24,28 @@ def _(site: Site, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale:
 
 
 @aten("exp2")
-def _(site: Site, x: Value) -> Imported:
+def import_exp2(site: Site, x: Value) -> Imported:
     return site.binary(ops.pow, 2.0, x, site.type.dtype)
 
 
 @aten("log2")
-def _(site: Site, x: Value) -> Imported:
+def import_log2(site: Site, x: Value) -> Imported:
     return _logarithm(site, x, 2.0)
 
 
 @aten("log10")
-def _(site: Site, x: Value) -> Imported:
+def import_log10(site: Site, x: Value) -> Imported:
     return _logarithm(site, x, 10.0)
 
 
 @aten("tan")
-def _(site: Site, x: Value) -> Imported:
+def import_tan(site: Site, x: Value) -> Imported:
     x = site.cast(x, site.type.dtype)
     return site.build(ops.div, site.build(ops.sin, x), site.build(ops.cos, x))
 
 
 @aten("cosh")
-def _(site: Site, x: Value) -> Imported:
+def import_cosh(site: Site, x: Value) -> Imported:
     x = site.cast(x, site.type.dtype)
     both = site.build(ops.add, site.build(ops.exp, x), site.build(ops.exp, site.build(ops.neg, x)))
     return site.build(ops.mul, both, 0.5)

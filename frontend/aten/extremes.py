@@ -10,22 +10,22 @@ from graphwright.ir.dims import product
 
 
 @aten("argmax")
-def _(site: Site, x: Value, dim: int | None = None, keepdim: bool = False) -> Imported:
+def import_argmax(site: Site, x: Value, dim: int | None = None, keepdim: bool = False) -> Imported:
     return _position(site, ops.amax, x, dim)
 
 
 @aten("argmin")
-def _(site: Site, x: Value, dim: int | None = None, keepdim: bool = False) -> Imported:
+def import_argmin(site: Site, x: Value, dim: int | None = None, keepdim: bool = False) -> Imported:
     return _position(site, ops.amin, x, dim)
 
 
 @aten("max.dim")
-def _(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
+def import_max(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
     return _extreme(site, ops.amax, x, dim)
 
 
 @aten("min.dim")
-def _(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
+def import_min(site: Site, x: Value, dim: int, keepdim: bool = False) -> Imported:
     return _extreme(site, ops.amin, x, dim)
 
 

@@ -8,24 +8,24 @@ from graphwright.ir import Dim, DType, Value, ops
 
 
 @aten("full", "full_like", "new_full")
-def _(site: Site, *arguments: object, dtype: object = None) -> Imported:
+def import_full(site: Site, *arguments: object, dtype: object = None) -> Imported:
     value = arguments[-1]
     assert isinstance(value, (Value, Dim, bool, int, float))
     return site.full(value, site.type.shape, site.type.dtype)
 
 
 @aten("fill.Scalar", "fill.Tensor")
-def _(site: Site, x: Value, value: Operand) -> Imported:
+def import_fill(site: Site, x: Value, value: Operand) -> Imported:
     return site.full(value, site.type.shape, site.type.dtype)
 
 
 @aten("scalar_tensor")
-def _(site: Site, value: Operand, dtype: object = None) -> Imported:
+def import_scalar_tensor(site: Site, value: Operand, dtype: object = None) -> Imported:
     return site.full(value, (), site.type.dtype)
 
 
 @aten("ones", "ones_like", "new_ones")
-def _(site: Site, *_: object, dtype: object = None) -> Imported:
+def import_ones(site: Site, *_: object, dtype: object = None) -> Imported:
     return site.full(1, site.type.shape, site.type.dtype)
 
 
@@ -41,22 +41,24 @@ def _(site: Site, *_: object, dtype: object = None) -> Imported:
     "empty_strided",
     "new_empty_strided",
 )
-def _(site: Site, *_: object, dtype: object = None) -> Imported:
+def import_zeros(site: Site, *_: object, dtype: object = None) -> Imported:
     return site.full(0, site.type.shape, site.type.dtype)
 
 
 @aten("arange")
-def _(site: Site, end: Operand, dtype: object = None) -> Imported:
+def import_arange(site: Site, end: Operand, dtype: object = None) -> Imported:
     return _range(site, 0, 1)
 
 
 @aten("arange.start")
-def _(site: Site, start: Operand, end: Operand, dtype: object = None) -> Imported:
+def import_arange_start(site: Site, start: Operand, end: Operand, dtype: object = None) -> Imported:
     return _range(site, start, 1)
 
 
 @aten("arange.start_step")
-def _(site: Site, start: Operand, end: Operand, step: Operand = 1, dtype: object = None) -> Imported:
+def import_arange_start_step(
+    site: Site, start: Operand, end: Operand, step: Operand = 1, dtype: object = None
+) -> Imported:
     return _range(site, start, step)
 
 
@@ -69,12 +71,12 @@ def _range(site: Site, start: Operand, step: Operand) -> Value:
 
 
 @aten("tril")
-def _(site: Site, x: Value, diagonal: Size = 0) -> Imported:
+def import_tril(site: Site, x: Value, diagonal: Size = 0) -> Imported:
     return _triangle(site, x, diagonal, lower=True)
 
 
 @aten("triu")
-def _(site: Site, x: Value, diagonal: Size = 0) -> Imported:
+def import_triu(site: Site, x: Value, diagonal: Size = 0) -> Imported:
     return _triangle(site, x, diagonal, lower=False)
 
 
@@ -88,7 +90,7 @@ def _triangle(site: Site, x: Value, diagonal: Size, *, lower: bool) -> Value:
 
 
 @aten("eye", "eye.m")
-def _(site: Site, *_: object, dtype: object = None) -> Imported:
+def import_eye(site: Site, *_: object, dtype: object = None) -> Imported:
     rows, columns = site.type.shape
     row = site.reshape(site.build(ops.iota, size=rows, dtype=DType.I64), (rows, 1))
     column = site.build(ops.iota, size=columns, dtype=DType.I64)

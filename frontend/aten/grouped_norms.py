@@ -11,7 +11,7 @@ from graphwright.ir.dims import product
 
 
 @aten("group_norm")
-def _(
+def import_group_norm(
     site: Site,
     x: Value,
     groups: int,
@@ -29,7 +29,7 @@ def _(
 
 
 @aten("instance_norm")
-def _(
+def import_instance_norm(
     site: Site,
     x: Value,
     weight: Value | None,
@@ -47,7 +47,7 @@ def _(
 
 
 @aten("batch_norm")
-def _(
+def import_batch_norm(
     site: Site,
     x: Value,
     weight: Value | None,
@@ -65,7 +65,7 @@ def _(
 
 
 @aten("native_layer_norm")
-def _(
+def import_native_layer_norm(
     site: Site, x: Value, normalized_shape: Sequence[int], weight: Value | None, bias: Value | None, eps: float
 ) -> Imported:
     normal = _normal(site, x, tuple(range(x.tensor.rank - len(normalized_shape), x.tensor.rank)), eps)

@@ -12,7 +12,7 @@ from graphwright.ir.traits import Trait
 
 
 @aten("index.Tensor", "_unsafe_index.Tensor")
-def _(site: Site, x: Value, indices: Sequence[Value | None]) -> Imported:
+def import_index(site: Site, x: Value, indices: Sequence[Value | None]) -> Imported:
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     given = [index for index in indices if index is not None]
     if any(index.tensor.dtype is DType.BOOL for index in given):
@@ -33,17 +33,17 @@ def _(site: Site, x: Value, indices: Sequence[Value | None]) -> Imported:
 
 
 @aten("index_select")
-def _(site: Site, x: Value, dim: int, index: Value) -> Imported:
+def import_index_select(site: Site, x: Value, dim: int, index: Value) -> Imported:
     return site.build(ops.gather, x, site.cast(index, DType.I64), axis=site.axis(x, dim))
 
 
 @aten("gather")
-def _(site: Site, x: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Imported:
+def import_gather(site: Site, x: Value, dim: int, index: Value, *, sparse_grad: bool = False) -> Imported:
     return site.build(ops.gather_elements, x, site.cast(index, DType.I64), axis=site.axis(x, dim))
 
 
 @aten("nonzero", "nonzero_numpy", "masked_select")
-def _(site: Site, x: Value, *_: Value) -> Imported:
+def import_nonzero(site: Site, x: Value, *_: Value) -> Imported:
     raise site.unsupported("how many elements it gives depends on the data; use all of them and torch.where")
 
 

@@ -14,35 +14,35 @@ from graphwright.ir.torch_types import torch_dtype
 
 
 @aten("silu")
-def _(site: Site, x: Value) -> Imported:
+def import_silu(site: Site, x: Value) -> Imported:
     return site.build(ops.activation, x, kind="silu")
 
 
 @aten("relu")
-def _(site: Site, x: Value) -> Imported:
+def import_relu(site: Site, x: Value) -> Imported:
     return site.build(ops.activation, x, kind="relu")
 
 
 @aten("gelu")
-def _(site: Site, x: Value, approximate: str = "none") -> Imported:
+def import_gelu(site: Site, x: Value, approximate: str = "none") -> Imported:
     return site.build(ops.activation, x, kind="gelu_tanh" if approximate == "tanh" else "gelu")
 
 
 @aten("leaky_relu")
-def _(site: Site, x: Value, negative_slope: float = 0.01) -> Imported:
+def import_leaky_relu(site: Site, x: Value, negative_slope: float = 0.01) -> Imported:
     below = site.binary(ops.mul, x, negative_slope, x.tensor.dtype)
     return site.build(ops.where, site.build(ops.gt, x, 0.0), x, below)
 
 
 @aten("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-def _(site: Site, x: Value, p: float, train: bool) -> Imported:
+def import_dropout(site: Site, x: Value, p: float, train: bool) -> Imported:
     if train and p > 0:
         raise site.unsupported("this dropout is active; pass training=self.training so that evaluation switches it off")
     return x
 
 
 @aten("embedding")
-def _(
+def import_embedding(
     site: Site,
     weight: Value,
     indices: Value,
@@ -54,7 +54,7 @@ def _(
 
 
 @aten("layer_norm")
-def _(
+def import_layer_norm(
     site: Site,
     x: Value,
     normalized_shape: Sequence[int],
@@ -68,7 +68,7 @@ def _(
 
 
 @aten("rms_norm")
-def _(
+def import_rms_norm(
     site: Site, x: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: float | None = None
 ) -> Imported:
     flat, (scale,) = _last_axis(site, x, len(normalized_shape), weight)

@@ -10,7 +10,7 @@ from graphwright.ir import Dim, DType, Value, ops
 
 
 @aten("flip")
-def _(site: Site, x: Value, dims: Sequence[int]) -> Imported:
+def import_flip(site: Site, x: Value, dims: Sequence[int]) -> Imported:
     for dim in dims:
         axis = site.axis(x, dim)
         length = x.tensor.shape[axis]
@@ -19,7 +19,7 @@ def _(site: Site, x: Value, dims: Sequence[int]) -> Imported:
 
 
 @aten("roll")
-def _(site: Site, x: Value, shifts: Sequence[Size], dims: Sequence[int] = ()) -> Imported:
+def import_roll(site: Site, x: Value, shifts: Sequence[Size], dims: Sequence[int] = ()) -> Imported:
     if not dims:
         raise site.unsupported("a roll without axes is not supported; name them")
     for shift, dim in zip(shifts, dims, strict=True):
@@ -32,7 +32,7 @@ def _(site: Site, x: Value, shifts: Sequence[Size], dims: Sequence[int] = ()) ->
 
 
 @aten("diagonal")
-def _(site: Site, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Imported:
+def import_diagonal(site: Site, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Imported:
     row, column = site.axis(x, dim1), site.axis(x, dim2)
     rest = [a for a in range(x.tensor.rank) if a not in (row, column)]
     rows, columns = x.tensor.shape[row], x.tensor.shape[column]
@@ -74,7 +74,9 @@ def _inside(site: Site, place: Value, length: Dim, mode: str) -> Value:
 
 
 @aten("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def _(site: Site, x: Value, output_size: Sequence[Size] | None, scale_factors: Sequence[float] | None) -> Imported:
+def import_upsample_nearest(
+    site: Site, x: Value, output_size: Sequence[Size] | None, scale_factors: Sequence[float] | None
+) -> Imported:
     for axis in range(2, x.tensor.rank):
         before, length, after = x.tensor.shape[:axis], x.tensor.shape[axis], x.tensor.shape[axis + 1 :]
         times = site.type.shape[axis].exact_div(length)

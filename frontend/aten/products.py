@@ -11,17 +11,17 @@ from graphwright.ir.dims import product
 
 
 @aten("linear")
-def _(site: Site, x: Value, weight: Value, bias: Value | None = None) -> Imported:
+def import_linear(site: Site, x: Value, weight: Value, bias: Value | None = None) -> Imported:
     return site.build.op(ops.linear, x, weight, bias).result
 
 
 @aten("mm", "bmm")
-def _(site: Site, x: Value, y: Value) -> Imported:
+def import_mm(site: Site, x: Value, y: Value) -> Imported:
     return multiply(site, x, y)
 
 
 @aten("matmul")
-def _(site: Site, x: Value, y: Value) -> Imported:
+def import_matmul(site: Site, x: Value, y: Value) -> Imported:
     # A vector counts as a row on the left and as a column on the right, and its axis vanishes again.
     left = x if x.tensor.rank > 1 else site.reshape(x, (1, *x.tensor.shape))
     right = y if y.tensor.rank > 1 else site.reshape(y, (*y.tensor.shape, 1))
@@ -29,13 +29,13 @@ def _(site: Site, x: Value, y: Value) -> Imported:
 
 
 @aten("mv", "dot")
-def _(site: Site, x: Value, y: Value) -> Imported:
+def import_mv(site: Site, x: Value, y: Value) -> Imported:
     left = x if x.tensor.rank > 1 else site.reshape(x, (1, *x.tensor.shape))
     return site.reshape(multiply(site, left, site.reshape(y, (*y.tensor.shape, 1))), site.type.shape)
 
 
 @aten("addmm")
-def _(site: Site, addend: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1) -> Imported:
+def import_addmm(site: Site, addend: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1) -> Imported:
     weight = _linear_weight(site, y)
     if weight is not None and beta == 1 and alpha == 1 and addend.tensor.shape == (weight.tensor.shape[0],):
         return site.build(ops.linear, x, weight, addend)
@@ -43,7 +43,7 @@ def _(site: Site, addend: Value, x: Value, y: Value, beta: float = 1, alpha: flo
 
 
 @aten("baddbmm", "addbmm")
-def _(site: Site, addend: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1) -> Imported:
+def import_baddbmm(site: Site, addend: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1) -> Imported:
     products = multiply(site, x, y)
     if site.operator == "aten.addbmm.default":
         products = site.build(ops.sum, products, axes=(0,))
@@ -75,12 +75,12 @@ def _linear_weight(site: Site, y: Value) -> Value | None:
 
 
 @aten("outer")
-def _(site: Site, x: Value, y: Value) -> Imported:
+def import_outer(site: Site, x: Value, y: Value) -> Imported:
     return site.binary(ops.mul, site.reshape(x, (*x.tensor.shape, Dim.of(1))), y, site.type.dtype)
 
 
 @aten("einsum")
-def _(site: Site, equation: str, operands: list[Value]) -> Imported:
+def import_einsum(site: Site, equation: str, operands: list[Value]) -> Imported:
     letters = plain_contraction(equation)
     if letters is None:
         raise site.unsupported(f"the contraction '{equation}' is not supported")
@@ -103,7 +103,7 @@ def _(site: Site, equation: str, operands: list[Value]) -> Imported:
 
 
 @aten("_trilinear")
-def _(
+def import_trilinear(
     site: Site,
     i1: Value,
     i2: Value,

@@ -9,7 +9,7 @@ from graphwright.ir import Value, ops
 
 
 @imports(f"{custom_operators.NAMESPACE}.linear_recurrence.default")
-def _(
+def import_linear_recurrence(
     site: Site,
     q: Value,
     k: Value,
@@ -22,5 +22,5 @@ def _(
 
 
 @imports(f"{custom_operators.NAMESPACE}.weighted_mean.default")
-def _(site: Site, key: Value, value: Value, decay: Value, bonus: Value) -> Imported:
+def import_weighted_mean(site: Site, key: Value, value: Value, decay: Value, bonus: Value) -> Imported:
     return site.build.op(ops.weighted_mean, key, value, decay, bonus).results[0]

@@ -24,57 +24,63 @@ def _reduce(site: Site, definition: OpDef, x: Value, dim: Axes, keepdim: bool) -
 
 
 @aten("sum", "sum.dim_IntList")
-def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False, dtype: object = None) -> Imported:
+def import_sum(site: Site, x: Value, dim: Axes = None, keepdim: bool = False, dtype: object = None) -> Imported:
     return _reduce(site, ops.sum, site.cast(x, site.type.dtype), dim, keepdim)
 
 
 @aten("mean", "mean.dim")
-def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False, dtype: object = None) -> Imported:
+def import_mean(site: Site, x: Value, dim: Axes = None, keepdim: bool = False, dtype: object = None) -> Imported:
     return _reduce(site, ops.mean, site.cast(x, site.type.dtype), dim, keepdim)
 
 
 @aten("amax")
-def _(site: Site, x: Value, dim: Axes = (), keepdim: bool = False) -> Imported:
+def import_amax(site: Site, x: Value, dim: Axes = (), keepdim: bool = False) -> Imported:
     return _reduce(site, ops.amax, x, dim, keepdim)
 
 
 @aten("amin")
-def _(site: Site, x: Value, dim: Axes = (), keepdim: bool = False) -> Imported:
+def import_amin(site: Site, x: Value, dim: Axes = (), keepdim: bool = False) -> Imported:
     return _reduce(site, ops.amin, x, dim, keepdim)
 
 
 @aten("max")
-def _(site: Site, x: Value) -> Imported:
+def import_max(site: Site, x: Value) -> Imported:
     return _reduce(site, ops.amax, x, None, False)
 
 
 @aten("min")
-def _(site: Site, x: Value) -> Imported:
+def import_min(site: Site, x: Value) -> Imported:
     return _reduce(site, ops.amin, x, None, False)
 
 
 @aten("any", "any.dim", "any.dims")
-def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported:
+def import_any(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported:
     return _reduce(site, ops.any, site.cast(x, DType.BOOL), dim, keepdim)
 
 
 @aten("all", "all.dim", "all.dims")
-def _(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported:
+def import_all(site: Site, x: Value, dim: Axes = None, keepdim: bool = False) -> Imported:
     return _reduce(site, ops.all, site.cast(x, DType.BOOL), dim, keepdim)
 
 
 @aten("var.correction")
-def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+def import_var(
+    site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False
+) -> Imported:
     return _variance(site, x, dim, 1 if correction is None else correction, keepdim)
 
 
 @aten("std.correction")
-def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+def import_std(
+    site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False
+) -> Imported:
     return site.build(ops.sqrt, _variance(site, x, dim, 1 if correction is None else correction, keepdim))
 
 
 @aten("var_mean.correction")
-def _(site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Imported:
+def import_var_mean(
+    site: Site, x: Value, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False
+) -> Imported:
     variance = _variance(site, x, dim, 1 if correction is None else correction, keepdim)
     return variance, _reduce(site, ops.mean, x, dim, keepdim)
 
@@ -93,7 +99,7 @@ def _variance(site: Site, x: Value, dim: Axes, correction: float, keepdim: bool)
 
 
 @aten("linalg_vector_norm")
-def _(
+def import_linalg_vector_norm(
     site: Site, x: Value, ord: float = 2, dim: Axes = None, keepdim: bool = False, *, dtype: object = None
 ) -> Imported:
     x = site.cast(x, site.type.dtype)
@@ -105,19 +111,19 @@ def _(
 
 
 @aten("softmax.int", "_softmax")
-def _(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
+def import_softmax(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
     return site.build(ops.softmax, site.cast(x, site.type.dtype), axis=site.axis(x, dim))
 
 
 @aten("log_softmax.int", "_log_softmax")
-def _(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
+def import_log_softmax(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
     x = site.cast(x, site.type.dtype)
     peak, total = _exponential_sum(site, x, dim)
     return site.build(ops.sub, site.build(ops.sub, x, peak), site.build(ops.log, total))
 
 
 @aten("logsumexp")
-def _(site: Site, x: Value, dim: Axes, keepdim: bool = False) -> Imported:
+def import_logsumexp(site: Site, x: Value, dim: Axes, keepdim: bool = False) -> Imported:
     peak, total = _exponential_sum(site, x, dim)
     return site.reshape(site.build(ops.add, peak, site.build(ops.log, total)), site.type.shape)
 
@@ -129,5 +135,5 @@ def _exponential_sum(site: Site, x: Value, dim: Axes) -> tuple[Value, Value]:
 
 
 @aten("cumsum")
-def _(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
+def import_cumsum(site: Site, x: Value, dim: int, dtype: object = None) -> Imported:
     return site.build(ops.cumsum, site.cast(x, site.type.dtype), axis=site.axis(x, dim))

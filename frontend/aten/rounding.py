@@ -10,17 +10,17 @@ from graphwright.ir import DType, Value, ops
 
 
 @aten("ceil")
-def _(site: Site, x: Value) -> Imported:
+def import_ceil(site: Site, x: Value) -> Imported:
     return _ceil(site, x) if x.tensor.dtype.is_float else x
 
 
 @aten("trunc", "fix")
-def _(site: Site, x: Value) -> Imported:
+def import_trunc(site: Site, x: Value) -> Imported:
     return truncated(site, x)
 
 
 @aten("round")
-def _(site: Site, x: Value) -> Imported:
+def import_round(site: Site, x: Value) -> Imported:
     """To the nearest integer, halves to the even one. What is left after `floor` is exact, so the test is too."""
     if not x.tensor.dtype.is_float:
         return x
@@ -33,25 +33,25 @@ def _(site: Site, x: Value) -> Imported:
 
 
 @aten("sign", "sgn")
-def _(site: Site, x: Value) -> Imported:
+def import_sign(site: Site, x: Value) -> Imported:
     zero = site.value(0, x.tensor.dtype)
     above, below = (site.cast(site.build(c, x, zero), x.tensor.dtype) for c in (ops.gt, ops.lt))
     return site.build(ops.sub, above, below)
 
 
 @aten("fmod.Tensor", "fmod.Scalar")
-def _(site: Site, x: Operand, y: Operand) -> Imported:
+def import_fmod(site: Site, x: Operand, y: Operand) -> Imported:
     quotient = truncated_quotient(site, x, y)
     return site.binary(ops.sub, x, site.binary(ops.mul, quotient, y, site.type.dtype), site.type.dtype)
 
 
 @aten("isnan")
-def _(site: Site, x: Value) -> Imported:
+def import_isnan(site: Site, x: Value) -> Imported:
     return site.build(ops.ne, x, x)
 
 
 @aten("isinf")
-def _(site: Site, x: Value) -> Imported:
+def import_isinf(site: Site, x: Value) -> Imported:
     if not x.tensor.dtype.is_float:
         return site.full(False, x.tensor.shape, DType.BOOL)
     return site.build(ops.eq, site.build(ops.abs, x), math.inf)

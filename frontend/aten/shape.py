@@ -23,12 +23,12 @@ from graphwright.ir.dims import product
     "flatten.using_ints",
     "unflatten.int",
 )
-def _(site: Site, x: Value, *_: object) -> Imported:
+def import_view(site: Site, x: Value, *_: object) -> Imported:
     return site.reshape(x, site.type.shape)
 
 
 @aten("transpose.int")
-def _(site: Site, x: Value, first: int, second: int) -> Imported:
+def import_transpose(site: Site, x: Value, first: int, second: int) -> Imported:
     order = list(range(x.tensor.rank))
     a, b = site.axis(x, first), site.axis(x, second)
     if order:
@@ -37,19 +37,19 @@ def _(site: Site, x: Value, first: int, second: int) -> Imported:
 
 
 @aten("t", "numpy_T", "mT", "matrix_H", "adjoint")
-def _(site: Site, x: Value) -> Imported:
+def import_t(site: Site, x: Value) -> Imported:
     order = list(range(x.tensor.rank))
     whole = site.operator in ("aten.t.default", "aten.numpy_T.default")
     return site.transpose(x, order[::-1] if whole else [*order[:-2], *order[-2:][::-1]])
 
 
 @aten("permute")
-def _(site: Site, x: Value, order: Sequence[int]) -> Imported:
+def import_permute(site: Site, x: Value, order: Sequence[int]) -> Imported:
     return site.transpose(x, order)
 
 
 @aten("movedim.int", "movedim.intlist")
-def _(site: Site, x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Imported:
+def import_movedim(site: Site, x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Imported:
     sources = [site.axis(x, a) for a in ([source] if isinstance(source, int) else source)]
     targets = [site.axis(x, a) for a in ([destination] if isinstance(destination, int) else destination)]
     rest = iter(a for a in range(x.tensor.rank) if a not in sources)
@@ -58,12 +58,12 @@ def _(site: Site, x: Value, source: int | Sequence[int], destination: int | Sequ
 
 
 @aten("expand", "expand_as", "broadcast_to")
-def _(site: Site, x: Value, _: object, *, implicit: bool = False) -> Imported:
+def import_expand(site: Site, x: Value, _: object, *, implicit: bool = False) -> Imported:
     return site.expand(x, site.type.shape)
 
 
 @aten("repeat")
-def _(site: Site, x: Value, repeats: Sequence[Size]) -> Imported:
+def import_repeat(site: Site, x: Value, repeats: Sequence[Size]) -> Imported:
     lengths = [Dim.of(1)] * (len(repeats) - x.tensor.rank) + list(x.tensor.shape)
     counts = [Dim.of(n) for n in repeats]
     single = [d for length in lengths for d in (Dim.of(1), length)]
@@ -74,7 +74,9 @@ def _(site: Site, x: Value, repeats: Sequence[Size]) -> Imported:
 
 
 @aten("repeat_interleave.self_int")
-def _(site: Site, x: Value, repeats: Size, dim: int | None = None, *, output_size: object = None) -> Imported:
+def import_repeat_interleave(
+    site: Site, x: Value, repeats: Size, dim: int | None = None, *, output_size: object = None
+) -> Imported:
     if dim is None:
         x, dim = site.reshape(x, [product(x.tensor.shape)]), 0
     axis = site.axis(x, dim)
@@ -84,7 +86,7 @@ def _(site: Site, x: Value, repeats: Size, dim: int | None = None, *, output_siz
 
 
 @aten("slice.Tensor")
-def _(
+def import_slice(
     site: Site, x: Value, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1
 ) -> Imported:
     if site.type == x.type:
@@ -100,12 +102,12 @@ END_OF_AXIS = 2**63 - 1
 
 
 @aten("narrow")
-def _(site: Site, x: Value, dim: int, start: Size, length: Size) -> Imported:
+def import_narrow(site: Site, x: Value, dim: int, start: Size, length: Size) -> Imported:
     return site.slice(x, site.axis(x, dim), start, Dim.of(start) + length)
 
 
 @aten("select.int")
-def _(site: Site, x: Value, dim: int, index: Size) -> Imported:
+def import_select(site: Site, x: Value, dim: int, index: Size) -> Imported:
     axis = site.axis(x, dim)
     start = _from_front(index, x.tensor.shape[axis])
     return site.reshape(site.slice(x, axis, start, start + 1), site.type.shape)
@@ -117,7 +119,7 @@ def _from_front(index: Size, length: Dim) -> Dim:
 
 
 @aten("split.Tensor", "split_with_sizes", "chunk", "tensor_split.sections", "split.sizes")
-def _(site: Site, x: Value, _: object, dim: int = 0) -> Imported:
+def import_split(site: Site, x: Value, _: object, dim: int = 0) -> Imported:
     axis, start = site.axis(x, dim), Dim.of(0)
     parts: list[Value] = []
     for type in site.types:
@@ -128,20 +130,20 @@ def _(site: Site, x: Value, _: object, dim: int = 0) -> Imported:
 
 
 @aten("unbind.int")
-def _(site: Site, x: Value, dim: int = 0) -> Imported:
+def import_unbind(site: Site, x: Value, dim: int = 0) -> Imported:
     axis = site.axis(x, dim)
     return tuple(site.reshape(site.slice(x, axis, i, i + 1), type.shape) for i, type in enumerate(site.types))
 
 
 @aten("cat", "concat", "concatenate")
-def _(site: Site, parts: Sequence[Value], dim: int = 0) -> Imported:
+def import_cat(site: Site, parts: Sequence[Value], dim: int = 0) -> Imported:
     # torch skips tensors of shape [0], a leftover of its early years.
     kept = [site.cast(p, site.type.dtype) for p in parts if p.tensor.shape != (Dim.of(0),) or site.type.rank == 1]
     return kept[0] if len(kept) == 1 else site.build(ops.concat, *kept, axis=site.axis(kept[0], dim))
 
 
 @aten("stack")
-def _(site: Site, parts: Sequence[Value], dim: int = 0) -> Imported:
+def import_stack(site: Site, parts: Sequence[Value], dim: int = 0) -> Imported:
     axis = dim % site.type.rank
     shape = site.type.shape
     single = [site.reshape(site.cast(p, site.type.dtype), (*shape[:axis], 1, *shape[axis + 1 :])) for p in parts]
@@ -149,7 +151,7 @@ def _(site: Site, parts: Sequence[Value], dim: int = 0) -> Imported:
 
 
 @aten("slice_scatter")
-def _(
+def import_slice_scatter(
     site: Site, x: Value, source: Value, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1
 ) -> Imported:
     axis = site.axis(x, dim)
@@ -160,7 +162,7 @@ def _(
 
 
 @aten("select_scatter")
-def _(site: Site, x: Value, source: Value, dim: int, index: Size) -> Imported:
+def import_select_scatter(site: Site, x: Value, source: Value, dim: int, index: Size) -> Imported:
     axis = site.axis(x, dim)
     shape = x.tensor.shape
     single = site.reshape(source, (*shape[:axis], 1, *shape[axis + 1 :]))

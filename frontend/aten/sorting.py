@@ -8,18 +8,24 @@ from graphwright.ir import Dim, DType, Value, ops
 
 
 @aten("topk")
-def _(site: Site, x: Value, k: int | Dim, dim: int = -1, largest: bool = True, sorted: bool = True) -> Imported:
+def import_topk(
+    site: Site, x: Value, k: int | Dim, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Imported:
     # Without `sorted` torch promises no order, so this one is as good as any; nor does it for equal elements.
     return _first(site, x, k, dim, largest)
 
 
 @aten("sort", "sort.stable")
-def _(site: Site, x: Value, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Imported:
+def import_sort(
+    site: Site, x: Value, dim: int = -1, descending: bool = False, *, stable: bool | None = None
+) -> Imported:
     return _whole(site, x, dim, descending)
 
 
 @aten("argsort", "argsort.stable")
-def _(site: Site, x: Value, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Imported:
+def import_argsort(
+    site: Site, x: Value, dim: int = -1, descending: bool = False, *, stable: bool | None = None
+) -> Imported:
     return _whole(site, x, dim, descending)[1]
 
 
@@ -38,13 +44,13 @@ def _first(site: Site, x: Value, k: int | Dim, dim: int, largest: bool) -> tuple
 
 
 @aten("scatter.src", "scatter_add")
-def _(site: Site, x: Value, dim: int, index: Value, src: Value) -> Imported:
+def import_scatter_src(site: Site, x: Value, dim: int, index: Value, src: Value) -> Imported:
     reduction = "add" if site.operator == "aten.scatter_add.default" else "none"
     return _scatter(site, x, dim, index, _covered(site, src, index), reduction)
 
 
 @aten("scatter.value")
-def _(site: Site, x: Value, dim: int, index: Value, value: Operand) -> Imported:
+def import_scatter_value(site: Site, x: Value, dim: int, index: Value, value: Operand) -> Imported:
     return _scatter(site, x, dim, index, site.full(value, index.tensor.shape, x.tensor.dtype), "none")
 
 
@@ -61,7 +67,7 @@ def _scatter(site: Site, x: Value, dim: int, index: Value, updates: Value, reduc
 
 
 @aten("one_hot")
-def _(site: Site, x: Value, num_classes: int = -1) -> Imported:
+def import_one_hot(site: Site, x: Value, num_classes: int = -1) -> Imported:
     if num_classes < 0:
         raise site.unsupported("the number of classes depends on the data; pass num_classes")
     column = site.reshape(x, (*x.tensor.shape, 1))

@@ -124,7 +124,7 @@ def _masked(query: Tensor, key: Tensor, mask: Mask, window: int) -> Tensor:
 
 
 @attention.reference
-def _(
+def attention_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -167,7 +167,7 @@ def _(
 
 
 @attention.axes
-def _(op: Op) -> AxisFlow:
+def attention_axes(op: Op) -> AxisFlow:
     # The key axis is mixed: that is attention's purpose, and the reason for a cache.
     flows: dict[str, tuple[int | None, ...]] = {
         "q": (0, 1, 2, None),
@@ -190,7 +190,7 @@ def _(op: Op) -> AxisFlow:
 
 
 @attention.cost
-def _(op: Op) -> Cost:
+def attention_cost(op: Op) -> Cost:
     q, k, v = (op.required(n).type for n in ("q", "k", "v"))
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     return default_cost(op, scores * (q.shape[3] * 2 + v.shape[3] * 2 + 5))
@@ -219,7 +219,7 @@ def rope(
 
 
 @rope.reference
-def _(x: Tensor, positions: Tensor, frequencies: Tensor, *, interleaved: bool, scale: float) -> Tensor:
+def rope_reference(x: Tensor, positions: Tensor, frequencies: Tensor, *, interleaved: bool, scale: float) -> Tensor:
     angle = positions[:, None, :, None].to(x.dtype) * frequencies.to(x.dtype)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     return rotated(x, cos, sin, interleaved=interleaved)
@@ -239,11 +239,11 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor
 
 
 @rope.axes
-def _(op: Op) -> AxisFlow:
+def rope_axes(op: Op) -> AxisFlow:
     positions = op.required("positions").type
     return ((0, 1, 2, None), (0 if positions.shape[0] is not ONE else None, 2), (None,))
 
 
 @rope.cost
-def _(op: Op) -> Cost:
+def rope_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 6)

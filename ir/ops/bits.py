@@ -26,5 +26,5 @@ def bitcast(x: TensorType, *, to: DType) -> TensorType:
 
 
 @bitcast.reference
-def _(x: Tensor, *, to: DType) -> Tensor:
+def bitcast_reference(x: Tensor, *, to: DType) -> Tensor:
     return x.contiguous().view(torch_dtype(to))

@@ -48,7 +48,7 @@ def kv_append(
 
 
 @kv_append.reference
-def _(cache: Tensor, new: Tensor, past_length: Tensor, new_length: Tensor | None = None) -> Tensor:
+def kv_append_reference(cache: Tensor, new: Tensor, past_length: Tensor, new_length: Tensor | None = None) -> Tensor:
     capacity, sequence = cache.shape[2], new.shape[2]
     if new_length is not None:
         if (new_length < 0).any() or (new_length > sequence).any():
@@ -65,12 +65,12 @@ def _(cache: Tensor, new: Tensor, past_length: Tensor, new_length: Tensor | None
 
 
 @kv_append.axes
-def _(op: Op) -> AxisFlow:
+def kv_append_axes(op: Op) -> AxisFlow:
     return ((0, 1, 2, 3), (0, 1, None, 3), *[(0,)] * (len(op.inputs) - 2))
 
 
 @kv_append.cost
-def _(op: Op) -> Cost:
+def kv_append_cost(op: Op) -> Cost:
     new, cache = op.required("new").type.bits, op.required("cache").type.bits
     # A ring that is shorter than the new tokens takes the last of them.
     moved = new if op.operand("new_length") is None else least(new, cache)
@@ -84,12 +84,12 @@ def kv_read(cache: StateType) -> TensorType:
 
 
 @kv_read.reference
-def _(cache: Tensor) -> Tensor:
+def kv_read_reference(cache: Tensor) -> Tensor:
     return cache
 
 
 @kv_read.axes
-def _(op: Op) -> AxisFlow:
+def kv_read_axes(op: Op) -> AxisFlow:
     return (tuple(range(op.results[0].type.rank)),)
 
 
@@ -112,5 +112,5 @@ def places(length: Tensor, capacity: int) -> Tensor:
 
 
 @ring_positions.axes
-def _(op: Op) -> AxisFlow:
+def ring_positions_axes(op: Op) -> AxisFlow:
     return ((0,),)

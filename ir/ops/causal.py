@@ -47,7 +47,7 @@ def causal_conv(
 
 
 @causal_conv.reference
-def _(
+def causal_conv_reference(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -67,7 +67,7 @@ def _(
 
 
 @causal_conv.axes
-def _(op: Op) -> AxisFlow:
+def causal_conv_axes(op: Op) -> AxisFlow:
     x, weight = op.required("x").type, op.required("weight").type
     depthwise = op.attributes["groups"] == x.shape[1] and weight.shape[0] is x.shape[1]
     channel = 1 if depthwise else None
@@ -82,7 +82,7 @@ def _(op: Op) -> AxisFlow:
 
 
 @causal_conv.cost
-def _(op: Op) -> Cost:
+def causal_conv_cost(op: Op) -> Cost:
     weight = op.required("weight").type
     return default_cost(op, op.results[0].type.elements * weight.shape[1] * weight.shape[2] * 2)
 
@@ -104,7 +104,9 @@ def running_sum(
 
 
 @running_sum.reference
-def _(x: Tensor, state: Tensor | None, new_length: Tensor | None, *, axis: int) -> tuple[Tensor, Tensor]:
+def running_sum_reference(
+    x: Tensor, state: Tensor | None, new_length: Tensor | None, *, axis: int
+) -> tuple[Tensor, Tensor]:
     token = axis % x.dim()
     sums = x.cumsum(token)
     real = real_tokens(new_length, x.shape[0], x.shape[token])
@@ -114,7 +116,7 @@ def _(x: Tensor, state: Tensor | None, new_length: Tensor | None, *, axis: int) 
 
 
 @running_sum.axes
-def _(op: Op) -> AxisFlow:
+def running_sum_axes(op: Op) -> AxisFlow:
     # The state lacks the token axis, so that only the axes before it stand where they do in x.
     x, axis = op.required("x").type, op.attribute("axis", int)
     kept = tuple(i if i < axis % x.rank else None for i in range(x.rank))

@@ -44,7 +44,7 @@ def quantize_tensor(x: TensorType, scale: TensorType, *, to: DType) -> TensorTyp
 
 
 @quantize_tensor.reference
-def _(x: Tensor, scale: Tensor, *, to: DType) -> Tensor:
+def quantize_tensor_reference(x: Tensor, scale: Tensor, *, to: DType) -> Tensor:
     return Grid(to).encode(x * scale.reciprocal())
 
 
@@ -60,7 +60,7 @@ def dequantize_tensor(codes: TensorType, scale: TensorType, *, dtype: DType = DT
 
 
 @dequantize_tensor.reference
-def _(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
+def dequantize_tensor_reference(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
     return codes.to(scale.dtype) * scale
 
 
@@ -69,10 +69,10 @@ dequantize_tensor.axes(aligned_right)
 
 
 @quantize_tensor.cost
-def _(op: Op) -> Cost:
+def quantize_tensor_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements * 4)
 
 
 @dequantize_tensor.cost
-def _(op: Op) -> Cost:
+def dequantize_tensor_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements)

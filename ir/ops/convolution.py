@@ -71,7 +71,7 @@ def _length(places: Dim, stride: int) -> Dim:
 
 
 @convolution.reference
-def _(
+def convolution_reference(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -90,7 +90,7 @@ def _(
 
 
 @convolution.axes
-def _(op: Op) -> AxisFlow:
+def convolution_axes(op: Op) -> AxisFlow:
     weight, stride = op.required("weight").type, op.attribute("stride", tuple[int, ...])
     sides = op.attribute("padding", tuple[int, ...])
     spatial = len(stride)
@@ -106,7 +106,7 @@ def _(op: Op) -> AxisFlow:
 
 
 @convolution.cost
-def _(op: Op) -> Cost:
+def convolution_cost(op: Op) -> Cost:
     weight = op.required("weight").type
     window = Dim.of(2)
     for length in weight.shape[1:]:

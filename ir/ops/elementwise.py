@@ -140,7 +140,7 @@ def cast(x: TensorType, *, dtype: DType) -> TensorType:
 
 
 @cast.reference
-def _(x: Tensor, *, dtype: DType) -> Tensor:
+def cast_reference(x: Tensor, *, dtype: DType) -> Tensor:
     return x.to(torch_dtype(dtype))
 
 
@@ -156,7 +156,7 @@ def where(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
 
 
 @where.reference
-def _(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def where_reference(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.where(condition, x, y)
 
 

@@ -86,7 +86,7 @@ def _activate(x: Tensor, kind: Activation, alpha: float) -> Tensor:
 
 
 @moe_experts.reference
-def _(
+def moe_experts_reference(
     x: Tensor,
     indices: Tensor,
     weights: Tensor,
@@ -118,13 +118,13 @@ def _(
 
 
 @moe_experts.axes
-def _(op: Op) -> AxisFlow:
+def moe_experts_axes(op: Op) -> AxisFlow:
     token = (*range(op.inputs[0].type.rank - 1), None)
     return (token, token, token, *((None,) * v.type.rank for v in op.inputs[3:]))
 
 
 @moe_experts.cost
-def _(op: Op) -> Cost:
+def moe_experts_cost(op: Op) -> Cost:
     gate_up, down = (op.required(n).tensor for n in ("gate_up", "down"))
     pairs = product(op.required("indices").type.shape)
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]

@@ -30,12 +30,12 @@ def embedding(weight: TensorType, indices: TensorType) -> TensorType:
 
 
 @embedding.reference
-def _(weight: Tensor, indices: Tensor) -> Tensor:
+def embedding_reference(weight: Tensor, indices: Tensor) -> Tensor:
     return torch.nn.functional.embedding(indices, weight)
 
 
 @embedding.axes
-def _(op: Op) -> AxisFlow:
+def embedding_axes(op: Op) -> AxisFlow:
     return ((None, op.results[0].type.rank - 1), tuple(range(op.inputs[1].type.rank)))
 
 
@@ -51,14 +51,14 @@ def gather(x: TensorType, indices: TensorType, *, axis: int) -> TensorType:
 
 
 @gather.reference
-def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
+def gather_reference(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
     axis %= x.dim()
     picked = x.index_select(axis, indices.flatten())
     return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 @gather.axes
-def _(op: Op) -> AxisFlow:
+def gather_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank
@@ -89,12 +89,12 @@ def _require_reach(x: TensorType, indices: TensorType, axis: int) -> None:
 
 
 @gather_elements.reference
-def _(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
+def gather_elements_reference(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
     return x.gather(axis, indices)
 
 
 @gather_elements.axes
-def _(op: Op) -> AxisFlow:
+def gather_elements_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank
@@ -115,12 +115,12 @@ def take_tokens(x: TensorType, positions: TensorType) -> TensorType:
 
 
 @take_tokens.reference
-def _(x: Tensor, positions: Tensor) -> Tensor:
+def take_tokens_reference(x: Tensor, positions: Tensor) -> Tensor:
     return torch.take_along_dim(x, positions[:, :, None], 1)
 
 
 @take_tokens.axes
-def _(op: Op) -> AxisFlow:
+def take_tokens_axes(op: Op) -> AxisFlow:
     return ((0, None, 2), (0, 1))
 
 
@@ -146,12 +146,12 @@ def scatter_elements(
 
 
 @scatter_elements.reference
-def _(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int, reduction: str) -> Tensor:
+def scatter_elements_reference(x: Tensor, indices: Tensor, updates: Tensor, *, axis: int, reduction: str) -> Tensor:
     return x.scatter_add(axis, indices, updates) if reduction == "add" else x.scatter(axis, indices, updates)
 
 
 @scatter_elements.axes
-def _(op: Op) -> AxisFlow:
+def scatter_elements_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     x, indices = op.inputs[0].type, op.inputs[1].type
     axis %= x.rank

@@ -38,18 +38,18 @@ def linear(x: TensorType, weight: TensorType | QuantizedType, bias: TensorType |
 
 
 @linear.reference
-def _(x: Tensor, weight: Tensor | QuantizedTensor, bias: Tensor | None) -> Tensor:
+def linear_reference(x: Tensor, weight: Tensor | QuantizedTensor, bias: Tensor | None) -> Tensor:
     matrix = weight.dequantize(x.dtype) if isinstance(weight, QuantizedTensor) else weight
     return torch.nn.functional.linear(x, matrix, bias)
 
 
 @linear.axes
-def _(op: Op) -> AxisFlow:
+def linear_axes(op: Op) -> AxisFlow:
     return keep_but(op, -1)
 
 
 @linear.cost
-def _(op: Op) -> Cost:
+def linear_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * op.inputs[0].type.shape[-1] * 2)
 
 
@@ -65,12 +65,12 @@ def matmul(x: TensorType, y: TensorType) -> TensorType:
 
 
 @matmul.reference
-def _(x: Tensor, y: Tensor) -> Tensor:
+def matmul_reference(x: Tensor, y: Tensor) -> Tensor:
     return x @ y
 
 
 @matmul.axes
-def _(op: Op) -> AxisFlow:
+def matmul_axes(op: Op) -> AxisFlow:
     result = op.results[0].type
 
     def flow(type: TensorType, kept: int) -> tuple[int | None, ...]:
@@ -84,5 +84,5 @@ def _(op: Op) -> AxisFlow:
 
 
 @matmul.cost
-def _(op: Op) -> Cost:
+def matmul_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * op.inputs[0].type.shape[-1] * 2)

@@ -35,7 +35,7 @@ def rms_norm(x: TensorType, weight: TensorType, *, epsilon: float) -> TensorType
 
 
 @rms_norm.reference
-def _(x: Tensor, weight: Tensor, *, epsilon: float) -> Tensor:
+def rms_norm_reference(x: Tensor, weight: Tensor, *, epsilon: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
 
 
@@ -54,19 +54,19 @@ def layer_norm(
 
 
 @layer_norm.reference
-def _(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, epsilon: float) -> Tensor:
+def layer_norm_reference(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, epsilon: float) -> Tensor:
     return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
 
 
 @rms_norm.axes
 @layer_norm.axes
-def _(op: Op) -> AxisFlow:
+def rms_norm_axes(op: Op) -> AxisFlow:
     return keep_but(op, -1)
 
 
 @rms_norm.cost
 @layer_norm.cost
-def _(op: Op) -> Cost:
+def rms_norm_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 5)
 
 
@@ -98,7 +98,7 @@ def activation(x: TensorType, *, kind: Activation) -> TensorType:
 
 
 @activation.reference
-def _(x: Tensor, *, kind: Activation) -> Tensor:
+def activation_reference(x: Tensor, *, kind: Activation) -> Tensor:
     return activate(x, kind)
 
 
@@ -112,7 +112,7 @@ def glu(gate: TensorType, up: TensorType, *, kind: Activation) -> TensorType:
 
 
 @glu.reference
-def _(gate: Tensor, up: Tensor, *, kind: Activation) -> Tensor:
+def glu_reference(gate: Tensor, up: Tensor, *, kind: Activation) -> Tensor:
     return activate(gate, kind) * up
 
 
@@ -124,7 +124,7 @@ def softcap(x: TensorType, *, cap: float) -> TensorType:
 
 
 @softcap.reference
-def _(x: Tensor, *, cap: float) -> Tensor:
+def softcap_reference(x: Tensor, *, cap: float) -> Tensor:
     return cap * torch.tanh(x / cap)
 
 
@@ -136,5 +136,5 @@ softcap.axes(aligned_right)
 @activation.cost
 @glu.cost
 @softcap.cost
-def _(op: Op) -> Cost:
+def activation_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 5)

@@ -68,7 +68,7 @@ def quantized(
 
 
 @quantized.reference
-def _(
+def quantized_reference(
     codes: Tensor, scales: Tensor, zero_points: Tensor | None, tensor_scale: Tensor | None, *, group: int, axis: int
 ) -> Parts:
     return Parts(codes, scales, zero_points, tensor_scale)
@@ -94,7 +94,7 @@ def round_to_nearest(
 
 
 @round_to_nearest.reference
-def _(
+def round_to_nearest_reference(
     x: Tensor, *, to: DType, group: int, scale: DType, axis: int, tensor_scale: bool, search: Search
 ) -> QuantizedTensor:
     shape = tuple(map(Dim.of, x.shape))
@@ -108,7 +108,7 @@ def quantized_codes(weight: QuantizedType) -> TensorType:
 
 
 @quantized_codes.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def quantized_codes_reference(weight: QuantizedTensor) -> Tensor:
     return weight.codes
 
 
@@ -119,7 +119,7 @@ def quantized_scales(weight: QuantizedType) -> TensorType:
 
 
 @quantized_scales.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def quantized_scales_reference(weight: QuantizedTensor) -> Tensor:
     return weight.scales
 
 
@@ -132,7 +132,7 @@ def quantized_zero_points(weight: QuantizedType) -> TensorType:
 
 
 @quantized_zero_points.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def quantized_zero_points_reference(weight: QuantizedTensor) -> Tensor:
     assert weight.zero_points is not None
     return weight.zero_points
 
@@ -146,7 +146,7 @@ def quantized_tensor_scale(weight: QuantizedType) -> TensorType:
 
 
 @quantized_tensor_scale.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def quantized_tensor_scale_reference(weight: QuantizedTensor) -> Tensor:
     assert weight.tensor_scale is not None
     return weight.tensor_scale
 
@@ -160,12 +160,12 @@ def dequantize(weight: QuantizedType, *, dtype: DType = DType.F32) -> TensorType
 
 
 @dequantize.reference
-def _(weight: QuantizedTensor, *, dtype: DType) -> Tensor:
+def dequantize_reference(weight: QuantizedTensor, *, dtype: DType) -> Tensor:
     return weight.dequantize(_computed(dtype))
 
 
 @dequantize.axes
-def _(op: Op) -> AxisFlow:
+def dequantize_axes(op: Op) -> AxisFlow:
     return (tuple(range(op.result.type.rank)),)
 
 
@@ -181,18 +181,18 @@ def quantized_embedding(weight: QuantizedType, indices: TensorType, *, dtype: DT
 
 
 @quantized_embedding.reference
-def _(weight: QuantizedTensor, indices: Tensor, *, dtype: DType) -> Tensor:
+def quantized_embedding_reference(weight: QuantizedTensor, indices: Tensor, *, dtype: DType) -> Tensor:
     rows = weight.rows(indices.flatten()).dequantize(_computed(dtype))
     return rows.reshape(*indices.shape, rows.shape[-1])
 
 
 @quantized_embedding.axes
-def _(op: Op) -> AxisFlow:
+def quantized_embedding_axes(op: Op) -> AxisFlow:
     return ((None, op.result.type.rank - 1), tuple(range(op.inputs[1].type.rank)))
 
 
 @quantized_embedding.cost
-def _(op: Op) -> Cost:
+def quantized_embedding_cost(op: Op) -> Cost:
     weight, indices = op.required("weight").type, op.required("indices").type
     assert isinstance(weight, QuantizedType)
     whole = DType.F32.bits if weight.tensor_scale else 0
@@ -222,7 +222,7 @@ def fake_quantize(x: TensorType, scale: TensorType | None = None, *, to: DType, 
 
 
 @fake_quantize.reference
-def _(x: Tensor, scale: Tensor | None = None, *, to: DType, group: int) -> Tensor:
+def fake_quantize_reference(x: Tensor, scale: Tensor | None = None, *, to: DType, group: int) -> Tensor:
     grid = Grid(to)
     if scale is not None:
         return grid.nearest(x / scale) * scale
@@ -235,12 +235,12 @@ def _(x: Tensor, scale: Tensor | None = None, *, to: DType, group: int) -> Tenso
 
 
 @fake_quantize.axes
-def _(op: Op) -> AxisFlow:
+def fake_quantize_axes(op: Op) -> AxisFlow:
     return keep_but(op, *(() if op.operand("scale") is not None else (-1,)))
 
 
 @fake_quantize.cost
-def _(op: Op) -> Cost:
+def fake_quantize_cost(op: Op) -> Cost:
     # To find a scale every element is looked at once more, and the scale divided.
     return default_cost(op, op.result.type.elements * (2 if op.operand("scale") is not None else 4))
 
@@ -257,7 +257,7 @@ def pack_bits(codes: TensorType, *, bits: int) -> TensorType:
 
 
 @pack_bits.reference
-def _(codes: Tensor, *, bits: int) -> Tensor:
+def pack_bits_reference(codes: Tensor, *, bits: int) -> Tensor:
     stored = codes.view(torch.uint8)
     if 8 % bits:
         return _as_bytes((stored.unsqueeze(-1) >> torch.arange(bits, dtype=torch.uint8) & 1).flatten(-2), 1)
@@ -288,7 +288,7 @@ def unpack_bits(packed: TensorType, *, to: DType, length: int) -> TensorType:
 
 
 @unpack_bits.reference
-def _(packed: Tensor, *, to: DType, length: int) -> Tensor:
+def unpack_bits_reference(packed: Tensor, *, to: DType, length: int) -> Tensor:
     bits = to.bits
     if 8 % bits:
         single = (packed.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8) & 1).flatten(-2)

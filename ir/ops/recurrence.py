@@ -64,7 +64,7 @@ def linear_recurrence(
 
 
 @linear_recurrence.reference
-def _(
+def linear_recurrence_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -92,7 +92,7 @@ def _(
 
 
 @linear_recurrence.axes
-def _(op: Op) -> AxisFlow:
+def linear_recurrence_axes(op: Op) -> AxisFlow:
     groups = 1 if op.required("k").type.shape[1] is op.required("v").type.shape[1] else None
     flows: dict[str, tuple[int | None, ...]] = {
         "q": (0, groups, None, None),
@@ -108,7 +108,7 @@ def _(op: Op) -> AxisFlow:
 
 
 @linear_recurrence.cost
-def _(op: Op) -> Cost:
+def linear_recurrence_cost(op: Op) -> Cost:
     steps = op.required("v").type.elements * op.required("k").type.shape[3]
     each = 4 + (op.operand("decay") is not None) + (4 if op.operand("beta") is not None else 0)
     return default_cost(op, steps * each)
@@ -143,7 +143,7 @@ def weighted_mean(
 
 
 @weighted_mean.reference
-def _(
+def weighted_mean_reference(
     key: Tensor, value: Tensor, decay: Tensor, bonus: Tensor, state: Tensor | None, new_length: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     batch, tokens, channels = key.shape
@@ -167,7 +167,7 @@ def _(
 
 
 @weighted_mean.axes
-def _(op: Op) -> AxisFlow:
+def weighted_mean_axes(op: Op) -> AxisFlow:
     flows: dict[str, tuple[int | None, ...]] = {
         "key": (0, None, 2),
         "value": (0, None, 2),
@@ -180,5 +180,5 @@ def _(op: Op) -> AxisFlow:
 
 
 @weighted_mean.cost
-def _(op: Op) -> Cost:
+def weighted_mean_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 16)

@@ -39,11 +39,11 @@ def _reduction(
     definition = op(name, *traits)(rule)
 
     @definition.reference
-    def _(x: Tensor, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    def reference(x: Tensor, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
         return function(x, axes, keepdims)
 
     @definition.axes
-    def _(op: Op) -> AxisFlow:
+    def axes(op: Op) -> AxisFlow:
         rank = op.inputs[0].type.rank
         gone = {a % rank for a in op.attribute("axes", tuple[int, ...])}
         kept = iter(range(rank))
@@ -51,7 +51,7 @@ def _reduction(
         return (tuple(flow),)
 
     @definition.cost
-    def _(op: Op) -> Cost:
+    def cost(op: Op) -> Cost:
         return default_cost(op, op.inputs[0].type.elements)
 
     return definition
@@ -89,18 +89,18 @@ def softmax(x: TensorType, *, axis: int) -> TensorType:
 
 
 @softmax.reference
-def _(x: Tensor, *, axis: int) -> Tensor:
+def softmax_reference(x: Tensor, *, axis: int) -> Tensor:
     return x.softmax(axis)
 
 
 @softmax.axes
-def _(op: Op) -> AxisFlow:
+def softmax_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 
 @softmax.cost
-def _(op: Op) -> Cost:
+def softmax_cost(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements * 5)
 
 
@@ -112,11 +112,11 @@ def cumsum(x: TensorType, *, axis: int) -> TensorType:
 
 
 @cumsum.reference
-def _(x: Tensor, *, axis: int) -> Tensor:
+def cumsum_reference(x: Tensor, *, axis: int) -> Tensor:
     return x.cumsum(axis)
 
 
 @cumsum.axes
-def _(op: Op) -> AxisFlow:
+def cumsum_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     return keep_but(op, axis)

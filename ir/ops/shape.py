@@ -53,14 +53,14 @@ def constant(*, value: Scalar, dtype: DType, shape: tuple[Dim, ...] = ()) -> Ten
 
 
 @constant.reference
-def _(*, value: Scalar, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+def constant_reference(*, value: Scalar, dtype: DType, shape: tuple[int, ...]) -> Tensor:
     # By way of float64, so that a number out of range becomes infinite.
     wide = torch.float64 if dtype.is_float else torch_dtype(dtype)
     return torch.full(shape, value, dtype=wide).to(torch_dtype(dtype))
 
 
 @constant.cost
-def _(op: Op) -> Cost:
+def constant_cost(op: Op) -> Cost:
     """One of a fixed shape belongs to the program: nothing runs for it."""
     return _move(op) if op.result.type.elements.constant is None else free(op)
 
@@ -75,7 +75,7 @@ def iota(*, size: Dim, dtype: DType) -> TensorType:
 
 
 @iota.reference
-def _(*, size: int, dtype: DType) -> Tensor:
+def iota_reference(*, size: int, dtype: DType) -> Tensor:
     return torch.arange(size, dtype=torch_dtype(dtype))
 
 
@@ -86,7 +86,7 @@ def dim_value(*, value: Dim) -> TensorType:
 
 
 @dim_value.reference
-def _(*, value: int) -> Tensor:
+def dim_value_reference(*, value: int) -> Tensor:
     return torch.tensor(value, dtype=torch.int64)
 
 
@@ -100,12 +100,12 @@ def reshape(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
 
 
 @reshape.reference
-def _(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
+def reshape_reference(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
     return x.reshape(shape)
 
 
 @reshape.axes
-def _(op: Op) -> AxisFlow:
+def reshape_axes(op: Op) -> AxisFlow:
     return (reshape_flow(op.inputs[0].type.shape, op.results[0].type.shape),)
 
 
@@ -134,12 +134,12 @@ def transpose(x: TensorType, *, permutation: tuple[int, ...]) -> TensorType:
 
 
 @transpose.reference
-def _(x: Tensor, *, permutation: tuple[int, ...]) -> Tensor:
+def transpose_reference(x: Tensor, *, permutation: tuple[int, ...]) -> Tensor:
     return x.permute(permutation)
 
 
 @transpose.axes
-def _(op: Op) -> AxisFlow:
+def transpose_axes(op: Op) -> AxisFlow:
     permutation = op.attribute("permutation", tuple[int, ...])
     return (tuple(permutation.index(i) for i in range(len(permutation))),)
 
@@ -156,7 +156,7 @@ def expand(x: TensorType, *, shape: tuple[Dim, ...]) -> TensorType:
 
 
 @expand.reference
-def _(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
+def expand_reference(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
     return x.expand(shape)
 
 
@@ -196,17 +196,17 @@ def slice_bounds(length: Dim, start: Dim, stop: Dim) -> tuple[Dim, Dim]:
 
 
 @slice.reference
-def _(x: Tensor, *, axis: int, start: int, stop: int, step: int) -> Tensor:
+def slice_reference(x: Tensor, *, axis: int, start: int, stop: int, step: int) -> Tensor:
     return torch.ops.aten.slice(x, axis, start, stop, step)
 
 
 @slice.cost
-def _(op: Op) -> Cost:
+def slice_cost(op: Op) -> Cost:
     return default_cost(op, ZERO, reads={"x": op.results[0].type.bits})
 
 
 @slice.axes
-def _(op: Op) -> AxisFlow:
+def slice_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
@@ -229,12 +229,12 @@ def concat(*parts: TensorType, axis: int) -> TensorType:
 
 
 @concat.reference
-def _(*parts: Tensor, axis: int) -> Tensor:
+def concat_reference(*parts: Tensor, axis: int) -> Tensor:
     return torch.cat(parts, axis)
 
 
 @concat.axes
-def _(op: Op) -> AxisFlow:
+def concat_axes(op: Op) -> AxisFlow:
     axis, rank = op.attribute("axis", int), op.results[0].type.rank
     return tuple(tuple(None if i == axis % rank else i for i in range(rank)) for _ in op.inputs)
 
@@ -249,12 +249,12 @@ def split(x: TensorType, *, axis: int, sizes: tuple[int, ...]) -> tuple[TensorTy
 
 
 @split.reference
-def _(x: Tensor, *, axis: int, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+def split_reference(x: Tensor, *, axis: int, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
     return torch.split(x, list(sizes), axis)
 
 
 @split.axes
-def _(op: Op) -> AxisFlow:
+def split_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
@@ -270,13 +270,13 @@ def split_heads(x: TensorType, *, heads: int) -> TensorType:
 
 
 @split_heads.reference
-def _(x: Tensor, *, heads: int) -> Tensor:
+def split_heads_reference(x: Tensor, *, heads: int) -> Tensor:
     batch, sequence, _ = x.shape
     return x.reshape(batch, sequence, heads, -1).transpose(1, 2)
 
 
 @split_heads.axes
-def _(op: Op) -> AxisFlow:
+def split_heads_axes(op: Op) -> AxisFlow:
     return ((0, 2, None),)
 
 
@@ -288,12 +288,12 @@ def merge_heads(x: TensorType) -> TensorType:
 
 
 @merge_heads.reference
-def _(x: Tensor) -> Tensor:
+def merge_heads_reference(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
 @merge_heads.axes
-def _(op: Op) -> AxisFlow:
+def merge_heads_axes(op: Op) -> AxisFlow:
     return ((0, None, 1, None),)
 
 

@@ -32,19 +32,19 @@ def topk(x: TensorType, *, k: int, axis: int, largest: bool = True) -> tuple[Ten
 
 
 @topk.reference
-def _(x: Tensor, *, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+def topk_reference(x: Tensor, *, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
     values, indices = x.sort(dim=axis, descending=largest, stable=True)
     return values.narrow(axis, 0, k), indices.narrow(axis, 0, k)
 
 
 @topk.axes
-def _(op: Op) -> AxisFlow:
+def topk_axes(op: Op) -> AxisFlow:
     axis = op.attribute("axis", int)
     return keep_but(op, axis)
 
 
 @topk.cost
-def _(op: Op) -> Cost:
+def topk_cost(op: Op) -> Cost:
     return default_cost(op, op.inputs[0].type.elements)
 
 
@@ -57,10 +57,10 @@ def sort_order(x: TensorType) -> TensorType:
 
 
 @sort_order.reference
-def _(x: Tensor) -> Tensor:
+def sort_order_reference(x: Tensor) -> Tensor:
     return x.argsort(dim=-1, stable=True)
 
 
 @sort_order.axes
-def _(op: Op) -> AxisFlow:
+def sort_order_axes(op: Op) -> AxisFlow:
     return keep_but(op, -1)

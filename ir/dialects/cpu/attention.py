@@ -75,7 +75,7 @@ def _numbers(name: str, codes: TensorType | StateType, scale: TensorType | State
 
 
 @fused_attention.reference
-def _(
+def fused_attention_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -102,5 +102,5 @@ def _(
 
 
 @fused_attention.cost
-def _(op: Op) -> Cost:
+def fused_attention_cost(op: Op) -> Cost:
     return attention.price(op)

@@ -37,12 +37,12 @@ def gated_columns(packed: TensorType, *, kind: Activation, size: int, gate: int,
 
 
 @gated_columns.reference
-def _(packed: Tensor, *, kind: Activation, size: int, gate: int, up: int) -> Tensor:
+def gated_columns_reference(packed: Tensor, *, kind: Activation, size: int, gate: int, up: int) -> Tensor:
     return glu.evaluate([packed[..., gate : gate + size], packed[..., up : up + size]], {"kind": kind})
 
 
 @gated_columns.cost
-def _(op: Op) -> Cost:
+def gated_columns_cost(op: Op) -> Cost:
     result = op.result.tensor
     # Gate and up, which are each as large as the result.
     read = product(result.shape) * result.dtype.bits * 2

@@ -31,7 +31,7 @@ def add_rms_norm(
 
 
 @add_rms_norm.reference
-def _(x: Tensor, skip: Tensor, weight: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
+def add_rms_norm_reference(x: Tensor, skip: Tensor, weight: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
     total = x + skip
     return total, rms_norm.evaluate([total, weight], {"epsilon": epsilon})
 
@@ -47,12 +47,14 @@ def add_layer_norm(
 
 
 @add_layer_norm.reference
-def _(x: Tensor, skip: Tensor, weight: Tensor | None, bias: Tensor | None, *, epsilon: float) -> tuple[Tensor, Tensor]:
+def add_layer_norm_reference(
+    x: Tensor, skip: Tensor, weight: Tensor | None, bias: Tensor | None, *, epsilon: float
+) -> tuple[Tensor, Tensor]:
     total = x + skip
     return total, layer_norm.evaluate([total, weight, bias], {"epsilon": epsilon})
 
 
 @add_rms_norm.cost
 @add_layer_norm.cost
-def _(op: Op) -> Cost:
+def add_rms_norm_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 6)

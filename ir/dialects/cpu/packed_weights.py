@@ -159,7 +159,7 @@ def packed_codes(weight: QuantizedType) -> TensorType:
 
 
 @packed_codes.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def packed_codes_reference(weight: QuantizedTensor) -> Tensor:
     layout = packed_layout(weight.type)
     codes = weight.codes
     if weight.type.element is DType.F4E2M1:
@@ -182,7 +182,7 @@ def packed_scales(weight: QuantizedType) -> TensorType:
 
 
 @packed_scales.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def packed_scales_reference(weight: QuantizedTensor) -> Tensor:
     layout = packed_layout(weight.type)
     scales = weight.scales
     if weight.tensor_scale is not None:
@@ -202,7 +202,7 @@ def packed_zero_points(weight: QuantizedType) -> TensorType:
 
 
 @packed_zero_points.reference
-def _(weight: QuantizedTensor) -> Tensor:
+def packed_zero_points_reference(weight: QuantizedTensor) -> Tensor:
     assert weight.zero_points is not None
     return _lanes_last(weight.zero_points.view(torch.uint8), packed_layout(weight.type))
 
@@ -241,7 +241,7 @@ def unpacked_codes(packed: TensorType, *, to: DType, outer: int, inner: int) -> 
 
 
 @unpacked_codes.reference
-def _(packed: Tensor, *, to: DType, outer: int, inner: int) -> Tensor:
+def unpacked_codes_reference(packed: Tensor, *, to: DType, outer: int, inner: int) -> Tensor:
     halves = (packed & 15, packed >> 4) if to.bits <= 4 else (packed,)
     blocks, steps, _ = packed.shape
     quads = torch.stack(halves).reshape(len(halves), blocks, steps, LANES, 4).permute(1, 3, 2, 0, 4)
@@ -261,7 +261,7 @@ def unpacked_scales(packed: TensorType, *, to: DType, outer: int) -> TensorType:
 
 
 @unpacked_scales.reference
-def _(packed: Tensor, *, to: DType, outer: int) -> Tensor:
+def unpacked_scales_reference(packed: Tensor, *, to: DType, outer: int) -> Tensor:
     return _rows_first(packed.view(torch_dtype(to)), outer)
 
 
@@ -274,7 +274,7 @@ def unpacked_zero_points(packed: TensorType, *, to: DType, outer: int) -> Tensor
 
 
 @unpacked_zero_points.reference
-def _(packed: Tensor, *, to: DType, outer: int) -> Tensor:
+def unpacked_zero_points_reference(packed: Tensor, *, to: DType, outer: int) -> Tensor:
     return _rows_first(packed, outer)
 
 

@@ -31,12 +31,12 @@ def rounded_linear(
 
 
 @rounded_linear.reference
-def _(x: Tensor, weight: QuantizedTensor, bias: Tensor | None, *, group: int) -> Tensor:
+def rounded_linear_reference(x: Tensor, weight: QuantizedTensor, bias: Tensor | None, *, group: int) -> Tensor:
     rounded = fake_quantize.evaluate([x], {"to": DType.I8, "group": group})
     return linear.evaluate([rounded, weight, bias], {})
 
 
 @rounded_linear.cost
-def _(op: Op) -> Cost:
+def rounded_linear_cost(op: Op) -> Cost:
     x = op.required("x").type
     return default_cost(op, op.result.type.elements * x.shape[-1] * 2 + x.elements * 4)

@@ -38,13 +38,13 @@ def rotary_table(
 
 
 @rotary_table.reference
-def _(positions: Tensor, frequencies: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
+def rotary_table_reference(positions: Tensor, frequencies: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
     angle = positions[..., None].to(frequencies.dtype) * frequencies
     return angle.cos() * scale, angle.sin() * scale
 
 
 @rotary_table.cost
-def _(op: Op) -> Cost:
+def rotary_table_cost(op: Op) -> Cost:
     return default_cost(op, op.results[0].type.elements * 5)
 
 
@@ -72,7 +72,7 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor
 
 
 @rotary_embedding.cost
-def _(op: Op) -> Cost:
+def rotary_embedding_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements * 6)
 
 
@@ -155,7 +155,7 @@ def token_scale(x: Tensor) -> Tensor:
 
 
 @rotary_append.reference
-def _(
+def rotary_append_reference(
     packed: Tensor,
     key_cache: Tensor,
     value_cache: Tensor,
@@ -195,7 +195,7 @@ def _(
 
 
 @rotary_append.cost
-def _(op: Op) -> Cost:
+def rotary_append_cost(op: Op) -> Cost:
     queries, caches = op.results[0].type, op.results[1:]
     packed = op.required("packed").tensor
     batch, sequence, _ = packed.shape
