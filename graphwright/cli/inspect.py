@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.output import console, count_text, counted, size_text, write_text
+from graphwright.cli.output import console, count_text, counted, size_text, stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from graphwright.ir import Program
     from graphwright.runtime import Manifest
+    from graphwright.runtime.artifact import Artifact
 
 
 def inspect_command(
@@ -22,10 +23,16 @@ def inspect_command(
         bool,
         typer.Option("--plan", help="Print ARTIFACT's launch plans in place of that: memory, launches, stages, waits."),
     ] = False,
+    price: Annotated[
+        str | None,
+        typer.Option("--price", metavar="MACHINE", help="With --plan: print what the plans cost on MACHINE instead."),
+    ] = None,
 ) -> None:
     """Show the model, its cache, its files, its ops, and what prefill and decode cost."""
     from graphwright.ir import read_program
 
+    if price is not None and not plan:
+        raise OptionError("--price prices launch plans: give --plan with it")
     if path.suffix == ".gw" and path.is_file():
         if plan:
             raise OptionError(f"--plan is for artifacts; {path} is a program, which says what is computed, not how")
@@ -42,11 +49,28 @@ def inspect_command(
             raise UsageError(
                 f"{path} has no {PLAN_FILE}: {artifact.manifest.program.backend} plans its launches itself"
             )
-        write_text(artifact.read_text(PLAN_FILE))
+        if price is None:
+            write_text(artifact.read_text(PLAN_FILE))
+        else:
+            _print_prices(artifact, price)
         return
     _print(_manifest_lines(artifact.manifest))
     if artifact.has(LOWERED_FILE):
         _print(_program_lines(read_program(artifact.path(LOWERED_FILE))))
+
+
+def _print_prices(artifact: "Artifact", price: str) -> None:
+    from graphwright.backends.plan import parse_plans
+    from graphwright.cli.plan_table import print_plan_prices
+    from graphwright.ir import read_program
+    from graphwright.machine import choose_machine
+    from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE
+
+    with stage_display() as on_stage:
+        machine = choose_machine(price, on_stage)
+    program = read_program(artifact.path(LOWERED_FILE))
+    plans = parse_plans(artifact.read_text(PLAN_FILE), program, str(artifact.folder / PLAN_FILE))
+    print_plan_prices(plans, program, machine)
 
 
 def _print(lines: "Iterable[str]") -> None:

@@ -24,7 +24,7 @@ SIZES = {"B": 2, "S": 3, "C": 7}
 
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     def bits(tensor: Tensor) -> tuple[object, ...]:
-        return tensor.dtype, tensor.shape, tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
+        return tensor.dtype, tensor.shape, tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
     return one.keys() == other.keys() and all(bits(one[name]) == bits(other[name]) for name in one)
 

@@ -176,7 +176,8 @@ def _plans(draw: st.DrawFn) -> Plan:
         for op in chosen
         if not op.definition.view and draw(st.integers(0, 9))
     ]
-    slot_of = {b: draw(st.integers(0, len(slots) - 1)) for b in buffers if isinstance(b, Temporary)}
+    temporaries = [b for b in buffers if isinstance(b, Temporary)]
+    slot_of: dict[Buffer, int] = {b: draw(st.integers(0, len(slots) - 1)) for b in temporaries}
     given = tuple(b for b in buffers if isinstance(b, Given))
     planned = draw(st.booleans()) or not slot_of
     return Plan(
