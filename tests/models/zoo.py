@@ -10,7 +10,7 @@ import torch
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "vocab_size": 256,
@@ -28,7 +28,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {**SMALL, "head_dim": 32}),
     "phi3": ("Phi3", SMALL),
     "gemma2": ("Gemma2", {**SMALL, "head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 20}),
-    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256, "n_positions": 512}),
+    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256, "n_positions": 512}),
     "gemma3": (
         "Gemma3",
         {
@@ -36,7 +36,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "head_dim": 32,
             "sliding_window": 8,
             "query_pre_attn_scalar": 20,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "layer_types": ["sliding_attention", "full_attention"],
         },
     ),
     "gpt_neox": ("GPTNeoX", MULTI_HEAD),
@@ -45,11 +45,11 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("Granite", SMALL),
     "cohere": ("Cohere", SMALL),
     "stablelm": ("StableLm", SMALL),
-    "smollm3": ("SmolLM3", SMALL),
+    "smollm3": ("SmolLM3", {**SMALL, "no_rope_layers": [1, 0]}),
     "glm4": ("Glm4", {**SMALL, "head_dim": 32}),
-    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256}),
+    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256}),
     "opt": ("OPT", {**MULTI_HEAD, "ffn_dim": 128, "word_embed_proj_dim": 64}),
-    "gptj": ("GPTJ", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 256, "n_positions": 512, "rotary_dim": 8}),
+    "gptj": ("GPTJ", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256, "n_positions": 512, "rotary_dim": 8}),
     "mixtral": ("Mixtral", {**SMALL, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_oss": (
         "GptOss",

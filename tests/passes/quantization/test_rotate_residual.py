@@ -124,6 +124,6 @@ def test_norms_behind_a_layer_stop_it() -> None:
     (record,) = run_passes(program, parse_passes("rotate-residual")).records
     assert not record.changed
     assert [str(miss) for miss in record.near_misses] == [
-        "rotate-residual at model.embed_tokens: rms_norm at model.layers.3.post_feedforward_layernorm writes into the "
+        "rotate-residual at model.embed_tokens: rms_norm at model.layers.1.post_feedforward_layernorm writes into the "
         "residual stream"
     ]
