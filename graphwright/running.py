@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -56,29 +57,45 @@ def run_graphs(program: Program) -> list[Graph]:
     return [program.graphs[name] for name in (ENCODE, main) if name in program.graphs]
 
 
+def given_inputs(program: Program) -> dict[str, tuple[Graph, Value]]:
+    """The inputs that a caller gives, by name: not what `encode` makes for the graph behind it.
+
+    Where both graphs take an input of one name, as both take token ids, each has the graph's name before its own.
+    """
+    graphs = run_graphs(program)
+    made = {name for graph in graphs[:-1] for name in graph.outputs}
+    outside = [(graph, v) for graph in graphs for v in graph.inputs if v.name not in made]
+    counts = Counter(str(v.name) for _, v in outside)
+    return {f"{graph.name}.{v.name}" if counts[str(v.name)] > 1 else str(v.name): (graph, v) for graph, v in outside}
+
+
 # -- functions
 
 
 def run_function(
     program: Program, given: Mapping[str, Tensor], seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The inputs and the outputs of `forward`, and of `encode` before it where that has been split off.
+    """The inputs that a caller gives, by the names of `given_inputs`, and the outputs of `forward`.
 
     Inputs that are not given are drawn by the seed: floats of size one, indices inside their table. Sizes that no
     given input settles are 2 rows, and 8 of anything else. Raises UsageError and `UserError` for what does not fit.
     """
     generator = torch.Generator().manual_seed(seed)
     interpreter = Interpreter()
+    names = {value: name for name, (_, value) in given_inputs(program).items()}
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     for graph in run_graphs(program):
-        known = {**given, **inputs, **outputs}
+        values = [(str(v.name), v, names.get(v)) for v in graph.inputs]
+        known = {own: outputs[own] for own, _, name in values if name is None}
+        known |= {own: given[name] for own, _, name in values if name is not None and name in given}
         sizes = _sizes(graph, known)
-        taken = {str(v.name): v for v in graph.inputs}
-        for name, value in taken.items():
-            inputs[name] = known[name] if name in known else random_input(graph, value, sizes, generator)
+        for own, value, name in values:
+            if name is not None:
+                inputs[name] = known[own] if own in known else random_input(graph, value, sizes, generator)
+        taken = {own: known[own] if name is None else inputs[name] for own, _, name in values}
         with _refusals(graph), threads_for(row_flops(graph)):
-            outputs = interpreter.run(graph, {name: inputs[name] for name in taken})
+            outputs = interpreter.run(graph, taken)
     return inputs, outputs
 
 

@@ -24,14 +24,9 @@ def read_inputs(program: "Program", given: Sequence[str]) -> dict[str, "Tensor"]
     OptionError for an input that the program does not have, or numbers that its type or its table does not.
     """
     from graphwright.ir import StateType
-    from graphwright.running import run_graphs
+    from graphwright.running import given_inputs
 
-    takers = {
-        str(v.name): (graph, v)
-        for graph in reversed(run_graphs(program))
-        for v in graph.inputs
-        if not isinstance(v.type, StateType)
-    }
+    takers = {n: taker for n, taker in given_inputs(program).items() if not isinstance(taker[1].type, StateType)}
     found: dict[str, Tensor] = {}
     for text in given:
         name, equals, value = text.partition("=")

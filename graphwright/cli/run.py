@@ -51,7 +51,8 @@ def run_command(
 
     A language model with a cache continues --prompt or --ids, or begins with its start token. Each token is the
     likeliest one: settings of generation_config.json are not asked. Any other program gets inputs, given or drawn, and
-    prints type, shape and numbers of inputs and outputs.
+    prints type, shape and numbers of inputs and outputs; where two of its graphs take an input of one name, it is given
+    as encode.NAME and forward.NAME.
     """
     if prompt is not None and ids is not None:
         raise OptionError("give --prompt or --ids, not both")

@@ -115,6 +115,34 @@ def test_inputs_that_do_not_fit(commands: Commands, function: Path, words: tuple
     assert problem in commands.fail("run", function, *words)
 
 
+SPLIT = """program "split"
+graph encode(%input_ids: i64[B, S], %x: f32[B, S]) {
+  %i = cast(%input_ids) {dtype=f32} : f32[B, S]
+  %y = mul(%x, %i) : f32[B, S]
+  return context.0=%y
+}
+graph forward(%input_ids: i64[B, S], %context.0: f32[B, T]) {
+  %s = sum(%context.0) {axes=[1], keepdims=false} : f32[B]
+  %t = sum(%input_ids) {axes=[1], keepdims=false} : i64[B]
+  %f = cast(%t) {dtype=f32} : f32[B]
+  %y = add(%s, %f) : f32[B]
+  return y=%y
+}
+"""
+
+
+def test_what_an_encoder_makes_is_no_input_and_both_graphs_take_ids(commands: Commands) -> None:
+    given = [f"--input={text}" for text in ("encode.input_ids=[[1,2]]", "forward.input_ids=[[5,6,7]]", "x=[[3,4]]")]
+    lines = commands.succeed("run", "-", *given, stdin=SPLIT).splitlines()
+    assert [line.split()[1] for line in lines] == ["encode.input_ids:", "x:", "forward.input_ids:", "y:"]
+    assert lines[-1] == "output  y: f32[1] = [29.0]"  # 1 * 3 + 2 * 4, and 5 + 6 + 7
+    drawn = commands.succeed("run", "-", stdin=SPLIT).splitlines()
+    assert [line.endswith(" (drawn)") for line in drawn] == [True, True, True, False]
+    taken = "there is no such input; the program takes encode.input_ids, x, forward.input_ids"
+    assert taken in commands.fail("run", "-", "--input", "context.0=[[1]]", stdin=SPLIT)
+    assert taken in commands.fail("run", "-", "--input", "input_ids=[[1]]", stdin=SPLIT)
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
