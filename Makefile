@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where to take torch from first; https://download.pytorch.org/whl/cpu has the small build for machines without a GPU.
 TORCH_INDEX ?=
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test test-fast lint types format clean
 
 # The environment is made anew whenever the list of dependencies changes. What setuptools says of folders in the working
 # directory that have the name of a package is about nothing that could be changed here.
@@ -28,6 +28,11 @@ demo: $(VENV)/installed
 # dearest, with few tests, would be last and one process would wait for the other.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# While working: the folders of which little needs a captured model, without what is marked to take long.
+FAST := tests/ir tests/passes tests/runtime tests/test_architecture.py tests/test_docs.py
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/runtime/engines $(FAST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -196,6 +196,7 @@ def filled(type: Any, fill: int) -> Any:
     return torch.full(shape, fill, dtype=torch_dtype(type.dtype))
 
 
+@pytest.mark.slow
 @settings(max_examples=3000, deadline=None)
 @given(applications())
 def test_what_a_type_rule_accepts_the_reference_evaluates(application: tuple[OpDef, list[Any], dict[str, Any]]) -> None:

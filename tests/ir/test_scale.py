@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.ir_scale import LAYERS, RULES, captured
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.ir.rewriting import rewrite
 
 
+@pytest.mark.slow
 def test_a_whole_model_is_recognized_and_survives_its_text() -> None:
     program = captured()
     graph = program.graphs["forward"]

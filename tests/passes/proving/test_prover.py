@@ -21,6 +21,8 @@ from tests.passes.graphs import program, random_weight
 from tests.passes.proving.faults import Spoils, attribute, find
 from tests.passes.proving.models import language_model
 
+pytestmark = pytest.mark.slow
+
 CACHED: tuple[Pass, ...] = (InsertKVCache(), SelectLogits(), PackProjections(), Canonicalize(), Specialize())
 
 

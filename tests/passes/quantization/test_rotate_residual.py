@@ -111,6 +111,7 @@ def compiled(name: str) -> Program:
     return program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral", "gptj"])
 def test_whole_models_are_rotated_without_loss(name: str) -> None:
     (record,) = run_passes(compiled(name), parse_passes("rotate-residual"), prover=InterpreterProver()).records
@@ -119,6 +120,7 @@ def test_whole_models_are_rotated_without_loss(name: str) -> None:
     assert record.proof.status == "proven"
 
 
+@pytest.mark.slow
 def test_norms_behind_a_layer_stop_it() -> None:
     program = compiled("gemma2")
     (record,) = run_passes(program, parse_passes("rotate-residual")).records

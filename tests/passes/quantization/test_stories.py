@@ -36,6 +36,7 @@ def log_probabilities(program: Program, rows: torch.Tensor) -> torch.Tensor:
     return run.step(rows, torch.full((batch,), length), positions).logits.double().log_softmax(-1)
 
 
+@pytest.mark.slow
 def test_gptq_keeps_the_divergence_under_half_of_that_of_plain_rounding(tmp_path: Path) -> None:
     if not STORIES.exists():
         pytest.skip("the shared model stories260k is not here")

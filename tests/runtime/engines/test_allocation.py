@@ -13,7 +13,7 @@ from graphwright.runtime import Decoder, KVCache, load
 from tests.runtime.program import TinyDecoder
 from tests.runtime.tvm_decoder import write_tvm_artifact
 
-STEPS = 200
+STEPS = 50
 ATTEMPTS = 5
 """Other threads of the process may allocate meanwhile."""
 FIELDS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")

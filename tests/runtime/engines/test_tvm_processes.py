@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.runtime.engines.probes import write_probe
 
+SPINS = "TVM_THREAD_POOL_SPIN_COUNT"
+"""The variable that says how often a thread of TVM's looks for work before it sleeps."""
 LOAD = "import sys, time; import numpy as np; from graphwright.runtime import load_function;"
 STEP = """
 function = load_function(sys.argv[1], threads=2)
@@ -95,10 +97,15 @@ def busy_cpus() -> Generator[None]:
         loop.wait()
 
 
+def run(code: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+
 def seconds_to_end(script: str, folder: Path) -> float:
     """From the last line of the script to the end of its process."""
     code = f"{LOAD}{script}\nprint(time.monotonic(), flush=True)"
-    result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=200)
+    result = run(code, folder, {name: value for name, value in os.environ.items() if name != SPINS})
     assert result.returncode == 0, result.stderr
     return time.monotonic() - float(result.stdout)
 
@@ -112,16 +119,12 @@ def test_a_process_ends_as_soon_as_one_that_only_imports(tmp_path: Path, library
 
 def test_forked_children_run_steps_and_end(tmp_path: Path, library: Path) -> None:
     folder = write_probe(tmp_path / "f", library)
-    code = LOAD + STEP + CHILDREN
-    result = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=200)
+    result = run(LOAD + STEP + CHILDREN, folder, os.environ)
     assert result.returncode == 0, result.stderr
 
 
 def test_threads_that_have_nothing_to_do_go_to_sleep(tmp_path: Path, library: Path, busy_cpus: None) -> None:
     folder = write_probe(tmp_path / "f", library)
-    # How often a thread of TVM's looks for work before it sleeps. Beside busy CPUs the 300000 looks of TVM's own take
-    # minutes.
-    environment = {**os.environ, "TVM_THREAD_POOL_SPIN_COUNT": "1000"}
-    command = [sys.executable, "-c", LOAD + ASLEEP, str(folder)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    # Beside busy CPUs the 300000 looks of TVM's own take minutes.
+    result = run(LOAD + ASLEEP, folder, {**os.environ, SPINS: "1000"})
     assert result.returncode == 0, result.stderr

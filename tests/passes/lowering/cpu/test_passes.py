@@ -290,6 +290,7 @@ def test_findings_are_declared() -> None:
             assert found <= set(each.rule_names()), each.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "mixed-heads"])
 def test_every_pass_is_proven(name: str) -> None:
     passes = (*PHASES, *CPU)

@@ -165,6 +165,7 @@ def test_a_dialect_is_one_of_two() -> None:
     assert PIPELINES["cpu-onnx"][-len(to_dialect("ort")) :] == to_dialect("ort")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["ort", "portable"])
 @pytest.mark.parametrize("name", ["llama", "mixed-heads"])
 def test_every_pass_is_proven(name: str, dialect: str) -> None:

@@ -73,6 +73,7 @@ def _is_typed(case: Case) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [capabilities.ORT, capabilities.PORTABLE], ids=lambda t: t.name)
 @pytest.mark.parametrize("case", _cases(), ids=str)
 def test_lowered_op_equals_its_reference(case: Case, target: Target) -> None:
