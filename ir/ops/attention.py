@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.cost import ZERO, Cost, default_cost
 from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
@@ -193,7 +193,9 @@ def attention_axes(op: Op) -> AxisFlow:
 def attention_cost(op: Op) -> Cost:
     q, k, v = (op.required(n).type for n in ("q", "k", "v"))
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    return default_cost(op, scores * (q.shape[3] * 2 + v.shape[3] * 2 + 5))
+    # Who sees all keys need not know where it stands.
+    reads = {"positions": ZERO} if op.attribute("mask", str) == "full" else None
+    return default_cost(op, scores * (q.shape[3] * 2 + v.shape[3] * 2 + 5), reads=reads)
 
 
 @op("rope", Trait.CHEAP)
