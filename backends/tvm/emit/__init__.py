@@ -1,4 +1,4 @@
-"""Emission: how each op is written in Relax, with kernels of ours or TVM's operators."""
+"""Emission: how each op is written as calls of kernels: ours, or loops that TVM makes of tensor expressions."""
 
 from graphwright.backends.tvm.emit import (
     attention,

@@ -1,4 +1,4 @@
-"""The table of emission functions: one for each op that can be written in Relax."""
+"""The table of emission functions: one for each op that the backend can run."""
 
 from __future__ import annotations
 

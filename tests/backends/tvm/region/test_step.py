@@ -1,0 +1,101 @@
+"""What a step is given is checked before it runs: nothing is read or written beyond a tensor's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphwright.backends.plan import Plan
+from graphwright.backends.tvm.cpu import GENERIC
+from graphwright.backends.tvm.lower import plan_graphs
+from graphwright.backends.tvm.region import plans_code
+from graphwright.backends.tvm.region.plan_code import HEAD
+from graphwright.backends.tvm.tvm_library import tvm_ffi
+from graphwright.ir import Builder, Graph, Program, ops, tensor
+from graphwright.ir.weights import StoredArray
+from tests.backends.tvm.steps import Steps, aligned
+
+B, S = 2, 3
+
+
+def small_graph() -> Graph:
+    program = Program("test")
+    g = program.add_graph(Graph("step"))
+    b = Builder(g)
+    x = g.add_input("x", tensor("f32", "B", "S", 4))
+    more = g.add_input("more", tensor("f32", "S", 4))
+    weight = g.weight(program.add_weight("w", StoredArray.of(torch.arange(4.0))))
+    g.outputs = {"y": b(ops.neg, b(ops.mul, b(ops.add, b(ops.exp, x), more), weight))}
+    return g
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    return Steps([small_graph()], tmp_path_factory.mktemp("step"), GENERIC)
+
+
+def call(steps: Steps, **changed: Tensor) -> Tensor:
+    """The step on sound arguments but for those that are given."""
+    torch.manual_seed(3)
+    workspace = torch.zeros(steps.library["step_workspace"](B, S), dtype=torch.uint8)
+    sound = {
+        "x": torch.randn(B, S, 4),
+        "more": torch.randn(S, 4),
+        "y": torch.zeros(B, S, 4),
+        "weights": steps.weights,
+        "workspace": workspace,
+    }
+    given = {name: aligned(value) for name, value in sound.items()} | changed
+    steps.library["step"](*map(tvm_ffi.from_dlpack, given.values()), 1)
+    return given["y"] + (given["x"].exp() + given["more"]) * torch.arange(4.0)
+
+
+def test_what_fits_runs(steps: Steps) -> None:
+    assert call(steps).abs().max() < 1e-5
+
+
+def shifted(tensor: Tensor) -> Tensor:
+    """The same numbers four bytes behind a multiple of 64."""
+    memory = aligned(torch.zeros(tensor.numel() + 16, dtype=tensor.dtype))
+    return memory[1 : 1 + tensor.numel()].reshape(tensor.shape)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.float64))},
+        lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.int32))},
+        lambda steps: {"x": aligned(torch.zeros(B, S, 5))},
+        lambda steps: {"x": aligned(torch.zeros(B, S))},
+        lambda steps: {"x": aligned(torch.zeros(B * S * 4))},
+        lambda steps: {"x": aligned(torch.zeros(B, 4, S)).transpose(1, 2)},
+        lambda steps: {"x": shifted(torch.zeros(B, S, 4))},
+        lambda steps: {"more": aligned(torch.zeros(S + 1, 4))},
+        lambda steps: {"y": aligned(torch.zeros(B, S - 1, 4))},
+        lambda steps: {"y": aligned(torch.zeros(B - 1, S, 4))},
+        lambda steps: {"weights": steps.weights[:-64]},
+        lambda steps: {"weights": aligned(torch.cat([steps.weights, steps.weights[:64]]))},
+        lambda steps: {"workspace": aligned(torch.zeros(HEAD + 32, dtype=torch.uint8))},
+        lambda steps: {"workspace": aligned(torch.zeros(4 * HEAD, dtype=torch.int32))},
+    ],
+)
+def test_what_does_not_fit_is_refused(steps: Steps, change: Callable[[Steps], dict[str, Tensor]]) -> None:
+    with pytest.raises(ValueError, match="a tensor that step is given has another type, shape or size than it takes"):
+        call(steps, **change(steps))
+
+
+def planned() -> Plan:
+    return plan_graphs([small_graph()], GENERIC).plans["step"]
+
+
+def test_a_plan_is_a_table_whose_code_does_not_grow_with_it() -> None:
+    plan = planned()
+    code = plans_code([plan], 4096)
+    assert code.count("    {call_") == len([*plan.stages])
+    twice = Plan(plan.graph, {}, plan.parameters, plan.placement, plan.launches * 2, plan.slots, plan.slot_of)
+    grown = plans_code([twice], 4096).splitlines()
+    added = len(grown) - len(code.splitlines())
+    assert added == sum(1 + len(stage.accesses) + len(stage.sizes) for stage in plan.stages)
