@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
@@ -12,23 +13,28 @@ KERNEL = "graphwright.kernel"
 """An attribute of functions that are kernels of ours, whose loops stay as they are written."""
 
 
+@cache
+def _written(make: Callable[..., Any], cpu: Cpu, parameters: tuple[tuple[str, Any], ...]) -> Any:
+    """A kernel of ours. To write one takes half a second: it is written once for all that a process compiles."""
+    return make(cpu, **dict(parameters)).with_attr(KERNEL, True)
+
+
 class KernelModule:
-    """The functions that graphs share: to write one takes long, so each is written once for all that call it."""
+    """The functions that graphs share, each once."""
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
         self.functions: dict[str, Any] = {}
-        self._written: dict[object, str] = {}
+        self._names: dict[object, str] = {}
         self._by_hash: dict[int, list[str]] = {}
         self._taken: dict[str, int] = {}
 
     def kernel(self, make: Callable[..., Any], parameters: Mapping[str, Any]) -> str:
         """The name of the kernel that `make(cpu, **parameters)` writes."""
         identity = (make, tuple(sorted(parameters.items())))
-        name = self._written.get(identity)
+        name = self._names.get(identity)
         if name is None:
-            function = make(self.cpu, **parameters).with_attr(KERNEL, True)
-            name = self._written[identity] = self.add(make.__name__, function)
+            name = self._names[identity] = self.add(make.__name__, _written(make, self.cpu, identity[1]))
         return name
 
     def add(self, name: str, function: Any) -> str:
