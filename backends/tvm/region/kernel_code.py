@@ -1,0 +1,88 @@
+"""A kernel as code: from a function in TensorIR to a record of its stages and their machine code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from graphwright.backends.element_types import DTYPES
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.library import compiled
+from graphwright.backends.tvm.region.code import is_buffer, key
+from graphwright.backends.tvm.region.flatten import flatten
+from graphwright.backends.tvm.region.kernel_record import Axes, BufferUse, KernelRecord, StageRecord
+from graphwright.backends.tvm.region.stages import Kernel, Stage, split_kernel
+from graphwright.backends.tvm.region.tail import schedule_tail
+from graphwright.backends.tvm.sizes import Sizes
+from graphwright.backends.tvm.target import llvm_target
+from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.ir.dims import Dim
+from graphwright.ir.types import TensorType
+
+C_FUNCTION = 3
+"""A calling convention other than TVM's own ones: the function takes its parameters as C does, and is seen outside."""
+
+
+@dataclass(frozen=True)
+class KernelCode:
+    """A kernel's record, and its stages as functions that are not compiled yet."""
+
+    record: KernelRecord
+    functions: dict[str, Any]
+    cpu: Cpu
+
+    def compile(self) -> bytes:
+        """The stages as an object file."""
+        target = llvm_target(self.cpu)
+        functions = {
+            tvm.ir.GlobalVar(name): function.with_attr("calling_conv", C_FUNCTION)
+            .with_attr("global_symbol", name)
+            .with_attr("target", target)
+            for name, function in self.functions.items()
+        }
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "kernel.o")
+            compiled(tvm.IRModule(functions), target).write_to_file(str(path))
+            return path.read_bytes()
+
+
+def kernel_code(name: str, function: Any, cpu: Cpu) -> KernelCode:
+    """A kernel's stages. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
+    module = schedule_tail(tvm.IRModule({tvm.ir.GlobalVar(name): function}))
+    (flat,) = flatten(module, llvm_target(cpu)).functions.values()
+    kernel = split_kernel(name, flat)
+    return KernelCode(_recorded(kernel), {stage.name: stage.function for stage in kernel.stages}, cpu)
+
+
+def _recorded(kernel: Kernel) -> KernelRecord:
+    variables: dict[int, Dim] = {}
+
+    def variable(each: Any) -> str:
+        # Names that kernels give to variables need not differ.
+        return str(variables.setdefault(key(each), Dim.of(f"v{len(variables)}")))
+
+    def axes(buffer: Any) -> Axes:
+        return tuple(variable(size) if isinstance(size, tvm.ir.Var) else None for size in buffer.shape)
+
+    parameters = tuple(axes(each) if is_buffer(each) else variable(each) for each in kernel.parameters)
+    sizes = Sizes()
+    scratch = tuple(
+        TensorType(DTYPES[str(b.ty.dtype)], tuple(sizes.dimension(size, variables) for size in b.shape))
+        for b in kernel.scratch
+    )
+    buffers = [each for each in (*kernel.parameters, *kernel.scratch) if is_buffer(each)]
+    numbers = {key(buffer): number for number, buffer in enumerate(buffers)}
+
+    def stage(each: Stage) -> StageRecord:
+        return StageRecord(
+            each.name,
+            None if each.extent is None else sizes.dimension(each.extent, variables),
+            each.arms,
+            tuple(BufferUse(numbers[k], k in each.reads, k in each.writes) for k in map(key, each.buffers)),
+            tuple((variable(v), DTYPES[str(v.ty.dtype)]) for v in each.sizes),
+        )
+
+    stages = tuple(map(stage, kernel.stages))
+    return KernelRecord(parameters, scratch, sizes.definitions, stages)
