@@ -194,7 +194,7 @@ def attention_cost(op: Op) -> Cost:
     q, k, v = (op.required(n).type for n in ("q", "k", "v"))
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     # Who sees all keys need not know where it stands.
-    reads = {"positions": ZERO} if op.attribute("mask", str) == "full" else None
+    reads = {"positions": ZERO} if op.attributes.get("mask") == "full" else None
     return default_cost(op, scores * (q.shape[3] * 2 + v.shape[3] * 2 + 5), reads=reads)
 
 

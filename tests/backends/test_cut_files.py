@@ -53,7 +53,7 @@ def test_each_file_cut_short(folder: Path, tmp_path: Path) -> None:
 
 def test_programs_and_weights_cut_short_where_the_manifest_agrees(folder: Path, tmp_path: Path) -> None:
     files = open_artifact(folder).manifest.files
-    for name in files.keys() - {"lowered.gw"}:
+    for name in files.keys() - {"lowered.gw", "plan.txt"}:
         size = files[name].size
         # Beyond its segments, a library has only what the system does not read.
         sizes = (size // 4, 64, 10, 0) if name.endswith(".so") else (size - 1, size // 2, 10, 0)
