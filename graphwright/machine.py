@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graphwright.ir import DType
 from graphwright.ir.atomic_file import write_atomically
+from graphwright.ir.files import cache_folder
 from graphwright.ir.machines import LOCAL, Machine, machine, plain_name
 from graphwright.runtime.cores import available_cores
 from graphwright.runtime.files import SETTINGS, read_bytes
 
-CACHE_VARIABLE = "XDG_CACHE_HOME"
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -95,9 +94,8 @@ def measure(processor: str, cores: int, on_stage: Callable[[str], object] | None
 
 
 def cache_file() -> Path:
-    """Where measurements are kept: in XDG_CACHE_HOME, which counts if it is absolute, else in ~/.cache."""
-    named = Path(os.environ.get(CACHE_VARIABLE, ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "graphwright" / "machine.json"
+    """Where measurements are kept."""
+    return cache_folder() / "machine.json"
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

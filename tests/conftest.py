@@ -13,6 +13,8 @@ from graphwright.runtime import cores
 
 # The suite runs in as many processes as there are cores: torch's own threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What tests compile is kept in the working copy: for the tests that follow, in every process, and for the next run.
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / "build" / "cache")
 # After a step TVM's threads look for work 300000 times before they sleep: seconds in which another test has no core.
 os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
 

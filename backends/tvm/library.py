@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,16 +18,11 @@ LINK = ["-Wl,-Bsymbolic"]
 
 @dataclass(frozen=True)
 class Library:
-    """What is linked: steps and stages, each a module of machine code, and the C source of plans."""
+    """What is linked: step functions as a module of machine code, kernels as object files, the C source of plans."""
 
     steps: Any
-    stages: Any
+    kernels: Sequence[bytes]
     plans: str
-
-
-def build_library(steps: Any, stages: Any, plans: str, target: Any) -> Library:
-    """Steps and the stages that plans call, each a module of flat functions, as machine code; `target` is LLVM's."""
-    return Library(compiled(steps, target), compiled(stages, target), plans)
 
 
 def compiled(module: Any, target: Any) -> Any:
@@ -49,13 +45,15 @@ def compiled(module: Any, target: Any) -> Any:
 
 def write_library(library: Library, path: Path) -> None:
     """Links the shared library. Raises `UnsupportedError` where the C++ compiler that does so fails."""
-    library.steps.import_module(library.stages)
     with TemporaryDirectory() as folder:
         source, code = Path(folder, "plans.c"), Path(folder, "plans.o")
         source.write_text(library.plans, encoding="utf-8")
+        objects = [Path(folder, f"kernel_{n}.o") for n in range(len(library.kernels))]
+        for file, content in zip(objects, library.kernels, strict=True):
+            file.write_bytes(content)
         try:
             compile_c(source, code)
-            library.steps.export_library(str(path), addons=[str(code)], options=LINK)
+            library.steps.export_library(str(path), addons=[str(code), *map(str, objects)], options=LINK)
         except (RuntimeError, OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
             raise UnsupportedError(

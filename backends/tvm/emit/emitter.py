@@ -107,7 +107,7 @@ class Emitter:
         code = te.create_prim_func([*tensors, *variables, made], "int64").without_attr("global_symbol")
         shape = tuple(self.sizes.dimension(size, {}) for size in made.shape)
         result = self._temporary(TensorType(DTYPES[str(made.dtype)], shape))
-        self._call(self.kernels.add(made.op.name, code), (*arguments, *map(Dim.of, sizes), result))
+        self._call(self.kernels.loops(made.op.name, code), (*arguments, *map(Dim.of, sizes), result))
         return result
 
     def _passed(self, code: Any, tensors: Sequence[Any]) -> list[str]:

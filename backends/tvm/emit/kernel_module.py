@@ -1,56 +1,62 @@
-"""The kernels of a library: functions in TensorIR by name, each once."""
+"""The kernels that graphs call, by name, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
-
-KERNEL = "graphwright.kernel"
-"""An attribute of functions that are kernels of ours, whose loops stay as they are written."""
-
-
-@cache
-def _written(make: Callable[..., Any], cpu: Cpu, parameters: tuple[tuple[str, Any], ...]) -> Any:
-    """A kernel of ours. To write one takes half a second: it is written once for all that a process compiles."""
-    return make(cpu, **dict(parameters)).with_attr(KERNEL, True)
+from graphwright.backends.tvm.kernel_cache import CODE, RECORD, content_name, keep, kept
+from graphwright.backends.tvm.region.kernel_code import KernelCode, kernel_code
+from graphwright.backends.tvm.region.kernel_record import KernelRecord, from_json, to_json
+from graphwright.backends.tvm.tvm_library import KERNEL, tvm
 
 
 class KernelModule:
-    """The functions that graphs share, each once."""
+    """Kernels for a CPU. One that is kept from an earlier compile is neither written nor compiled again."""
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
-        self.functions: dict[str, Any] = {}
-        self._names: dict[object, str] = {}
-        self._by_hash: dict[int, list[str]] = {}
-        self._taken: dict[str, int] = {}
+        self.names: list[str] = []
+        self._write: dict[str, Callable[[], Any]] = {}
+        self._codes: dict[str, KernelCode] = {}
+        self._records: dict[str, KernelRecord] = {}
 
     def kernel(self, make: Callable[..., Any], parameters: Mapping[str, Any]) -> str:
         """The name of the kernel that `make(cpu, **parameters)` writes."""
-        identity = (make, tuple(sorted(parameters.items())))
-        name = self._names.get(identity)
-        if name is None:
-            name = self._names[identity] = self.add(make.__name__, _written(make, self.cpu, identity[1]))
+        made = f"{make.__module__}.{make.__name__} {sorted(parameters.items())}"
+        return self._added(make.__name__, made, lambda: make(self.cpu, **parameters).with_attr(KERNEL, True))
+
+    def loops(self, label: str, function: Any) -> str:
+        """The name of a function that TVM has made of a tensor expression."""
+        return self._added(label, tvm.ir.save_json(function), lambda: function)
+
+    def record(self, name: str) -> KernelRecord:
+        """What a plan needs to know of a kernel. Raises `UnsupportedError` for one that cannot be split into stages."""
+        if name not in self._records:
+            text = kept(name, RECORD)
+            if text is None:
+                text = to_json(self._code(name).record).encode()
+                keep(name, RECORD, text)
+            self._records[name] = from_json(text.decode())
+        return self._records[name]
+
+    def object(self, name: str) -> bytes:
+        """A kernel's machine code: an object file, whose symbols are the functions of its stages."""
+        code = kept(name, CODE)
+        if code is None:
+            code = self._code(name).compile()
+            keep(name, CODE, code)
+        return code
+
+    def _added(self, label: str, made: str, write: Callable[[], Any]) -> str:
+        name = content_name(label.replace(".", "_"), made, self.cpu)
+        if name not in self._write:
+            self._write[name] = write
+            self.names.append(name)
         return name
 
-    def add(self, name: str, function: Any) -> str:
-        """Adds a function; its name, or that of an equal one that is there. A name of C: points become underscores."""
-        name = name.replace(".", "_")
-        alike = self._by_hash.setdefault(tvm_ffi.structural_hash(function), [])
-        for other in alike:
-            if tvm_ffi.structural_equal(self.functions[other], function):
-                return other
-        count = self._taken[name] = self._taken.get(name, -1) + 1
-        unique = f"{name}_{count}" if count else name
-        assert unique not in self.functions, f"there are two functions named {unique}"
-        self.functions[unique] = function
-        alike.append(unique)
-        return unique
-
-    def module(self) -> Any:
-        """All functions as a module of TVM."""
-        return tvm.IRModule({tvm.ir.GlobalVar(name): function for name, function in self.functions.items()})
+    def _code(self, name: str) -> KernelCode:
+        if name not in self._codes:
+            self._codes[name] = kernel_code(name, self._write[name](), self.cpu)
+        return self._codes[name]

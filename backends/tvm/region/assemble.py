@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from graphwright.backends.element_types import DTYPES
 from graphwright.backends.plan import (
     Access,
     Buffer,
@@ -18,23 +16,20 @@ from graphwright.backends.plan import (
     with_slots,
     with_waits,
 )
-from graphwright.backends.tvm.emit import Emitted
+from graphwright.backends.tvm.emit import Emitted, KernelModule
 from graphwright.backends.tvm.emit.emitter import KernelCall, Memory, Tensor
-from graphwright.backends.tvm.region.code import is_buffer, key
-from graphwright.backends.tvm.region.stages import Kernel
-from graphwright.backends.tvm.region.stages import Stage as Code
-from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.backends.tvm.region.kernel_record import StageRecord
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import TensorType
 
 
-def assemble(emitted: Emitted, kernels: Mapping[str, Kernel], offsets: Mapping[str, int]) -> Plan:
+def assemble(emitted: Emitted, kernels: KernelModule, offsets: Mapping[str, int]) -> Plan:
     """The plan of a graph, its memory and waits planned. `offsets` say where weights lie in their file, by name."""
     return _Assembly(emitted, kernels, offsets).plan()
 
 
 class _Assembly:
-    def __init__(self, emitted: Emitted, kernels: Mapping[str, Kernel], offsets: Mapping[str, int]) -> None:
+    def __init__(self, emitted: Emitted, kernels: KernelModule, offsets: Mapping[str, int]) -> None:
         self.emitted, self.kernels, self.offsets = emitted, kernels, offsets
         self.buffers: dict[Memory, Buffer] = {}
         self.temporaries = 0
@@ -58,29 +53,35 @@ class _Assembly:
     def _stages(self, call: KernelCall, first_branch: int) -> list[Stage]:
         """The stages of a call, with what the kernel's variables stand for read off the shapes, where they are no
         arguments."""
-        kernel = self.kernels[call.kernel]
-        places: dict[int, Buffer] = {}
-        sizes: dict[int, Dim] = {}
+        kernel = self.kernels.record(call.kernel)
+        buffers: list[Buffer] = []
+        known: dict[str, Dim] = {}
         for parameter, argument in zip(kernel.parameters, call.arguments, strict=True):
-            if isinstance(argument, Dim):
-                sizes[key(parameter)] = argument
+            if isinstance(parameter, str):
+                assert isinstance(argument, Dim), f"{call.kernel} takes a number"
+                known[parameter] = argument
                 continue
-            assert is_buffer(parameter), f"{call.kernel} takes {parameter} as a number"
-            places[key(parameter)] = self._buffer(argument)
-            for dimension, size in zip(parameter.shape, argument.type.shape, strict=True):
-                if isinstance(dimension, tvm.ir.Var):
-                    sizes.setdefault(key(dimension), size)
-        for buffer in kernel.scratch:
-            places[key(buffer)] = self._scratch(buffer, sizes)
-        return [self._stage(code, places, sizes, first_branch) for code in kernel.stages]
+            assert isinstance(argument, Tensor), f"{call.kernel} takes a buffer"
+            buffers.append(self._buffer(argument))
+            for variable, size in zip(parameter, argument.type.shape, strict=True):
+                if variable is not None:
+                    known.setdefault(variable, size)
+        for name, definition in kernel.definitions.items():
+            first, second = (d.substitute(known) for d in (definition.first, definition.second))
+            known[name] = self.emitted.sizes.defined(definition.kind, first, second)
+        for type in kernel.scratch:
+            buffers.append(self._temporary(type.with_shape(*(d.substitute(known) for d in type.shape))))
+        return [self._stage(each, buffers, known, first_branch) for each in kernel.stages]
 
-    def _stage(self, code: Code, places: Mapping[int, Buffer], sizes: Mapping[int, Dim], first_branch: int) -> Stage:
+    def _stage(
+        self, record: StageRecord, buffers: Sequence[Buffer], known: Mapping[str, Dim], first_branch: int
+    ) -> Stage:
         return Stage(
-            code.name,
-            None if code.extent is None else self.emitted.sizes.dimension(code.extent, sizes),
-            tuple(_access(places[k], k in code.reads, k in code.writes) for k in map(key, code.buffers)),
-            tuple((sizes[key(v)], DTYPES[str(v.ty.dtype)]) for v in code.sizes),
-            tuple((first_branch + branch, arm) for branch, arm in code.arms),
+            record.function,
+            None if record.extent is None else record.extent.substitute(known),
+            tuple(_access(buffers[use.number], use.reads, use.writes) for use in record.buffers),
+            tuple((known[variable], dtype) for variable, dtype in record.sizes),
+            tuple((first_branch + branch, arm) for branch, arm in record.arms),
         )
 
     def _given(self, memory: Memory) -> Given:
@@ -98,10 +99,6 @@ class _Assembly:
                 name = memory.weight.name
                 self.buffers[memory] = Stored(name, memory.type, memory.of or name, self.offsets[name])
         return self.buffers[memory]
-
-    def _scratch(self, buffer: Any, sizes: Mapping[int, Dim]) -> Temporary:
-        shape = tuple(self.emitted.sizes.dimension(size, sizes) for size in buffer.shape)
-        return self._temporary(TensorType(DTYPES[str(buffer.ty.dtype)], shape))
 
     def _temporary(self, type: TensorType) -> Temporary:
         self.temporaries += 1

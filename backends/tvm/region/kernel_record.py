@@ -53,7 +53,7 @@ class KernelRecord:
 def to_json(record: KernelRecord) -> str:
     return json.dumps(
         {
-            "parameters": record.parameters,
+            "arguments": record.parameters,
             "scratch": [str(type) for type in record.scratch],
             "definitions": {n: [d.kind, str(d.first), str(d.second)] for n, d in record.definitions.items()},
             "stages": [
@@ -71,10 +71,10 @@ def to_json(record: KernelRecord) -> str:
 
 
 def from_json(text: str) -> KernelRecord:
-    """The record that `to_json` wrote. Raises ValueError, KeyError or TypeError for other text."""
+    """The record that `to_json` wrote."""
     found: dict[str, Any] = json.loads(text)
     return KernelRecord(
-        tuple(each if isinstance(each, str) else tuple(each) for each in found["parameters"]),
+        tuple(each if isinstance(each, str) else tuple(each) for each in found["arguments"]),
         tuple(cast(TensorType, parse_type(each)) for each in found["scratch"]),
         {name: _definition(*parts) for name, parts in cast(Mapping[str, list[str]], found["definitions"]).items()},
         tuple(_stage(each) for each in found["stages"]),

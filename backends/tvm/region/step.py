@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from graphwright.backends.plan import Plan
 from graphwright.backends.plan.plan import ALIGNMENT
 from graphwright.backends.tvm.region.code import sequence
 from graphwright.backends.tvm.region.plan_code import HEAD, fits_symbol, run_symbol
-from graphwright.backends.tvm.region.stages import Stage
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.backends.tvm.tvm_library import tirx, tvm
 from graphwright.ir.dims import Dim
@@ -18,37 +16,21 @@ from graphwright.ir.dims import Dim
 WORKSPACE = "_workspace"
 """Ends the name of the function that tells how large a step's workspace is."""
 
-C_FUNCTION = 3
-"""A calling convention other than TVM's own ones: the function takes its parameters as C does, and is seen outside."""
 
+def step_functions(plans: Sequence[Plan], dimensions: Sequence[str], target: Any) -> dict[Any, Any]:
+    """The functions of a library, two for each plan.
 
-@dataclass
-class StepFunctions:
-    """The functions of a library: `steps` and their workspace sizes, and the `stages` that plans call."""
-
-    target: Any
-    code: Mapping[str, Stage]
-    """The stages of all kernels, by symbol."""
-    steps: dict[Any, Any] = field(default_factory=dict[Any, Any])
-    stages: dict[Any, Any] = field(default_factory=dict[Any, Any])
-    _added: set[str] = field(default_factory=set[str])
-
-    def add(self, plan: Plan, dimensions: Sequence[str]) -> None:
-        """Adds `<name>(tensors…, weights u8[], workspace u8[], threads i32)` and `<name>_workspace(sizes…) -> i64`.
-
-        The latter takes the `dimensions`, which are those of the library.
-        """
-        for stage in plan.stages:
-            if stage.function not in self._added:
-                self._added.add(stage.function)
-                function = self.code[stage.function].function.with_attr("calling_conv", C_FUNCTION)
-                self._add(self.stages, stage.function, function)
-        self._add(self.steps, plan.name, _step(plan))
-        self._add(self.steps, f"{plan.name}{WORKSPACE}", _workspace_size(plan, dimensions))
-
-    def _add(self, functions: dict[Any, Any], name: str, function: Any) -> None:
-        public = function.with_attr("global_symbol", name).with_attr("target", self.target)
-        functions[tvm.ir.GlobalVar(name)] = public
+    `<name>(tensors…, weights u8[], workspace u8[], threads i32)` runs a step, and `<name>_workspace(sizes…) -> i64`,
+    which takes the `dimensions` of all the library's graphs, tells how large its workspace must be.
+    """
+    functions: dict[str, Any] = {}
+    for plan in plans:
+        functions[plan.name] = _step(plan)
+        functions[f"{plan.name}{WORKSPACE}"] = _workspace_size(plan, dimensions)
+    return {
+        tvm.ir.GlobalVar(name): function.with_attr("global_symbol", name).with_attr("target", target)
+        for name, function in functions.items()
+    }
 
 
 def _step(plan: Plan) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphwright.backends.tvm.emit.kernel_module import KERNEL
 from graphwright.backends.tvm.region.code import as_constant, key, sequence, substitute
-from graphwright.backends.tvm.tvm_library import s_tir, tirx, tvm
+from graphwright.backends.tvm.tvm_library import KERNEL, s_tir, tirx, tvm
 
 SERIAL = 16_384
 """Numbers up to which a result is computed by one thread: less work than meeting the others costs is not divided."""

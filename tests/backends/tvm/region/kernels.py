@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import GENERIC
-from graphwright.backends.tvm.region import flatten, split_kernel
-from graphwright.backends.tvm.region.stages import Kernel
+from graphwright.backends.tvm.region.flatten import flatten
+from graphwright.backends.tvm.region.stages import Kernel, split_kernel
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import T, tvm
 

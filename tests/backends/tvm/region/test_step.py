@@ -11,8 +11,7 @@ from torch import Tensor
 from graphwright.backends.plan import Plan
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
-from graphwright.backends.tvm.region import plans_code
-from graphwright.backends.tvm.region.plan_code import HEAD
+from graphwright.backends.tvm.region.plan_code import HEAD, plans_code
 from graphwright.backends.tvm.tvm_library import tvm_ffi
 from graphwright.ir import Builder, Graph, Program, ops, tensor
 from graphwright.ir.weights import StoredArray

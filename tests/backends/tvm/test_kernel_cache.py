@@ -1,0 +1,106 @@
+"""Kernels that are kept: not made twice, not mistaken for others, and not trusted where they are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphwright.backends.tvm import kernel_cache
+from graphwright.backends.tvm.cpu import GENERIC, Cpu
+from graphwright.backends.tvm.emit import KernelModule, kernel_module
+from graphwright.backends.tvm.kernel_cache import CODE, RECORD, content_name
+from graphwright.backends.tvm.kernels.glu import glu
+
+PARAMETERS: dict[str, Any] = {"tokens": None, "size": 16, "kind": "silu"}
+
+
+@pytest.fixture(autouse=True)
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernel_cache.make_room.cache_clear()
+    yield tmp_path / "graphwright" / "kernels"
+    kernel_cache.make_room.cache_clear()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of kernels whose code is made."""
+    names: list[str] = []
+    make = kernel_module.kernel_code
+
+    def watched(name: str, function: Any, cpu: Cpu) -> Any:
+        names.append(name)
+        return make(name, function, cpu)
+
+    monkeypatch.setattr(kernel_module, "kernel_code", watched)
+    return names
+
+
+def compiled() -> tuple[Any, bytes]:
+    """The record and the code of a kernel, as another compile has them."""
+    module = KernelModule(GENERIC)
+    name = module.kernel(glu, PARAMETERS)
+    return module.record(name), module.object(name)
+
+
+def test_a_kernel_is_made_once(made: list[str], kernels: Path) -> None:
+    first = compiled()
+    assert len(made) == 1
+    assert compiled() == first
+    assert len(made) == 1
+    assert sorted(path.suffix for path in kernels.iterdir()) == [RECORD, CODE]
+
+
+@pytest.mark.parametrize("kind", [RECORD, CODE])
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"", lambda content: content + b"1"])
+def test_what_is_damaged_is_made_anew(made: list[str], kernels: Path, kind: str, damage: Any) -> None:
+    first = compiled()
+    (path,) = kernels.glob(f"*{kind}")
+    path.write_bytes(damage(path.read_bytes()))
+    assert compiled() == first
+    assert len(made) == 2
+    assert compiled() == first
+    assert len(made) == 2
+
+
+def test_a_changed_byte_is_damage(made: list[str], kernels: Path) -> None:
+    first = compiled()
+    (path,) = kernels.glob(f"*{RECORD}")
+    path.write_bytes(path.read_bytes().replace(b"true", b"null", 1))
+    assert compiled() == first
+    assert len(made) == 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_error(made: list[str], kernels: Path) -> None:
+    kernels.parent.mkdir(parents=True)
+    kernels.write_text("no folder")
+    first = compiled()
+    assert compiled() == first
+    assert len(made) == 2
+
+
+def test_names_tell_kernels_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = KernelModule(GENERIC)
+    names = {module.kernel(glu, PARAMETERS), module.kernel(glu, PARAMETERS | {"kind": "gelu"})}
+    wide = Cpu(GENERIC.name, frozenset({"avx2", "fma"}))
+    names |= {KernelModule(wide).kernel(glu, PARAMETERS), content_name("glu", "something else", GENERIC)}
+    assert len(names) == 4
+    assert all(name.isidentifier() for name in names)
+    assert module.kernel(glu, dict(reversed(PARAMETERS.items()))) in names
+
+
+def test_the_oldest_make_room(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(kernel_cache, "MOST_BYTES", 250)
+    kernels.mkdir(parents=True)
+    for age, name in enumerate(("newest.o", "newer.o", "older.o", "oldest.o")):
+        (kernels / name).write_bytes(bytes(100))
+        os.utime(kernels / name, (1000 - age, 1000 - age))
+    kernel_cache.keep("fresh", CODE, b"code")
+    assert sorted(path.name for path in kernels.iterdir()) == ["fresh.o", "newer.o", "newest.o"]
+    assert kernel_cache.kept("fresh", CODE) == b"code"
