@@ -13,8 +13,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-import graphwright.backends.tvm
-import graphwright.ir
+from graphwright import ir
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.ir.atomic_file import write_atomically
 from graphwright.ir.files import TABLES, cache_folder, read_bytes
@@ -40,10 +39,9 @@ def content_name(label: str, made: str, cpu: Cpu) -> str:
 def _origin(cpu: Cpu) -> str:
     """What a kernel's code depends on beside how it was made, as a hash: the CPU, versions, and our own source."""
     digest = sha256(repr((cpu.name, sorted(cpu.features), version("apache-tvm"), version("apache-tvm-ffi"))).encode())
-    for package in (graphwright.backends.tvm, graphwright.ir):
-        for root in package.__path__:
-            for path in sorted(Path(root).rglob("*.py")):
-                digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    for root in (Path(__file__).parent, *map(Path, ir.__path__)):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
