@@ -117,6 +117,11 @@ def _rotations(op: Op, given: Operands, results: list[Tensor]) -> Elements:
     return {name: tokens * given[name].shape[1] for name in ("cos", "sin")}
 
 
+def _positions_of_masks(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """Who sees all keys looks at no positions."""
+    return {"positions": 0} if op.attributes["mask"] == "full" else {}
+
+
 def _attention_with_cache(op: Op, given: Operands, results: list[Tensor]) -> Elements:
     """Besides the whole cache, a row of the tables and a place of the cache for each new token."""
     batch, sequence, _ = given["query"].shape
@@ -157,6 +162,8 @@ def _block_rows(op: Op, given: Operands, results: list[Tensor]) -> Elements:
 
 
 PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
+    "attention": _positions_of_masks,
+    "cpu.attention": _positions_of_masks,
     "embedding": _rows("weight", "indices", 0),
     "quantized_embedding": _rows("weight", "indices", 0),
     "gather": _rows("x", "indices"),
