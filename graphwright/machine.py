@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graphwright.ir import DType
 from graphwright.ir.atomic_file import write_atomically
-from graphwright.ir.files import cache_folder
+from graphwright.ir.cache_folder import cache_folder
 from graphwright.ir.machines import LOCAL, Machine, machine, plain_name
 from graphwright.runtime.cores import available_cores
 from graphwright.runtime.files import SETTINGS, read_bytes

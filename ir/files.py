@@ -17,16 +17,6 @@ TEXT = 1 << 30
 """Bytes of a text that is read whole: a program, a saved run, what a model is evaluated on."""
 
 
-CACHE_VARIABLE = "XDG_CACHE_HOME"
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept between runs: in XDG_CACHE_HOME, which counts if it is absolute, else in
-    ~/.cache."""
-    named = Path(os.environ.get(CACHE_VARIABLE, ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "graphwright"
-
-
 def read_bytes(path: str | Path, limit: int, *, pipes: bool = False) -> bytes:
     """The content of the regular file `path`, links followed; with `pipes` also of a pipe of a shell's, `<(command)`.
 

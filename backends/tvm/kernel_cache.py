@@ -16,7 +16,8 @@ from pathlib import Path
 from graphwright import ir
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.ir.atomic_file import write_atomically
-from graphwright.ir.files import TABLES, cache_folder, read_bytes
+from graphwright.ir.cache_folder import cache_folder
+from graphwright.ir.files import TABLES, read_bytes
 
 RECORD, CODE = ".json", ".o"
 """Ends of file names: the record of a kernel's stages, their machine code."""
