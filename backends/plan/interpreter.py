@@ -121,7 +121,8 @@ def _run(plan: Plan, interpreter: Interpreter, bindings: Mapping[str, int], memo
             # A reference on memory that is not what it should be meets wild indices.
             _fail(plan, number, launch, names, str(problem).splitlines()[0])
         memory.end(number)
-    given = {each.name: each for each in plan.parameters}
+    inputs = {plan.placement[value] for value in plan.graph.inputs}
+    given = {each.graph_name: each for each in plan.parameters if each not in inputs}
     outputs = plan.graph.outputs.items()
     return {name: read(value, given.get(name) or plan.placement[value]) for name, value in outputs}
 
@@ -177,8 +178,9 @@ class _Bytes:
         self._workspace = _poison(self._offsets[-1])
         self._given: dict[Buffer, Tensor] = {}
         for given in plan.parameters:
-            tensor = inputs.get(given.name)
-            self._given[given] = _poison(self._size(given)) if tensor is None else _bytes_of(tensor).clone()
+            self._given[given] = _poison(self._size(given))
+        for value in plan.graph.inputs:
+            self._given[plan.placement[value]] = _bytes_of(inputs[str(value.name)]).clone()
         lives = lifetimes(plan)
         holding = {*plan.placement.values()}
         self._scratch = [[b for b, life in lives.items() if life[0] == n and b not in holding] for n in self._numbers]

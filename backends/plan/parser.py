@@ -173,12 +173,19 @@ class _PlanParser(AtomParser):
     def given(self) -> None:
         lexer = self.lexer
         start = lexer.peek.start
-        buffer = Given(*self.typed_name())
+        name, type = self.typed_name()
+        if not lexer.accept("of"):
+            self._parameter(Given(name, type, self.name() if lexer.accept("for") else ""), start)
+            return
+        place = lexer.peek.start
+        value = self.value()
+        buffer = Given(name, type, "" if value.name in (None, name) else str(value.name))
+        self._parameter(buffer, start)
+        self._place(value, buffer, place)
+
+    def _parameter(self, buffer: Given, start: int) -> None:
         self._add(buffer, start)
         self.parameters.append(buffer)
-        if lexer.accept("of"):
-            start = lexer.peek.start
-            self._place(self.value(), buffer, start)
 
     def stored(self) -> None:
         lexer = self.lexer

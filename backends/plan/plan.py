@@ -52,7 +52,14 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Given(Buffer):
-    """A tensor of the caller's: an input, a cache, an output. Its name is that of the graph's input or output."""
+    """A tensor of the caller's: an input, a cache, an output."""
+
+    stands_for: str = ""
+    """The name of the graph's input or output; empty where the buffer has that name, which no other buffer has."""
+
+    @property
+    def graph_name(self) -> str:
+        return self.stands_for or self.name
 
 
 @dataclass(frozen=True, eq=False)

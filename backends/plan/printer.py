@@ -79,10 +79,10 @@ class _Printer:
     def _given(self, buffer: Given) -> str:
         text = f"given {name_text(buffer.name)} : {buffer.type}"
         for value in self.plan.graph.inputs:
-            if value.name == buffer.name and self.plan.placement.get(value) is buffer:
+            if value.name == buffer.graph_name and self.plan.placement.get(value) is buffer:
                 self.placed.add(value)
                 return f"{text} of {self.names[value]}"
-        return text
+        return f"{text} for {name_text(buffer.stands_for)}" if buffer.stands_for else text
 
     def _temporary(self, buffer: Temporary) -> str:
         text = f"temporary {name_text(buffer.name)} : {buffer.type}"

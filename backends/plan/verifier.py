@@ -126,25 +126,28 @@ class _Verifier:
         """Inputs and outputs are in the parameters of their names."""
         graph, placement = self.plan.graph, self.plan.placement
         for value in graph.inputs:
-            given = self._parameter(str(value.name))
-            if given is None or placement.get(value) is not given or given.type != value.tensor:
+            given = placement.get(value)
+            known = isinstance(given, Given) and given in self.plan.parameters and given.graph_name == value.name
+            if given is None or not known or given.type != value.tensor:
                 self.fail(f"input '{self.names[value]}' is not in a parameter '{value.name}' of its type {value.type}")
             self.held[given] = value
         written = {name for name, value in graph.outputs.items() if not self._is_in_place(name, value)}
         for given in self.plan.parameters:
-            if given not in self.held and given.name not in written:
+            if given not in self.held and given.graph_name not in written:
                 self.fail(f"parameter '{given.name}' is no input, and no output that is written apart")
         strange = next((b for b in self._all_buffers() if isinstance(b, Given) and b not in self.plan.parameters), None)
         if strange is not None:
             self.fail(f"buffer '{strange.name}' is given by no parameter")
 
     def _parameter(self, name: str) -> Given | None:
-        return next((given for given in self.plan.parameters if given.name == name), None)
+        """The parameter of an output that is written apart."""
+        inputs = {self.plan.placement[value] for value in self.plan.graph.inputs}
+        return next((g for g in self.plan.parameters if g.graph_name == name and g not in inputs), None)
 
     def _is_in_place(self, name: str, value: Value) -> bool:
         """Whether an output is the buffer of the state that it replaces."""
         buffer = self.plan.placement.get(value)
-        return isinstance(value.type, StateType) and isinstance(buffer, Given) and present_of(buffer.name) == name
+        return isinstance(value.type, StateType) and isinstance(buffer, Given) and present_of(buffer.graph_name) == name
 
     # -- launches
 

@@ -33,6 +33,9 @@ class _Assembly:
         self.emitted, self.kernels, self.offsets = emitted, kernels, offsets
         self.buffers: dict[Memory, Buffer] = {}
         self.temporaries = 0
+        arguments = (a for each in emitted.launches for call in each.calls for a in call.arguments)
+        self.taken = {a.memory.weight.name for a in arguments if isinstance(a, Tensor) and a.memory.weight is not None}
+        """Names that buffers have."""
 
     def plan(self) -> Plan:
         parameters = tuple(self._given(memory) for memory in self.emitted.parameters)
@@ -86,7 +89,8 @@ class _Assembly:
 
     def _given(self, memory: Memory) -> Given:
         assert memory.given is not None
-        given = Given(memory.given, memory.type)
+        name = self._free(memory.given)
+        given = Given(name, memory.type, "" if name == memory.given else memory.given)
         self.buffers[memory] = given
         return given
 
@@ -102,7 +106,14 @@ class _Assembly:
 
     def _temporary(self, type: TensorType) -> Temporary:
         self.temporaries += 1
-        return Temporary(f"t{self.temporaries - 1}", type)
+        return Temporary(self._free(f"t{self.temporaries - 1}"), type)
+
+    def _free(self, name: str) -> str:
+        """A name like this that no other buffer has: outputs, inputs and weights may have the same."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
 
 
 def _access(buffer: Buffer, reads: bool, writes: bool) -> Access:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from graphwright.backends.plan import Buffer, Plan, Stored, Temporary, parse_plans, print_plans
+from graphwright.backends.plan import Buffer, Plan, Stored, Temporary, parse_plans, print_plans, verify_plan
+from graphwright.backends.plan.interpreter import DenseInterpreter, run_bytes
 from graphwright.backends.tvm import plan_text
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
@@ -112,3 +113,23 @@ def test_plans_of_a_program_are_read_back() -> None:
     (plan,) = parse_plans(text, program)
     assert print_plans([plan]) == text
     assert [launch.op for launch in plan.launches] == [op for op in graph if not op.definition.view]
+
+
+def test_inputs_outputs_and_weights_may_have_one_name() -> None:
+    program = Program("test")
+    g = program.add_graph(Graph("step"))
+    b = Builder(g)
+    x, gain, t0 = (g.add_input(name, tensor("f32", "B", 4)) for name in ("x", "gain", "t0"))
+    weight = g.weight(program.add_weight("gain", StoredArray.of(torch.ones(4))))
+    scaled = b(ops.mul, b(ops.exp, x), weight)
+    g.outputs = {"x": b(ops.add, scaled, t0), "gain": b(ops.sub, scaled, gain)}
+    text = plan_text(program, GENERIC)
+    (plan,) = parse_plans(text, program)
+    assert print_plans([plan]) == text
+    verify_plan(plan)
+    names = [buffer.name for buffer in plan.buffers]
+    assert len(set(names)) == len(names) == 8
+    assert [given.graph_name for given in plan.parameters] == ["x", "gain", "t0", "x", "gain"]
+    inputs = {v.name or "": torch.randn(3, 4) for v in g.inputs}
+    found, wanted = run_bytes(plan, inputs), DenseInterpreter().run(g, inputs)
+    assert all(torch.equal(found[name], wanted[name]) for name in ("x", "gain"))
