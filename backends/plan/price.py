@@ -16,8 +16,8 @@ class OpPrice:
 
     `flops` and `bytes` are what the op declares: operands read and results written, weights as they are stored.
     `scratch_bytes` are read and written besides, of temporaries that no value is placed in, in all arms of branches;
-    stages and waits are counted likewise. `seconds` are those of the
-    roofline without scratch, which often stays in a cache, and without waits; None without a machine.
+    stages and waits are counted likewise. `seconds` are those of the roofline without scratch, which often stays in a
+    cache, and without waits; None without a machine.
     """
 
     op: str

@@ -338,7 +338,7 @@ def _unread(op: Op) -> set[Value]:
 
 
 def _exclude_each_other(one: Stage, other: Stage) -> bool:
-    """Whether two stages of a launch stand in different arms of a branch."""
+    """Whether two stages of a launch stand in different arms of a branch: checked apart from what places waits."""
     return any(branch == also and arm != its for branch, arm in one.arms for also, its in other.arms)
 
 
