@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -32,10 +33,11 @@ def parse_passes(text: str) -> list[Pass]:
     return passes
 
 
-def named_pipeline(name: str) -> tuple[Pass, ...]:
-    if name not in PIPELINES:
-        raise PassError(f"there is no pipeline '{name}'{_nearest(name, PIPELINES)}")
-    return PIPELINES[name]
+def named_pipeline(name: str, pipelines: Mapping[str, Sequence[Pass]] = PIPELINES) -> Sequence[Pass]:
+    """The one of that name, by default of those that are for all backends. Raises `PassError` with the nearest name."""
+    if name not in pipelines:
+        raise PassError(f"there is no pipeline '{name}'{_nearest(name, pipelines)}")
+    return pipelines[name]
 
 
 def _nearest(name: str, names: Any) -> str:
