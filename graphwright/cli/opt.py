@@ -20,7 +20,7 @@ from graphwright.errors import OptionError, UsageError
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.passes.proving import ProofError
-    from graphwright.pipeline_report import PipelineReport
+    from graphwright.reporting.pipeline_report import PipelineReport
 
 OptCommand = optional_values("--print-before", "--print-after", "--print-changed")
 
@@ -73,7 +73,7 @@ def opt_command(
     its like show goes to standard error.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
-    from graphwright.targets import asked_passes
+    from graphwright.compiling.targets import asked_passes
 
     chosen = asked_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
@@ -85,15 +85,15 @@ def opt_command(
     reports = prove or json or price is not None
     if not reports and any(size is not None for size in sizes):
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
-    from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
-    from graphwright.lowering import PLANNED
-    from graphwright.models import ModelOptions
-    from graphwright.pass_progress import PassProgress
+    from graphwright.compiling.lowering import PLANNED
+    from graphwright.compiling.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
-    from graphwright.pipeline_recording import record_pipeline
-    from graphwright.setting import choose_setting
+    from graphwright.reporting import pricer
+    from graphwright.reporting.pipeline_recording import record_pipeline
+    from graphwright.reporting.workload import choose_setting
+    from graphwright.sources.models import ModelOptions
 
     require_program_file(output)
     report: PipelineReport | None = None
@@ -128,7 +128,7 @@ def opt_command(
 
 def _with_reproducer(failure: "ProofError") -> str:
     """The failure in one line, and how to see it again."""
-    from graphwright.reproducer import write_reproducer
+    from graphwright.reporting.reproducer import write_reproducer
 
     try:
         command = write_reproducer(failure, Path(f"{failure.each.partition('{')[0]}-fails.gw"))
@@ -139,9 +139,9 @@ def _with_reproducer(failure: "ProofError") -> str:
 
 def _print_plan(program: "Program") -> None:
     """The launch plans behind the table; where the backend is not installed, a notice on standard error."""
+    from graphwright.compiling.lowering import plan_text
     from graphwright.ir import UnsupportedError
     from graphwright.ir.notices import notify
-    from graphwright.lowering import plan_text
 
     try:
         write_text("\n" + plan_text(program))

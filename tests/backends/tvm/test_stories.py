@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import graphwright
+from graphwright.compiling.lowering import build_tvm_artifact
 from graphwright.ir import Program
-from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES
 from tests.backends.quantizing import quantized
 from tests.backends.tvm.test_quantized import FORMATS, follow_interpreter
