@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from graphwright.compiled import CompiledFunction, CompiledModel
-from graphwright.compiler import Options, build, check_request, prepared_with_assets
-from graphwright.compiler import capture as capture_source
-from graphwright.models import ModelOptions, Source, resolve
-from graphwright.outputs import require_folder
-from graphwright.report import Stopwatch
+from graphwright.compiling.compiled import CompiledFunction, CompiledModel
+from graphwright.compiling.compiler import Options, build, check_request, prepared_with_assets
+from graphwright.compiling.compiler import capture as capture_source
+from graphwright.compiling.report import Stopwatch
+from graphwright.compiling.targets import check_choice, find_backend, find_pipeline
+from graphwright.files.output_paths import require_folder
+from graphwright.files.temporary_folders import TemporaryFolder
 from graphwright.runtime.cores import check_threads
-from graphwright.targets import check_choice, find_backend, find_pipeline
-from graphwright.temporary import TemporaryFolder
+from graphwright.sources.models import ModelOptions, Source, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from graphwright.backends.interface import Backend
     from graphwright.ir import DType, Program
     from graphwright.passes import Pass, Report
-    from graphwright.quantization import Quantization
+    from graphwright.quantizing.quantization import Quantization
     from graphwright.runtime.engines import EngineFactory
     from graphwright.runtime.token_rows import TokenSource
 
@@ -239,7 +239,7 @@ def export(
     """
     from graphwright.backends.interface import Companions
     from graphwright.backends.onnx.export.folder import LAYOUTS, require_assets
-    from graphwright.lowering import export_folder
+    from graphwright.compiling.lowering import export_folder
 
     check_choice("layout", layout, LAYOUTS)
     require_folder(Path(folder))
@@ -269,7 +269,7 @@ def export(
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:
     # Loading an artifact comes through this file too, and needs no passes.
-    from graphwright.quantization import asked_quantization
+    from graphwright.quantizing.quantization import asked_quantization
 
     return asked_quantization(quantize, calibration)
 

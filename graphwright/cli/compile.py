@@ -27,7 +27,7 @@ from graphwright.cli.output import console, count_text, size_text, stage_display
 from graphwright.cli.quantization import read_quantization, summary
 
 if TYPE_CHECKING:
-    from graphwright.report import CompilationReport
+    from graphwright.compiling.report import CompilationReport
 
 
 @with_backend_options
@@ -67,8 +67,8 @@ def compile_command(
 
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
-    from graphwright.compiler import Options, build, check_request
-    from graphwright.models import ModelOptions, resolve
+    from graphwright.compiling.compiler import Options, build, check_request
+    from graphwright.sources.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from graphwright.backends.interface import Backend
     from graphwright.ir import Program
     from graphwright.passes.proving import ProofError
-    from graphwright.pipeline_report import PipelineReport
+    from graphwright.reporting.pipeline_report import PipelineReport
 
 OptCommand = optional_values("--print-before", "--print-after", "--print-changed")
 
@@ -74,7 +74,7 @@ def opt_command(
     its like show goes to standard error.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
-    from graphwright.targets import asked_passes, backend_behind
+    from graphwright.compiling.targets import asked_passes, backend_behind
 
     chosen = asked_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
@@ -86,14 +86,14 @@ def opt_command(
     reports = prove or json or price is not None
     if not reports and any(size is not None for size in sizes):
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
-    from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
-    from graphwright.models import ModelOptions
-    from graphwright.pass_progress import PassProgress
+    from graphwright.compiling.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
-    from graphwright.pipeline_recording import record_pipeline
-    from graphwright.setting import choose_setting
+    from graphwright.reporting import pricer
+    from graphwright.reporting.pipeline_recording import record_pipeline
+    from graphwright.reporting.workload import choose_setting
+    from graphwright.sources.models import ModelOptions
 
     require_program_file(output)
     report: PipelineReport | None = None
@@ -129,7 +129,7 @@ def opt_command(
 
 def _with_reproducer(failure: "ProofError") -> str:
     """The failure in one line, and how to see it again."""
-    from graphwright.reproducer import write_reproducer
+    from graphwright.reporting.reproducer import write_reproducer
 
     try:
         command = write_reproducer(failure, Path(f"{failure.each.partition('{')[0]}-fails.gw"))

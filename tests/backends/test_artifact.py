@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from graphwright.backends.interface import Companions
+from graphwright.compiling.lowering import build_artifact
 from graphwright.errors import OptionError
 from graphwright.ir import Builder, Graph, Program, StoredArray, UserError, ops, read_program, tensor, verify
 from graphwright.ir.safetensors_file import read_header
-from graphwright.lowering import build_artifact
 from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError

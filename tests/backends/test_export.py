@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from graphwright.backends.interface import Companions
+from graphwright.compiling.lowering import export_folder
 from graphwright.ir import Program, UserError
-from graphwright.lowering import export_folder
 from graphwright.runtime.errors import ArtifactError
 from tests.backends.models import LLAMA, MODELS, decoder
 from tests.backends.running import Reference, close_enough, prefill_inputs, start

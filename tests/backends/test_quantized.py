@@ -14,6 +14,7 @@ import graphwright
 from graphwright.backends.interface import Companions
 from graphwright.backends.onnx.emit import emitter
 from graphwright.backends.onnx.lower import lower
+from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Builder, DType, Graph, Program, StoredArray, Weight, ops, read_program, tensor
 from graphwright.ir.dialects.ort.block_layout import block_parts, half_codes, regrouped, unblocked
 from graphwright.ir.dialects.ort.capabilities import BLOCKS, ORT, PORTABLE, ROUNDED_TWO_BITS
@@ -23,7 +24,6 @@ from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.storage import stored_bytes, weights_of
 from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
-from graphwright.lowering import build_artifact, export_folder
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import (

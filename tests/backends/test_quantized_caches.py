@@ -12,12 +12,12 @@ from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
 from graphwright.backends.interface import Companions
-from graphwright.compiled import CompiledModel
+from graphwright.compiling.compiled import CompiledModel
+from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Program, UnsupportedError
-from graphwright.lowering import build_artifact, export_folder
 from graphwright.passes import parse_passes, run_passes
-from graphwright.pipeline_report import Setting
-from graphwright.pricing import memory_points, price_program
+from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pricing import memory_points, price_program
 from graphwright.runtime import KVCache, load
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Program
-from graphwright.lowering import build_artifact
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import continued, vocabulary

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphwright.compiling.lowering import build_artifact, lowered
 from graphwright.ir import Program, StateType, UnsupportedError, ops
 from graphwright.ir.graph import Graph
-from graphwright.lowering import build_artifact, lowered
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import CPU
 from tests.backends.models import MODELS, decoder

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import graphwright
+from graphwright.compiling.lowering import build_artifact
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program
-from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES
-from graphwright.targets import find_pipeline
 from tests.backends.quantizing import quantized
 from tests.backends.tvm.test_quantized import FORMATS, follow_interpreter
 

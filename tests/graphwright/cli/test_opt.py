@@ -9,16 +9,16 @@ from typing import ClassVar
 import jsonschema
 import pytest
 
-from graphwright import pricer
 from graphwright.backends.tvm import TvmBackend
+from graphwright.compiling.targets import check_choice
 from graphwright.errors import UsageError
 from graphwright.ir import Builder, Program, UnsupportedError, Value, ops
 from graphwright.ir.rewriting import Match, Rule, rule
 from graphwright.passes import REGISTRY
 from graphwright.passes.base import RulePass
-from graphwright.pipeline_report import Setting
-from graphwright.pipeline_schema import schema
-from graphwright.targets import check_choice
+from graphwright.reporting import pricer
+from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pipeline_schema import schema
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 from tests.graphwright.pricing_fake import OpCounter
@@ -181,7 +181,7 @@ def test_a_reproducer_that_cannot_be_written(commands: Commands, monkeypatch: py
     def refuse(program: Program, path: Path) -> None:
         raise UsageError(f"{path} cannot be written: Read-only file system")
 
-    monkeypatch.setattr("graphwright.reproducer.write_program", refuse)
+    monkeypatch.setattr("graphwright.reporting.reproducer.write_program", refuse)
     odd = TEXT.replace("%1 = neg(%x)", "%1 = exp(%x)")
     message = commands.fail("opt", "-", "--passes", "forgets", "--prove", stdin=odd)
     assert "forgets changes the answers" in message

@@ -12,8 +12,8 @@ import pytest
 
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Graph, Program, ops
-from graphwright.lowering import build_artifact
 from graphwright.passes import run_passes
 from graphwright.passes.lowering.cpu import CPU
 from tests.backends.models import LLAMA, MODELS, decoder
