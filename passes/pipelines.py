@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -18,9 +19,6 @@ from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
 from graphwright.passes.kv_cache.select_logits import SelectLogits
 from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.kv_cache.split_context import SplitContext
-from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
-from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 from graphwright.passes.raising.activations import FuseActivations, FuseGLU
 from graphwright.passes.raising.attention import RaiseAttention, UngroupQueries
@@ -66,13 +64,10 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
-    "cpu-onnx": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *ONE_GRAPH, *to_dialect("ort")),
-    "cpu-tvm": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *PHASES, *CPU),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
-cpu-onnx and cpu-tvm: that, down to the operators of ONNX Runtime or the kernels of the TVM backend. function: a plain
-call without a cache, computed in float32."""
+function: a plain call without a cache, computed in float32. Backends lower further."""
 
 _PASS = re.compile(r"\s*([A-Za-z0-9_-]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 
@@ -94,10 +89,11 @@ def parse_passes(text: str) -> list[Pass]:
     return passes
 
 
-def named_pipeline(name: str) -> tuple[Pass, ...]:
-    if name not in PIPELINES:
-        raise PassError(f"there is no pipeline '{name}'{_nearest(name, PIPELINES)}")
-    return PIPELINES[name]
+def named_pipeline(name: str, pipelines: Mapping[str, Sequence[Pass]] = PIPELINES) -> Sequence[Pass]:
+    """The one of that name, by default of those that are for all backends. Raises `PassError` with the nearest name."""
+    if name not in pipelines:
+        raise PassError(f"there is no pipeline '{name}'{_nearest(name, pipelines)}")
+    return pipelines[name]
 
 
 def _nearest(name: str, names: Any) -> str:

@@ -18,7 +18,12 @@ PARTS = {
     "ir": (),
     "frontend": ("graphwright.ir", "graphwright.runtime.validation"),
     "passes": ("graphwright.ir",),
-    "backends": ("graphwright.ir", "graphwright.runtime.artifact"),
+    "backends": (
+        "graphwright.ir",
+        "graphwright.passes.base",
+        "graphwright.passes.lowering",
+        "graphwright.runtime.artifact",
+    ),
     "runtime": (),
 }
 """What of ours each part may import, besides itself. The folder `graphwright` itself may import everything."""

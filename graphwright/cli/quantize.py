@@ -107,6 +107,7 @@ def _write(prepared: "Prepared", output: Path) -> None:
 
         write_program(prepared.program, output)
         return
+    from graphwright.backends.interface import Companions
     from graphwright.compiling.lowering import build_artifact
 
-    build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation_text)
+    build_artifact(prepared.program, output, companions=Companions(prepared.assets, prepared.generation_text))

@@ -14,6 +14,7 @@ from graphwright.runtime.artifact import LOWERED_FILE, MANIFEST_FILE, AtomicFold
 if TYPE_CHECKING:
     from graphwright.compiling.report import CompilationReport
     from graphwright.ir import Program
+    from graphwright.runtime.engines import EngineFactory
 
 
 class Compiled:
@@ -65,8 +66,9 @@ class CompiledModel(Model, Compiled):
         report: CompilationReport | None = None,
         threads: int | None = None,
         verify: bool = True,
+        engine: EngineFactory | None = None,
     ) -> None:
-        super().__init__(load(folder, threads=threads, verify=verify).loaded)
+        super().__init__(load(folder, threads=threads, verify=verify, engine=engine).loaded)
         self.folder = folder
         self.report = report
 
@@ -81,8 +83,9 @@ class CompiledFunction(Function, Compiled):
         report: CompilationReport | None = None,
         threads: int | None = None,
         verify: bool = True,
+        engine: EngineFactory | None = None,
     ) -> None:
-        loaded = load_function(folder, threads=threads, verify=verify)
+        loaded = load_function(folder, threads=threads, verify=verify, engine=engine)
         super().__init__(loaded.manifest, loaded.session)
         self.folder = folder
         self.report = report

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,15 +12,16 @@ from graphwright.compiling.pass_progress import PassProgress
 from graphwright.compiling.report import CompilationReport, Stopwatch
 from graphwright.compiling.requirements import require_compiler
 from graphwright.compiling.targets import (
-    BACKENDS,
     CACHE_LAYOUTS,
-    TARGETS,
+    backend_options,
     check_choice,
     choose_passes,
+    find_backend,
+    find_pipeline,
     is_language_model,
+    require_backend,
     with_cache_layout,
 )
-from graphwright.compiling.tvm_requirements import require_tvm
 from graphwright.errors import OptionError, UsageError
 from graphwright.files.output_paths import require_folder
 from graphwright.sources.generation_settings import GenerationSettings, check_special_tokens, read_generation_settings
@@ -28,6 +29,7 @@ from graphwright.sources.models import Source
 from graphwright.sources.text_assets import text_assets
 
 if TYPE_CHECKING:
+    from graphwright.backends.interface import Backend
     from graphwright.compiling.lowering import BuildReport
     from graphwright.ir import Program
     from graphwright.passes import Observer, Pass, Report
@@ -41,38 +43,29 @@ Kind = Literal["auto", "language model", "function"]
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile; see `graphwright.compile` for each."""
+    """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name."""
 
-    backend: str = "onnx"
+    backend: str | Backend = "onnx"
     target: str = "cpu"
     pipeline: str | Sequence[Pass] | None = None
-    dialect: str = "ort"
     dtype: Any = None
     max_context: int | None = None
     assets: str | Path | None = None
     kind: Kind = "auto"
     cache_layout: str = "contiguous"
     quantization: Quantization | None = None
+    backend_options: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def check(self) -> None:
         """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""
         require_compiler()
-        check_choice("backend", self.backend, BACKENDS)
-        check_choice("target", self.target, TARGETS)
-        if self.backend == "tvm":
-            require_tvm()
-        from graphwright.ir.dialects.ort.capabilities import TARGETS as DIALECTS
-
-        check_choice("dialect", self.dialect, DIALECTS)
-        if self.backend != "onnx" and self.dialect != "ort":
-            raise OptionError(
-                f"the dialect {self.dialect!r} is one of the backend 'onnx'; leave it out for {self.backend!r}"
-            )
+        backend = find_backend(self.backend)
+        check_choice("target", self.target, backend.targets)
+        backend_options(backend, self.backend_options)
+        require_backend(backend)
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
-            from graphwright.passes import named_pipeline
-
-            named_pipeline(self.pipeline)
+            find_pipeline(self.pipeline)
         if self.max_context is not None and self.max_context < 1:
             raise OptionError(f"is {self.max_context}: must be at least 1", "max_context")
         if self.assets is not None and not Path(self.assets).is_dir():
@@ -281,13 +274,17 @@ def prepared_with_assets(
 
 def _write(prepared: Prepared, folder: Path, options: Options, observer: Observer) -> BuildReport:
     """The artifact, by the backend that the options name."""
-    from graphwright.compiling.lowering import build_artifact, build_tvm_artifact
+    from graphwright.backends.interface import Companions
+    from graphwright.compiling.lowering import build_artifact
 
-    program, assets, generation = prepared.program, prepared.assets, prepared.generation_text
-    if options.backend == "tvm":
-        return build_tvm_artifact(program, folder, assets=assets, generation=generation, observer=observer)
+    companions = Companions(prepared.assets, prepared.generation_text)
     return build_artifact(
-        program, folder, dialect=options.dialect, assets=assets, generation=generation, observer=observer
+        prepared.program,
+        folder,
+        options.backend,
+        companions=companions,
+        observer=observer,
+        **options.backend_options,
     )
 
 

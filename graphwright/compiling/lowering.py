@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphwright.backends.interface import NO_COMPANIONS, Companions
+from graphwright.compiling.targets import backend_options, find_backend
 from graphwright.ir.convention import PARAMETERS, is_decoder
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import INTERFACE, ONE_GRAPH, PHASES
+from graphwright.passes.lowering.decoders import ONE_GRAPH
 from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
 if TYPE_CHECKING:
+    from graphwright.backends.interface import Backend
     from graphwright.ir import Program
     from graphwright.passes import Observer, Pass, Report
     from graphwright.runtime.artifact import Manifest
@@ -39,51 +41,20 @@ def lowered(program: Program, passes: Sequence[Pass], observer: Observer | None 
 def build_artifact(
     program: Program,
     folder: str | Path,
+    backend: str | Backend = "onnx",
     *,
-    dialect: str = "ort",
-    assets: str | Path | None = None,
-    generation: str | None = None,
+    companions: Companions = NO_COMPANIONS,
     observer: Observer | None = None,
+    **options: object,
 ) -> BuildReport:
-    """Lowers a copy of the program for ONNX Runtime and writes its artifact; see `backends.onnx.build_artifact`.
+    """Lowers a copy of the program for a backend and writes its artifact; see `Backend.build`.
 
-    `dialect` is `ort` (contrib operators of ONNX Runtime) or `portable` (standard operators only). The `observer` is
-    shown the passes.
+    The `observer` is shown the passes. Raises OptionError for options that the backend does not have.
     """
-    from graphwright.backends import onnx
-
-    copy, report = lowered(program, (*ONE_GRAPH, *to_dialect(dialect)), observer)
-    manifest = onnx.build_artifact(copy, folder, dialect=dialect, assets=assets, generation=generation)
-    return BuildReport(manifest, report)
-
-
-def build_tvm_artifact(
-    program: Program,
-    folder: str | Path,
-    *,
-    assets: str | Path | None = None,
-    generation: str | None = None,
-    observer: Observer | None = None,
-) -> BuildReport:
-    """Lowers a copy of the program, with a graph for each phase, for the CPU's kernels and writes its artifact.
-
-    See `backends.tvm.build_artifact`. The `observer` is shown the passes.
-    """
-    from graphwright.backends import tvm
-
-    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *CPU), observer)
-    return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
-
-
-PLANNED = "cpu-tvm"
-"""The pipeline behind which a program has launch plans."""
-
-
-def plan_text(program: Program) -> str:
-    """The launch plans of a program that the pipeline `cpu-tvm` has lowered, as text; see `backends.tvm.plan_text`."""
-    from graphwright.backends import tvm
-
-    return tvm.plan_text(program)
+    chosen = find_backend(backend)
+    settings = backend_options(chosen, options)
+    copy, report = lowered(program, chosen.lowering(settings, decoder=is_decoder(program)), observer)
+    return BuildReport(chosen.build(copy, Path(folder), companions, settings), report)
 
 
 def export_folder(
@@ -92,25 +63,23 @@ def export_folder(
     *,
     layout: str = "plain",
     dialect: str = "ort",
-    assets: str | Path | None = None,
-    generation: str | None = None,
+    companions: Companions = NO_COMPANIONS,
     defaults: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Lowers a copy of the program and writes it as ONNX for other runtimes; see `backends.onnx.export_folder`.
+    """Lowers a copy of the program and writes it as ONNX for other runtimes; see `backends.onnx.export.export_folder`.
 
-    `genai` and `optimum` take decoders only and need `assets`. `generation` is what a decoder has for the folder's
-    `generation_config.json`, where that is not enough, and `defaults` are the options that it generates with.
+    `genai` and `optimum` take decoders only and need assets. `defaults` are the options that a decoder generates with.
     """
     from graphwright.backends.assets import GENERATION_FILE
     from graphwright.backends.onnx import export
 
-    export.check_layout(program, layout, assets)
+    export.check_layout(program, layout, companions.assets)
     lowering = to_dialect(dialect)
     copy, report = lowered(program, ONE_GRAPH)
     texts = export.layout_texts(copy, layout, defaults or {})
-    if generation is not None and is_decoder(copy):
-        texts[GENERATION_FILE] = generation
+    if companions.generation is not None and is_decoder(copy):
+        texts[GENERATION_FILE] = companions.generation
     interface = () if layout == "plain" else (HuggingFaceInterface(whole=layout == "optimum"),)
     report.records += run_passes(copy, (*interface, *lowering)).records
-    export.export_folder(copy, folder, layout=layout, dialect=dialect, texts=texts, assets=assets)
+    export.export_folder(copy, folder, layout=layout, dialect=dialect, texts=texts, assets=companions.assets)
     return report

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
+from graphwright.backends.interface import Backend, BackendOptions, option_fields
+from graphwright.backends.registry import BACKENDS
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.passes import Pass
 
-BACKENDS = ("onnx", "tvm")
-TARGETS = ("cpu",)
 CACHE_LAYOUTS = ("contiguous", "ring")
 
 
@@ -27,6 +27,72 @@ def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     raise OptionError(f"there is no {kind} {value!r}: {hint}")
 
 
+def find_backend(backend: str | Backend) -> Backend:
+    """The backend of that name, or the one given. Raises OptionError for a name that no backend has."""
+    if isinstance(backend, Backend):
+        return backend
+    check_choice("backend", backend, BACKENDS)
+    return BACKENDS[backend]
+
+
+def require_backend(backend: Backend) -> None:
+    """Raises UsageError where this machine lacks what building for the backend needs."""
+    missing = backend.missing()
+    if missing is not None:
+        raise UsageError(f"the backend {backend.name!r} cannot build here: {missing}")
+
+
+def backend_options(backend: Backend, given: Mapping[str, object]) -> BackendOptions:
+    """The backend's options, with what is `given` of them by name.
+
+    Raises OptionError for another backend's option, an unknown one, and a value that it cannot have.
+    """
+    own = {field.name: field for field in option_fields(backend)}
+    for name, value in given.items():
+        if name not in own:
+            others = [other.name for other in BACKENDS.values() if name in {f.name for f in option_fields(other)}]
+            if others:
+                raise OptionError(f"is an option of the backend {others[0]!r}, not of {backend.name!r}", name)
+            check_choice(f"option of the backend {backend.name!r} called", name, own)
+        if type(value) is not type(own[name].default):
+            kind = type(own[name].default).__name__
+            raise OptionError(f"is {value!r}: must be of type {kind}", name)
+        if values := cast("tuple[str, ...]", own[name].metadata["values"]):
+            check_choice(name, str(value), values)
+    return backend.options(**cast("Mapping[str, Any]", given))
+
+
+def pipelines() -> dict[str, Sequence[Pass]]:
+    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`)."""
+    from graphwright.passes import PIPELINES
+
+    found: dict[str, Sequence[Pass]] = dict(PIPELINES)
+    for backend in BACKENDS.values():
+        for target in backend.targets:
+            found[_lowered_name(target, backend)] = (
+                *PIPELINES[target],
+                *backend.lowering(backend.options(), decoder=True),
+            )
+    return found
+
+
+def find_pipeline(name: str) -> Sequence[Pass]:
+    """The pipeline of that name. Raises PassError, with the nearest one, for any other."""
+    from graphwright.passes import named_pipeline
+
+    return named_pipeline(name, pipelines())
+
+
+def backend_behind(pipeline: str | None) -> Backend | None:
+    """The backend whose ops a named pipeline goes down to, None for a pipeline that is for all."""
+    lowering = {_lowered_name(target, each): each for each in BACKENDS.values() for target in each.targets}
+    return None if pipeline is None else lowering.get(pipeline)
+
+
+def _lowered_name(target: str, backend: Backend) -> str:
+    return f"{target}-{backend.name}"
+
+
 def choose_passes(
     program: Program, target: str, pipeline: str | Sequence[Pass] | None, *, function: bool
 ) -> Sequence[Pass]:
@@ -36,23 +102,22 @@ def choose_passes(
     but gets no cache. Raises PassError for a pipeline that does not exist.
     """
     from graphwright.ir.convention import is_decoder
-    from graphwright.passes import named_pipeline
 
     if pipeline is not None:
-        return named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+        return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     if is_decoder(program):
         return ()
-    return named_pipeline("function" if function else target)
+    return find_pipeline("function" if function else target)
 
 
 def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
     """The passes of a text or of a named pipeline, None for neither. Raises OptionError for both, and PassError."""
-    from graphwright.passes import named_pipeline, parse_passes
+    from graphwright.passes import parse_passes
 
     if passes is not None and pipeline is not None:
         raise OptionError("give --passes or --pipeline, not both")
     if pipeline is not None:
-        return named_pipeline(pipeline)
+        return find_pipeline(pipeline)
     return None if passes is None else parse_passes(passes)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from graphwright.compiling.tvm_requirements import find_linker
+from graphwright.backends.tvm.backend import find_linker
 
 PACKAGES = (
     "graphwright",

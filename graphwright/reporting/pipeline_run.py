@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from graphwright.compiling.compiler import Options, build, capture
-from graphwright.compiling.targets import asked_passes, usual_pipeline
+from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pipeline
 from graphwright.files.temporary_folders import temporary_folder
-from graphwright.passes import named_pipeline
 from graphwright.passes.proving import InterpreterProver
 from graphwright.reporting import pricer
 from graphwright.reporting.phase_timing import phase_seconds
@@ -47,7 +46,7 @@ def run_pipeline(
     workload = choose_workload(program, batch, length, context)
     report = record_pipeline(
         program,
-        named_pipeline(usual_pipeline(program)) if chosen is None else chosen,
+        find_pipeline(usual_pipeline(program)) if chosen is None else chosen,
         workload,
         pipeline=usual_pipeline(captured) if chosen is None else pipeline,
         pricer=priced(workload),

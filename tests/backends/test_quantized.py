@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import graphwright
+from graphwright.backends.interface import Companions
 from graphwright.backends.onnx.emit import emitter
 from graphwright.backends.onnx.lower import lower
 from graphwright.compiling.lowering import build_artifact, export_folder
@@ -289,7 +290,7 @@ def test_quantized_programs_are_exported(layout: str, dialect: str, tmp_path: Pa
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "config.json").write_text("{}")
     program = quantized(decoder(MODELS["tied"]), FORMATS["w4a8"][0])
-    export_folder(program, tmp_path / "e", layout=layout, dialect=dialect, assets=tmp_path / "c")
+    export_folder(program, tmp_path / "e", layout=layout, dialect=dialect, companions=Companions(tmp_path / "c"))
     start(tmp_path / "e" / "model.onnx")
 
 

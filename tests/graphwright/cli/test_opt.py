@@ -9,7 +9,7 @@ from typing import ClassVar
 import jsonschema
 import pytest
 
-from graphwright.compiling import lowering
+from graphwright.backends.tvm import TvmBackend
 from graphwright.compiling.targets import check_choice
 from graphwright.errors import UsageError
 from graphwright.ir import Builder, Program, UnsupportedError, Value, ops
@@ -221,20 +221,20 @@ def test_bad_input(commands: Commands, tmp_path: Path) -> None:
 def test_the_launch_plan_follows_the_table(
     commands: Commands, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plan_text(program: Program) -> str:
+    def plan_text(backend: TvmBackend, program: Program) -> str:
         return f"plans of {', '.join(program.graphs)}\n"
 
-    def missing(program: Program) -> str:
+    def missing(backend: TvmBackend, program: Program) -> str:
         raise UnsupportedError("the TVM backend needs TVM")
 
     options = [checkpoint, "--pipeline", "cpu-tvm", "--price", "abacus"]
-    monkeypatch.setattr(lowering, "plan_text", plan_text)
+    monkeypatch.setattr(TvmBackend, "plan_text", plan_text)
     table, plans, rest = commands.succeed("opt", *options).partition("\nplans of prefill, decode, decode_one_row\n")
     assert "cpu-copies" in table
     assert plans
     assert not rest
     assert "plans of" not in commands.succeed("opt", *options, "--stop-after", "cpu-attention")
-    monkeypatch.setattr(lowering, "plan_text", missing)
+    monkeypatch.setattr(TvmBackend, "plan_text", missing)
     outcome = commands.run("opt", *options)
     assert outcome.status == 0
     assert "no launch plan is shown: the TVM backend needs TVM" in outcome.errors

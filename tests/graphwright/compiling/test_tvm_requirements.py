@@ -6,8 +6,9 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
+from graphwright.backends.tvm import backend
 from graphwright.compiling.compiler import Options
-from graphwright.errors import UsageError
+from graphwright.errors import OptionError, UsageError
 
 
 def test_a_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,7 @@ def test_a_missing_tvm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_tvm(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name == "tvm" else found(name, package)
 
-    monkeypatch.setattr(importlib.util, "find_spec", without_tvm)
+    monkeypatch.setattr(backend, "find_spec", without_tvm)
     with pytest.raises(UsageError, match=r"pip install -e '\.\[tvm\]'"):
         Options(backend="tvm").check()
 
@@ -36,5 +37,5 @@ def test_another_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dialect_is_for_onnx() -> None:
-    with pytest.raises(UsageError, match="leave it out for 'tvm'"):
-        Options(backend="tvm", dialect="portable").check()
+    with pytest.raises(OptionError, match="is an option of the backend 'onnx', not of 'tvm'"):
+        Options(backend="tvm", backend_options={"dialect": "portable"}).check()
