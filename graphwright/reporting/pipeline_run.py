@@ -46,13 +46,8 @@ def run_pipeline(
     workload = choose_workload(program, batch, length, context)
     report = record_pipeline(
         program,
-<<<<<<< HEAD
-        named_pipeline(usual_pipeline(program)) if chosen is None else chosen,
-        workload,
-=======
         find_pipeline(usual_pipeline(program)) if chosen is None else chosen,
-        setting,
->>>>>>> interface
+        workload,
         pipeline=usual_pipeline(captured) if chosen is None else pipeline,
         pricer=priced(workload),
         prover=InterpreterProver() if prove else None,
