@@ -71,8 +71,8 @@ class Choice:
 class OperandLayout:
     """How the arrays of a weight lie in memory. `parts` are the ends of the arrays' names, in order.
 
-    `pack` gives the arrays of a weight by these ends, some of which it may lack. `unpack` gives the weight of a type
-    that they stand for, and raises `KeyError` where an array is missing.
+    `pack` gives the arrays of a weight by these ends. It may lack some, but never the first. `unpack` gives the weight
+    of a type that they stand for.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Kernel(Capability):
 
     name: str = ""
     body: str = ""
-    layouts: Mapping[str, OperandLayout] = field(default_factory=dict[str, OperandLayout])
+    layouts: Mapping[str, OperandLayout] = field(default_factory=dict[str, OperandLayout], hash=False)
     choices: tuple[Choice, ...] = ()
     price: Callable[[Op], Cost] | None = None
 

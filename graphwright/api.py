@@ -15,7 +15,7 @@ from graphwright.models import ModelOptions, Source, resolve
 from graphwright.outputs import require_folder
 from graphwright.report import Stopwatch
 from graphwright.runtime.cores import check_threads
-from graphwright.targets import check_choice
+from graphwright.targets import check_choice, find_pipeline
 from graphwright.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -192,10 +192,10 @@ def optimize(
     within rounding. Raises PassError when there is no such pipeline, or when a pass refuses the program; ProofError,
     which is one, when a pass changes an answer.
     """
-    from graphwright.passes import named_pipeline, run_passes
+    from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver
 
-    passes = named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    passes = find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     copy = program.clone()
     return copy, run_passes(copy, passes, prover=InterpreterProver() if prove else None)
 

@@ -21,6 +21,7 @@ from graphwright.targets import (
     TARGETS,
     check_choice,
     choose_passes,
+    find_pipeline,
     is_language_model,
     with_cache_layout,
 )
@@ -70,9 +71,7 @@ class Options:
             )
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
-            from graphwright.passes import named_pipeline
-
-            named_pipeline(self.pipeline)
+            find_pipeline(self.pipeline)
         if self.max_context is not None and self.max_context < 1:
             raise OptionError(f"is {self.max_context}: must be at least 1", "max_context")
         if self.assets is not None and not Path(self.assets).is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphwright.ir.convention import PARAMETERS, is_decoder
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import INTERFACE, ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import HuggingFaceInterface, to_dialect
 
@@ -70,8 +70,9 @@ def build_tvm_artifact(
     See `backends.tvm.build_artifact`. The `observer` is shown the passes.
     """
     from graphwright.backends import tvm
+    from graphwright.backends.tvm.library import CPU
 
-    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *CPU), observer)
+    copy, report = lowered(program, (*(PHASES if is_decoder(program) else INTERFACE), *cpu_lowering(CPU)), observer)
     return BuildReport(tvm.build_artifact(copy, folder, assets=assets, generation=generation), report)
 
 

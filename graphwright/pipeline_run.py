@@ -9,11 +9,10 @@ from graphwright import pricer
 from graphwright.compiler import Options, build, capture
 from graphwright.measured import measured_seconds
 from graphwright.models import ModelOptions, Source, resolve
-from graphwright.passes import named_pipeline
 from graphwright.passes.proving import InterpreterProver
 from graphwright.pipeline_recording import record_pipeline
 from graphwright.setting import choose_setting
-from graphwright.targets import asked_passes, usual_pipeline
+from graphwright.targets import asked_passes, find_pipeline, usual_pipeline
 from graphwright.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run_pipeline(
     setting = choose_setting(program, batch, length, context)
     report = record_pipeline(
         program,
-        named_pipeline(usual_pipeline(program)) if chosen is None else chosen,
+        find_pipeline(usual_pipeline(program)) if chosen is None else chosen,
         setting,
         pipeline=usual_pipeline(captured) if chosen is None else pipeline,
         pricer=priced(setting),

@@ -10,6 +10,7 @@ from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.proving import InterpreterProver, ProofError
 from graphwright.passes.proving.layers import without_repeats
 from graphwright.programs import write_program
+from graphwright.targets import kernel_targets
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -28,7 +29,7 @@ def write_reproducer(failure: ProofError, path: Path) -> str:
 
 def _fails(program: Program, each: str) -> bool:
     try:
-        run_passes(program.clone(), parse_passes(each), prover=InterpreterProver())
+        run_passes(program.clone(), parse_passes(each, kernel_targets()), prover=InterpreterProver())
     except ProofError:
         return True
     except UserError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
+    from graphwright.ir.targets import Target
     from graphwright.passes import Pass
 
 BACKENDS = ("onnx", "tvm")
@@ -27,6 +28,35 @@ def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
     raise OptionError(f"there is no {kind} {value!r}: {hint}")
 
 
+def kernel_targets() -> Mapping[str, Target]:
+    """What the kernels of a target take, by its name, for passes that ask."""
+    from graphwright.backends.tvm.library import CPU
+
+    return {CPU.name: CPU}
+
+
+def pipelines() -> Mapping[str, Sequence[Pass]]:
+    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`)."""
+    from graphwright.passes import PIPELINES
+    from graphwright.passes.lowering.cpu import cpu_lowering
+    from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
+    from graphwright.passes.lowering.ort import to_dialect
+
+    kernels = cpu_lowering(kernel_targets()["cpu"])
+    return {
+        **PIPELINES,
+        "cpu-onnx": (*PIPELINES["cpu"], *ONE_GRAPH, *to_dialect("ort")),
+        "cpu-tvm": (*PIPELINES["cpu"], *PHASES, *kernels),
+    }
+
+
+def find_pipeline(name: str) -> Sequence[Pass]:
+    """The pipeline of that name. Raises PassError, with the nearest one, for any other."""
+    from graphwright.passes import named_pipeline
+
+    return named_pipeline(name, pipelines())
+
+
 def choose_passes(
     program: Program, target: str, pipeline: str | Sequence[Pass] | None, *, function: bool
 ) -> Sequence[Pass]:
@@ -36,24 +66,23 @@ def choose_passes(
     but gets no cache. Raises PassError for a pipeline that does not exist.
     """
     from graphwright.ir.convention import is_decoder
-    from graphwright.passes import named_pipeline
 
     if pipeline is not None:
-        return named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+        return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     if is_decoder(program):
         return ()
-    return named_pipeline("function" if function else target)
+    return find_pipeline("function" if function else target)
 
 
 def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
     """The passes of a text or of a named pipeline, None for neither. Raises OptionError for both, and PassError."""
-    from graphwright.passes import named_pipeline, parse_passes
+    from graphwright.passes import parse_passes
 
     if passes is not None and pipeline is not None:
         raise OptionError("give --passes or --pipeline, not both")
     if pipeline is not None:
-        return named_pipeline(pipeline)
-    return None if passes is None else parse_passes(passes)
+        return find_pipeline(pipeline)
+    return None if passes is None else parse_passes(passes, kernel_targets())
 
 
 def usual_pipeline(program: Program) -> str:

@@ -19,7 +19,7 @@ Condition = Callable[[Op], "str | None"]
 
 @dataclass(frozen=True)
 class Capability:
-    """One row: an op the target runs. `dtypes` are those of its first operand (or result, if it has none).
+    """One row: an op the target runs. `dtypes` are those of its first tensor: an operand, or a result if it has none.
 
     A row takes weights of codes if it is `quantized`, and weights of numbers if it is not.
     """
@@ -69,7 +69,7 @@ class Target:
                 None,
                 f"{self.name} takes {'weights of codes alone' if codes is None else f'no {codes}'} in {op.name}",
             )
-        dtype = (op.inputs or op.results)[0].tensor.dtype
+        dtype = next(v.tensor.dtype for v in (*op.inputs, *op.results) if not isinstance(v.type, QuantizedType))
         reason = f"{self.name} takes no {dtype} in {op.name}"
         for row in (row for row in alike if dtype in row.dtypes):
             problem = row.condition(op) if row.condition is not None else None

@@ -1,6 +1,6 @@
 """The passes: one idea a file, a manager that checks them, and pipelines that name them in order."""
 
-from graphwright.passes import compression, mixed_precision, quantization
+from graphwright.passes import compression, lowering, mixed_precision, quantization
 from graphwright.passes.base import REGISTRY, Pass
 from graphwright.passes.difference import difference
 from graphwright.passes.manager import Observer, PassRecord, Report, Run, run_passes
@@ -17,6 +17,7 @@ __all__ = [
     "Run",
     "compression",
     "difference",
+    "lowering",
     "mixed_precision",
     "named_pipeline",
     "parse_passes",

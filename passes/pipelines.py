@@ -9,9 +9,6 @@ from graphwright.passes.convert_dtype import ConvertDType
 from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
 from graphwright.passes.fuse_norms import FuseNorms
 from graphwright.passes.insert_kv_cache import InsertKVCache
-from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
-from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.pack_projections import PackProjections
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
 from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
@@ -56,10 +53,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
-    "cpu-onnx": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *ONE_GRAPH, *to_dialect("ort")),
-    "cpu-tvm": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *PHASES, *CPU),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
-cpu-onnx and cpu-tvm: that, down to the operators of ONNX Runtime or the kernels of the TVM backend. function: a plain
-call without a cache, computed in float32."""
+function: a plain call without a cache, computed in float32. Backends lower further."""

@@ -18,9 +18,9 @@ from graphwright.backends.program_specs import (
     tensor_spec,
 )
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
-from graphwright.backends.tvm.library import write_library
+from graphwright.backends.tvm.linking import write_library
 from graphwright.backends.tvm.lower import build_steps, plan_graphs
-from graphwright.backends.tvm.packing.unpacked import with_unpacked
+from graphwright.backends.tvm.unpacked import with_unpacked
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.convention import (
     ENCODE,

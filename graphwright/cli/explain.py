@@ -39,19 +39,18 @@ def explain_command(
     neither another rule nor a later pass matched.
     """
     from graphwright.explanation import check_rule, explain
-    from graphwright.targets import asked_passes, usual_pipeline
+    from graphwright.targets import asked_passes, find_pipeline, usual_pipeline
 
     if rule is not None:
         check_rule(rule)
     chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
     from graphwright.models import ModelOptions
-    from graphwright.passes import named_pipeline
 
     with stage_display() as on_stage:
         program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         if chosen is None:
-            chosen = named_pipeline(usual_pipeline(program))
+            chosen = find_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)
     if json:
         write_text(explanation.model_dump_json(indent=2) + "\n")

@@ -10,6 +10,7 @@ import graphwright
 from graphwright.ir import Program
 from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES
+from graphwright.targets import find_pipeline
 from tests.backends.quantizing import quantized
 from tests.backends.tvm.test_quantized import FORMATS, follow_interpreter
 
@@ -23,7 +24,7 @@ def program() -> Program:
 
 
 def test_the_way_down_to_kernels_is_proven_and_priced(program: Program) -> None:
-    way_down = PIPELINES["cpu-tvm"][len(PIPELINES["cpu"]) :]
+    way_down = find_pipeline("cpu-tvm")[len(PIPELINES["cpu"]) :]
     after, report = graphwright.optimize(program, way_down, prove=True)
     proofs = [record.proof.status for record in report.records if record.proof is not None]
     assert len(proofs) == len(way_down)
