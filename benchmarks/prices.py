@@ -26,13 +26,13 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.storage import total_bytes, weights_of
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.weights import sources
-from graphwright.pipeline_report import Price, Setting
-from graphwright.pricing import Run, memory_points, phases, price_program
+from graphwright.reporting.pipeline_report import Price, Setting
+from graphwright.reporting.pricing import Run, memory_points, phases, price_program
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from graphwright.compiled import CompiledModel
+    from graphwright.compiling.compiled import CompiledModel
 
 MODELS = (REPOSITORY / "examples/models/storyteller", REPOSITORY.parent / "shared/models/stories260k")
 SETTINGS = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -142,3 +144,26 @@ __all__ = [
     "register",
     "target_fields",
 ]
+
+
+Listener = Callable[[int, int], object]
+"""Called with how many steps are done, and of how many."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def heard_by(listener: Listener | None) -> Generator[None]:
+    """What is told meanwhile goes to the listener; to nobody if it is None."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(done: int, total: int) -> None:
+    """Says that so many steps are done."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(done, total)

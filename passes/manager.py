@@ -12,9 +12,8 @@ from typing import Protocol
 from graphwright.ir import PassError, Program, verify
 from graphwright.ir.pricing import GraphCost, graph_cost
 from graphwright.ir.rewriting import NearMiss, Outcome
-from graphwright.passes.base import Contract, Pass
-from graphwright.passes.near_misses import telling
-from graphwright.passes.progress import heard_by
+from graphwright.ir.rewriting.near_misses import telling
+from graphwright.passes.base import Contract, Pass, heard_by
 from graphwright.passes.proving.result import Proof, Prover
 
 

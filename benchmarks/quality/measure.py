@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.quality.models import QualityModel, greedy
-from graphwright.interpreted import InterpretedLanguage
-from graphwright.quantization import Quantization, quantize_program
-from graphwright.quantization_report import cache_bits, weight_bytes
+from graphwright.evaluating.interpreter_language import InterpretedLanguage
+from graphwright.quantizing.quantization import Quantization, quantize_program
+from graphwright.quantizing.quantization_report import cache_bits, weight_bytes
 from graphwright.runtime.evaluation import score
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from graphwright.api import optimize, trace
-from graphwright.interpreted import InterpretedLanguage, metadata_tokens, sample_rows
+from graphwright.evaluating.interpreter_language import InterpretedLanguage, metadata_tokens, sample_rows
 
 if TYPE_CHECKING:
     from graphwright.ir import Program

@@ -63,7 +63,7 @@ def _print_prices(artifact: "Artifact", price: str) -> None:
     from graphwright.backends.plan import parse_plans
     from graphwright.cli.plan_table import print_plan_prices
     from graphwright.ir import read_program
-    from graphwright.machine import choose_machine
+    from graphwright.machines.machine import choose_machine
     from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE
 
     with stage_display() as on_stage:
@@ -104,8 +104,8 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
 
 
 def _program_lines(program: "Program") -> list[str]:
-    from graphwright.pricing import price_program, weight_bytes
-    from graphwright.setting import choose_setting
+    from graphwright.reporting.pricing import price_program, weight_bytes
+    from graphwright.reporting.workload import choose_setting
 
     weights = f"{counted(len(program.weights), 'weight')}, {size_text(weight_bytes(program))}"
     lines = [f"graphs     of {program.name}: {weights}"]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def passes_command() -> None:
     """List the passes with their options, and the pipelines."""
+    from graphwright.compiling.targets import pipelines
     from graphwright.passes import REGISTRY
-    from graphwright.targets import pipelines
 
     out = console()
     for name in sorted(REGISTRY):

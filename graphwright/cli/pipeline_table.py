@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from graphwright.cli.output import console, counted, seconds_text, size_text
-from graphwright.pipeline_report import PassRow, Phase, PipelineReport, Price, Proof
+from graphwright.reporting.pipeline_report import PassRow, Phase, PipelineReport, Price, Proof
 
 WIDE = 10_000
 """Columns in which every table fits: a file or another program wants rows whole."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def print_plan_prices(plans: "Sequence[Plan]", program: "Program", machine: "Machine") -> None:
     """Print for each phase a row for each op that its plans launch, then their sums and what the figures are of."""
     from graphwright.backends.plan.price import plan_price
-    from graphwright.pricing import phases
-    from graphwright.setting import choose_setting
+    from graphwright.reporting.pricing import phases
+    from graphwright.reporting.workload import choose_setting
 
     out = console()
     if not out.is_terminal:

@@ -15,10 +15,10 @@ from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value
 from graphwright.ir.convention import INPUT_IDS, LOGIT_POSITIONS, NEW_LENGTH, PAST_LENGTH
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
+from graphwright.passes.base import tell
 from graphwright.passes.calibration.cuts import Cuts
 from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
 from graphwright.passes.calibration.statistics import InputStatistics
-from graphwright.passes.progress import tell
 from graphwright.passes.proving.cached import empty_states
 from graphwright.passes.proving.inputs import chosen
 

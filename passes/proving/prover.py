@@ -10,7 +10,6 @@ from dataclasses import replace
 from graphwright.ir import Interpreter, Notice, Op, Program, print_graph, verify
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
-from graphwright.passes.convert_dtype import is_written_rounding, own_float
 from graphwright.passes.proving.departure import first_departure, first_rounding
 from graphwright.passes.proving.functions import FunctionTrial
 from graphwright.passes.proving.judge import Judge
@@ -20,6 +19,7 @@ from graphwright.passes.proving.questions import DOES_NOT_RUN, judge_for, proven
 from graphwright.passes.proving.result import Proof, ProofError
 from graphwright.passes.proving.ruler import Departure, divergence
 from graphwright.passes.proving.threads import threads_for
+from graphwright.passes.simplifying.convert_dtype import is_written_rounding, own_float
 
 LARGE = 32_000_000
 """Weights from which on layers that are equal to others before them are left out of the proof."""

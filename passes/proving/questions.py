@@ -8,12 +8,12 @@ from graphwright.ir import Graph, PassError, Program
 from graphwright.ir.convention import BATCH, ENCODE, FORWARD, PREFILL, STEPS, context_window, main_graph
 from graphwright.ir.errors import UserError
 from graphwright.ir.pricing import graph_cost
-from graphwright.passes.probing import integers, positional_values, tables
 from graphwright.passes.proving.answers import Trial
 from graphwright.passes.proving.functions import function_trial
 from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.language import language_trial, tokens_of
 from graphwright.passes.proving.meaning import Meaning
+from graphwright.passes.raising.probing import integers, positional_values, tables
 
 SHORTEST = 28
 """Tokens of the longest row, at least: past the pieces that ragged batches come in."""

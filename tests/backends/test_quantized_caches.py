@@ -11,12 +11,13 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
-from graphwright.compiled import CompiledModel
+from graphwright.backends.interface import Companions
+from graphwright.compiling.compiled import CompiledModel
+from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Program, UnsupportedError
-from graphwright.lowering import build_artifact, export_folder
 from graphwright.passes import parse_passes, run_passes
-from graphwright.pipeline_report import Setting
-from graphwright.pricing import memory_points, price_program
+from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pricing import memory_points, price_program
 from graphwright.runtime import KVCache, load
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme
@@ -151,5 +152,5 @@ def test_a_conversation_goes_on_rewinds_and_forks(spec: str, tokens: Path, tmp_p
 def test_other_tools_are_refused_caches_of_codes(tokens: Path, tmp_path: Path) -> None:
     program = quantized("llama", "channel8", tokens)
     with pytest.raises(UnsupportedError, match="these tools' caches hold floats; leave quantize-cache out"):
-        export_folder(program, tmp_path / "out", layout="genai", assets=tmp_path)
+        export_folder(program, tmp_path / "out", layout="genai", companions=Companions(tmp_path))
     assert not (tmp_path / "out").exists()

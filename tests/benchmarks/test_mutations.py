@@ -26,10 +26,10 @@ from benchmarks.mutations.models import NEAR_ZERO, NEAR_ZERO_LENGTHS, WINDOW
 from benchmarks.mutations.outcome import Outcome, table
 from benchmarks.mutations.subjects import MAKERS, SUBJECTS, subject
 from benchmarks.mutations.trial import Trial, alarmed, asked, tried
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program, print_graph
 from graphwright.passes import Pass, run_passes
 from graphwright.passes.proving import InterpreterProver, Proof, ProofError
-from graphwright.targets import find_pipeline
 
 
 @pytest.fixture(scope="module", autouse=True)

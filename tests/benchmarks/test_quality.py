@@ -14,7 +14,7 @@ from benchmarks.quality.models import QualityModel, greedy
 from benchmarks.quality.schemes import SCHEMES
 from benchmarks.quality.table import quality_table
 from graphwright.api import optimize, trace
-from graphwright.interpreted import InterpretedLanguage, sample_rows
+from graphwright.evaluating.interpreter_language import InterpretedLanguage, sample_rows
 from graphwright.passes.quantization import parse_scheme
 from tests.graphwright import models
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphwright.ir import Program
-from graphwright.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
+from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
 
 
 @dataclass(frozen=True)

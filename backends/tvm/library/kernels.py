@@ -17,5 +17,6 @@ def library_for(cpu: Cpu) -> KernelLibrary:
     return KernelLibrary("cpu", cpu, KERNELS)
 
 
-CPU = library_for(GENERIC).target
-"""What lowering passes ask."""
+LIBRARY = library_for(GENERIC)
+CPU = LIBRARY.target
+"""What lowering passes ask, whatever the CPU."""

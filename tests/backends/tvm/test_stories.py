@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import graphwright
+from graphwright.compiling.lowering import build_artifact
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program
-from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES
-from graphwright.targets import find_pipeline
 from tests.backends.quantizing import quantized
 from tests.backends.tvm.test_quantized import FORMATS, follow_interpreter
 
@@ -36,5 +36,5 @@ def test_the_way_down_to_kernels_is_proven_and_priced(program: Program) -> None:
 
 def test_sizes_that_groups_do_not_divide(program: Program, tmp_path: Path) -> None:
     coded = quantized(program.clone(), FORMATS["w4a8"])
-    build_tvm_artifact(coded, tmp_path / "a")
+    build_artifact(coded, tmp_path / "a", "tvm")
     follow_interpreter(coded, tmp_path / "a")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from graphwright.models import ModelOptions
+from graphwright.sources.models import ModelOptions
 from tests.graphwright.commands import Commands
-from tests.graphwright.html import reports
+from tests.graphwright.reporting.html import reports
 
 RUN = reports.small().model_dump(mode="json")
 
@@ -40,7 +40,7 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
         calls.append((model, options))
         return reports.small()
 
-    monkeypatch.setitem(sys.modules, "graphwright.pipeline_run", SimpleNamespace(run_pipeline=run_pipeline))
+    monkeypatch.setitem(sys.modules, "graphwright.reporting.pipeline_run", SimpleNamespace(run_pipeline=run_pipeline))
     commands.succeed("report", "model.gw", "-o", tmp_path / "a.html")
     options = ["--passes", "cse", "--machine", "h100", "--batch", "2", "--length", "3", "--context", "4", "--prove"]
     commands.succeed("report", "model.gw", "-o", tmp_path / "b.html", *options)

@@ -10,13 +10,13 @@ import torch
 
 from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
-from graphwright.passes.canonicalize import Canonicalize
-from graphwright.passes.convert_dtype import ConvertDType
-from graphwright.passes.insert_kv_cache import InsertKVCache
-from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
+from graphwright.passes.kv_cache.select_logits import SelectLogits
+from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.proving import InterpreterProver, ProofError, prover
-from graphwright.passes.select_logits import SelectLogits
-from graphwright.passes.specialize import Specialize
+from graphwright.passes.simplifying.canonicalize import Canonicalize
+from graphwright.passes.simplifying.convert_dtype import ConvertDType
+from graphwright.passes.simplifying.pack_projections import PackProjections
 from tests.passes.graphs import program, random_weight
 from tests.passes.proving.faults import Spoils, attribute, find
 from tests.passes.proving.models import language_model

@@ -6,8 +6,8 @@ import pytest
 
 from graphwright.ir import PassError, parse_program
 from graphwright.passes import run_passes
-from graphwright.passes.canonicalize import Canonicalize
 from graphwright.passes.proving import InterpreterProver
+from graphwright.passes.simplifying.canonicalize import Canonicalize
 from tests.passes.graphs import program
 
 

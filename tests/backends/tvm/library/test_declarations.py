@@ -47,7 +47,7 @@ import sys
 
 sys.modules["tvm"] = sys.modules["tvm_ffi"] = None
 from graphwright.cli import main
-from graphwright.targets import find_pipeline
+from graphwright.compiling.targets import find_pipeline
 
 assert [str(each) for each in find_pipeline("cpu-tvm")][-1] == "cpu-copies"
 sys.argv = ["graphwright", "opt", "-", "--passes", "cpu-attention,cpu-heads-as-views"]

@@ -13,8 +13,8 @@ from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import MODELS, decoder
 from tests.passes.graphs import applied, body, program, random_weight
+from tests.passes.kv_cache.test_ring_caches import OWN, SLIDING, two_layers
 from tests.passes.lowering.cpu.test_passes import RING
-from tests.passes.test_ring_caches import OWN, SLIDING, two_layers
 
 TARGETS = {"cpu": CPU}
 HEADS = """(%x: f32[B, 1, 12], %y: f32[B, S, 12], %z: f32[B, 4, 1, 3], %o: f32[B, 1, S, 3]) {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from graphwright.backends.tvm.library import CPU
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import print_graph
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.decoders import PHASES
 from graphwright.passes.proving import InterpreterProver
-from graphwright.targets import find_pipeline
 from tests.backends.models import MODELS, decoder
 from tests.passes.graphs import applied, body, program, random_weight
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import UnsupportedError, UserError, parse_program, print_graph
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.decoders import ONE_GRAPH
 from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.proving import InterpreterProver
-from graphwright.targets import find_pipeline
 from tests.backends.models import LLAMA, MODELS, decoder
 from tests.passes.graphs import applied, program, random_weight
 
