@@ -61,9 +61,9 @@ class Backend(ABC):
     engine: ClassVar[Callable[..., Any] | None] = None
     """What runs its artifacts, as `graphwright.load` takes it; None for one that the runtime knows by name."""
 
-    @abstractmethod
     def missing(self) -> str | None:
         """What this machine lacks to build for the backend, in a line that says what to do; None if nothing."""
+        return None
 
     @abstractmethod
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
