@@ -14,9 +14,6 @@ from typing import Any
 
 from graphwright.ir.errors import UnsupportedError
 
-KERNEL = "graphwright.kernel"
-"""An attribute of functions that are kernels of ours, whose loops stay as they are written."""
-
 NEAR = 8
 """Frames whose line of code the script parser may ask for, to see whether a function stands in a class."""
 
