@@ -269,9 +269,9 @@ def export(
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:
     # Loading an artifact comes through this file too, and needs no passes.
-    from graphwright.quantizing.quantization import asked_quantization
+    from graphwright.quantizing.quantization import requested_quantization
 
-    return asked_quantization(quantize, calibration)
+    return requested_quantization(quantize, calibration)
 
 
 def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, said: ModelOptions) -> Source:

@@ -146,15 +146,15 @@ __all__ = [
 ]
 
 
-Listener = Callable[[int, int], object]
+ProgressListener = Callable[[int, int], object]
 """Called with how many steps are done, and of how many."""
 
-_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+_listener: ContextVar[ProgressListener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def heard_by(listener: Listener | None) -> Generator[None]:
-    """What is told meanwhile goes to the listener; to nobody if it is None."""
+def progress_to(listener: ProgressListener | None) -> Generator[None]:
+    """Inside, `report_progress` calls the listener, or nobody if it is None."""
     token = _listener.set(listener)
     try:
         yield
@@ -162,8 +162,8 @@ def heard_by(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
-def tell(done: int, total: int) -> None:
-    """Says that so many steps are done."""
+def report_progress(done: int, total: int) -> None:
+    """Reports how many steps of a long pass are done."""
     listener = _listener.get()
     if listener is not None:
         listener(done, total)

@@ -92,7 +92,7 @@ def opt_command(
     from graphwright.passes.proving import InterpreterProver, ProofError
     from graphwright.reporting import pricer
     from graphwright.reporting.pipeline_recording import record_pipeline
-    from graphwright.reporting.workload import choose_setting
+    from graphwright.reporting.workload import choose_workload
     from graphwright.sources.models import ModelOptions
 
     require_program_file(output)
@@ -102,13 +102,13 @@ def opt_command(
         result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         try:
             if reports:
-                setting = choose_setting(result, *sizes)
+                workload = choose_workload(result, *sizes)
                 report = record_pipeline(
                     result,
                     chosen,
-                    setting,
+                    workload,
                     pipeline=None if stop_after is not None else pipeline,
-                    pricer=priced(setting),
+                    pricer=priced(workload),
                     prover=InterpreterProver() if prove else None,
                     observer=printer,
                     on_stage=on_stage,

@@ -29,10 +29,10 @@ def read_quantization(
     """From the options of a command; None where they ask for nothing. Raises UsageError, PassError."""
     if all(given is None for given in (scheme, calibration, rows, length, work, max_kl, bits)):
         return None
-    from graphwright.quantizing.quantization import asked_quantization
+    from graphwright.quantizing.quantization import requested_quantization
 
     options = {"calibration_rows": rows, "calibration_length": length, "work": work, "max_kl": max_kl, "bits": bits}
-    return asked_quantization(scheme, calibration, **options)
+    return requested_quantization(scheme, calibration, **options)
 
 
 def print_quantization(report: "QuantizationReport") -> None:

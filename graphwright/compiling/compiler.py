@@ -225,11 +225,11 @@ def _require_free_length(program: Program) -> None:
 def _optimize(program: Program, passes: Sequence[Pass], observer: Observer) -> Report:
     from graphwright.ir import PassError
     from graphwright.passes import run_passes
-    from graphwright.passes.kv_cache.lookahead import LooksAheadError
+    from graphwright.passes.kv_cache.lookahead import NotCausalError
 
     try:
         return run_passes(program, passes, observer)
-    except LooksAheadError as refusal:
+    except NotCausalError as refusal:
         advice = "it compiles as a plain function: graphwright.compile_function, or --function"
         raise PassError(f"{refusal}; {advice}") from None
 

@@ -13,7 +13,7 @@ from graphwright.files.temporary_folders import temporary_folder
 from graphwright.runtime import Model, load
 from graphwright.runtime.artifact import claims_artifact
 from graphwright.runtime.cores import check_threads
-from graphwright.runtime.evaluation import Evaluation, Language, score
+from graphwright.runtime.evaluation import Evaluation, LanguageModel, score
 from graphwright.runtime.token_rows import cut_rows, read_stream, require_readable, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
 from graphwright.sources.models import ModelOptions, Source, require_path, resolve
@@ -100,7 +100,7 @@ def _unheard(stage: str) -> None:
 class _Opened:
     """A model ready to be asked, the tokenizer in its folder, and its start tokens."""
 
-    language: Language
+    language: LanguageModel
     tokenizer: Tokenizer | None
     begin_tokens: tuple[int, ...]
 
@@ -172,17 +172,17 @@ def _captured(source: Source, length: int | None, on_stage: Callable[[str], obje
 
 
 def _loaded(model: Model) -> _Opened:
-    from graphwright.runtime.model_language import ModelLanguage
+    from graphwright.runtime.model_language import RuntimeLanguageModel
 
-    return _Opened(ModelLanguage(model), model.tokenizer, tuple(model.manifest.model.bos_token_ids))
+    return _Opened(RuntimeLanguageModel(model), model.tokenizer, tuple(model.manifest.model.bos_token_ids))
 
 
 def _interpreted(source: Source, stack: ExitStack, on_stage: Callable[[str], object]) -> _Opened:
     from graphwright.compiling.compiler import Options, prepare
     from graphwright.compiling.report import Stopwatch
-    from graphwright.evaluating.interpreter_language import InterpretedLanguage, metadata_tokens
+    from graphwright.evaluating.interpreter_language import InterpreterLanguageModel, metadata_tokens
     from graphwright.ir.convention import BOS_TOKEN_IDS
 
     program = prepare(source, Options(kind="language model"), Stopwatch(on_stage)).program
     tokenizer = _tokenizer(source.assets, stack)
-    return _Opened(InterpretedLanguage(program), tokenizer, tuple(metadata_tokens(program, BOS_TOKEN_IDS)))
+    return _Opened(InterpreterLanguageModel(program), tokenizer, tuple(metadata_tokens(program, BOS_TOKEN_IDS)))

@@ -19,8 +19,8 @@ from graphwright.ir.convention import (
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration import calibration_graph
 from graphwright.passes.proving.cached import CachedRun
-from graphwright.passes.proving.questions import row_flops
 from graphwright.passes.proving.threads import threads_for
+from graphwright.passes.proving.trial_selection import row_flops
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ FREE_CONTEXT = 512
 """Tokens of context of a program that does not say how many it takes."""
 
 
-class InterpretedLanguage:
+class InterpreterLanguageModel:
     """Reads rows with the interpreter. Raises `PassError` for a program that takes more than token ids."""
 
     def __init__(self, program: Program) -> None:
@@ -49,12 +49,12 @@ class InterpretedLanguage:
     def context_length(self) -> int | None:
         return context_window(self.program)
 
-    def start(self, batch: int, capacity: int) -> InterpretedRows:
+    def start(self, batch: int, capacity: int) -> InterpreterRows:
         """Empty rows for so many tokens."""
-        return InterpretedRows(self, CachedRun(self.program, self._interpreter, batch, capacity))
+        return InterpreterRows(self, CachedRun(self.program, self._interpreter, batch, capacity))
 
     def blocks(self, rows: Ids, size: int) -> Iterator[Logits]:
-        """See `graphwright.runtime.evaluation.Language`."""
+        """See `graphwright.runtime.evaluation.LanguageModel`."""
         ids = torch.as_tensor(rows)
         if not is_decoder(self.program):
             with threads_for(row_flops(self._graph, ids.shape[1]) * len(ids)):
@@ -67,10 +67,10 @@ class InterpretedLanguage:
             yield run.step(ids[:, first : first + size]).float().numpy()
 
 
-class InterpretedRows:
+class InterpreterRows:
     """Rows under way: all get the same number of new tokens at each step."""
 
-    def __init__(self, language: InterpretedLanguage, run: CachedRun) -> None:
+    def __init__(self, language: InterpreterLanguageModel, run: CachedRun) -> None:
         self._run = run
         self._flops = row_flops(language.program.graphs[PREFILL], 1)
 
@@ -82,7 +82,7 @@ class InterpretedRows:
             return self._run.step(ids, new, positions).logits
 
 
-def sample_rows(language: InterpretedLanguage, rows: int, length: int, seed: int) -> Ids:
+def sample_rows(language: InterpreterLanguageModel, rows: int, length: int, seed: int) -> Ids:
     """Rows int64 [rows, length] that the model writes itself: drawn token by token from its own distribution.
 
     A row begins with the model's start token, or one drawn evenly where it has none; where it ends, another begins.

@@ -27,8 +27,8 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.weights import sources
 from graphwright.passes.proving.cached import CachedRun, Context
 from graphwright.passes.proving.inputs import random_input
-from graphwright.passes.proving.questions import row_flops
 from graphwright.passes.proving.threads import threads_for
+from graphwright.passes.proving.trial_selection import row_flops
 
 if TYPE_CHECKING:
     from torch import Tensor

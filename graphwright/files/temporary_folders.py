@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 
-from graphwright.runtime.artifact.left_over import hold
+from graphwright.runtime.artifact.stale_folders import hold
 
 PREFIX = "graphwright-"
 MARK = ".graphwright-temporary"

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphwright.errors import OptionError, UsageError
-from graphwright.evaluating.interpreter_language import FREE_CONTEXT, InterpretedLanguage, metadata_tokens, sample_rows
+from graphwright.evaluating.interpreter_language import (
+    FREE_CONTEXT,
+    InterpreterLanguageModel,
+    metadata_tokens,
+    sample_rows,
+)
 from graphwright.ir.convention import BOS_TOKEN_IDS
 from graphwright.runtime.token_rows import cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer_file import read_tokenizer
@@ -52,7 +57,7 @@ class Calibration:
         Raises DataError, UsageError, and `PassError` for a program that takes more than token ids.
         """
         assert self.source is not None, "asked for only where there is a source"
-        language = InterpretedLanguage(program)
+        language = InterpreterLanguageModel(program)
         longest = language.context_length or FREE_CONTEXT
         if self.length is not None and self.length > longest:
             raise UsageError(f"calibration rows of {self.length} tokens exceed the context of {longest}")

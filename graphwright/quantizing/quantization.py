@@ -80,7 +80,7 @@ class Quantization:
             raise OptionError("max_kl and bits must be greater than 0")
 
 
-def asked_quantization(
+def requested_quantization(
     scheme: str | Quantization | None, calibration: TokenSource | None = None, **options: Any
 ) -> Quantization | None:
     """What the arguments of a function or command ask for, checked; None for nothing. Raises OptionError, PassError.

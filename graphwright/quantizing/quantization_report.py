@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
-from graphwright.evaluating.interpreter_language import FREE_CONTEXT, InterpretedLanguage, sample_rows
+from graphwright.evaluating.interpreter_language import FREE_CONTEXT, InterpreterLanguageModel, sample_rows
 from graphwright.ir import PassError
 from graphwright.ir.convention import BATCH, CAPACITY, PREFILL
 from graphwright.ir.types import StateType
@@ -100,7 +100,7 @@ def cache_bits(program: Program) -> int:
 class DivergenceMeter:
     """Measures how far a program has gone from what it was, on text that it wrote itself before."""
 
-    def __init__(self, original: InterpretedLanguage, rows: Ids) -> None:
+    def __init__(self, original: InterpreterLanguageModel, rows: Ids) -> None:
         self._original = original
         self._rows = rows
         self.notes = [f"KL: mean over {rows.size} tokens that the model itself wrote, in nats a token"]
@@ -110,7 +110,7 @@ class DivergenceMeter:
         """For the program as it is now. Writing the text takes a run of the interpreter for each token."""
         on_stage("write text")
         try:
-            original = InterpretedLanguage(program.clone())
+            original = InterpreterLanguageModel(program.clone())
             length = min(MEASURED_LENGTH, original.context_length or FREE_CONTEXT)
             return cls(original, sample_rows(original, MEASURED_ROWS, length, MEASURED_SEED))
         except (PassError, UsageError) as problem:
@@ -118,7 +118,7 @@ class DivergenceMeter:
 
     def divergence(self, program: Program, on_stage: Callable[[str], object]) -> float | None:
         on_stage("measure divergence")
-        return score(InterpretedLanguage(program), self._rows, self._original).kl
+        return score(InterpreterLanguageModel(program), self._rows, self._original).kl
 
 
 class Unmeasured:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.compiling.compiler import Options, prepared_with_assets
 from graphwright.compiling.report import Stopwatch
 from graphwright.errors import OptionError
-from graphwright.quantizing.quantization import Quantization, asked_quantization
+from graphwright.quantizing.quantization import Quantization, requested_quantization
 from graphwright.sources.models import ModelOptions, Source, resolve
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def quantize(
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
-    quantization = asked_quantization(scheme, calibration)
+    quantization = requested_quantization(scheme, calibration)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: name one, as in w4a16-g128")
     options = Options(pipeline=pipeline, dtype=dtype, max_context=max_context, assets=assets, quantization=quantization)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.compiling.pass_progress import PassProgress
 from graphwright.files.programs import display_text
 from graphwright.passes import difference, run_passes
-from graphwright.reporting.pipeline_report import Hit, Miss, PassRow, Phase, PipelineReport, Price, Proof, Setting
+from graphwright.reporting.pipeline_report import Hit, Miss, PassRow, Phase, PipelineReport, Price, Proof, Workload
 from graphwright.version import __version__
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def record_pipeline(
     program: Program,
     passes: Sequence[Pass],
-    setting: Setting,
+    workload: Workload,
     *,
     pipeline: str | None = None,
     pricer: Pricer | None = None,
@@ -42,7 +42,7 @@ def record_pipeline(
         graphwright=__version__,
         program=program.name,
         pipeline=pipeline or ",".join(map(str, passes)),
-        setting=setting,
+        workload=workload,
         machine=pricer.machine if pricer is not None else None,
         before=before,
         passes=[_row(*each) for each in zip(records, watch.priced, watch.differences, strict=True)],

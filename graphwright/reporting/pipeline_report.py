@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Phase = Literal["prefill", "decode", "forward"]
 """`forward` is a plain function's only phase; a language model has the other two, also before it has a cache."""
@@ -19,7 +19,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Setting(_Row):
+class Workload(_Row):
     """The sizes at which a program is priced."""
 
     batch: int = Field(ge=1)
@@ -126,7 +126,7 @@ class PipelineReport(_Row):
     graphwright: str = Field(description="version")
     program: str
     pipeline: str
-    setting: Setting
+    workload: Workload
     machine: MachineRow | None
     before: dict[Phase, Price] = Field(description="prices before the first pass")
     passes: list[PassRow]

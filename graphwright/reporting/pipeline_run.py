@@ -10,14 +10,14 @@ from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pip
 from graphwright.files.temporary_folders import temporary_folder
 from graphwright.passes.proving import InterpreterProver
 from graphwright.reporting import pricer
-from graphwright.reporting.phase_timing import measured_seconds
+from graphwright.reporting.phase_timing import phase_seconds
 from graphwright.reporting.pipeline_recording import record_pipeline
-from graphwright.reporting.workload import choose_setting
+from graphwright.reporting.workload import choose_workload
 from graphwright.sources.models import ModelOptions, Source, resolve
 
 if TYPE_CHECKING:
     from graphwright.passes import Pass
-    from graphwright.reporting.pipeline_report import Phase, PipelineReport, Setting
+    from graphwright.reporting.pipeline_report import Phase, PipelineReport, Workload
 
 
 def run_pipeline(
@@ -43,28 +43,28 @@ def run_pipeline(
     on_stage("capture")
     captured = capture(resolve(model, options))
     program = captured.clone()
-    setting = choose_setting(program, batch, length, context)
+    workload = choose_workload(program, batch, length, context)
     report = record_pipeline(
         program,
         find_pipeline(usual_pipeline(program)) if chosen is None else chosen,
-        setting,
+        workload,
         pipeline=usual_pipeline(captured) if chosen is None else pipeline,
-        pricer=priced(setting),
+        pricer=priced(workload),
         prover=InterpreterProver() if prove else None,
         on_stage=on_stage,
     )
     if not measure:
         return report
-    seconds = _measured(Source(captured.name, captured), chosen, setting, on_stage)
+    seconds = _measured(Source(captured.name, captured), chosen, workload, on_stage)
     note = "measured: compiled for the CPU" + ("" if chosen is not None else ", which computes in float32")
     return report.model_copy(update={"measured_seconds": seconds, "notes": [*report.notes, note]})
 
 
 def _measured(
-    source: Source, passes: Sequence[Pass] | None, setting: Setting, on_stage: Callable[[str], object]
+    source: Source, passes: Sequence[Pass] | None, workload: Workload, on_stage: Callable[[str], object]
 ) -> dict[Phase, float]:
     """Seconds of each phase of the model compiled with these passes, or else as `graphwright compile` does it."""
     with temporary_folder() as folder:
         artifact = build(source, folder / "artifact", Options(pipeline=passes), on_stage)
         on_stage("measure")
-        return measured_seconds(artifact.folder, setting)
+        return phase_seconds(artifact.folder, workload)

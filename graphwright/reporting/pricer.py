@@ -1,4 +1,4 @@
-"""Prices for a run of passes: every program of it in one setting, on one machine or on none."""
+"""Prices for a run of passes: every program of it in one workload, on one machine or on none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphwright.reporting.pricing import kinds, machine_row, memory_points, pri
 if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.ir.machines import Machine
-    from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
+    from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Workload
 
 LONGEST = 32768
 """Tokens up to which memory is shown where a model does not say how long its context is."""
@@ -20,10 +20,10 @@ LONGEST = 32768
 
 @dataclass(frozen=True)
 class Pricer:
-    """Prices programs in one setting, for one machine or, in bytes and operations alone, for none."""
+    """Prices programs in one workload, for one machine or, in bytes and operations alone, for none."""
 
     on: Machine | None
-    setting: Setting
+    workload: Workload
 
     @property
     def machine(self) -> MachineRow | None:
@@ -31,11 +31,11 @@ class Pricer:
 
     def prices(self, program: Program) -> dict[Phase, Price]:
         """What each phase costs."""
-        return price_program(program, self.setting, self.on)
+        return price_program(program, self.workload, self.on)
 
     def kinds(self, program: Program) -> list[Kind]:
         """What the ops of each name cost, phase by phase."""
-        return kinds(program, self.setting, self.on)
+        return kinds(program, self.workload, self.on)
 
     def memory(self, program: Program) -> list[MemoryPoint]:
         """Memory by part at powers of two of the context, up to the model's own."""
@@ -43,13 +43,13 @@ class Pricer:
 
         longest = context_window(program) or LONGEST
         contexts = [1 << n for n in range(longest.bit_length()) if 1 << n < longest]
-        return memory_points(program, self.setting, [*contexts, longest])
+        return memory_points(program, self.workload, [*contexts, longest])
 
 
-def find_pricer(machine: str | None, on_stage: Callable[[str], object] | None = None) -> Callable[[Setting], Pricer]:
-    """What prices in a setting for the machine of that name, or for none; `local` is measured if it was not before.
+def find_pricer(machine: str | None, on_stage: Callable[[str], object] | None = None) -> Callable[[Workload], Pricer]:
+    """What prices in a workload for the machine of that name, or for none; `local` is measured if it was not before.
 
     Raises a user's error for an unknown machine, with the known ones.
     """
     found = None if machine is None else choose_machine(machine, on_stage)
-    return lambda setting: Pricer(found, setting)
+    return lambda workload: Pricer(found, workload)

@@ -24,7 +24,7 @@ from graphwright.ir.convention import (
 from graphwright.ir.machines import Machine
 from graphwright.ir.pricing import Buffers, GraphCost, Memory, Work, graph_cost, memory, total_time
 from graphwright.ir.storage import total_bytes, weights_of
-from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
+from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Workload
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Run:
     bindings: dict[str, int]
 
 
-def price_program(program: Program, setting: Setting, machine: Machine | None) -> dict[Phase, Price]:
+def price_program(program: Program, workload: Workload, machine: Machine | None) -> dict[Phase, Price]:
     """Each phase's price; seconds and what binds them where there is a machine.
 
     A prompt's prefill includes the encoder. Before a program has a cache, each decoded token costs the whole context
     again. Peak memory has all weights of the program in it.
     """
     weights = weight_bytes(program)
-    found = phases(program, setting)
+    found = phases(program, workload)
     # Without a cache both phases run the same graph.
     counted: dict[Graph, tuple[Buffers, GraphCost]] = {}
     for graph in {run.graph: None for runs in found.values() for run in runs}:
@@ -51,10 +51,10 @@ def price_program(program: Program, setting: Setting, machine: Machine | None) -
     return {phase: _price(runs, counted, weights, machine) for phase, runs in found.items()}
 
 
-def kinds(program: Program, setting: Setting, machine: Machine | None) -> list[Kind]:
+def kinds(program: Program, workload: Workload, machine: Machine | None) -> list[Kind]:
     """The ops of each phase by name, those that cost most first; views, which cost nothing, are left out."""
     rows: list[Kind] = []
-    for phase, runs in phases(program, setting).items():
+    for phase, runs in phases(program, workload).items():
         by_name: dict[str, list[Work]] = {}
         for work in (w for run in runs for w in graph_cost(run.graph).at(run.bindings)):
             by_name.setdefault(work.op, []).append(work)
@@ -63,12 +63,12 @@ def kinds(program: Program, setting: Setting, machine: Machine | None) -> list[K
     return rows
 
 
-def memory_points(program: Program, setting: Setting, contexts: Iterable[int]) -> list[MemoryPoint]:
+def memory_points(program: Program, workload: Workload, contexts: Iterable[int]) -> list[MemoryPoint]:
     """Memory of a decode step (of the one phase of a plain function) by part, at each length of the context."""
     weights = weight_bytes(program)
     points: list[MemoryPoint] = []
     for context in contexts:
-        longer = setting.model_copy(update={"decode_context": context, "prefill_length": context})
+        longer = workload.model_copy(update={"decode_context": context, "prefill_length": context})
         runs = phases(program, longer)
         used = [memory(Buffers(run.graph), run.bindings) for run in runs.get(DECODE) or runs[FORWARD]]
         most = max(used, key=lambda m: m.cache + m.activations, default=Memory(0, 0))
@@ -92,7 +92,7 @@ def machine_row(machine: Machine) -> MachineRow:
     )
 
 
-def phases(program: Program, setting: Setting) -> dict[Phase, list[Run]]:
+def phases(program: Program, workload: Workload) -> dict[Phase, list[Run]]:
     """The graphs that each phase runs, and at which sizes.
 
     A step runs the graph that is made for its sizes: what is made for others, such as `verify`, has no price.
@@ -100,14 +100,14 @@ def phases(program: Program, setting: Setting) -> dict[Phase, list[Run]]:
     symbol, is the length of a context beside the tokens: as long as the prompt.
     """
     graphs = program.graphs
-    length, context = setting.prefill_length, setting.decode_context
+    length, context = workload.prefill_length, workload.decode_context
 
     def run(graph: Graph, tokens: int, capacity: int) -> Run:
-        bindings = dict.fromkeys(graph.symbols, length) | {BATCH: setting.batch, POSITIONS: 1, CAPACITY: capacity}
+        bindings = dict.fromkeys(graph.symbols, length) | {BATCH: workload.batch, POSITIONS: 1, CAPACITY: capacity}
         return Run(graph, bindings | {_token_symbol(graph): tokens})
 
     if is_decoder(program):
-        single = step_graph(program, {BATCH: setting.batch, SEQUENCE: 1, POSITIONS: 1})
+        single = step_graph(program, {BATCH: workload.batch, SEQUENCE: 1, POSITIONS: 1})
         prefill, decode = run(graphs[PREFILL], length, length), run(single, 1, context)
     elif FORWARD in graphs and (ENCODE in graphs or is_language_model(program)):
         prefill, decode = run(graphs[FORWARD], length, length), run(graphs[FORWARD], context, context)

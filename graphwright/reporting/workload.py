@@ -1,11 +1,11 @@
-"""The sizes at which a program is priced: what was asked for, or usual ones, within the model's context."""
+"""The sizes at which a program is priced: given ones, or defaults within the model's context."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from graphwright.errors import UsageError
-from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pipeline_report import Workload
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -14,10 +14,10 @@ PREFILL_TOKENS = 512
 DECODE_CONTEXT = 128
 
 
-def choose_setting(
+def choose_workload(
     program: Program, batch: int | None = None, length: int | None = None, context: int | None = None
-) -> Setting:
-    """The setting with these rows, tokens of a prompt, and tokens in the cache.
+) -> Workload:
+    """The workload with these rows, tokens of a prompt, and tokens in the cache.
 
     Raises UsageError for more than the model's context.
     """
@@ -27,7 +27,7 @@ def choose_setting(
     for what, given in (("prompt", length), ("context", context)):
         if given is not None and longest is not None and given > longest:
             raise UsageError(f"a {what} of {given} tokens exceeds the {longest} of the context of '{program.name}'")
-    return Setting(
+    return Workload(
         batch=batch or 1,
         prefill_length=length or _within(PREFILL_TOKENS, longest),
         decode_context=context or _within(DECODE_CONTEXT, longest),

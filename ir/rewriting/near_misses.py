@@ -1,4 +1,4 @@
-"""Which near misses are worth telling: a failure where something else was recognized in the end is none."""
+"""Near misses to report: a failed match is none where another rule matched in the end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from graphwright.ir import Op
 from graphwright.ir.rewriting import NearMiss, Outcome
 
 CLOSEST = 16
-"""How many near misses of each rule a pass tells."""
+"""How many near misses of each rule a pass reports."""
 
 
-def telling(outcomes: Sequence[Outcome]) -> list[tuple[NearMiss, ...]]:
+def unresolved_near_misses(outcomes: Sequence[Outcome]) -> list[tuple[NearMiss, ...]]:
     """Of each pass in order, the near misses at places where nothing was recognized, by it or a later pass.
 
     Each rule's closest ones only. They no longer hold their ops, nor therefore a graph.

@@ -38,7 +38,7 @@ from graphwright.passes.base import Pass, PassError, has_forward, has_prefill, r
 from graphwright.passes.kv_cache.cache_placement import NoCutError, cut_behind, place_caches
 from graphwright.passes.kv_cache.causality import STATE, Causality, carries_state
 from graphwright.passes.kv_cache.context_lengths import with_context_length
-from graphwright.passes.kv_cache.lookahead import with_verdict
+from graphwright.passes.kv_cache.lookahead import with_causality
 from graphwright.passes.kv_cache.ring_caches import Rings, choose_rings
 from graphwright.passes.kv_cache.row_positions import C, RowPositions, over_keys
 from graphwright.passes.kv_cache.token_axes import refuse
@@ -78,7 +78,7 @@ class InsertKVCache(Pass):
         try:
             prefill = rebuilt.run()
         except PassError as refusal:
-            raise with_verdict(refusal, program.graphs[FORWARD]) from None
+            raise with_causality(refusal, program.graphs[FORWARD]) from None
         if ENCODE in program.graphs:
             program.graphs[ENCODE] = with_context_length(program.graphs[ENCODE])
         del program.graphs[FORWARD]

@@ -1,4 +1,4 @@
-"""Whether tokens see later ones, found by trying: said of a model only where it is so."""
+"""Whether tokens see later ones, found by running the model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LARGEST = 1 << 26
 LENGTH = 9
 
 
-class LooksAheadError(PassError):
+class NotCausalError(PassError):
     """A model whose tokens see later ones: it cannot be continued token by token, and works as a plain function."""
 
 
-def with_verdict(refusal: PassError, graph: Graph) -> PassError:
+def with_causality(refusal: PassError, graph: Graph) -> PassError:
     """The refusal of cache insertion, and whether the model is one that could be continued."""
     match sees_later_tokens(graph):
         case True:
-            return LooksAheadError(f"{refusal}; tokens see later ones, so there is no causal model to continue")
+            return NotCausalError(f"{refusal}; tokens see later ones, so there is no causal model to continue")
         case False:
             return PassError(
                 f"{refusal}; tried out, no token saw a later one, but that is not proven: write it in a known way "

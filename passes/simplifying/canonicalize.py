@@ -11,7 +11,7 @@ from graphwright.passes.base import Pass, register
 from graphwright.passes.simplifying.common_subexpressions import eliminate_common_subexpressions
 from graphwright.passes.simplifying.constant_folding import fold_numbers, fold_weights
 from graphwright.passes.simplifying.identities import IDENTITIES
-from graphwright.passes.simplifying.slice_identities import PARTS
+from graphwright.passes.simplifying.slice_identities import SLICE_IDENTITIES
 
 
 @register
@@ -21,7 +21,7 @@ class Canonicalize(Pass):
 
     name: ClassVar[str] = "canonicalize"
     findings: ClassVar[tuple[str, ...]] = (
-        *(rule.name for rule in (*IDENTITIES, *PARTS)),
+        *(rule.name for rule in (*IDENTITIES, *SLICE_IDENTITIES)),
         *("fold-numbers", "fold-weights", "common-subexpressions", "dead-code"),
     )
 
@@ -29,7 +29,7 @@ class Canonicalize(Pass):
         total = Outcome()
         for graph in program.graphs.values():
             while True:
-                outcome = rewrite(program, graph, (*IDENTITIES, *PARTS))
+                outcome = rewrite(program, graph, (*IDENTITIES, *SLICE_IDENTITIES))
                 # another spelling is no meaning: that an identity does not apply is no news
                 outcome = Outcome(outcome.places)
                 outcome.count("fold-numbers", fold_numbers(graph))

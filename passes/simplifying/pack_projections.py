@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphwright.ir import Builder, Graph, Op, Program, Value, ops
+from graphwright.ir import Builder, Dim, Graph, Op, Program, Value, ops
+from graphwright.ir.ops.shape import slice_bounds
 from graphwright.ir.rewriting import Outcome
-from graphwright.ir.weights import WeightExpression
+from graphwright.ir.weights import Applied, WeightExpression
 from graphwright.passes.base import GraphPass, register
-from graphwright.passes.simplifying.weight_concat import concatenate
 
 CARRIERS = frozenset(
     {ops.split_heads, ops.rope, ops.kv_append, ops.reshape, ops.transpose, ops.rms_norm, ops.layer_norm, ops.cast}
@@ -125,3 +126,26 @@ def _common_location(group: list[Op]) -> str:
             break
         common.append(column[0])
     return ".".join(common)
+
+
+def concatenate(parts: Sequence[WeightExpression]) -> WeightExpression:
+    """The parts one after another along axis 0; the whole weight itself if they are its consecutive pieces."""
+    return _whole(parts) or Applied.of(ops.concat, tuple(parts), {"axis": 0})
+
+
+def _whole(parts: Sequence[WeightExpression]) -> WeightExpression | None:
+    source: WeightExpression | None = None
+    reached = Dim.of(0)
+    for part in parts:
+        if not isinstance(part, Applied) or part.definition is not ops.slice:
+            return None
+        (cut,) = part.operands
+        if cut is None or (source is not None and cut != source):
+            return None
+        if part.attribute("axis", int) != 0 or part.attribute("step", int) != 1:
+            return None
+        begin, end = slice_bounds(cut.type.shape[0], part.attribute("start", Dim), part.attribute("stop", Dim))
+        if begin is not reached:
+            return None
+        source, reached = cut, end
+    return source if source is not None and reached is source.type.shape[0] else None

@@ -1,4 +1,4 @@
-"""Tidying of values that are put together from parts, cut, repeated or picked from."""
+"""Identities of slices, concatenations, repetitions and gathers."""
 
 from __future__ import annotations
 
@@ -77,4 +77,4 @@ def _at_most(a: Dim, b: Dim) -> bool:
     return difference is not None and difference >= 0
 
 
-PARTS: tuple[Rule, ...] = (slice_of_concat, reshape_before_expand, gather_whole_slices)
+SLICE_IDENTITIES: tuple[Rule, ...] = (slice_of_concat, reshape_before_expand, gather_whole_slices)

@@ -20,12 +20,12 @@ from benchmarks.coverage.reference import LENGTHS
 from benchmarks.mutations.__main__ import chosen, run
 from benchmarks.mutations.catalogue import FAULTS
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.judge import errors
 from benchmarks.mutations.lowerings import LOWERINGS
 from benchmarks.mutations.models import NEAR_ZERO, NEAR_ZERO_LENGTHS, WINDOW
 from benchmarks.mutations.outcome import Outcome, table
 from benchmarks.mutations.subjects import MAKERS, SUBJECTS, subject
 from benchmarks.mutations.trial import Trial, alarmed, asked, tried
+from benchmarks.mutations.verdict import errors
 from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program, print_graph
 from graphwright.passes import Pass, run_passes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphwright.ir import Graph, Op, Value, ops
 from graphwright.passes.quantization.weight_folds.scale_flow import NORMS, READERS, Blocked, named
-from graphwright.passes.quantization.weight_folds.weight_changes import Place, why_unfit
+from graphwright.passes.quantization.weight_folds.weight_changes import Place, refusal_of_weight
 
 WRITERS = {ops.linear: ("weight", "bias"), ops.moe_experts: ("down", "down_bias")}
 """Ops that write into the stream: the operands whose last axis but one, and last axis, are its channels."""
@@ -119,7 +119,7 @@ class ResidualStream:
         self.tables.append((op, op.definition.operand_index(name)))
 
     def _require(self, op: Op, name: str) -> None:
-        problem = why_unfit(op.required(name))
+        problem = refusal_of_weight(op.required(name))
         if problem is not None:
             raise Blocked(f"the {name} of {named(op)} {problem}")
 

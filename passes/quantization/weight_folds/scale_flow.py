@@ -10,7 +10,7 @@ from graphwright.ir.traits import Trait
 from graphwright.ir.types import StateType
 from graphwright.passes.quantization.weight_folds.classes import Classes
 from graphwright.passes.quantization.weight_folds.element_moves import moved_elements, symbol_sizes
-from graphwright.passes.quantization.weight_folds.weight_changes import Place, why_unfit
+from graphwright.passes.quantization.weight_folds.weight_changes import Place, refusal_of_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,7 +182,7 @@ class ScaleFlow:
         value = op.operand(name)
         if value is None:
             return
-        problem = why_unfit(value)
+        problem = refusal_of_weight(value)
         if problem is not None:
             raise Blocked(f"the {name} of {named(op)} {problem}")
         self.weights[op, op.definition.operand_index(name), reads] = members

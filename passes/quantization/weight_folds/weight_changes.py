@@ -17,7 +17,7 @@ Place = tuple[Op, int]
 """An op and the index of its operand."""
 
 
-def why_unfit(value: Value) -> str | None:
+def refusal_of_weight(value: Value) -> str | None:
     """Why nothing can be folded into an operand, in words; None for a weight that can take it within rounding."""
     if value.weight is None:
         return "is no weight"

@@ -17,7 +17,7 @@ from graphwright.ir.rewriting import Match, Rule, rule
 from graphwright.passes import REGISTRY
 from graphwright.passes.base import RulePass
 from graphwright.reporting import pricer
-from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pipeline_report import Workload
 from graphwright.reporting.pipeline_schema import schema
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
@@ -59,10 +59,10 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The only machine there is counts ops."""
 
-    def find(machine: str | None, on_stage: object) -> Callable[[Setting], OpCounter | None]:
+    def find(machine: str | None, on_stage: object) -> Callable[[Workload], OpCounter | None]:
         if machine is not None:
             check_choice("machine", machine, ["abacus"])
-        return lambda setting: None if machine is None else OpCounter(machine, setting)
+        return lambda workload: None if machine is None else OpCounter(machine, workload)
 
     monkeypatch.setattr(pricer, "find_pricer", find)
 

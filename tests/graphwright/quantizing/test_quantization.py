@@ -10,7 +10,7 @@ import torch
 
 import graphwright
 from graphwright.errors import UsageError
-from graphwright.evaluating.interpreter_language import InterpretedLanguage, sample_rows
+from graphwright.evaluating.interpreter_language import InterpreterLanguageModel, sample_rows
 from graphwright.ir import PassError, Program, print_program
 from graphwright.ir.types import QuantizedType
 from graphwright.quantizing.calibration import Calibration, write_tokens
@@ -114,7 +114,7 @@ def test_a_scheme_that_does_not_exist_is_refused_before_any_work() -> None:
 
 
 def test_a_model_writes_text_from_its_own_distribution(program: Program) -> None:
-    language = InterpretedLanguage(program)
+    language = InterpreterLanguageModel(program)
     rows = sample_rows(language, 3, 12, seed=5)
     assert rows.shape == (3, 12)
     assert (rows[:, 0] == 1).all()

@@ -13,35 +13,33 @@ from graphwright.compiling.lowering import build_artifact
 from graphwright.errors import UsageError
 from graphwright.frontend import capture
 from graphwright.passes import PIPELINES, run_passes
-from graphwright.reporting.phase_timing import measured_seconds
-from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.phase_timing import phase_seconds
+from graphwright.reporting.pipeline_report import Workload
 from tests.graphwright.conftest import CONTEXT
 from tests.models.test_encoder_decoder import bart
 
-SETTING = Setting(batch=2, prefill_length=9, decode_context=20)
+WORKLOAD = Workload(batch=2, prefill_length=9, decode_context=20)
 
 
 def test_of_a_language_model(artifact: Path) -> None:
-    seconds = measured_seconds(artifact, SETTING)
+    seconds = phase_seconds(artifact, WORKLOAD)
     assert list(seconds) == ["prefill", "decode"]
     assert all(0 < s < 60 for s in seconds.values())
-    assert measured_seconds(
-        graphwright.load(artifact), Setting(batch=1, prefill_length=CONTEXT, decode_context=CONTEXT)
-    )
+    assert phase_seconds(graphwright.load(artifact), Workload(batch=1, prefill_length=CONTEXT, decode_context=CONTEXT))
 
 
 def test_of_more_tokens_than_the_context_holds(artifact: Path) -> None:
     with pytest.raises(UsageError, match=rf"65 tokens cannot be measured: the context of '.*' is {CONTEXT} tokens"):
-        measured_seconds(artifact, Setting(batch=1, prefill_length=1, decode_context=CONTEXT + 1))
+        phase_seconds(artifact, Workload(batch=1, prefill_length=1, decode_context=CONTEXT + 1))
 
 
 def test_of_a_function(tmp_path: Path) -> None:
     graphwright.compile_function(nn.Linear(4, 5), torch.zeros(2, 4), output=tmp_path / "function")
-    assert measured_seconds(tmp_path / "function", SETTING)["forward"] > 0
+    assert phase_seconds(tmp_path / "function", WORKLOAD)["forward"] > 0
 
 
 def test_of_an_encoder_decoder(tmp_path: Path) -> None:
     program = capture(bart())
     run_passes(program, PIPELINES["cpu"])
     build_artifact(program, tmp_path / "artifact")
-    assert measured_seconds(tmp_path / "artifact", SETTING).keys() == {"prefill", "decode"}
+    assert phase_seconds(tmp_path / "artifact", WORKLOAD).keys() == {"prefill", "decode"}

@@ -16,7 +16,7 @@ from graphwright.passes.proving import Proof
 from graphwright.reporting.pipeline_recording import record_pipeline
 from graphwright.reporting.pipeline_report import PipelineReport
 from graphwright.reporting.pipeline_schema import schema
-from graphwright.reporting.workload import choose_setting
+from graphwright.reporting.workload import choose_workload
 from tests.graphwright import models
 from tests.graphwright.pricing_fake import OpCounter
 
@@ -44,13 +44,13 @@ class Told:
 
 def test_every_pass_is_told(traced: Program) -> None:
     program, stages = traced.clone(), list[str]()
-    setting = choose_setting(program)
+    workload = choose_workload(program)
     report = record_pipeline(
         program,
         PIPELINES["default"],
-        setting,
+        workload,
         pipeline="default",
-        pricer=OpCounter("abacus", setting),
+        pricer=OpCounter("abacus", workload),
         prover=Told(),
         on_stage=stages.append,
     )
@@ -72,7 +72,7 @@ def test_every_pass_is_told(traced: Program) -> None:
 
 
 def test_hits_are_declared_and_have_their_modules(traced: Program) -> None:
-    report = record_pipeline(traced.clone(), PIPELINES["default"], choose_setting(traced))
+    report = record_pipeline(traced.clone(), PIPELINES["default"], choose_workload(traced))
     for row in report.passes:
         declared = REGISTRY[row.name.partition("{")[0]].rule_names()
         assert {hit.rule for hit in row.hits} | {miss.rule for miss in row.near_misses} <= set(declared)
@@ -86,10 +86,10 @@ def test_the_schema_is_that_of_the_documents() -> None:
 
 
 def test_what_is_printed_validates_and_reads_back(traced: Program) -> None:
-    setting = choose_setting(traced, batch=2, length=9, context=20)
+    workload = choose_workload(traced, batch=2, length=9, context=20)
     passes = parse_passes("canonicalize,raise-heads,fuse-norms")
-    for pricer, prover in ((None, None), (OpCounter("abacus", setting), Told())):
-        report = record_pipeline(traced.clone(), passes, setting, pricer=pricer, prover=prover)
+    for pricer, prover in ((None, None), (OpCounter("abacus", workload), Told())):
+        report = record_pipeline(traced.clone(), passes, workload, pricer=pricer, prover=prover)
         text = report.model_dump_json()
         jsonschema.validate(json.loads(text), json.loads(SCHEMA.read_text(encoding="utf-8")))
         assert PipelineReport.model_validate_json(text) == report
@@ -98,9 +98,9 @@ def test_what_is_printed_validates_and_reads_back(traced: Program) -> None:
 
 
 def test_sizes_keep_within_the_context(traced: Program) -> None:
-    assert choose_setting(traced).model_dump() == {"batch": 1, "prefill_length": 64, "decode_context": 64}
-    assert choose_setting(Program("free")).model_dump() == {"batch": 1, "prefill_length": 512, "decode_context": 128}
+    assert choose_workload(traced).model_dump() == {"batch": 1, "prefill_length": 64, "decode_context": 64}
+    assert choose_workload(Program("free")).model_dump() == {"batch": 1, "prefill_length": 512, "decode_context": 128}
     with pytest.raises(UsageError, match="a prompt of 65 tokens exceeds the 64 of the context of 'Own'"):
-        choose_setting(traced, length=65)
+        choose_workload(traced, length=65)
     with pytest.raises(UsageError, match="a context of 65 tokens exceeds"):
-        choose_setting(traced, context=65)
+        choose_workload(traced, context=65)

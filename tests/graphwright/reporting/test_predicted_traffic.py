@@ -19,14 +19,14 @@ from graphwright.compiling.targets import with_cache_layout
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.passes import PIPELINES, run_passes
-from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pipeline_report import Workload
 from graphwright.reporting.pricing import memory_points, price_program, weight_bytes
 from tests.models import handwritten, recurrent_zoo, zoo
 from tests.models.test_encoder_decoder import bart
 
-SETTINGS = [
-    Setting(batch=1, prefill_length=5, decode_context=6),
-    Setting(batch=2, prefill_length=17, decode_context=23),
+WORKLOADS = [
+    Workload(batch=1, prefill_length=5, decode_context=6),
+    Workload(batch=2, prefill_length=17, decode_context=23),
 ]
 MODELS = ("llama", "Windowed", "gemma2", "mamba2")
 """Grouped queries; a hand-written window; rings beside other caches; recurrent states."""
@@ -51,9 +51,9 @@ def after(name: str, pipeline: str) -> Program:
 
 
 def agree(program: Program) -> None:
-    for setting in SETTINGS:
-        prices = price_program(program, setting, None)
-        assert {phase: predicted_bytes(price) for phase, price in prices.items()} == counted_bytes(program, setting)
+    for workload in WORKLOADS:
+        prices = price_program(program, workload, None)
+        assert {phase: predicted_bytes(price) for phase, price in prices.items()} == counted_bytes(program, workload)
 
 
 @pytest.mark.parametrize("name", [*MODELS, "bart"])
@@ -73,14 +73,14 @@ def test_an_artifact_is_as_large_as_predicted(name: str, dialect: str, tmp_path:
     stored = list(stored_weights(model))
     assert [row.predicted for row in stored] == [row.counted for row in stored]
     assert sum(row.counted for row in stored) == weight_bytes(lowered)
-    for setting in SETTINGS:
-        (point,) = memory_points(lowered, setting, [setting.decode_context])
-        assert point.cache == bound_bytes(model, setting.batch, setting.decode_context)
+    for workload in WORKLOADS:
+        (point,) = memory_points(lowered, workload, [workload.decode_context])
+        assert point.cache == bound_bytes(model, workload.batch, workload.decode_context)
 
 
 def test_of_experts_the_price_is_what_tokens_may_choose_and_no_less_than_they_do() -> None:
     program = after("mixtral", "cpu")
-    one, two = SETTINGS
+    one, two = WORKLOADS
     # One token chooses different experts, so there the price is exact.
     assert predicted_bytes(price_program(program, one, None)["decode"]) == counted_bytes(program, one)["decode"]
     counted = counted_bytes(program, two)

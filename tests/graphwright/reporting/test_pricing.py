@@ -6,7 +6,7 @@ import pytest
 
 from graphwright.ir import DType, Program, parse_program
 from graphwright.ir.machines import MACHINES, Machine
-from graphwright.reporting.pipeline_report import Kind, MemoryPoint, Price, Setting
+from graphwright.reporting.pipeline_report import Kind, MemoryPoint, Price, Workload
 from graphwright.reporting.pricing import kinds, machine_row, memory_points, price_program
 
 HEAD = """program "tiny" {context_length=100}
@@ -29,7 +29,7 @@ CACHED = """graph NAME(%input_ids: i64[B, S], %past_length: i64[B], %past.0.key:
   return logits=%5, present.0.key=%2
 }
 """
-SETTING = Setting(batch=2, prefill_length=3, decode_context=10)
+WORKLOAD = Workload(batch=2, prefill_length=3, decode_context=10)
 TOY = Machine("toy", {DType.F32: 1000.0}, 1000.0, 0.25, "made up")
 
 
@@ -38,7 +38,7 @@ def program(*graphs: str) -> Program:
 
 
 def test_a_language_model_without_a_cache_computes_its_context_again_for_each_token() -> None:
-    prices = price_program(program(FORWARD), SETTING, TOY)
+    prices = price_program(program(FORWARD), WORKLOAD, TOY)
     # Six tokens: the embedding moves 240 bytes in its launch's time, linear moves 416.
     assert prices["prefill"].seconds == pytest.approx(0.25 + 0.416)
     assert prices["prefill"] == Price(
@@ -60,7 +60,7 @@ def test_a_language_model_without_a_cache_computes_its_context_again_for_each_to
 @pytest.mark.parametrize("apart", [False, True])
 def test_decode_takes_one_token_over_a_cache(apart: bool) -> None:
     prefill, decode = CACHED.replace("NAME", "prefill"), CACHED.replace("NAME", "decode").replace("S", "1")
-    prices = price_program(program(prefill, *([decode] if apart else [])), SETTING, None)
+    prices = price_program(program(prefill, *([decode] if apart else [])), WORKLOAD, None)
     assert prices["decode"] == Price(
         flops=2 * 10 * 4 + 2 * 2 * 4 * 8,
         weight_bytes=2 * 16 + 128,
@@ -76,7 +76,7 @@ def test_decode_takes_one_token_over_a_cache(apart: bool) -> None:
 
 def test_a_plain_function_has_one_phase_and_any_symbol_is_a_length() -> None:
     text = FORWARD.replace("input_ids", "codes").replace("S", "frames")
-    prices = price_program(program(text), SETTING, None)
+    prices = price_program(program(text), WORKLOAD, None)
     assert list(prices) == ["forward"]
     assert prices["forward"].flops == 6 * 2 * 4 * 8
 
@@ -94,7 +94,7 @@ def test_a_context_is_encoded_in_prefill_and_read_in_decode() -> None:
       return logits=%2
     }
     """
-    prices = price_program(program(encode, forward), SETTING, None)
+    prices = price_program(program(encode, forward), WORKLOAD, None)
     assert prices["prefill"].flops == 2 * (3 + 3) * 64
     assert prices["prefill"].launches == 4
     assert prices["decode"].flops == 2 * (10 + 3) * 64
@@ -106,14 +106,14 @@ def test_a_context_is_encoded_in_prefill_and_read_in_decode() -> None:
       return logits=%3
     }
     """
-    prices = price_program(program(whole), SETTING, None)
+    prices = price_program(program(whole), WORKLOAD, None)
     assert [p.flops for p in prices.values()] == [2 * (3 + 3) * 64, 2 * (10 + 3) * 64]
 
 
 def test_kinds_add_up_to_the_phase_and_leave_views_out() -> None:
     it = program(CACHED.replace("NAME", "prefill"))
-    rows = kinds(it, SETTING, TOY)
-    for phase, price in price_program(it, SETTING, TOY).items():
+    rows = kinds(it, WORKLOAD, TOY)
+    for phase, price in price_program(it, WORKLOAD, TOY).items():
         own = [row for row in rows if row.phase == phase]
         assert sorted(row.op for row in own) == ["embedding", "kv_append", "linear", "sum"]
         assert sum(row.flops for row in own) == price.flops
@@ -123,16 +123,16 @@ def test_kinds_add_up_to_the_phase_and_leave_views_out() -> None:
     assert (
         Kind(phase="decode", op="sum", count=1, flops=80, bytes=352, launches=1, seconds=0.352, limit="memory") in rows
     )
-    assert {row.seconds for row in kinds(it, SETTING, None)} == {None}
+    assert {row.seconds for row in kinds(it, WORKLOAD, None)} == {None}
 
 
 def test_memory_by_part_and_context() -> None:
     it = program(CACHED.replace("NAME", "prefill"))
-    assert memory_points(it, SETTING, [4, 8]) == [
+    assert memory_points(it, WORKLOAD, [4, 8]) == [
         MemoryPoint(context=n, weights=256, cache=2 * n * 16, activations=128) for n in (4, 8)
     ]
     function = program(FORWARD.replace("input_ids", "codes"))
-    assert [p.activations for p in memory_points(function, SETTING, [1, 2])] == [2 * 56, 4 * 56]
+    assert [p.activations for p in memory_points(function, WORKLOAD, [1, 2])] == [2 * 56, 4 * 56]
 
 
 def test_a_machine_as_a_row() -> None:

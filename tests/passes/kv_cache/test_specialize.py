@@ -12,7 +12,7 @@ from graphwright.ir.machines import MACHINES
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.proving import InterpreterProver, ProofError
-from graphwright.reporting.pipeline_report import Setting
+from graphwright.reporting.pipeline_report import Workload
 from graphwright.reporting.pricing import phases, price_program
 from tests.backends.models import LLAMA, decoder
 from tests.passes.proving.faults import Spoils, attribute
@@ -105,12 +105,12 @@ def wrong_at(tokens: int) -> Callable[[Program], None]:
 
 def test_one_graph_for_all_phases_is_proven_and_priced_for_single_tokens_too() -> None:
     program = decoder(LLAMA)
-    setting = Setting(batch=1, prefill_length=5, decode_context=20)
-    apart = price_program(program, setting, MACHINES["h100"])
+    workload = Workload(batch=1, prefill_length=5, decode_context=20)
+    apart = price_program(program, workload, MACHINES["h100"])
     run_passes(program, parse_passes("merge-phases"), prover=InterpreterProver())
     assert list(program.graphs) == ["prefill"]
-    assert price_program(program, setting, MACHINES["h100"]) == apart
-    (run,) = phases(program, setting)["decode"]
+    assert price_program(program, workload, MACHINES["h100"]) == apart
+    (run,) = phases(program, workload)["decode"]
     assert (run.graph.name, run.bindings["S"], run.bindings["C"]) == ("prefill", 1, 20)
     with pytest.raises(ProofError, match="at decode, row 2"):
         run_passes(program, [Spoils(wrong_at(1))], prover=InterpreterProver())
@@ -119,8 +119,8 @@ def test_one_graph_for_all_phases_is_proven_and_priced_for_single_tokens_too() -
 @pytest.mark.parametrize(("batch", "graph"), [(1, "decode_one_row"), (2, "decode")])
 def test_decode_is_priced_by_the_graph_that_runs(batch: int, graph: str) -> None:
     program = decoder(LLAMA)
-    setting = Setting(batch=batch, prefill_length=5, decode_context=20)
-    before = price_program(program, setting, None)
+    workload = Workload(batch=batch, prefill_length=5, decode_context=20)
+    before = price_program(program, workload, None)
     run_passes(program, parse_passes(ALL))
-    assert [run.graph.name for run in phases(program, setting)["decode"]] == [graph]
-    assert price_program(program, setting, None) == before
+    assert [run.graph.name for run in phases(program, workload)["decode"]] == [graph]
+    assert price_program(program, workload, None) == before

@@ -141,7 +141,7 @@ def test_another_order_of_axes_is_no_split_of_heads() -> None:
     assert any("is not [batch, sequence" in m.reason for m in misses)
 
 
-PARTS = """(%x: f32[B, S, 4], %y: f32[B, S, 3]) {{
+SLICE_IDENTITIES = """(%x: f32[B, S, 4], %y: f32[B, S, 3]) {{
   %0 = concat(%x, %y) {{axis=2}} : f32[B, S, 7]
   %1 = slice(%0) {{axis=-1, start={start}, stop={stop}}} : f32[B, S, 2]
   return z=%1
@@ -149,13 +149,13 @@ PARTS = """(%x: f32[B, S, 4], %y: f32[B, S, 3]) {{
 
 
 def test_a_slice_within_one_part_of_a_concatenation_is_of_that_part() -> None:
-    text, _ = applied(program(PARTS.format(start=5, stop=7)), Canonicalize())
+    text, _ = applied(program(SLICE_IDENTITIES.format(start=5, stop=7)), Canonicalize())
     assert "slice(%y) {axis=2, start=1, stop=3} : f32[B, S, 2]" in text
     assert "concat" not in text
 
 
 def test_a_slice_over_two_parts_stays() -> None:
-    assert "concat" in applied(program(PARTS.format(start=3, stop=5)), Canonicalize())[0]
+    assert "concat" in applied(program(SLICE_IDENTITIES.format(start=3, stop=5)), Canonicalize())[0]
 
 
 def test_elements_picked_by_one_index_are_slices() -> None:

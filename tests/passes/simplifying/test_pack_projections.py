@@ -4,8 +4,7 @@ import torch
 
 from graphwright.ir import Dim, StoredArray, ops
 from graphwright.ir.weights import Applied
-from graphwright.passes.simplifying.pack_projections import PackProjections
-from graphwright.passes.simplifying.weight_concat import concatenate
+from graphwright.passes.simplifying.pack_projections import PackProjections, concatenate
 from tests.passes.graphs import applied, body, program, random_weight
 
 WEIGHTS = "".join(random_weight(n, 8, 8) for n in ("m.q.weight", "m.k.weight", "m.v.weight")) + "".join(

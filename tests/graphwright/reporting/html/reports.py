@@ -10,12 +10,12 @@ from graphwright.ir.machines import Machine
 from graphwright.passes import named_pipeline
 from graphwright.passes.proving import InterpreterProver
 from graphwright.reporting.pipeline_recording import record_pipeline
-from graphwright.reporting.pipeline_report import Hit, Kind, Miss, PassRow, PipelineReport, Price, Proof, Setting
+from graphwright.reporting.pipeline_report import Hit, Kind, Miss, PassRow, PipelineReport, Price, Proof, Workload
 from graphwright.reporting.pricer import Pricer
 from graphwright.reporting.pricing import machine_row
 
 STORYTELLER = Path(__file__).parents[4] / "examples" / "models" / "storyteller"
-SETTING = Setting(batch=1, prefill_length=256, decode_context=128)
+WORKLOAD = Workload(batch=1, prefill_length=256, decode_context=128)
 LAPTOP = Machine(
     "laptop", {DType.F32: 1.1e11, DType.F64: 5.4e10, DType.BF16: 1.1e11}, 1.9e10, 1.5e-6, "made up for tests"
 )
@@ -28,9 +28,9 @@ def storyteller() -> PipelineReport:
     report = record_pipeline(
         program,
         named_pipeline("default"),
-        SETTING,
+        WORKLOAD,
         pipeline="default",
-        pricer=Pricer(LAPTOP, SETTING),
+        pricer=Pricer(LAPTOP, WORKLOAD),
         prover=InterpreterProver(),
     )
     miss = Miss(rule="fuse-rms-norm", location="model.norm", matched=3, reason="expected mul, found add")
@@ -77,7 +77,7 @@ def small(**changes: object) -> PipelineReport:
         "graphwright": "0.1.0",
         "program": "small",
         "pipeline": "function",
-        "setting": Setting(batch=1, prefill_length=128, decode_context=128),
+        "workload": Workload(batch=1, prefill_length=128, decode_context=128),
         "machine": MACHINE,
         "before": {"forward": price()},
         "passes": [row()],

@@ -1,4 +1,4 @@
-"""The first op of a wrong program whose value departs from what the right one computed."""
+"""The first op of a wrong program whose value deviates from what the right one computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COARSE = 2.0**-14
 """The same between declared types and float64: above what layers of float32 sums add up to, below half precision."""
 
 
-def first_departure(wrong: Step, right: Step, interpreter: Interpreter) -> Op | None:
+def first_deviating_op(wrong: Step, right: Step, interpreter: Interpreter) -> Op | None:
     """The first op of the wrong run that makes a value which the right run has not, on the way to its outputs.
 
     `right` is the run of the same row in one piece. A value is known if the right run made one of the same numbers, in
@@ -30,23 +30,23 @@ def first_departure(wrong: Step, right: Step, interpreter: Interpreter) -> Op | 
     """
     known = _Known(right, wrong.start, wrong.count, interpreter)
     values = _values(wrong.graph, wrong.inputs, interpreter)
-    departed: dict[Op, int] = {}
+    deviating: dict[Op, int] = {}
     for number, op in enumerate(wrong.graph):
         made = [(v, values[v]) for v in op.results if v in values and values[v].is_floating_point()]
         if made and not any(known.has(_cut(v, x, wrong)) for v, x in made):
-            departed[op] = number
+            deviating[op] = number
     reached: set[Op] = set()
-    pending = [v.owner for v in wrong.graph.outputs.values() if v.owner is not None and v.owner in departed]
+    pending = [v.owner for v in wrong.graph.outputs.values() if v.owner is not None and v.owner in deviating]
     while pending:
         op = pending.pop()
         if op not in reached:
             reached.add(op)
-            pending += [v.owner for v in op.inputs if v.owner is not None and v.owner in departed]
-    first = [op for op in reached if not any(v.owner in departed for v in op.inputs)]
-    return min(first, key=lambda op: departed[op], default=None)
+            pending += [v.owner for v in op.inputs if v.owner is not None and v.owner in deviating]
+    first = [op for op in reached if not any(v.owner in deviating for v in op.inputs)]
+    return min(first, key=lambda op: deviating[op], default=None)
 
 
-def first_rounding(step: Step, exact: Interpreter, declared: Interpreter) -> Op | None:
+def first_rounding_op(step: Step, exact: Interpreter, declared: Interpreter) -> Op | None:
     """The first op of a run whose value, in declared types, is further from the exact one than float32 explains."""
     precise, rounded = (_values(step.graph, step.inputs, each) for each in (exact, declared))
     for op in step.graph:

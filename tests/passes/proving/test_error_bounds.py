@@ -10,7 +10,7 @@ import torch
 
 from graphwright.ir import Graph
 from graphwright.passes.proving.answers import Answer, Step
-from graphwright.passes.proving.ruler import FACTOR, Ruler, distances, divergence
+from graphwright.passes.proving.error_bounds import FACTOR, ErrorBounds, distances, divergence
 
 NAN, INF = float("nan"), float("inf")
 
@@ -40,13 +40,13 @@ def test_another_shape_is_infinitely_far() -> None:
 
 
 def test_the_worst_place_is_that_furthest_beyond_its_own_bound() -> None:
-    ruler = Ruler({"key": torch.zeros(3, 2)}, {"key": torch.tensor([1.0, 0.25, 0.0])}, 0.0)
-    worst = ruler.worst([answer([[2.0, 0.0], [0.0, 0.5], [0.0, 0.0]], 0, 1, 2)])
+    bounds = ErrorBounds({"key": torch.zeros(3, 2)}, {"key": torch.tensor([1.0, 0.25, 0.0])}, 0.0)
+    worst = bounds.worst([answer([[2.0, 0.0], [0.0, 0.5], [0.0, 0.0]], 0, 1, 2)])
     assert (worst.error, worst.bound, worst.ratio) == (2.0, FACTOR, 0.5)
-    assert ruler.worst([answer([[2.0, 0.0]], 1)]).ratio == 2.0
+    assert bounds.worst([answer([[2.0, 0.0]], 1)]).ratio == 2.0
     # Where nothing is rounded, nothing may differ.
-    assert ruler.worst([answer([[1e-30, 0.0]], 2)]).ratio == INF
-    assert ruler.worst([answer([[0.0, 0.0]], 2)]).ratio == 0.0
+    assert bounds.worst([answer([[1e-30, 0.0]], 2)]).ratio == INF
+    assert bounds.worst([answer([[0.0, 0.0]], 2)]).ratio == 0.0
 
 
 def test_the_first_answer_beyond_its_bound_ends_the_search() -> None:
@@ -57,8 +57,8 @@ def test_the_first_answer_beyond_its_bound_ends_the_search() -> None:
             asked.append(i)
             yield answer([[value, 0.0]], 0)
 
-    ruler = Ruler({"key": torch.zeros(1, 2)}, {"key": torch.tensor([1.0])}, 0.0)
-    assert ruler.worst(answers()).error == 9.0
+    bounds = ErrorBounds({"key": torch.zeros(1, 2)}, {"key": torch.tensor([1.0])}, 0.0)
+    assert bounds.worst(answers()).error == 9.0
     assert asked == [0, 1]
 
 
@@ -72,7 +72,7 @@ def test_divergence_of_known_distributions() -> None:
 
 
 def test_rounding_is_a_median_so_one_turned_choice_does_not_count() -> None:
-    ruler = Ruler({"key": torch.zeros(3, 1)}, {"key": torch.tensor([0.5, 0.25, 7.0])}, 0.0)
-    median, overflows = ruler.rounding([answer([[0.1], [INF], [0.2]], 0, 1, 2)])
+    bounds = ErrorBounds({"key": torch.zeros(3, 1)}, {"key": torch.tensor([0.5, 0.25, 7.0])}, 0.0)
+    median, overflows = bounds.rounding([answer([[0.1], [INF], [0.2]], 0, 1, 2)])
     assert (median, overflows) == (pytest.approx(0.2), 1)
-    assert ruler.float32_rounding == 0.5
+    assert bounds.float32_rounding == 0.5

@@ -27,6 +27,6 @@ def test_a_program_that_nothing_can_be_asked_of(text: str) -> None:
 def test_graphs_that_are_not_run_are_named() -> None:
     other = "graph other(%x: f32[B]) {\n return y=%x\n}"
     subject = program(f"(%x: f32[B]) {{\n %y = neg(%x) : f32[B]\n return y=%y\n}}\n{other}")
-    judge = InterpreterProver()
-    judge.begin(subject)
-    assert judge.notes == ["graph 'other' is not run"]
+    prover = InterpreterProver()
+    prover.begin(subject)
+    assert prover.notes == ["graph 'other' is not run"]

@@ -1,4 +1,4 @@
-"""Two ways to run a graph for a proof: what it means in float64, and the same with the noise that rounding makes."""
+"""Interpreters for a proof: one in float64, and one that adds the noise of rounding to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOAT64 = 2.0**-53
 """That of float64, in which a proof makes its sums."""
 
 
-class Meaning(Interpreter):
+class Float64Interpreter(Interpreter):
     """Evaluates in float64, except what weights and constants alone determine: that is rounded as declared.
 
     A pass that folds constants stores them in their declared type; so both sides of a comparison have the same ones.
@@ -45,9 +45,9 @@ class Meaning(Interpreter):
         results = apply_reference(op.definition, narrow, op.attributes, types, bindings)
         return [self._settle(x) for x in results]
 
-    def fresh(self) -> Meaning:
+    def fresh(self) -> Float64Interpreter:
         """One for graphs that have changed since; weights that were evaluated are kept."""
-        other = Meaning(self.folds)
+        other = Float64Interpreter(self.folds)
         other._weights = self._weights
         return other
 
@@ -60,7 +60,7 @@ class Meaning(Interpreter):
         )
 
 
-class Noisy(Meaning):
+class NoisyInterpreter(Float64Interpreter):
     """Disturbs every computed float by a random relative error, as rounding does.
 
     That is one rounding to float32, as of a constant that goes into it, and one of unit roundoff `sums` for each of

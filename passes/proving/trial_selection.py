@@ -1,4 +1,4 @@
-"""What to ask a program in a proof: which trial fits it, and rows of which lengths."""
+"""The inputs that a proof runs a program with: which trial fits it, and rows of which lengths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from graphwright.ir.convention import BATCH, ENCODE, FORWARD, PREFILL, STEPS, co
 from graphwright.ir.errors import UserError
 from graphwright.ir.pricing import graph_cost
 from graphwright.passes.proving.answers import Trial
+from graphwright.passes.proving.comparison import Comparison
+from graphwright.passes.proving.float64_interpreter import Float64Interpreter
 from graphwright.passes.proving.functions import function_trial
-from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.language import language_trial, tokens_of
-from graphwright.passes.proving.meaning import Meaning
 from graphwright.passes.raising.probing import integers, positional_values, tables
 
 SHORTEST = 28
@@ -38,7 +38,7 @@ def proven_graph(program: Program) -> Graph:
     return graph
 
 
-def judge_for(program: Program, meaning: Meaning, notes: list[str]) -> Judge:
+def comparison_for(program: Program, float64: Float64Interpreter, notes: list[str]) -> Comparison:
     """Questions of the greatest length that the program takes, its own answers taken for right.
 
     What is not asked is added to the notes. Raises `PassError` where nothing can be.
@@ -49,12 +49,12 @@ def judge_for(program: Program, meaning: Meaning, notes: list[str]) -> Judge:
     for length in tried:
         for trial in _trials(program, length):
             try:
-                judge = Judge.of(trial, program, meaning)
+                comparison = Comparison.of(trial, program, float64)
             except DOES_NOT_RUN:
                 continue
             if beyond > length:
                 notes.append(f"rows of {length} tokens were run; numbers up to {beyond} decide about positions")
-            return judge
+            return comparison
     raise PassError(f"'{program.name}' cannot be proven: it runs with none of {', '.join(map(str, tried))} tokens")
 
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from graphwright.ir import PassError
+from graphwright.passes.quantization.scheme_suggestions import _MEANT, suggested_scheme
 from graphwright.passes.quantization.scheme_text import parse_scheme
-from graphwright.passes.quantization.scheme_words import _MEANT, meant_scheme
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_floats_are_no_scheme(word: str) -> None:
 
 def test_schemes_are_no_words_and_words_name_schemes() -> None:
     for scheme in ("w4", "w8", "w4a8-g32", "fp8", "mxfp4", "nvfp4", "kv8", "w8a8", "mixed"):
-        assert meant_scheme(scheme) is None
+        assert suggested_scheme(scheme) is None
     for _, meant in _MEANT:
         for scheme in re.findall(r"\b(?:w\d\w*(?:-\w+)*|fp8|mxfp4)\b", meant):
             assert parse_scheme(scheme).text == scheme

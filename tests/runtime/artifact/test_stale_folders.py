@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from graphwright.runtime.artifact import AtomicFolder
-from graphwright.runtime.artifact.left_over import hold, sweep
+from graphwright.runtime.artifact.stale_folders import hold, sweep
 
 WRITES = """
 import os, signal, sys

@@ -1,4 +1,4 @@
-"""What is right and how far from it rounding may lead."""
+"""The answers of a program in float64, and at each place the error that rounding in float32 explains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir import Program
 from graphwright.ir.lazy import torch
 from graphwright.passes.proving.answers import Answer, Trial, Truth
-from graphwright.passes.proving.meaning import FLOAT32, Meaning, Noisy
+from graphwright.passes.proving.float64_interpreter import FLOAT32, Float64Interpreter, NoisyInterpreter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,8 @@ from what was sampled in its direction, not in its size."""
 
 
 @dataclass(frozen=True)
-class Departure:
-    """The answer that is furthest from the truth in terms of its bound, and the error and bound at that place."""
+class Deviation:
+    """The answer with the largest error relative to its bound, and the error and bound at that place."""
 
     answer: Answer
     error: float
@@ -34,7 +34,7 @@ class Departure:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class ErrorBounds:
     """The truth in float64, and for each place of each entry the noise that float32 rounding makes there.
 
     Of several samples the median counts: where rounding turns a choice (a router's tie), one sample says nothing.
@@ -46,24 +46,24 @@ class Ruler:
     """The median over all places of the noise that a computation in float32 makes, its sums included."""
 
     @classmethod
-    def of(cls, trial: Trial, program: Program, interpreter: Meaning) -> Ruler:
-        """The program's own answers, taken for right."""
+    def of(cls, trial: Trial, program: Program, interpreter: Float64Interpreter) -> ErrorBounds:
+        """Bounds around the program's own answers."""
         truth = trial.truth(program, interpreter)
-        samples = [trial.truth(program, Noisy(seed, folds=interpreter.folds)) for seed in range(SAMPLES)]
+        samples = [trial.truth(program, NoisyInterpreter(seed, folds=interpreter.folds)) for seed in range(SAMPLES)]
         noise = {
             key: torch.stack([distances(sample[key], values) for sample in samples]).median(0).values
             for key, values in truth.items()
         }
-        summed = trial.truth(program, Noisy(SAMPLES, FLOAT32, interpreter.folds))
+        summed = trial.truth(program, NoisyInterpreter(SAMPLES, FLOAT32, interpreter.folds))
         return cls(truth, noise, _median([distances(summed[key], values) for key, values in truth.items()]))
 
-    def worst(self, answers: Iterable[Answer]) -> Departure:
+    def worst(self, answers: Iterable[Answer]) -> Deviation:
         """The first answer that leaves its bounds, or the one that comes nearest to it."""
-        found: Departure | None = None
+        found: Deviation | None = None
         for answer in answers:
-            departure = self._departure(answer)
-            if found is None or departure.ratio > found.ratio:
-                found = departure
+            deviation = self._deviation(answer)
+            if found is None or deviation.ratio > found.ratio:
+                found = deviation
             if found.ratio > 1:
                 break
         assert found is not None, "a trial without answers"
@@ -84,13 +84,13 @@ class Ruler:
         """The median over all places of what one rounding to float32 an op explains."""
         return _median(list(self.noise.values()))
 
-    def _departure(self, answer: Answer) -> Departure:
+    def _deviation(self, answer: Answer) -> Deviation:
         truth = self.truth[answer.key]
         error = distances(answer.values, truth[answer.places])
         bound = FACTOR * self.noise[answer.key][answer.places]
         ratio = torch.where(error == 0, 0.0, error / bound)
         place = int(ratio.argmax())
-        return Departure(answer, float(error[place]), float(bound[place]))
+        return Deviation(answer, float(error[place]), float(bound[place]))
 
 
 def _median(parts: list[Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""The judge: runs a faulty program beside the eager original in float64. It knows no prover."""
+"""Whether a fault changes answers: the faulty program beside the eager original in float64, without the prover."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _MEANT: tuple[tuple[str, str], ...] = (
 _FLOATS = re.compile(r"(fp|f|float)(16|32|64)|bf16|bfloat16|half|float|double|none|no")
 
 
-def meant_scheme(word: str) -> str | None:
+def suggested_scheme(word: str) -> str | None:
     """What to write instead of a word that other tools use for quantization, as a sentence; None for other words."""
     if _FLOATS.fullmatch(word):
         return f"'{word}' quantizes nothing: leave the scheme out, and choose floats by dtype (--dtype)"
