@@ -20,7 +20,7 @@ from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.types import DType
 
-STORED_WEIGHTS = "graphwright.backends.tvm.emit.quantized"
+STORED_WEIGHTS = "graphwright.backends.tvm.emit.stored_weights"
 TENSORS = "graphwright.backends.tvm.emit.matrix"
 MIXED = "graphwright.backends.tvm.emit.experts"
 TABLES = "graphwright.backends.tvm.emit.indexing"
