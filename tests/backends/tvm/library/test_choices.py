@@ -31,13 +31,11 @@ Variant = dict[str, int]
 
 ATTENTION: list[Variant] = [
     {"few": 1, "rows": 24, "tile_rows": 2, "value_vectors": 5},
-    {"few": 1, "rows": 96, "tile_rows": 6, "value_vectors": 24},
-    {"few": 16, "shares": 16},
-    {"shares": 4},
-    {"tile_vectors": 1, "keys": 32, "key_numbers": 2048},
-    {"tile_vectors": 4, "keys": 128, "key_numbers": 8192},
+    {"few": 16, "shares": 16, "tile_rows": 6, "value_vectors": 24},
+    {"few": 1, "rows": 96, "tile_vectors": 1, "keys": 32, "key_numbers": 2048},
+    {"shares": 4, "tile_vectors": 4, "keys": 128, "key_numbers": 8192},
 ]
-"""By few queries keys are shared out, by many rows of queries are: not all choices can be tried at once."""
+"""Of few queries the keys are shared out, of many the queries: not all choices can be tried at once."""
 
 
 def variants(kernel: str) -> list[Variant]:
