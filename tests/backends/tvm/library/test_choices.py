@@ -159,6 +159,7 @@ def results(chosen: Mapping[str, Variant], kernels: list[Graph], folder: Path) -
     return {(g.name, batch): steps.run(g.name, inputs(g, batch))["y"] for g in kernels for batch in (1, 3, 7, 13)}
 
 
+@pytest.mark.slow
 def test_kernels_compute_the_same_with_every_value(tmp_path: Path) -> None:
     kernels = graphs()
     plain = results({}, kernels, tmp_path / "plain")
