@@ -111,6 +111,8 @@ class KernelLibrary:
     name: str
     device: Any
     kernels: tuple[Kernel, ...]
+    step: tuple[Choice, ...] = ()
+    """The choices of what runs the kernels of a step one after another."""
 
     def __post_init__(self) -> None:
         names = [kernel.name for kernel in self.kernels]
@@ -138,15 +140,23 @@ class KernelLibrary:
 
         Raises `UserError` for an unknown choice, and for a value that a choice cannot have.
         """
-        choices = {choice.name: choice for choice in kernel.choices}
-        for name in chosen:
-            _named(name, choices, f"kernel {kernel.name} has no choice")
-        found = {name: chosen.get(name, choice.default_for(problem)) for name, choice in choices.items()}
-        for name, value in found.items():
-            refusal = choices[name].refusal(problem, value)
-            if refusal is not None:
-                raise UserError(f"kernel {kernel.name}: choice '{name}' {refusal}")
-        return found
+        return _settings(f"kernel {kernel.name}", kernel.choices, problem, chosen)
+
+    def step_settings(self, chosen: Settings = MappingProxyType({})) -> Settings:
+        """The values of the choices of a step, as `settings` gives those of a kernel."""
+        return _settings(f"a step of {self.name}", self.step, Problem(self.device), chosen)
+
+
+def _settings(owner: str, choices: Sequence[Choice], problem: Problem, chosen: Settings) -> Settings:
+    known = {choice.name: choice for choice in choices}
+    for name in chosen:
+        _named(name, known, f"{owner} has no choice")
+    found = {name: chosen.get(name, choice.default_for(problem)) for name, choice in known.items()}
+    for name, value in found.items():
+        refusal = known[name].refusal(problem, value)
+        if refusal is not None:
+            raise UserError(f"{owner}: choice '{name}' {refusal}")
+    return found
 
 
 def _named(name: str, known: Mapping[str, T], none: str) -> T:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.plan import Plan, verify_plan
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
@@ -18,6 +20,9 @@ from graphwright.backends.weights_file import WeightsLayout, plan_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight
 
+STEP = "step"
+"""By this name settings are chosen that belong to no kernel."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -29,9 +34,12 @@ class Planned:
     layout: WeightsLayout
 
 
-def plan_graphs(graphs: Sequence[Graph], cpu: Cpu) -> Planned:
-    """The launch plan of each lowered graph; all share kernels and weights. Raises `UnsupportedError`."""
-    kernels, weights = KernelModule(cpu), dict[str, Weight]()
+def plan_graphs(graphs: Sequence[Graph], cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({})) -> Planned:
+    """The launch plan of each lowered graph; all share kernels and weights.
+
+    `chosen` are settings of kernels by their names, and of the `step`. Raises `UnsupportedError`.
+    """
+    kernels, weights = KernelModule(cpu, chosen), dict[str, Weight]()
     emitted = [emit_graph(graph, kernels, weights) for graph in graphs]
     layout = plan_weights([*weights.values()])
     offsets = {name: place.offset for name, place in layout.places.items()}
@@ -50,10 +58,11 @@ def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
     dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
     plans = [planned.plans[graph.name] for graph in graphs]
     steps = compiled(tvm.IRModule(step_functions(plans, dimensions, target)), target)
+    settings = planned.kernels.library.step_settings(planned.kernels.chosen.get(STEP, {}))
     called = {stage.function for plan in plans for stage in plan.stages}
     kernels = [
         planned.kernels.object(name)
         for name in planned.kernels.names
         if any(stage.function in called for stage in planned.kernels.record(name).stages)
     ]
-    return Library(steps, kernels, plans_code(plans, planned.layout.size))
+    return Library(steps, kernels, plans_code(plans, planned.layout.size, settings))

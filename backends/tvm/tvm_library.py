@@ -9,13 +9,10 @@ import importlib
 import inspect
 import linecache
 import sys
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from graphwright.ir.errors import UnsupportedError
-
-KERNEL = "graphwright.kernel"
-"""An attribute of functions that are kernels of ours, whose loops stay as they are written."""
 
 NEAR = 8
 """Frames whose line of code the script parser may ask for, to see whether a function stands in a class."""
@@ -36,12 +33,6 @@ def _outer_frames(innermost: FrameType | None, context: int = 1) -> list[inspect
 def _stack(context: int = 1) -> list[inspect.FrameInfo]:
     """The frames of the caller, innermost first."""
     return _outer_frames(sys._getframe(1))
-
-
-# TVM's script parser asks for the stack at every function it reads, whole or inlined, and the library's own looks
-# through every loaded module for each frame: a second a kernel in a process that has torch.
-inspect.stack = _stack
-inspect.getouterframes = _outer_frames
 
 
 def _load(name: str) -> Any:
@@ -70,3 +61,12 @@ T = _load("tvm.script").tirx
 builder = _load("tvm.tirx.script.builder")
 IRBuilder = _load("tvm.script.ir_builder").IRBuilder
 """The same language without its parser: statements are emitted by calls, into the builder that is entered."""
+
+_ASKING = ("script.parser.ir.entry", "script.parser.core.parser", "tirx.script.parser.entry", "tirx.script.builder.ir")
+"""Modules of TVM that ask for the stack at every function that is read, whole or inlined. The library's own `inspect`
+looks through every loaded module for each frame: a second a kernel in a process that has torch."""
+
+_quick = ModuleType(inspect.__name__, inspect.__doc__)
+vars(_quick).update(vars(inspect), stack=_stack, getouterframes=_outer_frames)
+for _name in _ASKING:
+    _load(f"tvm.{_name}").inspect = _quick

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.kernels.timing import written
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, codes: bool) -> str:
-    kernel = built(attention(cpu, model.form(codes), queries=queries), cpu)
+    kernel = built(written("attention", attention, cpu, model.form(codes), queries=queries), cpu)
     runs = decode_runs(kernel, model, queries, context, codes)
     reads = read_runs(cpu)
     least = least_seconds({"attention": runs, "read": reads, "start": start_runs(cpu)})
@@ -146,7 +147,7 @@ def prefill_line(cpu: Cpu, model: Heads, tokens: int, threads: int) -> str:
 
     torch.set_num_threads(threads)
     random = np.random.default_rng(0)
-    kernel = built(attention(cpu, model.form(False), queries=None), cpu)
+    kernel = built(written("attention", attention, cpu, model.form(False), queries=None), cpu)
     q = random.standard_normal((1, model.heads, tokens, model.size), np.float32)
     k, v = (random.standard_normal((1, model.kv_heads, tokens, model.size), np.float32) for _ in range(2))
     y = np.zeros((1, tokens, model.heads * model.size), np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.kernels.bandwidth import read_runs
 from benchmarks.kernels.peak import peak_flops, peak_runs
-from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads
+from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads, written
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.kernels.float_linear import linear
 from graphwright.backends.tvm.library.layouts import packed_floats
@@ -53,7 +53,9 @@ def few_rows_lines(cpu: Cpu, outer: int, inner: int, weight_dtype: str) -> Itera
     copies = [_tensor(panels.clone()) for _ in range(max(2, -(-COLD // size)))]
     runs: dict[str, list[Run]] = {"read": read_runs(cpu)}
     for rows in (1, 2, 4, 8):
-        kernel = built(linear(cpu, tokens=rows, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu)
+        kernel = built(
+            written("linear", linear, cpu, tokens=rows, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu
+        )
         x, y = _tensor(torch.randn(rows, inner)), _tensor(torch.zeros(rows, outer))
         runs[f"{rows}"] = [lambda k=kernel, x=x, w=w, y=y: k(x, w, y) for w in copies]
     if weight_dtype == "float32":
@@ -74,7 +76,9 @@ def many_rows_line(cpu: Cpu, threads: int, count: int, outer: int, inner: int, w
     weight = torch.randn(outer, inner).to(getattr(torch, weight_dtype))
     wide = weight.float()
     x, y = torch.randn(count, inner), torch.zeros(count, outer)
-    kernel = built(linear(cpu, tokens=None, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu)
+    kernel = built(
+        written("linear", linear, cpu, tokens=None, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu
+    )
     arguments = [_tensor(t) for t in (x, packed_floats(StoredArray.of(weight)).evaluate().contiguous(), y)]
     flops = 2 * count * outer * inner
     least = least_seconds(

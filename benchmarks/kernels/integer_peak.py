@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.kernels.timing import Run, built
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.dot_products import add_products, integer_lanes
+from graphwright.backends.tvm.kernels.codes import add_products, integer_lanes
 from graphwright.backends.tvm.kernels.script import iteration, lanes, local, prim_func, root, store, tensor, unrolled
 from graphwright.backends.tvm.tvm_library import builder, tvm
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks.kernels.bandwidth import read_runs
 from benchmarks.kernels.integer_peak import integer_peak_operations, integer_peak_runs
-from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads
+from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads, written
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
-from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
-from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
+from graphwright.backends.tvm.kernels.rounded_linear import rounded_linear
+from graphwright.backends.tvm.kernels.weight_only_linear import weight_only_linear
 from graphwright.backends.tvm.tvm_library import tvm
 from graphwright.ir.dialects.cpu.packed_weights import PackedWeight
 from graphwright.runtime.cores import available_cores
@@ -58,8 +58,10 @@ def few_lines(cpu: Cpu, weight: PackedWeight) -> Iterator[str]:
     runs: dict[str, list[Run]] = {"read": read_runs(cpu)}
     for count in FEW:
         x, y = _tensor(_tokens(count, weight.inner)), _tensor(np.zeros((count, rows), np.float32))
-        integer = built(quantized_linear(cpu, tokens=count, weight=tall, rounding=GROUP, bias=False), cpu)
-        floats = built(quantized_float_linear(cpu, tokens=count, weight=tall, bias=False), cpu)
+        integer = built(
+            written("rounded_linear", rounded_linear, cpu, tokens=count, weight=tall, rounding=GROUP, bias=False), cpu
+        )
+        floats = built(written("linear_by_codes", weight_only_linear, cpu, tokens=count, weight=tall, bias=False), cpu)
         for name, kernel in ((f"a8 x{count}", integer), (f"a32 x{count}", floats)):
             runs[name] = [lambda k=kernel, x=x, w=w, y=y: k(x, *w, y) for w in copies]
     least = least_seconds(runs, ROUNDS)
@@ -76,8 +78,10 @@ def few_lines(cpu: Cpu, weight: PackedWeight) -> Iterator[str]:
 def many_line(cpu: Cpu, threads: int, count: int, weight: PackedWeight) -> str:
     x = _tokens(count, weight.inner)
     arguments = [_tensor(x), *_arrays(weight), _tensor(np.zeros((count, weight.outer), np.float32))]
-    integer = built(quantized_linear(cpu, tokens=None, weight=weight, rounding=GROUP, bias=False), cpu)
-    floats = built(quantized_float_linear(cpu, tokens=None, weight=weight, bias=False), cpu)
+    integer = built(
+        written("rounded_linear", rounded_linear, cpu, tokens=None, weight=weight, rounding=GROUP, bias=False), cpu
+    )
+    floats = built(written("linear_by_codes", weight_only_linear, cpu, tokens=None, weight=weight, bias=False), cpu)
     least = least_seconds(
         {
             "peak": integer_peak_runs(cpu, threads),

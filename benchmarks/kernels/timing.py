@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from graphwright.backends.kernel_library import Problem
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.library import library_for
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import tvm
 
@@ -15,6 +17,13 @@ COLD = 1 << 27
 """Bytes that are read between two readings of the same ones: four times the largest cache."""
 
 Run = Callable[[], object]
+
+
+def written(kernel: str, template: Callable[..., Any], cpu: Cpu, *form: Any, **parameters: Any) -> Any:
+    """A template with the settings of a kernel of the library."""
+    library = library_for(cpu)
+    settings = library.settings(library.kernel(kernel), Problem(cpu))
+    return template(cpu, *form, settings=settings, **parameters)
 
 
 def use_threads(threads: int) -> None:

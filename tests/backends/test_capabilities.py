@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphwright.backends.onnx.emit import EMISSIONS
+from graphwright.backends.onnx.emit import EMISSIONS, TABLES
 from graphwright.backends.onnx.lower import lower
 from graphwright.ir import (
     Builder,
@@ -70,6 +70,7 @@ def test_every_row_is_probed_on_every_type() -> None:
 
 def test_what_can_be_emitted_is_in_the_table_and_the_other_way_round() -> None:
     assert {d.name for d in EMISSIONS} == {row.op.name for row in capabilities.ORT.rows}
+    assert len(EMISSIONS) == sum(len(table.EMISSIONS) for table in TABLES), "an op is emitted twice"
 
 
 def test_every_primitive_has_an_emission() -> None:

@@ -14,20 +14,11 @@ from graphwright.backends.onnx.emit import (
     shape,
 )
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import EMISSIONS
 
-__all__ = [
-    "EMISSIONS",
-    "Emitter",
-    "attention",
-    "codes",
-    "convolution",
-    "elementwise",
-    "experts",
-    "indexing",
-    "neural",
-    "quantized",
-    "recurrence",
-    "reduction",
-    "shape",
-]
+__all__ = ["EMISSIONS", "TABLES", "Emitter"]
+
+TABLES = (
+    *(attention, codes, convolution, elementwise, experts, indexing),
+    *(neural, quantized, recurrence, reduction, shape),
+)
+EMISSIONS = {definition: emission for table in TABLES for definition, emission in table.EMISSIONS.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.group_query import CODES_IN_A_BYTE, group_query_attention
 from graphwright.ir.dialects.ort.operators import masked_attention, rotary_embedding
 from graphwright.ir.graph import Op
 
 
-@emits(rotary_embedding)
 def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     type, pairs = op.inputs[0].tensor, op.required("cos").tensor.shape[1].evaluate({})
     heads = op.attribute("heads", int)
@@ -22,14 +22,12 @@ def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     )
 
 
-@emits(masked_attention)
 def emit_masked_attention(e: Emitter, op: Op) -> None:
     e.results(
         op, "Attention", *e.operands(op), scale=op.attribute("scale", float), softcap=op.attribute("softcap", float)
     )
 
 
-@emits(group_query_attention)
 def emit_group_query_attention(e: Emitter, op: Op) -> None:
     query, past_key, past_value, last, total, query_length, key, value, cos, sin, sinks, *scales = e.operands(op)
     # position_ids and attention_bias, head_sink, k_scale and v_scale, norm weights
@@ -69,3 +67,10 @@ def _quantized(op: Op) -> dict[str, str | int]:
     kind = "PER_CHANNEL" if scale.type.rank else "PER_TENSOR"
     bits = 8 // CODES_IN_A_BYTE[op.required("past_key").tensor.dtype]
     return {"k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": bits}
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    rotary_embedding: emit_rotary_embedding,
+    masked_attention: emit_masked_attention,
+    group_query_attention: emit_group_query_attention,
+}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.packed_caches import OFFSET, dequantize_packed, quantize_packed
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
@@ -26,13 +27,11 @@ def _rounded(e: Emitter, op: Op, codes: DType) -> str:
     return e.node("Clip", e.node("Round", units), *bounds)
 
 
-@emits(ops.quantize_tensor)
 def emit_quantize_tensor(e: Emitter, op: Op) -> None:
     dtype = op.result.tensor.dtype
     e.results(op, "Cast", _rounded(e, op, dtype), to=ONNX_TYPES[dtype])
 
 
-@emits(ops.dequantize_tensor)
 def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     codes, scale = e.operands(op)
     _scaled(e, op, e.node("Cast", codes, to=ONNX_TYPES[DType.F32]), scale)
@@ -47,7 +46,6 @@ def _scaled(e: Emitter, op: Op, codes: str, scale: str) -> None:
         e.results(op, "Cast", e.node("Mul", codes, scale), to=ONNX_TYPES[dtype])
 
 
-@emits(quantize_packed)
 def emit_quantize_packed(e: Emitter, op: Op) -> None:
     x = op.required("x").type
     half = op.result.type.shape[-1].evaluate({})
@@ -58,7 +56,6 @@ def emit_quantize_packed(e: Emitter, op: Op) -> None:
     e.results(op, "Cast", e.node("Add", total, e.filled(17 * OFFSET, DType.F32)), to=ONNX_TYPES[DType.U8])
 
 
-@emits(dequantize_packed)
 def emit_dequantize_packed(e: Emitter, op: Op) -> None:
     packed, scale = e.operands(op)
     lower = e.node("BitwiseAnd", packed, e.filled(15, DType.U8))
@@ -69,3 +66,11 @@ def emit_dequantize_packed(e: Emitter, op: Op) -> None:
     codes = e.node("Reshape", pairs, e.integers(*[0] * (op.result.type.rank - 1), size))
     numbers = e.node("Sub", e.node("Cast", codes, to=ONNX_TYPES[DType.F32]), e.filled(OFFSET, DType.F32))
     _scaled(e, op, numbers, scale)
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.quantize_tensor: emit_quantize_tensor,
+    ops.dequantize_tensor: emit_dequantize_tensor,
+    quantize_packed: emit_quantize_packed,
+    dequantize_packed: emit_dequantize_packed,
+}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Op
 
 
-@emits(ops.convolution)
 def emit_convolution(e: Emitter, op: Op) -> None:
     e.results(
         op,
@@ -19,3 +19,8 @@ def emit_convolution(e: Emitter, op: Op) -> None:
         dilations=op.attribute("dilation", tuple[int, ...]),
         group=op.attribute("groups", int),
     )
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.convolution: emit_convolution,
+}

@@ -9,14 +9,14 @@ from onnx import GraphProto, TensorProto, helper
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
 from graphwright.backends.onnx.emit.neural import activate
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.experts import chosen_experts
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 
 
-@emits(ops.moe_experts)
 def emit_moe_experts(e: Emitter, op: Op) -> None:
     """A loop over the experts that were chosen: it reads their weights once each, and no others."""
     x, indices, weights, *_ = e.operands(op)
@@ -104,7 +104,6 @@ def _activated(e: Emitter, x: str, op: Op, alpha: float) -> str:
     return e.node(node, *inputs, domain="", **attributes)
 
 
-@emits(chosen_experts)
 def emit_chosen_experts(e: Emitter, op: Op) -> None:
     x, router, gate_up, down, gate_up_bias, down_bias = e.operands(op)
     gated, limit = op.attribute("gated", bool), op.attribute("limit", float)
@@ -135,3 +134,9 @@ def emit_chosen_experts(e: Emitter, op: Op) -> None:
 
 MOE_ACTIVATIONS = {"silu": "silu", "relu": "relu", "gelu_tanh": "gelu"}
 """The operator's names of activations without a gate; its gelu is the tanh form."""
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.moe_experts: emit_moe_experts,
+    chosen_experts: emit_chosen_experts,
+}

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import emits, emits_node
+from graphwright.backends.onnx.emit.table import Emission, single_nodes
 from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.operators import fused_matmul, skip_layer_norm, skip_rms_norm
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
 
-emits_node({ops.matmul: "MatMul"})
+NODES: dict[OpDef, str] = {ops.matmul: "MatMul"}
+"""Ops that are one node with the same operands and no attributes."""
 
 
-@emits(fused_matmul)
 def emit_fused_matmul(e: Emitter, op: Op) -> None:
     e.results(op, "FusedMatMul", *e.operands(op), domain=MICROSOFT, transB=1)
 
 
-@emits(ops.linear)
 def emit_linear(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     type, rows = op.results[0].tensor, op.required("weight").tensor.shape[0]
@@ -32,12 +32,10 @@ def emit_linear(e: Emitter, op: Op) -> None:
     e.results(op, "Reshape", flat, e.shape([*leading, rows] if len(leading) != 1 else [-1, rows]))
 
 
-@emits(ops.rms_norm)
 def emit_rms_norm(e: Emitter, op: Op) -> None:
     e.results(op, "RMSNormalization", *e.operands(op), axis=-1, epsilon=op.attribute("epsilon", float))
 
 
-@emits(ops.layer_norm)
 def emit_layer_norm(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)
     if not weight:
@@ -46,7 +44,6 @@ def emit_layer_norm(e: Emitter, op: Op) -> None:
     e.results(op, "LayerNormalization", x, weight, bias, axis=-1, epsilon=op.attribute("epsilon", float))
 
 
-@emits(skip_rms_norm)
 def emit_skip_rms_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
@@ -58,7 +55,6 @@ def emit_skip_rms_norm(e: Emitter, op: Op) -> None:
     )
 
 
-@emits(skip_layer_norm)
 def emit_skip_layer_norm(e: Emitter, op: Op) -> None:
     normed, total = (e.name(v) for v in op.results)
     e.outputs(
@@ -90,21 +86,32 @@ def activate(e: Emitter, x: str, kind: Attribute, dtype: DType) -> tuple[str, li
             return "Tanh", [x], {}
 
 
-@emits(ops.activation)
 def emit_activation(e: Emitter, op: Op) -> None:
     node, inputs, attributes = activate(e, e.operands(op)[0], op.attribute("kind", str), op.inputs[0].tensor.dtype)
     e.results(op, node, *inputs, domain="", **attributes)
 
 
-@emits(ops.glu)
 def emit_glu(e: Emitter, op: Op) -> None:
     gate, up = e.operands(op)
     node, inputs, attributes = activate(e, gate, op.attribute("kind", str), op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node(node, *inputs, domain="", **attributes), up)
 
 
-@emits(ops.softcap)
 def emit_softcap(e: Emitter, op: Op) -> None:
     (x,), cap = e.operands(op), op.attribute("cap", float)
     limit = e.filled(cap, op.inputs[0].tensor.dtype)
     e.results(op, "Mul", e.node("Tanh", e.node("Div", x, limit)), limit)
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    **single_nodes(NODES),
+    fused_matmul: emit_fused_matmul,
+    ops.linear: emit_linear,
+    ops.rms_norm: emit_rms_norm,
+    ops.layer_norm: emit_layer_norm,
+    skip_rms_norm: emit_skip_rms_norm,
+    skip_layer_norm: emit_skip_layer_norm,
+    ops.activation: emit_activation,
+    ops.glu: emit_glu,
+    ops.softcap: emit_softcap,
+}

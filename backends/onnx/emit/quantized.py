@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.quantized import (
     dequantize_linear,
     gather_block_quantized,
@@ -23,7 +24,6 @@ ROUNDED_LEVEL, FLOAT_LEVEL = 4, 1
 """Values of `accuracy_level`: x as int8 with a scale a block, and x as float32."""
 
 
-@emits(matmul_nbits)
 def emit_matmul_nbits(e: Emitter, op: Op) -> None:
     x, codes, scales, zero_points, bias = e.operands(op)
     e.results(
@@ -44,14 +44,12 @@ def emit_matmul_nbits(e: Emitter, op: Op) -> None:
     )
 
 
-@emits(gather_block_quantized)
 def emit_gather_block_quantized(e: Emitter, op: Op) -> None:
     bits, block = op.attribute("bits", int), op.attribute("block", int)
     attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
     e.results(op, "GatherBlockQuantized", *e.operands(op), domain=MICROSOFT, **attributes)
 
 
-@emits(gather_blocks)
 def emit_gather_blocks(e: Emitter, op: Op) -> None:
     codes, indices, scales, zero_points = e.operands(op)
     bits, block = op.attribute("bits", int), op.attribute("block", int)
@@ -79,7 +77,6 @@ def emit_gather_blocks(e: Emitter, op: Op) -> None:
     e.results(op, "Reshape", values, e.shape([*leading, blocks * block]))
 
 
-@emits(dequantize_linear)
 def emit_dequantize_linear(e: Emitter, op: Op) -> None:
     e.results(op, "DequantizeLinear", *e.operands(op), axis=0, block_size=op.attribute("block", int))
 
@@ -92,7 +89,6 @@ def _scales(e: Emitter, x: str, most: float, dtype: DType) -> str:
     return e.node("Where", none, e.filled(1.0, dtype), scales)
 
 
-@emits(round_rows)
 def emit_round_rows(e: Emitter, op: Op) -> None:
     (x,), (codes, scales) = e.operands(op), (e.name(v) for v in op.results)
     e.outputs("Identity", [_scales(e, x, 127.0, DType.F32)], [scales])
@@ -100,7 +96,6 @@ def emit_round_rows(e: Emitter, op: Op) -> None:
     e.outputs("Cast", [e.node("Add", units, e.filled(128.0, DType.F32))], [codes], to=ONNX_TYPES[DType.U8])
 
 
-@emits(matmul_integer)
 def emit_matmul_integer(e: Emitter, op: Op) -> None:
     x, x_scales, weight, weight_scales, zero_points = e.operands(op)
     # Both unsigned: of other pairs some processors add two products in 16 bits and cut off what does not fit.
@@ -110,7 +105,6 @@ def emit_matmul_integer(e: Emitter, op: Op) -> None:
     e.results(op, "Mul", scaled, weight_scales)
 
 
-@emits(ops.fake_quantize)
 def emit_fake_quantize(e: Emitter, op: Op) -> None:
     (x, given), group = e.operands(op), op.attribute("group", int)
     to, dtype, shape = op.attribute("to", DType), op.inputs[0].tensor.dtype, op.inputs[0].type.shape
@@ -138,3 +132,14 @@ def emit_fake_quantize(e: Emitter, op: Op) -> None:
         e.results(op, "Slice", values, e.integers(0), e.dim(shape[-1]), e.integers(-1))
     else:
         e.results(op, "Identity", values)
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    matmul_nbits: emit_matmul_nbits,
+    gather_block_quantized: emit_gather_block_quantized,
+    gather_blocks: emit_gather_blocks,
+    dequantize_linear: emit_dequantize_linear,
+    round_rows: emit_round_rows,
+    matmul_integer: emit_matmul_integer,
+    ops.fake_quantize: emit_fake_quantize,
+}

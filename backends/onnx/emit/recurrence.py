@@ -10,8 +10,9 @@ from typing import Any
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.recurrence import linear_attention, stateful_conv
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
@@ -53,7 +54,6 @@ def _is_used(op: Op, e: Emitter, result: int) -> bool:
 # -- convolution
 
 
-@emits(ops.causal_conv)
 def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight, bias = e.operands(op)[:3]
     y, _ = op.results
@@ -68,7 +68,6 @@ def emit_causal_conv(e: Emitter, op: Op) -> None:
     _last_inputs(e, op, joined)
 
 
-@emits(stateful_conv)
 def emit_stateful_conv(e: Emitter, op: Op) -> None:
     x, weight, bias, _, lengths = e.operands(op)
     state, (y, last) = _state(e, op), (e.name(v) for v in op.results)
@@ -98,7 +97,6 @@ def _last_inputs(e: Emitter, op: Op, joined: str) -> None:
 # -- sums
 
 
-@emits(ops.running_sum)
 def emit_running_sum(e: Emitter, op: Op) -> None:
     type, axis = op.results[0].tensor, op.attribute("axis", int)
     axis %= type.rank
@@ -120,7 +118,6 @@ def emit_running_sum(e: Emitter, op: Op) -> None:
 # -- linear attention
 
 
-@emits(linear_attention)
 def emit_linear_attention(e: Emitter, op: Op) -> None:
     q, k, v, decay, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
@@ -145,7 +142,6 @@ def emit_linear_attention(e: Emitter, op: Op) -> None:
     )
 
 
-@emits(ops.linear_recurrence)
 def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     q, k, v, decay, rates, beta, _, _ = e.operands(op)
     type = op.required("v").tensor
@@ -203,7 +199,6 @@ def emit_linear_recurrence(e: Emitter, op: Op) -> None:
 # -- RWKV
 
 
-@emits(ops.weighted_mean)
 def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key, value, decay, bonus, _, _ = e.operands(op)
     type = op.required("key").tensor
@@ -239,3 +234,13 @@ def emit_weighted_mean(e: Emitter, op: Op) -> None:
     last, y = e.scan(step, [_state(e, op)], sequences, dtype, 1)
     e.outputs("Identity", [y], [e.name(op.results[0])])
     e.outputs("Identity", [last], [e.name(op.results[1])])
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.causal_conv: emit_causal_conv,
+    stateful_conv: emit_stateful_conv,
+    ops.running_sum: emit_running_sum,
+    linear_attention: emit_linear_attention,
+    ops.linear_recurrence: emit_linear_recurrence,
+    ops.weighted_mean: emit_weighted_mean,
+}

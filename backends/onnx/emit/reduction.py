@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import Emission, emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 
@@ -21,17 +22,6 @@ def _reduction(kind: str) -> Emission:
     return emit
 
 
-for _definition, _kind in {
-    ops.mean: "ReduceMean",
-    ops.amax: "ReduceMax",
-    ops.amin: "ReduceMin",
-    ops.any: "ReduceMax",
-    ops.all: "ReduceMin",
-}.items():
-    emits(_definition)(_reduction(_kind))
-
-
-@emits(ops.sum)
 def emit_sum(e: Emitter, op: Op) -> None:
     (x,) = e.operands(op)
     if op.inputs[0].tensor.dtype is DType.BOOL:
@@ -39,7 +29,6 @@ def emit_sum(e: Emitter, op: Op) -> None:
     e.results(op, "ReduceSum", x, e.integers(*_axes(op)), keepdims=int(op.attribute("keepdims", bool)))
 
 
-@emits(ops.var)
 def emit_var(e: Emitter, op: Op) -> None:
     (x,), axes = e.operands(op), e.integers(*_axes(op))
     centred = e.node("Sub", x, e.node("ReduceMean", x, axes, keepdims=1))
@@ -47,14 +36,25 @@ def emit_var(e: Emitter, op: Op) -> None:
     e.results(op, "ReduceMean", squares, axes, keepdims=int(op.attribute("keepdims", bool)))
 
 
-@emits(ops.softmax)
 def emit_softmax(e: Emitter, op: Op) -> None:
     e.results(op, "Softmax", *e.operands(op), axis=op.attribute("axis", int))
 
 
-@emits(ops.cumsum)
 def emit_cumsum(e: Emitter, op: Op) -> None:
     (x,), axis = e.operands(op), op.attribute("axis", int)
     if op.inputs[0].tensor.dtype is DType.BOOL:
         x = e.node("Cast", x, to=ONNX_TYPES[DType.I64])
     e.results(op, "CumSum", x, e.filled(axis, DType.I64))
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.sum: emit_sum,
+    ops.var: emit_var,
+    ops.softmax: emit_softmax,
+    ops.cumsum: emit_cumsum,
+    ops.mean: _reduction("ReduceMean"),
+    ops.amax: _reduction("ReduceMax"),
+    ops.amin: _reduction("ReduceMin"),
+    ops.any: _reduction("ReduceMax"),
+    ops.all: _reduction("ReduceMin"),
+}

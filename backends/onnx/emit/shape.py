@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import emits
+from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
@@ -13,7 +14,6 @@ from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
 
 
-@emits(ops.constant)
 def emit_constant(e: Emitter, op: Op) -> None:
     type, value = op.results[0].tensor, op.attribute("value", bool, int, float)
     if not type.shape:
@@ -22,7 +22,6 @@ def emit_constant(e: Emitter, op: Op) -> None:
         e.results(op, "Expand", e.filled(value, type.dtype), e.shape(type.shape))
 
 
-@emits(ops.iota)
 def emit_iota(e: Emitter, op: Op) -> None:
     size, dtype = op.attribute("size", Dim), op.results[0].tensor.dtype
     if size.constant is not None:
@@ -35,12 +34,10 @@ def emit_iota(e: Emitter, op: Op) -> None:
         e.results(op, "Cast", e.node("Range", *bounds), to=ONNX_TYPES[dtype])
 
 
-@emits(ops.dim_value)
 def emit_dim_value(e: Emitter, op: Op) -> None:
     e.results(op, "Identity", e.scalar(op.attribute("value", Dim)))
 
 
-@emits(ops.reshape)
 def emit_reshape(e: Emitter, op: Op) -> None:
     source = op.inputs[0].tensor.shape
     target: list[Dim | int] = []
@@ -53,12 +50,10 @@ def emit_reshape(e: Emitter, op: Op) -> None:
     e.results(op, "Reshape", *e.operands(op), e.shape(target))
 
 
-@emits(ops.transpose)
 def emit_transpose(e: Emitter, op: Op) -> None:
     e.results(op, "Transpose", *e.operands(op), perm=list(op.attribute("permutation", tuple[int, ...])))
 
 
-@emits(ops.expand)
 def emit_expand(e: Emitter, op: Op) -> None:
     source, target = op.inputs[0].tensor.shape, op.attribute("shape", tuple[Dim, ...])
     new = len(target) - len(source)
@@ -66,7 +61,6 @@ def emit_expand(e: Emitter, op: Op) -> None:
     e.results(op, "Expand", *e.operands(op), e.shape(needed))
 
 
-@emits(ops.slice)
 def emit_slice(e: Emitter, op: Op) -> None:
     bounds = [
         e.dim(op.attribute("start", Dim)),
@@ -76,24 +70,35 @@ def emit_slice(e: Emitter, op: Op) -> None:
     e.results(op, "Slice", *e.operands(op), *bounds, e.integers(op.attribute("step", int)))
 
 
-@emits(ops.concat)
 def emit_concat(e: Emitter, op: Op) -> None:
     e.results(op, "Concat", *e.operands(op), axis=op.attribute("axis", int))
 
 
-@emits(ops.split)
 def emit_split(e: Emitter, op: Op) -> None:
     sizes = op.attribute("sizes", tuple[int, ...])
     e.results(op, "Split", *e.operands(op), e.integers(*sizes), axis=op.attribute("axis", int))
 
 
-@emits(ops.split_heads)
 def emit_split_heads(e: Emitter, op: Op) -> None:
     split = e.node("Reshape", *e.operands(op), e.integers(0, 0, op.attribute("heads", int), -1))
     e.results(op, "Transpose", split, perm=[0, 2, 1, 3])
 
 
-@emits(ops.merge_heads)
 def emit_merge_heads(e: Emitter, op: Op) -> None:
     tokens_first = e.node("Transpose", *e.operands(op), perm=[0, 2, 1, 3])
     e.results(op, "Reshape", tokens_first, e.integers(0, 0, -1))
+
+
+EMISSIONS: dict[OpDef, Emission] = {
+    ops.constant: emit_constant,
+    ops.iota: emit_iota,
+    ops.dim_value: emit_dim_value,
+    ops.reshape: emit_reshape,
+    ops.transpose: emit_transpose,
+    ops.expand: emit_expand,
+    ops.slice: emit_slice,
+    ops.concat: emit_concat,
+    ops.split: emit_split,
+    ops.split_heads: emit_split_heads,
+    ops.merge_heads: emit_merge_heads,
+}

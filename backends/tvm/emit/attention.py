@@ -27,6 +27,7 @@ def emit_kv_append(e: Emitter, op: Op) -> None:
         [e.value(new), *counts, e.value(cache)],
         [cache.tensor],
         in_place=[1 + len(counts)],
+        settings=e.settings,
         tokens=row_count((batch, sequence, ONE)),
         heads=heads.evaluate({}),
         size=size.evaluate({}),
@@ -72,7 +73,14 @@ def emit_fused_attention(e: Emitter, op: Op) -> None:
             value = e.single(operand)
             arguments.append(e.reshape(value, _four(operand.tensor)) if operand is bias else value)
     arguments += [each.tensor for each in (key_scale, value_scale) if each is not None]
-    (y,) = e.kernel(attention, arguments, [e.single_type(op.result.tensor)], form=form, queries=queries.constant)
+    (y,) = e.kernel(
+        attention,
+        arguments,
+        [e.single_type(op.result.tensor)],
+        settings=e.settings,
+        form=form,
+        queries=queries.constant,
+    )
     e.computed(op.result, y)
 
 

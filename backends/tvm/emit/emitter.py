@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from graphwright.backends.element_types import DTYPES, MANIFEST_NAMES
-from graphwright.backends.kernel_library import Kernel, OperandLayout
+from graphwright.backends.kernel_library import Kernel, OperandLayout, Problem, Settings
 from graphwright.backends.tvm.emit.kernel_module import KernelModule
+from graphwright.backends.tvm.library.choices import LOOPS
 from graphwright.backends.tvm.library.layouts import WIDE
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.backends.tvm.tvm_library import te, tirx, topi, tvm
@@ -18,6 +19,9 @@ from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType, TensorType
 from graphwright.ir.weights import Weight
+
+LOOP_DEFAULTS = {choice.name: choice.default_for(Problem(None)) for choice in LOOPS}
+"""Of loops that a kernel without these choices needs besides, to convert numbers."""
 
 
 @dataclass(eq=False)
@@ -68,13 +72,18 @@ class Emitter:
         self._stored: dict[str, Tensor] = {}
         self._singles: dict[Value, Tensor] = {}
         self._declared: Kernel | None = None
+        self.settings: Settings = {}
+        """The values of the choices of the kernel that is being emitted."""
 
     def emit(self, op: Op) -> None:
         """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
         self.launches.append(Calls(op))
         self._singles.clear()
-        self._declared = self.kernels.library.kernel_for(op)
-        self._declared.load()(self, op)
+        library = self.kernels.library
+        self._declared = kernel = library.kernel_for(op)
+        problem = Problem.of(self.kernels.cpu, op)
+        self.settings = library.settings(kernel, problem, self.kernels.chosen.get(kernel.name, {}))
+        kernel.load()(self, op)
 
     # -- reading the graph
 
@@ -111,7 +120,8 @@ class Emitter:
         code = te.create_prim_func([*tensors, *variables, made], "int64").without_attr("global_symbol")
         shape = tuple(self.sizes.dimension(size, {}) for size in made.shape)
         result = self._temporary(TensorType(DTYPES[str(made.dtype)], shape))
-        self._call(self.kernels.loops(made.op.name, code), (*arguments, *map(Dim.of, sizes), result))
+        loops = {name: self.settings.get(name, value) for name, value in LOOP_DEFAULTS.items()}
+        self._call(self.kernels.loops(made.op.name, code, loops), (*arguments, *map(Dim.of, sizes), result))
         return result
 
     def _passed(self, code: Any, tensors: Sequence[Any]) -> list[str]:

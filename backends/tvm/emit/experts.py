@@ -27,6 +27,7 @@ def emit_moe_experts(e: Emitter, op: Op) -> None:
             *(e.single(v) for v in (gate_up, down, *biases) if v is not None),
         ],
         [flat_type(result.with_dtype(DType.F32))],
+        settings=e.settings,
         experts=experts,
         size=gate_up.tensor.shape[2].evaluate({}),
         inner=inner,

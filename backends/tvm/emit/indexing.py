@@ -35,6 +35,7 @@ def _embedding(e: Emitter, op: Op, held: list[Tensor], *, packed: bool) -> None:
         embedding_rows,
         [e.reshape(e.value(ids), (product(ids.type.shape),)), *held],
         [flat_type(op.result.tensor)],
+        settings=e.settings,
         tokens=row_count(shape),
         rows=rows,
         columns=columns,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernel_cache import CODE, KERNELS, RECORD, content_name
 from graphwright.backends.tvm.library import library_for
 from graphwright.backends.tvm.region.kernel_code import KernelCode, kernel_code
 from graphwright.backends.tvm.region.kernel_record import KernelRecord, from_json, to_json
-from graphwright.backends.tvm.tvm_library import KERNEL, tvm
+from graphwright.backends.tvm.region.tail import scheduled_loops
+from graphwright.backends.tvm.tvm_library import tvm
 
 
 class KernelModule:
-    """Kernels for a CPU. One that is kept from an earlier compile is neither written nor compiled again."""
+    """Kernels for a CPU, with what is `chosen` for those of the library, by name, in place of defaults.
 
-    def __init__(self, cpu: Cpu) -> None:
-        self.cpu, self.library = cpu, library_for(cpu)
+    One that is kept from an earlier compile is neither written nor compiled again.
+    """
+
+    def __init__(self, cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({})) -> None:
+        self.cpu, self.library, self.chosen = cpu, library_for(cpu), chosen
         self.names: list[str] = []
         self._write: dict[str, Callable[[], Any]] = {}
         self._codes: dict[str, KernelCode] = {}
@@ -26,11 +32,12 @@ class KernelModule:
     def kernel(self, make: Callable[..., Any], parameters: Mapping[str, Any]) -> str:
         """The name of the kernel that `make(cpu, **parameters)` writes."""
         made = f"{make.__module__}.{make.__name__} {sorted(parameters.items())}"
-        return self._added(make.__name__, made, lambda: make(self.cpu, **parameters).with_attr(KERNEL, True))
+        return self._added(make.__name__, made, lambda: make(self.cpu, **parameters))
 
-    def loops(self, label: str, function: Any) -> str:
-        """The name of a function that TVM has made of a tensor expression."""
-        return self._added(label, tvm.ir.save_json(function), lambda: function)
+    def loops(self, label: str, function: Any, settings: Settings) -> str:
+        """The name of a function that TVM has made of a tensor expression, once its loops are shared by threads."""
+        made = f"{tvm.ir.save_json(function)} {dict(settings)}"
+        return self._added(label, made, lambda: scheduled_loops(function, settings))
 
     def record(self, name: str) -> KernelRecord:
         """What a plan needs to know of a kernel. Raises `UnsupportedError` for one that cannot be split into stages."""

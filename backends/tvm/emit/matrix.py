@@ -49,7 +49,7 @@ def _by_kernel(
         return names.setdefault(dim, f"size_{len(names)}") if dim.constant is None else dim.constant
 
     shapes: dict[str, Any] = {"x_shape": tuple(map(size, x_shape)), "y_shape": tuple(map(size, y_shape))}
-    (z,) = e.kernel(matmul, [x, y], [result.with_dtype(DType.F32)], **shapes)
+    (z,) = e.kernel(matmul, [x, y], [result.with_dtype(DType.F32)], settings=e.settings, **shapes)
     return z
 
 

@@ -8,13 +8,11 @@ from typing import Any, cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count
 from graphwright.backends.tvm.emit.pointwise import pointwise
-from graphwright.backends.tvm.kernels import add_norm
-from graphwright.backends.tvm.kernels.activation import activation, softcap
-from graphwright.backends.tvm.kernels.activations import activate
+from graphwright.backends.tvm.kernels import norms
+from graphwright.backends.tvm.kernels.activation import activate, activation, softcap
 from graphwright.backends.tvm.kernels.fast_math import number, tanh
 from graphwright.backends.tvm.kernels.glu import glu, packed_glu
-from graphwright.backends.tvm.kernels.layer_norm import layer_norm
-from graphwright.backends.tvm.kernels.rms_norm import rms_norm
+from graphwright.backends.tvm.kernels.norms import layer_norm, rms_norm
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Op, Value
@@ -27,7 +25,7 @@ def rowwise(e: Emitter, op: Op, make: Any, arguments: list[Tensor], **parameters
     type = op.result.tensor
     flat = flat_type(type.with_dtype(DType.F32))
     size = type.shape[-1].evaluate({})
-    (y,) = e.kernel(make, arguments, [flat], tokens=row_count(type.shape), size=size, **parameters)
+    (y,) = e.kernel(make, arguments, [flat], settings=e.settings, tokens=row_count(type.shape), size=size, **parameters)
     e.computed(op.result, e.reshape(y, type.shape))
 
 
@@ -55,12 +53,12 @@ def emit_layer_norm(e: Emitter, op: Op) -> None:
 
 
 def emit_add_rms_norm(e: Emitter, op: Op) -> None:
-    _added(e, op, add_norm.add_rms_norm)
+    _added(e, op, norms.add_rms_norm)
 
 
 def emit_add_layer_norm(e: Emitter, op: Op) -> None:
     present = {name: op.operand(name) is not None for name in ("weight", "bias")}
-    _added(e, op, add_norm.add_layer_norm, **present)
+    _added(e, op, norms.add_layer_norm, **present)
 
 
 def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
@@ -70,6 +68,7 @@ def _added(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
         make,
         [*(e.flatten(e.value(v)) for v in op.inputs[:2]), *map(e.value, op.inputs[2:])],
         [flat_type(type)] * 2,
+        settings=e.settings,
         tokens=row_count(type.shape),
         size=type.shape[-1].evaluate({}),
         epsilon=op.attributes["epsilon"],
@@ -85,6 +84,7 @@ def emit_gated_columns(e: Emitter, op: Op) -> None:
         packed_glu,
         [e.flatten(e.value(packed))],
         [flat_type(type)],
+        settings=e.settings,
         tokens=row_count(type.shape),
         size=op.attributes["size"],
         kind=op.attributes["kind"],

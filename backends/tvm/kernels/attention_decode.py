@@ -12,26 +12,24 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
-from graphwright.backends.tvm.kernels.loops import filled, span
-from graphwright.backends.tvm.kernels.optional_operands import kept
+from graphwright.backends.tvm.kernels.tir import filled, kept, span
 from graphwright.backends.tvm.tvm_library import T
 
-SHARES = 8
-"""Shares of each row's blocks that threads take, whatever the number of threads."""
 
-
-def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
+def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries: int) -> Any:
     """Attention of so many queries a row; `AttentionForm` tells the operands.
 
-    Shares are as equal as may be. Threads take neighbouring iterations, whose slowest index is the share: so long and
-    short rows of a batch fall to all threads alike.
+    Shares of each row's blocks are as many whatever the number of threads, and as equal as may be. Threads take
+    neighbouring iterations, whose slowest index is the share: so long and short rows of a batch fall to all threads
+    alike.
     """
-    tiling = Tiling(cpu, form, queries)
+    tiling, shares = Tiling(cpu, settings, form, queries), settings["shares"]
     group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.padded_rows
     body = statements(tiling)
     write = output(tiling)
@@ -56,8 +54,8 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
         look(operands, item, scratch)
         low = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[0])
         end = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[1])
-        scratch.shared[0] = low + share * (end - low) // SHARES
-        scratch.shared[1] = low + (share + 1) * (end - low) // SHARES
+        scratch.shared[0] = low + share * (end - low) // shares
+        scratch.shared[1] = low + (share + 1) * (end - low) // shares
         if scratch.shared[0] < scratch.shared[1]:
             body.start(operands, item, scratch)
             for n in range(scratch.shared[0], scratch.shared[1]):
@@ -115,7 +113,7 @@ def attention_decode(cpu: Cpu, form: AttentionForm, queries: int) -> Any:
             total = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
             sums = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows, form.value_size), "float32")
             found = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
-            for i in T.parallel(SHARES * batch * form.kv_heads):
+            for i in T.parallel(shares * batch * form.kv_heads):
                 scratch = T.meta_var(allocated(tiling))
                 share = T.meta_var(i // (batch * form.kv_heads))
                 b = T.meta_var(i // form.kv_heads % batch)

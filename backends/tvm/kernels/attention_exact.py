@@ -14,7 +14,7 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
 from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
-from graphwright.backends.tvm.kernels.folding import larger
+from graphwright.backends.tvm.kernels.tir import larger
 from graphwright.backends.tvm.tvm_library import T
 
 MINUS_INFINITY = float("-inf")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.loops import lanes_within
+from graphwright.backends.tvm.kernels.tir import lanes_within
 from graphwright.ir.ops.attention import Mask
 
 Share = Literal["tensor", "channel", "token"]
@@ -60,6 +61,7 @@ class Tiling:
     """
 
     cpu: Cpu
+    settings: Settings
     form: AttentionForm
     queries: int
 
@@ -75,7 +77,7 @@ class Tiling:
     @cached_property
     def tile_rows(self) -> int:
         """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty."""
-        most = 6 if self.cpu.float_lanes == 16 else 4
+        most = self.settings["tile_rows"]
         if self.rows <= most:
             return self.rows
         return min(range(most, most // 2, -1), key=lambda size: -(-self.rows // size) * size)
@@ -91,12 +93,13 @@ class Tiling:
     @cached_property
     def tile_vectors(self) -> int:
         """Vectors of scores of each of those rows."""
-        return 4 if self.cpu.float_lanes == 16 else 2
+        return self.settings["tile_vectors"]
 
     @cached_property
     def keys(self) -> int:
         """Keys of a block: they stay in the nearest cache, turned, while all rows meet them."""
-        return max(self.tile_vectors * self.lanes, min(64, 4096 // self.form.head_size // self.lanes * self.lanes))
+        held = self.settings["key_numbers"] // self.form.head_size // self.lanes * self.lanes
+        return max(self.tile_vectors * self.lanes, min(self.settings["keys"], held))
 
     @cached_property
     def value_lanes(self) -> int:
@@ -106,5 +109,5 @@ class Tiling:
     def value_vectors(self) -> int:
         """Vectors of a value that are summed at once for each row of a tile."""
         vectors = self.form.value_size // self.value_lanes
-        most = (24 if self.cpu.float_lanes == 16 else 10) // self.tile_rows
+        most = self.settings["value_vectors"] // self.tile_rows
         return next(n for n in range(min(most, vectors), 0, -1) if vectors % n == 0)

@@ -12,8 +12,7 @@ from graphwright.backends.tvm.kernels.attention_form import Tiling
 from graphwright.backends.tvm.kernels.attention_operands import result_index
 from graphwright.backends.tvm.kernels.attention_tile import or_zero
 from graphwright.backends.tvm.kernels.fast_math import INFINITY_BITS, exp, let, magnitude_bits
-from graphwright.backends.tvm.kernels.folding import folded
-from graphwright.backends.tvm.kernels.loops import filled, span
+from graphwright.backends.tvm.kernels.tir import filled, folded, span
 from graphwright.backends.tvm.tvm_library import T
 
 

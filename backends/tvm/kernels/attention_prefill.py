@@ -8,26 +8,23 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
-from graphwright.backends.tvm.kernels.loops import filled
-from graphwright.backends.tvm.kernels.optional_operands import kept
+from graphwright.backends.tvm.kernels.tir import filled, kept
 from graphwright.backends.tvm.tvm_library import T
 
-ROWS = 48
-"""About so many rows of queries and heads share each block of keys."""
 
-
-def attention_prefill(cpu: Cpu, form: AttentionForm) -> Any:
+def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
     """Attention of any number of queries; `AttentionForm` tells the operands.
 
     An iteration takes a block of queries from the front and one from the back, which together see as many keys as any
     other two if the mask is causal.
     """
-    tiling = Tiling(cpu, form, max(1, ROWS // form.group))
+    tiling = Tiling(cpu, settings, form, max(1, settings["rows"] // form.group))
     queries, group = tiling.queries, form.group
     body = statements(tiling)
     write = output(tiling)

@@ -18,10 +18,7 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
-from graphwright.backends.tvm.kernels.folding import folded, larger
-from graphwright.backends.tvm.kernels.local_buffer import local_buffer
-from graphwright.backends.tvm.kernels.loops import filled, span
-from graphwright.backends.tvm.kernels.transposition import transposed
+from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
 from graphwright.backends.tvm.tvm_library import T
 
 NEVER = -(1 << 30)

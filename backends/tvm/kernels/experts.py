@@ -7,21 +7,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.activations import activate
+from graphwright.backends.tvm.kernels.activation import activate
 from graphwright.backends.tvm.kernels.fast_math import number, sigmoid
-from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, tree_sum
-from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
+from graphwright.backends.tvm.kernels.tir import filled, kept, lanes_within, matched_if, span, tree_sum
 from graphwright.backends.tvm.tvm_library import T
 from graphwright.ir.ops.neural import Activation
-
-ROWS = 4
-"""Rows of a weight that are multiplied side by side, where their number can be divided by it."""
 
 
 def moe_experts(
     cpu: Cpu,
     *,
+    settings: Settings,
     experts: int,
     size: int,
     inner: int,
@@ -40,8 +38,8 @@ def moe_experts(
     All others are float32. An index out of range counts as the nearest in it.
     """
     lanes, inner_lanes = lanes_within(cpu, size), lanes_within(cpu, inner)
-    rows = ROWS if inner % ROWS == 0 else 1
-    outer_rows = ROWS if outer % ROWS == 0 else 1
+    # Rows that are multiplied side by side, where their number can be divided so.
+    rows, outer_rows = (settings["rows"] if length % settings["rows"] == 0 else 1 for length in (inner, outer))
     height = 2 * inner if gated else inner
 
     def unit(gate: Any, up: Any) -> Any:

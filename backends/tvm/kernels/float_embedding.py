@@ -6,16 +6,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count, widened
 from graphwright.backends.tvm.tvm_library import T, tirx
 
-SHARE = 64
-"""Columns that one thread takes at a time, so that a single row keeps several busy."""
-
 
 def embedding_rows(
-    cpu: Cpu, *, tokens: int | None, rows: int, columns: int, weight_dtype: str = "float32", packed: bool
+    cpu: Cpu,
+    *,
+    settings: Settings,
+    tokens: int | None,
+    rows: int,
+    columns: int,
+    weight_dtype: str = "float32",
+    packed: bool,
 ) -> Any:
     """y f32 [tokens, columns] = rows of a table by ids i64 [tokens]: parameters ids, table, y.
 
@@ -25,8 +30,10 @@ def embedding_rows(
     count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
     wide: Any = T.int64
     shape: Any = (wide(panel_count(rows)), wide(columns), wide(PANEL)) if packed else (wide(rows), wide(columns))
-    whole, rest = divmod(columns, SHARE)
-    shares = -(-columns // SHARE)
+    # What one thread takes at a time, so that a single row keeps several busy.
+    share = settings["share"]
+    whole, rest = divmod(columns, share)
+    shares = -(-columns // share)
     lanes = cpu.float_lanes
 
     @T.inline
@@ -54,8 +61,8 @@ def embedding_rows(
         y = T.match_buffer(y_handle, (count, T.int64(columns)), "float32")
         for item in T.parallel(count * shares):
             if item % shares < whole:
-                copy(ids, table, y, item // shares, item % shares * SHARE, SHARE)
+                copy(ids, table, y, item // shares, item % shares * share, share)
             else:
-                copy(ids, table, y, item // shares, T.int64(whole * SHARE), rest)
+                copy(ids, table, y, item // shares, T.int64(whole * share), rest)
 
     return embedding_rows

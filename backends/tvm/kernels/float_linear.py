@@ -6,15 +6,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_few_rows import FEW, few_rows, group_count, streams_for
-from graphwright.backends.tvm.kernels.float_many_rows import DEPTH, copy_tile, multiply_tile, tile_for
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count
+from graphwright.backends.tvm.kernels.gemm import copy_tile, multiply_tile, tile_for
+from graphwright.backends.tvm.kernels.gemv import gemv, group_count, streams_for
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 
 def linear(
-    cpu: Cpu, *, tokens: int | None, inner: int, outer: int, weight_dtype: str = "float32", bias: bool = False
+    cpu: Cpu,
+    *,
+    settings: Settings,
+    tokens: int | None,
+    inner: int,
+    outer: int,
+    weight_dtype: str = "float32",
+    bias: bool = False,
 ) -> Any:
     """x f32 [tokens, inner] times weight [outer, inner] transposed, plus bias: parameters x, weight, (bias,) y.
 
@@ -23,22 +31,22 @@ def linear(
     `tokens=None` takes the number from x.
     """
     panels = panel_count(outer)
-    tile = tile_for(cpu)
+    tile, depth, most = tile_for(settings), settings["depth"], settings["few"]
     groups = -(-panels // tile.panels)
-    depths = -(-inner // DEPTH)
-    copy = copy_tile(cpu, inner)
-    multiply = multiply_tile(cpu, inner, outer, weight_dtype, bias)
-    few = {rows: few_rows(cpu, rows, inner, outer, weight_dtype, bias) for rows in (1, 2, 4, 8)}
+    depths = -(-inner // depth)
+    copy = copy_tile(cpu, settings, inner)
+    multiply = multiply_tile(cpu, settings, inner, outer, weight_dtype, bias)
+    few = {rows: gemv(cpu, settings, rows, inner, outer, weight_dtype, bias) for rows in (1, 2, 4, 8) if rows <= most}
 
     @T.inline
     def by_panels(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
-        for group in T.parallel(T.int64(group_count(panels, streams_for(cpu, rows, panels)))):
+        for group in T.parallel(T.int64(group_count(panels, streams_for(cpu, settings["streams"], rows, panels)))):
             few[rows](x, weight, bias_vector, y, group, count - 1)
 
     @T.inline
     def by_tiles(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
         with T.sblock("by_tiles"):
-            tiles = T.sblock_alloc_buffer((T.ceildiv(count, tile.rows), depths, tile.rows, DEPTH), "float32")
+            tiles = T.sblock_alloc_buffer((T.ceildiv(count, tile.rows), depths, tile.rows, depth), "float32")
             for t in T.parallel(T.ceildiv(count, tile.rows)):
                 copy(x, tiles, t, count)
             # All tiles of x one after another, so that the panels, which are larger, stay in the nearer cache.
@@ -62,12 +70,16 @@ def linear(
                 by_panels(x, weight, bias_vector, y, count, 2)
             elif count <= 4:
                 by_panels(x, weight, bias_vector, y, count, 4)
-            elif count <= FEW:
-                by_panels(x, weight, bias_vector, y, count, 8)
             else:
-                by_tiles(x, weight, bias_vector, y, count)
+                if most == 4:
+                    by_tiles(x, weight, bias_vector, y, count)
+                else:
+                    if count <= 8:
+                        by_panels(x, weight, bias_vector, y, count, 8)
+                    else:
+                        by_tiles(x, weight, bias_vector, y, count)
         else:
-            if tokens <= FEW:
+            if tokens <= most:
                 by_panels(x, weight, bias_vector, y, count, 1 << (tokens - 1).bit_length())
             else:
                 by_tiles(x, weight, bias_vector, y, count)

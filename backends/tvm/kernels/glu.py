@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.activations import activate
-from graphwright.backends.tvm.kernels.loops import COLUMNS, lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.activation import activate
+from graphwright.backends.tvm.kernels.tir import lanes_within, span, stage_loop
 from graphwright.backends.tvm.tvm_library import T
 from graphwright.ir.ops.neural import Activation
 
 
-def glu(cpu: Cpu, *, tokens: int | None, size: int, kind: Activation) -> Any:
+def glu(cpu: Cpu, *, settings: Settings, tokens: int | None, size: int, kind: Activation) -> Any:
     """(gate f32 [M, size], up f32 [M, size], y f32 [M, size]): y = activation(gate) * up."""
     lanes = lanes_within(cpu, size)
-    chunks, at_once = size // lanes, COLUMNS // lanes
+    chunks, at_once = size // lanes, settings["columns"] // lanes
     blocks = -(-chunks // at_once)
-    loop = stage_loop(tokens, size)
+    loop = stage_loop(settings, tokens, size)
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(gate_handle: T.handle, up_handle: T.handle, y_handle: T.handle):
@@ -39,13 +40,21 @@ def glu(cpu: Cpu, *, tokens: int | None, size: int, kind: Activation) -> Any:
 
 
 def packed_glu(
-    cpu: Cpu, *, tokens: int | None, size: int, kind: Activation, columns: int, gate_column: int = 0, up_column: int
+    cpu: Cpu,
+    *,
+    settings: Settings,
+    tokens: int | None,
+    size: int,
+    kind: Activation,
+    columns: int,
+    gate_column: int = 0,
+    up_column: int,
 ) -> Any:
     """(both f32 [M, columns], y f32 [M, size]): `glu` of the columns from gate_column and from up_column on."""
     lanes = lanes_within(cpu, size)
-    chunks, at_once = size // lanes, COLUMNS // lanes
+    chunks, at_once = size // lanes, settings["columns"] // lanes
     blocks = -(-chunks // at_once)
-    loop = stage_loop(tokens, size)
+    loop = stage_loop(settings, tokens, size)
 
     @T.prim_func(private=True, s_tir=True)
     def kernel(both_handle: T.handle, y_handle: T.handle):

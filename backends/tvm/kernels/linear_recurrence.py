@@ -8,8 +8,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.fast_math import exp
-from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span
-from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
+from graphwright.backends.tvm.kernels.tir import filled, kept, lanes_within, matched_if, span
 from graphwright.backends.tvm.tvm_library import T
 
 

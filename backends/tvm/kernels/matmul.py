@@ -9,18 +9,16 @@ from functools import reduce
 from operator import mul
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_panels import STACK
 from graphwright.backends.tvm.tvm_library import T, tirx
-
-BLOCK = 8
-"""Vectors of columns whose sums stay in registers while a row is multiplied."""
 
 Size = int | str
 """The length of an axis: a number, or the name of one that the arguments' shapes give."""
 
 
-def matmul(cpu: Cpu, *, x_shape: Sequence[Size], y_shape: Sequence[Size]) -> Any:
+def matmul(cpu: Cpu, *, settings: Settings, x_shape: Sequence[Size], y_shape: Sequence[Size]) -> Any:
     """z f32 [..., m, n] = x f32 [..., m, k] times y f32 [..., k, n]: parameters x, y, z.
 
     Leading axes broadcast: they are equal, or 1, or missing in x or in y.
@@ -38,7 +36,9 @@ def matmul(cpu: Cpu, *, x_shape: Sequence[Size], y_shape: Sequence[Size]) -> Any
     rows, inner, columns = x_sizes[-2], x_sizes[-1], y_sizes[-1]
     items = reduce(mul, (*batch_sizes, rows))
     lanes = cpu.float_lanes
-    width = BLOCK * lanes
+    # Vectors of columns whose sums stay in registers while a row is multiplied.
+    wide = settings["block"]
+    width = wide * lanes
 
     def leading(item: Any, shape: Sequence[Size]) -> list[Any]:
         """The leading indices, into a tensor of that shape, of a row's batch."""
@@ -90,7 +90,7 @@ def matmul(cpu: Cpu, *, x_shape: Sequence[Size], y_shape: Sequence[Size]) -> Any
         z = T.match_buffer(z_handle, (*batch_sizes, rows, columns), "float32")
         for item in T.parallel(items):
             for block in T.serial(columns // width):
-                vectors(x, y, z, item, block * width, BLOCK)
+                vectors(x, y, z, item, block * width, wide)
             for vector in T.serial(columns % width // lanes):
                 vectors(x, y, z, item, columns // width * width + vector * lanes, 1)
             for column in T.serial(columns % lanes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_scales import load_scale
+from graphwright.backends.tvm.kernels.codes import load_scale
 from graphwright.backends.tvm.kernels.script import iteration, prim_func, root, store, tensor, variable
 from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight

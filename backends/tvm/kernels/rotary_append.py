@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import Share
-from graphwright.backends.tvm.kernels.code_rows import token_scale, write_codes
-from graphwright.backends.tvm.kernels.kv_append import is_kept, place
-from graphwright.backends.tvm.kernels.local_buffer import local_buffer
-from graphwright.backends.tvm.kernels.loops import lanes_within, span, stage_loop, within
-from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
-from graphwright.backends.tvm.kernels.rotation import Rotation
+from graphwright.backends.tvm.kernels.kv_append import is_kept, place, token_scale, write_codes
+from graphwright.backends.tvm.kernels.rope import Rotation
+from graphwright.backends.tvm.kernels.tir import kept, lanes_within, local_buffer, matched_if, span, stage_loop, within
 from graphwright.backends.tvm.tvm_library import T
 
 
@@ -32,6 +30,7 @@ class Packed:
 def rotary_append(
     cpu: Cpu,
     *,
+    settings: Settings,
     tokens: int | None,
     packed: Packed,
     heads: int,
@@ -55,7 +54,7 @@ def rotary_append(
     has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
     """
     turn = Rotation(cpu, head_size, pairs, interleaved).statements
-    loop = stage_loop(tokens, packed.columns)
+    loop = stage_loop(settings, tokens, packed.columns)
     encode_key = write_codes(cpu, head_size, key_scale)
     encode_value = write_codes(cpu, value_size, value_scale)
     key_token_scale = token_scale(cpu, head_size)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.fast_math import number, polynomial
-from graphwright.backends.tvm.kernels.local_buffer import local_buffer
-from graphwright.backends.tvm.kernels.loops import filled, lanes_within, span, stage_loop
+from graphwright.backends.tvm.kernels.tir import filled, lanes_within, local_buffer, span, stage_loop
 from graphwright.backends.tvm.tvm_library import T
 
 HALF_PI_HIGH, HALF_PI_LOW = 1.5707963267341256, 6.077100506506192e-11
@@ -29,7 +29,7 @@ COS = (
 """(cos(r) - 1) / r² in r² for |r| <= π/4, within 6e-14."""
 
 
-def rotary_table(cpu: Cpu, *, tokens: int | None, pairs: int, scale: float = 1.0) -> Any:
+def rotary_table(cpu: Cpu, *, settings: Settings, tokens: int | None, pairs: int, scale: float = 1.0) -> Any:
     """(positions i64 [B or 1, S], frequencies f32 [pairs], cos f32 [B or 1, S, pairs], sin likewise).
 
     The angle is a product of float32, as the IR's `rope` and the models themselves have it; its cosine and sine, times
@@ -37,7 +37,7 @@ def rotary_table(cpu: Cpu, *, tokens: int | None, pairs: int, scale: float = 1.0
     """
     lanes = lanes_within(cpu, pairs)
     chunks = pairs // lanes
-    loop = stage_loop(tokens, pairs * 8)
+    loop = stage_loop(settings, tokens, pairs * 8)
     wide, whole = (f"{kind}x{lanes}" if lanes > 1 else kind for kind in ("float64", "int32"))
     narrow = f"float32x{lanes}" if lanes > 1 else "float32"
 

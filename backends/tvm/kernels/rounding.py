@@ -8,12 +8,10 @@ from operator import add
 from typing import Any
 
 from graphwright.backends.tvm.kernels.script import iteration, lanes, local, shared, spread, store, when
-from graphwright.backends.tvm.kernels.spans import Spans
+from graphwright.backends.tvm.kernels.tiles import Spans
 from graphwright.backends.tvm.tvm_library import T, builder
 
 CACHE_LINE = 64
-LONG = 2048
-"""From so many numbers on, one token is worth rounding on several threads."""
 
 LARGEST = 3.4028234663852886e38
 """The largest float32."""
@@ -48,15 +46,18 @@ def words_of(spans: Spans) -> int:
     return (lines | 1) * CACHE_LINE // 4
 
 
-def round_tokens(x: Any, tokens: Any, rows: Any, spans: Spans) -> RoundedTokens:
-    """The stage that rounds x f32[tokens, inner] into new buffers of so many rows."""
+def round_tokens(x: Any, tokens: Any, rows: Any, spans: Spans, long: int) -> RoundedTokens:
+    """The stage that rounds x f32[tokens, inner] into new buffers of so many rows.
+
+    From `long` numbers on one token is worth rounding on several threads.
+    """
     words = shared("words", (rows, words_of(spans)), "int32")
     scales = shared("token_scales", (rows, spans.token_groups), "float32")
     sums = shared("code_sums", (rows, spans.count), "int32")
     rounded = RoundedTokens(words, scales, sums)
     count = tokens * spans.token_groups
     # One short row is rounded before other threads would have woken up.
-    serial = isinstance(tokens, int) and tokens == 1 and spans.weight.inner < LONG
+    serial = isinstance(tokens, int) and tokens == 1 and spans.weight.inner < long
     loop = builder.serial(count) if serial else builder.parallel(count)
     with iteration("round", loop, count, [x], [words, scales, sums]) as number:
         token, group = T.floordiv(number, spans.token_groups), T.floormod(number, spans.token_groups)

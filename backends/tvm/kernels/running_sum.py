@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.optional_operands import kept, matched_if
+from graphwright.backends.tvm.kernels.tir import kept, matched_if
 from graphwright.backends.tvm.tvm_library import T
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from graphwright.backends.kernel_library import KernelLibrary
 from graphwright.backends.tvm.cpu import GENERIC, Cpu
 from graphwright.backends.tvm.library import attention, loops, products, recurrence, rows
+from graphwright.backends.tvm.library.choices import STEP
 
 KERNELS = (*products.KERNELS, *attention.KERNELS, *rows.KERNELS, *recurrence.KERNELS, *loops.KERNELS)
 
@@ -14,7 +15,7 @@ KERNELS = (*products.KERNELS, *attention.KERNELS, *rows.KERNELS, *recurrence.KER
 @cache
 def library_for(cpu: Cpu) -> KernelLibrary:
     """The kernels for a CPU. All CPUs have kernels for the same ops, with other defaults of choices."""
-    return KernelLibrary("cpu", cpu, KERNELS)
+    return KernelLibrary("cpu", cpu, KERNELS, STEP)
 
 
 LIBRARY = library_for(GENERIC)

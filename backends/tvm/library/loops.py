@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from graphwright.backends.kernel_library import Kernel
+from graphwright.backends.tvm.library.choices import LOOPS
 from graphwright.backends.tvm.library.conditions import FLOATS, INTEGERS, given_scale
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.memory import STORED, copy
-
-BODIES = "graphwright.backends.tvm.emit"
+from graphwright.ir.targets import Condition
+from graphwright.ir.types import DType
 
 ELEMENTWISE = (
     *(ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.maximum, ops.minimum, ops.where, copy),
@@ -18,30 +19,40 @@ ELEMENTWISE = (
 )
 
 
-def _written_by(module: str, *definitions: OpDef) -> tuple[Kernel, ...]:
-    """Kernels whose bodies have the names of their ops."""
-    return tuple(Kernel(d, STORED, name=d.name, body=f"{BODIES}.{module}:emit_{d.name}") for d in definitions)
+def _loops(
+    op: OpDef,
+    module: str,
+    function: str = "",
+    dtypes: frozenset[DType] = STORED,
+    condition: Condition | None = None,
+    name: str = "",
+) -> Kernel:
+    """A kernel that is called as its op is, and so is the body, where no other name and function are given."""
+    body = f"graphwright.backends.tvm.emit.{module}:emit_{function or op.name}"
+    return Kernel(op, dtypes, condition, name=name or op.name, body=body, choices=LOOPS)
 
 
 KERNELS = (
-    *(Kernel(d, STORED, name=d.name, body=f"{BODIES}.elementwise:emit_elementwise") for d in ELEMENTWISE),
-    Kernel(ops.pow, FLOATS, name="pow", body=f"{BODIES}.elementwise:emit_elementwise"),
-    Kernel(ops.pow, INTEGERS, name="integer_power", body=f"{BODIES}.elementwise:emit_integer_power"),
-    *_written_by("elementwise", ops.cast),
-    *_written_by("codes", ops.quantize_tensor, ops.dequantize_tensor),
-    Kernel(
+    *(_loops(op, "elementwise", "elementwise") for op in ELEMENTWISE),
+    _loops(ops.pow, "elementwise", "elementwise", FLOATS),
+    _loops(ops.pow, "elementwise", "integer_power", INTEGERS, name="integer_power"),
+    _loops(ops.cast, "elementwise"),
+    *(_loops(op, "codes") for op in (ops.quantize_tensor, ops.dequantize_tensor)),
+    _loops(
         ops.fake_quantize,
+        "codes",
+        "fake_quantize_by_scale",
         FLOATS,
         given_scale,
-        name="fake_quantize_by_scale",
-        body=f"{BODIES}.codes:emit_fake_quantize_by_scale",
+        "fake_quantize_by_scale",
     ),
-    Kernel(ops.fake_quantize, FLOATS, name="fake_quantize", body=f"{BODIES}.codes:emit_fake_quantize"),
-    *_written_by("reduction", ops.sum, ops.mean, ops.var, ops.softmax),
-    *(Kernel(d, STORED, name=d.name, body=f"{BODIES}.reduction:emit_greatest") for d in (ops.amax, ops.any)),
-    *(Kernel(d, STORED, name=d.name, body=f"{BODIES}.reduction:emit_least") for d in (ops.amin, ops.all)),
-    *_written_by("shape", ops.constant, ops.iota, ops.dim_value, ops.reshape, ops.transpose, ops.expand, ops.slice),
-    *_written_by("shape", ops.concat, ops.split, ops.split_heads, ops.merge_heads, ops.bitcast, ops.ring_positions),
-    *_written_by("indexing", ops.take_tokens, ops.gather, ops.gather_elements, ops.scatter_elements),
-    *_written_by("sorting", ops.topk, ops.sort_order),
+    _loops(ops.fake_quantize, "codes", dtypes=FLOATS),
+    *(_loops(op, "reduction") for op in (ops.sum, ops.mean, ops.var, ops.softmax)),
+    *(_loops(op, "reduction", "greatest") for op in (ops.amax, ops.any)),
+    *(_loops(op, "reduction", "least") for op in (ops.amin, ops.all)),
+    *(_loops(op, "shape") for op in (ops.constant, ops.iota, ops.dim_value, ops.transpose, ops.expand, ops.slice)),
+    *(_loops(op, "shape") for op in (ops.concat, ops.split, ops.split_heads, ops.merge_heads, ops.ring_positions)),
+    *(_loops(op, "shape") for op in (ops.reshape, ops.bitcast)),
+    *(_loops(op, "indexing") for op in (ops.take_tokens, ops.gather, ops.gather_elements, ops.scatter_elements)),
+    *(_loops(op, "sorting") for op in (ops.topk, ops.sort_order)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.backends.kernel_library import Kernel
+from graphwright.backends.tvm.library.choices import EMBEDDING, EXPERTS, LINEAR, LOOPS, MATMUL, ROUNDED, WEIGHT_ONLY
 from graphwright.backends.tvm.library.conditions import (
     DOUBLE,
     FLOATS,
@@ -19,8 +20,9 @@ from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.types import DType
 
-STORED_WEIGHTS = "graphwright.backends.tvm.emit.quantized"
+STORED_WEIGHTS = "graphwright.backends.tvm.emit.stored_weights"
 TENSORS = "graphwright.backends.tvm.emit.matrix"
+MIXED = "graphwright.backends.tvm.emit.experts"
 TABLES = "graphwright.backends.tvm.emit.indexing"
 
 PRODUCTS = (
@@ -32,6 +34,7 @@ PRODUCTS = (
         name="linear_by_codes",
         body=f"{STORED_WEIGHTS}:emit_linear_by_codes",
         layouts={"weight": CODES},
+        choices=WEIGHT_ONLY,
     ),
     Kernel(
         ops.linear,
@@ -40,9 +43,10 @@ PRODUCTS = (
         name="linear",
         body=f"{STORED_WEIGHTS}:emit_linear",
         layouts={"weight": PANELS},
+        choices=LINEAR,
     ),
-    Kernel(ops.linear, NARROW, name="linear_of_tensors", body=f"{TENSORS}:emit_linear_of_tensors"),
-    Kernel(ops.linear, DOUBLE, name="linear_by_loops", body=f"{TENSORS}:emit_linear_by_loops"),
+    Kernel(ops.linear, NARROW, name="linear_of_tensors", body=f"{TENSORS}:emit_linear_of_tensors", choices=MATMUL),
+    Kernel(ops.linear, DOUBLE, name="linear_by_loops", body=f"{TENSORS}:emit_linear_by_loops", choices=LOOPS),
     Kernel(
         rounded_linear,
         NARROW,
@@ -51,11 +55,18 @@ PRODUCTS = (
         name="rounded_linear",
         body=f"{STORED_WEIGHTS}:emit_rounded_linear",
         layouts={"weight": CODES},
+        choices=ROUNDED,
     ),
-    Kernel(ops.matmul, NARROW, name="matmul", body=f"{TENSORS}:emit_matmul"),
-    Kernel(ops.matmul, DOUBLE, name="matmul_by_loops", body=f"{TENSORS}:emit_matmul_by_loops"),
-    Kernel(ops.convolution, FLOATS, name="convolution", body=f"{TENSORS}:emit_convolution"),
-    Kernel(ops.moe_experts, NARROW, name="moe_experts", body="graphwright.backends.tvm.emit.experts:emit_moe_experts"),
+    Kernel(ops.matmul, NARROW, name="matmul", body=f"{TENSORS}:emit_matmul", choices=MATMUL),
+    Kernel(ops.matmul, DOUBLE, name="matmul_by_loops", body=f"{TENSORS}:emit_matmul_by_loops", choices=LOOPS),
+    Kernel(ops.convolution, FLOATS, name="convolution", body=f"{TENSORS}:emit_convolution", choices=LOOPS),
+    Kernel(
+        ops.moe_experts,
+        NARROW,
+        name="moe_experts",
+        body="graphwright.backends.tvm.emit.experts:emit_moe_experts",
+        choices=EXPERTS,
+    ),
 )
 
 ROWS_OF_TABLES = (
@@ -66,9 +77,17 @@ ROWS_OF_TABLES = (
         name="embedding_of_panels",
         body=f"{TABLES}:emit_embedding_of_panels",
         layouts={"weight": PANELS},
+        choices=EMBEDDING,
     ),
-    Kernel(ops.embedding, NARROW, stored_rows, name="embedding_of_rows", body=f"{TABLES}:emit_embedding_of_rows"),
-    Kernel(ops.embedding, STORED, name="embedding", body=f"{TABLES}:emit_embedding"),
+    Kernel(
+        ops.embedding,
+        NARROW,
+        stored_rows,
+        name="embedding_of_rows",
+        body=f"{TABLES}:emit_embedding_of_rows",
+        choices=EMBEDDING,
+    ),
+    Kernel(ops.embedding, STORED, name="embedding", body=f"{TABLES}:emit_embedding", choices=LOOPS),
     Kernel(
         ops.quantized_embedding,
         frozenset({DType.I64}),

@@ -14,7 +14,6 @@ from graphwright.backends.tvm.region.code import is_buffer, key
 from graphwright.backends.tvm.region.flatten import flatten
 from graphwright.backends.tvm.region.kernel_record import Axes, BufferUse, KernelRecord, StageRecord
 from graphwright.backends.tvm.region.stages import Kernel, Stage, split_kernel
-from graphwright.backends.tvm.region.tail import schedule_tail
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import tvm
@@ -50,7 +49,7 @@ class KernelCode:
 
 def kernel_code(name: str, function: Any, cpu: Cpu) -> KernelCode:
     """A kernel's stages. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
-    module = schedule_tail(tvm.IRModule({tvm.ir.GlobalVar(name): function}))
+    module = tvm.IRModule({tvm.ir.GlobalVar(name): function})
     (flat,) = flatten(module, llvm_target(cpu)).functions.values()
     kernel = split_kernel(name, flat)
     return KernelCode(_recorded(kernel), {stage.name: stage.function for stage in kernel.stages}, cpu)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.plan.plan import ALIGNMENT
 from graphwright.ir.dims import Dim
@@ -16,10 +17,6 @@ from graphwright.ir.types import DType
 
 HEAD = 4096
 """Bytes at the beginning of a workspace that hold the threads' counter; slots lie behind them."""
-
-PATIENCE = 2_000
-"""Looks at the counter before a thread gives its core to others: some ten microseconds, more than threads that all run
-wait for each other, and little where one of them has no core."""
 
 _DLPACK_CODES = {
     dtype: code
@@ -72,7 +69,7 @@ static void meet(int64_t *counter, int64_t parts) {{
     const int64_t ticket = __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
     const int64_t goal = (ticket / parts + 1) * parts;
     for (int64_t looks = 0; __atomic_load_n(counter, __ATOMIC_ACQUIRE) < goal; looks++) {{
-        if (looks < {PATIENCE})
+        if (looks < PATIENCE)
             give_way();
         else
             sched_yield();
@@ -145,16 +142,20 @@ def fits_symbol(name: str) -> str:
     return f"graphwright_fits_{name}"
 
 
-def plans_code(plans: Sequence[Plan], weight_bytes: int) -> str:
+def plans_code(plans: Sequence[Plan], weight_bytes: int, settings: Settings) -> str:
     """The source of a library's plans, which refuse a weights file of another size than `weight_bytes`.
 
-    The code of stages is elsewhere.
+    The code of stages is elsewhere. Threads look `patience` times at the counter before they give their cores to
+    others: more than threads that all run wait for each other, and little where one of them has no core.
     """
     stages = {stage.function: stage for plan in plans for stage in plan.stages}
     calls = [line for stage in stages.values() for line in _call(stage)]
     most = max((len(each) for stage in stages.values() for each in (stage.accesses, stage.sizes)), default=1)
     functions = [line for plan in plans for line in _Function(plan, weight_bytes).lines()]
-    return "\n".join([f"#define MOST {most}", _LOOP, *calls, *functions]) + "\n"
+    return (
+        "\n".join([f"#define MOST {most}", f"#define PATIENCE {settings['patience']}", _LOOP, *calls, *functions])
+        + "\n"
+    )
 
 
 def _call(stage: Stage) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """A flat kernel, taken apart into stages: the pieces between which threads may have to wait for each other.
 
-A parallel loop at the top of a kernel is a stage in which each thread takes its share of the iterations; whatever else
-stands there is a stage that one thread runs. Branches on sizes guard each stage within them.
+A parallel loop at the top of a kernel is a stage in which each thread takes its share of the iterations; what stands
+between two of them is a stage that one thread runs. Branches on sizes guard each stage within them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -65,7 +65,7 @@ def split_kernel(name: str, function: Any) -> Kernel:
     """The stages of a flat PrimFunc. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
     definitions: dict[int, Any] = {}
     scratch: list[Any] = []
-    found: list[tuple[Any, tuple[_Guard, ...]]] = []
+    found: list[_Piece] = []
     for statement, guards in _top(function.body, (), count()):
         if isinstance(statement, tirx.DeclBuffer):
             definitions[key(statement.buffer)] = statement
@@ -77,12 +77,15 @@ def split_kernel(name: str, function: Any) -> Kernel:
             loop = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
             if contains_parallel_loop(statement.body if loop else statement):
                 raise UnsupportedError(f"kernel '{name}': a parallel loop stands below the top; move it up")
-            found.append((statement, guards))
+            alone = () if loop or _reads_memory(statement, definitions) else found[-1:]
+            if any(not piece.parallel and _arms(piece.guards) == _arms(guards) for piece in alone):
+                found[-1] = replace(found[-1], statements=(*found[-1].statements, statement))
+            else:
+                found.append(_Piece((statement,), guards, loop))
     given = {key(v): v for v in (*function.params, *scratch)}
     target = function.attrs["target"]
     stages = tuple(
-        _stage(f"graphwright_{name}_{n}", statement, guards, definitions, given, target)
-        for n, (statement, guards) in enumerate(found)
+        _stage(f"graphwright_{name}_{n}", piece, definitions, given, target) for n, piece in enumerate(found)
     )
     return Kernel(name, tuple(function.params), tuple(scratch), stages)
 
@@ -94,6 +97,25 @@ class _Guard:
     branch: int
     arm: int
     condition: Any
+
+
+def _arms(guards: tuple[_Guard, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((guard.branch, guard.arm) for guard in guards)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What becomes a stage: a parallel loop, or neighbours that one thread runs under the same guards."""
+
+    statements: tuple[Any, ...]
+    guards: tuple[_Guard, ...]
+    parallel: bool
+
+
+def _reads_memory(statement: Any, definitions: dict[int, Any]) -> bool:
+    """Whether a variable of a statement is bound to what stands in memory: it has its value when a stage begins."""
+    bound = [each for each in _definitions(statement, definitions)[1] if isinstance(each, tirx.Bind)]
+    return any(accessed_buffers(each)[0] for each in bound)
 
 
 def _top(
@@ -117,16 +139,14 @@ def _top(
 
 def _stage(
     name: str,
-    statement: Any,
-    guards: tuple[_Guard, ...],
+    piece: _Piece,
     definitions: dict[int, Any],
     given: dict[int, Any],
     target: Any,
 ) -> Stage:
     part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
-    parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
-    body = _share(statement, part, parts) if parallel else statement
-    for guard in reversed(guards):
+    body = _share(piece.statements[0], part, parts) if piece.parallel else sequence(piece.statements)
+    for guard in reversed(piece.guards):
         body = tirx.IfThenElse(guard.condition, body, None)
     needed, prelude = _definitions(body, definitions)
     taken = [given[k] for k in needed if k in given]
@@ -146,8 +166,8 @@ def _stage(
     return Stage(
         name,
         function,
-        _spelt_out(statement.extent, definitions) if parallel else None,
-        tuple((guard.branch, guard.arm) for guard in guards),
+        _spelt_out(piece.statements[0].extent, definitions) if piece.parallel else None,
+        _arms(piece.guards),
         tuple(buffers),
         tuple(sizes),
         frozenset(views.get(k, k) for k in reads) & pointers.keys(),

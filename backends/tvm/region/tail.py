@@ -8,31 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.region.code import as_constant, key, sequence, substitute
-from graphwright.backends.tvm.tvm_library import KERNEL, s_tir, tirx, tvm
-
-SERIAL = 16_384
-"""Numbers up to which a result is computed by one thread: less work than meeting the others costs is not divided."""
-STRETCH = 64
-"""Of the innermost axis, so many neighbours belong to one parallel iteration."""
+from graphwright.backends.tvm.tvm_library import s_tir, tirx
 
 
-def schedule_tail(module: Any) -> Any:
-    """The module, its functions but for kernels with their loops parallel where that pays."""
-    functions: dict[Any, Any] = {}
-    for name, function in module.functions_items():
-        if isinstance(function, tirx.PrimFunc) and not (function.attrs and KERNEL in function.attrs):
-            functions[name] = _scheduled(function)
-        else:
-            functions[name] = function
-    return tvm.IRModule(functions)
-
-
-def _scheduled(function: Any) -> Any:
+def scheduled_loops(function: Any, settings: Settings) -> Any:
+    """The function with its loops parallel where that pays: not where there is less work than meeting others costs."""
     function = _inlined(function)
     root = function.body.block
     nests = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
-    body = sequence(_Nest(nest).scheduled() for nest in nests)
+    body = sequence(_Nest(nest, settings).scheduled() for nest in nests)
     block = s_tir.SBlock(
         root.iter_vars,
         root.reads,
@@ -64,7 +50,8 @@ def _inlined(function: Any) -> Any:
 class _Nest:
     """Loops around one block, from the outside in."""
 
-    def __init__(self, statement: Any) -> None:
+    def __init__(self, statement: Any, settings: Settings) -> None:
+        self.stretch, self.serial = settings["stretch"], settings["serial"]
         self.loops: list[Any] = []
         while isinstance(statement, tirx.For):
             self.loops.append(statement)
@@ -82,7 +69,7 @@ class _Nest:
         for loop in reversed(self.loops[self.spatial :]):
             body = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
         outer = [(loop.loop_var, loop.extent) for loop in self.loops[: self.spatial]]
-        if outer and (as_constant(outer[-1][1]) or 0) > STRETCH:
+        if outer and (as_constant(outer[-1][1]) or 0) > self.stretch:
             outer[-1:], body = self._cut(outer[-1], body)
         if len(outer) > 1:
             variable, extent = outer.pop()
@@ -96,12 +83,12 @@ class _Nest:
         variable, extent = loop
         length = as_constant(extent)
         assert length is not None
-        if length % STRETCH:
+        if length % self.stretch:
             return [loop], body
         far, near = (tirx.Var(f"{variable.name}_{n}", "int64") for n in ("stretch", "within"))
-        body = substitute(body, {key(variable): far * STRETCH + near})
-        stretches = tirx.IntImm("int64", length // STRETCH)
-        return [(far, stretches), (near, tirx.IntImm("int64", STRETCH))], body
+        body = substitute(body, {key(variable): far * self.stretch + near})
+        stretches = tirx.IntImm("int64", length // self.stretch)
+        return [(far, stretches), (near, tirx.IntImm("int64", self.stretch))], body
 
     def _fused(self, loops: list[tuple[Any, Any]], body: Any) -> Any:
         """The loops as one, parallel if there is work for several threads."""
@@ -124,4 +111,4 @@ class _Nest:
             if extent is None:
                 return False
             work *= extent
-        return work <= SERIAL
+        return work <= self.serial

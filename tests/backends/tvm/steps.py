@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.emit.graph import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
 from graphwright.backends.tvm.linking import write_library
@@ -39,10 +41,16 @@ def aligned(tensor: Tensor) -> Tensor:
 class Steps:
     """The graphs' functions. Results come by the names of the graphs' outputs."""
 
-    def __init__(self, graphs: Sequence[Graph], folder: Path, cpu: Cpu | None = None) -> None:
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        folder: Path,
+        cpu: Cpu | None = None,
+        chosen: Mapping[str, Settings] = MappingProxyType({}),
+    ) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
         cpu = cpu or host_cpu()
-        planned = plan_graphs(graphs, cpu)
+        planned = plan_graphs(graphs, cpu, chosen)
         write_weights(folder / "weights.safetensors", planned.weights, planned.layout)
         self._memory = torch.from_numpy(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)

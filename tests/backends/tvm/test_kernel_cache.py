@@ -13,8 +13,14 @@ from graphwright.backends.tvm.emit import KernelModule, kernel_module
 from graphwright.backends.tvm.kernel_cache import CODE, RECORD, content_name
 from graphwright.backends.tvm.kernels.glu import glu
 from graphwright.ir.cache_folder import make_room
+from tests.backends.tvm.kernels.standalone import settings_for
 
-PARAMETERS: dict[str, Any] = {"tokens": None, "size": 16, "kind": "silu"}
+PARAMETERS: dict[str, Any] = {
+    "settings": settings_for("glu", GENERIC),
+    "tokens": None,
+    "size": 16,
+    "kind": "silu",
+}
 
 
 @pytest.fixture(autouse=True)

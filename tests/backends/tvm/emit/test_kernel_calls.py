@@ -45,7 +45,7 @@ def test_a_layer_is_nine_kernels_in_every_phase(graph: str) -> None:
 
 def test_rounding_is_inside_products() -> None:
     called = kernels(quantized(decoder(ONE), Scheme("i4", 32, 32)))
-    assert (called["quantized_linear"], called["fake_quantize"], called["linear"]) == (5, 0, 0)
+    assert (called["rounded_linear"], called["fake_quantize"], called["linear"]) == (5, 0, 0)
 
 
 def test_another_result_of_the_split_is_still_copied() -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from graphwright.backends.kernel_library import Problem, Settings
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.library import library_for
 from graphwright.backends.tvm.target import llvm_target
 from graphwright.backends.tvm.tvm_library import tvm
 
 os.environ.setdefault("TVM_NUM_THREADS", "2")
+
+
+def settings_for(kernel: str, cpu: Cpu, **chosen: int) -> Settings:
+    """The settings of a kernel of the library."""
+    library = library_for(cpu)
+    return library.settings(library.kernel(kernel), Problem(cpu), chosen)
+
+
+def written(kernel: str, template: Callable[..., Any], cpu: Cpu, *form: Any, **parameters: Any) -> Any:
+    """A template with the settings of a kernel of the library."""
+    return template(cpu, *form, settings=settings_for(kernel, cpu), **parameters)
 
 
 def compiled(kernel: Any, cpu: Cpu) -> Any:

@@ -12,7 +12,7 @@ from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.ir import ops
-from tests.backends.tvm.kernels.standalone import call
+from tests.backends.tvm.kernels.standalone import call, written
 
 EPS = float(np.finfo(np.float32).eps)
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
@@ -108,7 +108,9 @@ def expected(form: AttentionForm, given: dict[str, Any]) -> Any:
 def check(cpu: Any, form: AttentionForm, given: dict[str, Any], queries: int | None) -> None:
     exact = expected(form, given)
     arrays = [x for x in given.values() if x is not None]
-    found = call(attention(cpu, form, queries=queries), cpu, *arrays, np.zeros(exact.shape, np.float32))[-1]
+    found = call(
+        written("attention", attention, cpu, form, queries=queries), cpu, *arrays, np.zeros(exact.shape, np.float32)
+    )[-1]
     # Scores are sums of head_size products, softened within their error; the values' weighted mean adds its own.
     values = np.abs(np.nan_to_num(given["v"].astype(np.float64), posinf=0)).max()
     size = values * (1 if form.value_scale is None else 0.015)
@@ -142,7 +144,7 @@ def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None
     given["bias"][:, :, 1, 7] = True
     given["bias"][1, :, 0] = False
     given["v"][:, :, 7] = np.nan
-    kernel = attention(host_cpu(), form, queries=2)
+    kernel = written("attention", attention, host_cpu(), form, queries=2)
     y = np.zeros((2, 2, 72), np.float32)
     found = call(kernel, host_cpu(), *[x for x in given.values() if x is not None], y)[-1]
     assert np.isnan(found[:, 1]).all()

@@ -13,7 +13,7 @@ from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
 from graphwright.backends.tvm.kernels import fast_math
 from graphwright.backends.tvm.kernels.activation import activation, elementwise
 from graphwright.ir import ops
-from tests.backends.tvm.kernels.standalone import call
+from tests.backends.tvm.kernels.standalone import call, written
 
 SIZE = 64
 RANGE = np.concatenate([np.linspace(-87, 88, 1 << 14), np.linspace(-6, 6, 1 << 14), np.geomspace(1e-30, 1, 1 << 12)])
@@ -29,7 +29,7 @@ def test_functions_are_right_to_a_few_units_in_the_last_place(
     cpu: Any, name: str, exact: Callable[[torch.Tensor], torch.Tensor], units: int
 ) -> None:
     x = RANGE.astype(np.float32).reshape(-1, SIZE)
-    kernel = elementwise(cpu, getattr(fast_math, name), tokens=None, size=SIZE)
+    kernel = written("activation", elementwise, cpu, getattr(fast_math, name), tokens=None, size=SIZE)
     (_, found) = call(kernel, cpu, x, np.zeros_like(x))
     expected = exact(torch.from_numpy(x).double()).numpy()
     unit = np.spacing(np.maximum(np.abs(expected), np.finfo(np.float32).tiny).astype(np.float32))
@@ -39,9 +39,12 @@ def test_functions_are_right_to_a_few_units_in_the_last_place(
 def test_ends_of_the_range_are_those_of_the_functions() -> None:
     cpu = host_cpu()
     found = {
-        name: call(elementwise(cpu, getattr(fast_math, name), tokens=1, size=8), cpu, SPECIAL, np.zeros_like(SPECIAL))[
-            1
-        ][0].tolist()
+        name: call(
+            written("activation", elementwise, cpu, getattr(fast_math, name), tokens=1, size=8),
+            cpu,
+            SPECIAL,
+            np.zeros_like(SPECIAL),
+        )[1][0].tolist()
         for name in ("exp", "sigmoid", "tanh", "erf")
     }
     inf, nan = np.inf, np.nan
@@ -60,7 +63,7 @@ def test_ends_of_the_range_are_those_of_the_functions() -> None:
 def test_activations_are_those_of_the_ir(kind: Any) -> None:
     cpu = host_cpu()
     x = 4 * np.random.default_rng(0).standard_normal((3, 100)).astype(np.float32)
-    (_, found) = call(activation(cpu, tokens=3, size=100, kind=kind), cpu, x, np.zeros_like(x))
+    (_, found) = call(written("activation", activation, cpu, tokens=3, size=100, kind=kind), cpu, x, np.zeros_like(x))
     expected = ops.activation.evaluate([torch.from_numpy(x).double()], {"kind": kind}).numpy()
     # Each is a product of x and of a sum of numbers up to 1, each within a few units.
     np.testing.assert_allclose(found, expected, rtol=0, atol=8 * np.finfo(np.float32).eps * np.abs(x).max())

@@ -8,6 +8,7 @@ import torch
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
 from tests.backends.tvm.kernels.floats import DTYPES, function, packed
+from tests.backends.tvm.kernels.standalone import written
 
 CPUS = {"generic": GENERIC, "avx2": AVX2, "host": host_cpu()}
 
@@ -17,8 +18,15 @@ CPUS = {"generic": GENERIC, "avx2": AVX2, "host": host_cpu()}
 @pytest.mark.parametrize("name", CPUS)
 def test_rows_are_exact(name: str, weight_dtype: str, in_panels: bool) -> None:
     rows, columns = 27, 172
-    kernel = embedding_rows(
-        CPUS[name], tokens=None, rows=rows, columns=columns, weight_dtype=weight_dtype, packed=in_panels
+    kernel = written(
+        "embedding_of_rows",
+        embedding_rows,
+        CPUS[name],
+        tokens=None,
+        rows=rows,
+        columns=columns,
+        weight_dtype=weight_dtype,
+        packed=in_panels,
     )
     table = torch.randn(rows, columns).to(DTYPES[weight_dtype])
     # The least number that is not zero, and those that are none.
@@ -31,6 +39,6 @@ def test_rows_are_exact(name: str, weight_dtype: str, in_panels: bool) -> None:
 
 def test_one_row() -> None:
     table, y = torch.randn(5, 128), torch.empty(1, 128)
-    kernel = embedding_rows(host_cpu(), tokens=1, rows=5, columns=128, packed=False)
+    kernel = written("embedding_of_rows", embedding_rows, host_cpu(), tokens=1, rows=5, columns=128, packed=False)
     function(kernel, host_cpu())(torch.tensor([4]), table, y)
     assert torch.equal(y[0], table[4])

@@ -8,6 +8,7 @@ import torch
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.float_linear import linear
 from tests.backends.tvm.kernels.floats import DTYPES, function, packed, rounding_bound
+from tests.backends.tvm.kernels.standalone import written
 
 CPUS = {"generic": GENERIC, "avx2": AVX2, "host": host_cpu()}
 
@@ -15,7 +16,9 @@ CPUS = {"generic": GENERIC, "avx2": AVX2, "host": host_cpu()}
 def _check(
     cpu: Cpu, tokens: int | None, inner: int, outer: int, weight_dtype: str, bias: bool, counts: list[int]
 ) -> None:
-    kernel = linear(cpu, tokens=tokens, inner=inner, outer=outer, weight_dtype=weight_dtype, bias=bias)
+    kernel = written(
+        "linear", linear, cpu, tokens=tokens, inner=inner, outer=outer, weight_dtype=weight_dtype, bias=bias
+    )
     multiply = function(kernel, cpu)
     generator = torch.Generator().manual_seed(inner + outer)
     weight = torch.randn(outer, inner, generator=generator).to(DTYPES[weight_dtype])
@@ -58,5 +61,7 @@ def test_one_number_of_rows_gives_the_same_numbers_known_or_not() -> None:
     results: list[torch.Tensor] = []
     for tokens in (1, None):
         results.append(torch.empty(1, 48))
-        function(linear(host_cpu(), tokens=tokens, inner=40, outer=48), host_cpu())(x, weight, results[-1])
+        function(written("linear", linear, host_cpu(), tokens=tokens, inner=40, outer=48), host_cpu())(
+            x, weight, results[-1]
+        )
     assert torch.equal(*results)

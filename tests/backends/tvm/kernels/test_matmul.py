@@ -11,10 +11,11 @@ from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.matmul import Size, broadcast_shape, matmul
 from graphwright.ir import ops
 from tests.backends.tvm.kernels.floats import function, rounding_bound
+from tests.backends.tvm.kernels.standalone import written
 
 
 def _check(cpu: Cpu, x_shape: Sequence[Size], y_shape: Sequence[Size], cases: Sequence[dict[str, int]]) -> None:
-    multiply = function(matmul(cpu, x_shape=x_shape, y_shape=y_shape), cpu)
+    multiply = function(written("matmul", matmul, cpu, x_shape=x_shape, y_shape=y_shape), cpu)
     for lengths in cases:
 
         def random(shape: Sequence[Size], lengths: dict[str, int] = lengths) -> torch.Tensor:

@@ -9,12 +9,10 @@ import pytest
 import torch
 
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
-from graphwright.backends.tvm.kernels.add_norm import add_layer_norm, add_rms_norm
 from graphwright.backends.tvm.kernels.glu import glu, packed_glu
-from graphwright.backends.tvm.kernels.layer_norm import layer_norm
-from graphwright.backends.tvm.kernels.rms_norm import rms_norm
+from graphwright.backends.tvm.kernels.norms import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from graphwright.ir import ops
-from tests.backends.tvm.kernels.standalone import call
+from tests.backends.tvm.kernels.standalone import call, written
 
 SIZE = 50
 EPSILON = 1e-5
@@ -34,9 +32,13 @@ def exact(op: Any, *operands: Any, **attributes: Any) -> Any:
 @pytest.mark.parametrize("cpu", [GENERIC, AVX2, host_cpu()], ids=lambda cpu: cpu.name)
 def test_rms_norm(cpu: Any) -> None:
     x, other, weight = arrays((3, SIZE), (3, SIZE), (SIZE,))
-    found = call(rms_norm(cpu, tokens=None, size=SIZE, epsilon=EPSILON), cpu, x, weight, np.zeros_like(x))[-1]
+    found = call(
+        written("rms_norm", rms_norm, cpu, tokens=None, size=SIZE, epsilon=EPSILON), cpu, x, weight, np.zeros_like(x)
+    )[-1]
     np.testing.assert_allclose(found, exact(ops.rms_norm, x, weight, epsilon=EPSILON), rtol=0, atol=TOLERANCE)
-    *_, total, found = call(add_rms_norm(cpu, tokens=3, size=SIZE, epsilon=EPSILON), cpu, x, other, weight, x, x)
+    *_, total, found = call(
+        written("add_rms_norm", add_rms_norm, cpu, tokens=3, size=SIZE, epsilon=EPSILON), cpu, x, other, weight, x, x
+    )
     np.testing.assert_array_equal(total, x + other)
     np.testing.assert_allclose(found, exact(ops.rms_norm, total, weight, epsilon=EPSILON), rtol=0, atol=TOLERANCE)
 
@@ -47,10 +49,12 @@ def test_layer_norm_with_what_it_has(weight: bool, bias: bool) -> None:
     x, other, scale, shift = arrays((3, SIZE), (3, SIZE), (SIZE,), (SIZE,))
     given = [*([scale] if weight else []), *([shift] if bias else [])]
     expected = (scale if weight else None, shift if bias else None)
-    kernel = layer_norm(cpu, tokens=3, size=SIZE, epsilon=EPSILON, weight=weight, bias=bias)
+    kernel = written("layer_norm", layer_norm, cpu, tokens=3, size=SIZE, epsilon=EPSILON, weight=weight, bias=bias)
     found = call(kernel, cpu, x, *given, np.zeros_like(x))[-1]
     np.testing.assert_allclose(found, exact(ops.layer_norm, x, *expected, epsilon=EPSILON), rtol=0, atol=TOLERANCE)
-    kernel = add_layer_norm(cpu, tokens=None, size=SIZE, epsilon=EPSILON, weight=weight, bias=bias)
+    kernel = written(
+        "add_layer_norm", add_layer_norm, cpu, tokens=None, size=SIZE, epsilon=EPSILON, weight=weight, bias=bias
+    )
     *_, total, found = call(kernel, cpu, x, other, *given, x, x)
     np.testing.assert_array_equal(total, x + other)
     np.testing.assert_allclose(found, exact(ops.layer_norm, total, *expected, epsilon=EPSILON), rtol=0, atol=TOLERANCE)
@@ -61,7 +65,9 @@ def test_gated_units_of_two_tensors_and_of_columns_of_one() -> None:
     gate, up, both = arrays((3, 100), (3, 100), (3, 230))
     both[:, 20:120], both[:, 125:225] = gate, up
     expected = exact(ops.glu, gate, up, kind="silu")
-    kernel = glu(cpu, tokens=None, size=100, kind="silu")
+    kernel = written("glu", glu, cpu, tokens=None, size=100, kind="silu")
     np.testing.assert_allclose(call(kernel, cpu, gate, up, np.zeros_like(up))[-1], expected, rtol=0, atol=TOLERANCE)
-    kernel = packed_glu(cpu, tokens=3, size=100, kind="silu", columns=230, gate_column=20, up_column=125)
+    kernel = written(
+        "gated_columns", packed_glu, cpu, tokens=3, size=100, kind="silu", columns=230, gate_column=20, up_column=125
+    )
     np.testing.assert_allclose(call(kernel, cpu, both, np.zeros_like(up))[-1], expected, rtol=0, atol=TOLERANCE)

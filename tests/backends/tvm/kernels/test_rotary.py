@@ -14,7 +14,7 @@ from graphwright.backends.tvm.kernels.rope import rope
 from graphwright.backends.tvm.kernels.rotary_append import Packed, rotary_append
 from graphwright.backends.tvm.kernels.rotary_table import rotary_table
 from graphwright.ir import DType, ops
-from tests.backends.tvm.kernels.standalone import call
+from tests.backends.tvm.kernels.standalone import call, written
 
 EPS = float(np.finfo(np.float32).eps)
 BATCH, SEQUENCE, HEADS, KV, SIZE, VALUE, PAIRS, CAPACITY = 2, 4, 6, 2, 20, 12, 8, 15
@@ -24,7 +24,7 @@ SMALLEST = 2.0**-126
 
 def tables(cpu: Any, positions: Any, frequencies: Any) -> tuple[Any, Any]:
     empty = np.zeros((*positions.shape, len(frequencies)), np.float32)
-    kernel = rotary_table(cpu, tokens=None, pairs=len(frequencies))
+    kernel = written("rotary_table", rotary_table, cpu, tokens=None, pairs=len(frequencies))
     *_, cos, sin = call(kernel, cpu, positions, frequencies, empty, empty)
     return cos, sin
 
@@ -49,7 +49,17 @@ def test_rope(pairs: int, interleaved: bool, rows: int) -> None:
     x = random.standard_normal((BATCH, 3, SEQUENCE, 64)).astype(np.float32)
     positions = random.integers(0, 1000, (rows, SEQUENCE))
     frequencies = (10000.0 ** -(np.arange(pairs) / pairs)).astype(np.float32)
-    kernel = rope(cpu, tokens=8, heads=3, size=64, pairs=pairs, interleaved=interleaved, shared=rows == 1)
+    kernel = written(
+        "rotary_embedding",
+        rope,
+        cpu,
+        tokens=8,
+        heads=3,
+        size=64,
+        pairs=pairs,
+        interleaved=interleaved,
+        shared=rows == 1,
+    )
     found = call(kernel, cpu, x, *tables(cpu, positions, frequencies), np.zeros_like(x))[-1]
     expected = evaluated(ops.rope, x, positions, frequencies, interleaved=interleaved, scale=1.0)
     # Two products and their sum, of cosines within a unit.
@@ -62,7 +72,9 @@ def test_appends_go_where_the_ir_says(ring: bool, capacity: int) -> None:
     new = random.standard_normal((2, 3, 5, SIZE)).astype(np.float32)
     cache = random.standard_normal((2, 3, capacity, SIZE)).astype(np.float32)
     lengths = [np.array([0, 13]), *([np.array([5, 2])] if ring else [])]
-    found = call(kv_append(cpu, tokens=None, heads=3, size=SIZE, ring=ring), cpu, new, *lengths, cache)[-1]
+    found = call(
+        written("kv_append", kv_append, cpu, tokens=None, heads=3, size=SIZE, ring=ring), cpu, new, *lengths, cache
+    )[-1]
     np.testing.assert_array_equal(found, evaluated(ops.kv_append, cache, new, *lengths))
 
 
@@ -106,7 +118,9 @@ def test_one_pass_is_the_parts_of_it(
         z[..., first], z[..., second] = a * cos[:, None] - b * sin[:, None], b * cos[:, None] + a * sin[:, None]
         return z
 
-    kernel = rotary_append(
+    kernel = written(
+        "rotary_append",
+        rotary_append,
         cpu,
         tokens=None,
         packed=PACKED,
@@ -127,14 +141,14 @@ def test_one_pass_is_the_parts_of_it(
     *after, k, v, q = call(kernel, cpu, x, *tables, *lengths, *scales[0], *scales[1], *caches, empty)
     np.testing.assert_array_equal(q, turned(heads(PACKED.query_column, HEADS, SIZE)))
     news = turned(heads(PACKED.key_column, KV, SIZE)), heads(PACKED.value_column, KV, VALUE)
-    written = iter(after[len(after) - len(scales[0]) - len(scales[1]) :])
+    left = iter(after[len(after) - len(scales[0]) - len(scales[1]) :])
     for new, share, given, before, found in zip(news, (key_scale, value_scale), scales, caches, (k, v), strict=True):
         if share is None:
             np.testing.assert_array_equal(found, evaluated(ops.kv_append, before, new, *lengths))
             continue
         (held,) = given
         over = held if share == "tensor" else held[None, :, None]
-        kept = next(written)
+        kept = next(left)
         if share == "token":
             over = np.maximum(np.abs(new).max(-1, keepdims=True) * np.float32(1 / 127), np.float32(SMALLEST))
             np.testing.assert_array_equal(kept, evaluated(ops.kv_append, held[..., None], over, *lengths)[..., 0])

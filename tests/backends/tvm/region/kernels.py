@@ -52,6 +52,15 @@ def value_bound_at_the_top(x: T.Buffer((8,), "float32"), count: T.Buffer((1,), "
 
 
 @T.prim_func(private=True, s_tir=True)
+def value_bound_between(x: T.Buffer((8,), "float32"), count: T.Buffer((1,), "int32"), y: T.Buffer((8,), "float32")):
+    with T.sblock("root"):
+        count[0] = count[0] + 1
+        known: T.let[T.int32] = count[0]
+        y[0] = x[known]
+        y[1] = x[1]
+
+
+@T.prim_func(private=True, s_tir=True)
 def parallel_below(x_handle: T.handle, y_handle: T.handle):
     rows = T.int64()
     x = T.match_buffer(x_handle, (rows, 8), "float32")

@@ -18,15 +18,14 @@ def test_stages_of_a_kernel_know_what_they_read_and_write() -> None:
     def named(keys: frozenset[int]) -> list[str]:
         return sorted(names[k] for k in keys)
 
-    assert [str(stage.extent) for stage in kernel.stages] == ["rows", "None", "None", "rows"]
+    assert [str(stage.extent) for stage in kernel.stages] == ["rows", "None", "rows"]
     assert [(named(s.reads), named(s.writes)) for s in kernel.stages] == [
         (["x"], ["doubled"]),
-        ([], ["largest"]),
         (["doubled", "largest"], ["largest"]),
         (["doubled", "largest"], ["y"]),
     ]
     assert [v.name for v in kernel.scratch] == ["doubled", "largest"]
-    assert [[v.name for v in stage.sizes] for stage in kernel.stages] == [["rows"], [], ["rows"], ["rows"]]
+    assert [[v.name for v in stage.sizes] for stage in kernel.stages] == [["rows"], ["rows"], ["rows"]]
 
 
 def test_a_stage_reads_what_the_values_that_it_uses_are_read_from() -> None:
@@ -34,6 +33,12 @@ def test_a_stage_reads_what_the_values_that_it_uses_are_read_from() -> None:
     (stage,) = kernel.stages
     names = {key(v): v.name for v in kernel.parameters}
     assert sorted(names[k] for k in stage.reads) == ["count", "x"]
+
+
+def test_neighbours_that_one_thread_runs_are_a_stage_but_for_what_reads_a_value_before() -> None:
+    kernel = kernels.split("between", kernels.value_bound_between)
+    names = {key(v): v.name for v in kernel.parameters}
+    assert [sorted(names[k] for k in stage.writes) for stage in kernel.stages] == [["count"], ["y"]]
 
 
 def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:

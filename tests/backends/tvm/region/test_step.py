@@ -92,9 +92,9 @@ def planned() -> Plan:
 
 def test_a_plan_is_a_table_whose_code_does_not_grow_with_it() -> None:
     plan = planned()
-    code = plans_code([plan], 4096)
+    code = plans_code([plan], 4096, {"patience": 2000})
     assert code.count("    {call_") == len([*plan.stages])
     twice = Plan(plan.graph, {}, plan.parameters, plan.placement, plan.launches * 2, plan.slots, plan.slot_of)
-    grown = plans_code([twice], 4096).splitlines()
+    grown = plans_code([twice], 4096, {"patience": 2000}).splitlines()
     added = len(grown) - len(code.splitlines())
     assert added == sum(1 + len(stage.accesses) + len(stage.sizes) for stage in plan.stages)

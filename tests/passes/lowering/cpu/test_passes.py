@@ -6,7 +6,7 @@ import pytest
 
 from graphwright.backends.tvm.library import CPU
 from graphwright.compiling.targets import find_pipeline
-from graphwright.ir import print_graph
+from graphwright.ir import PassError, print_graph
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
@@ -276,6 +276,10 @@ def test_codes_that_no_product_reads_are_written_as_floats() -> None:
     )
     assert "linear(%0, @w.f32)" in text
     assert misses == ["cpu: no kernel reads codes of f8e4m3"]
+    double = "(%x: f64[B, 32]) {\n  %y = linear(%x, @w) : f64[B, 4]  at layer\n  return y=%y\n}"
+    text, misses = lowered(double, "cpu-stored-weights", four)
+    assert "linear(%x, @w.f64)" in text
+    assert misses == ["cpu takes no f64 in linear"]
     made = """(%x: f32[B, 32]) {
   %d = dequantize(@w) : f32[4, 32]
   %y = linear(%x, %d) : f32[B, 4]  at layer
@@ -308,3 +312,13 @@ def test_every_pass_is_proven(name: str) -> None:
 def test_the_pipeline_ends_with_the_passes() -> None:
     passes = (*PHASES, *cpu_lowering(CPU))
     assert find_pipeline("cpu-tvm")[-len(passes) :] == passes
+
+
+def test_passes_are_handed_what_kernels_take_and_are_spelt_without() -> None:
+    for each in cpu_lowering(CPU):
+        assert str(each) == each.name
+        assert parse_passes(str(each), TARGETS) == [each]
+    with pytest.raises(PassError, match=r"^pass cpu-copies lowers for the kernels of 'cpu', and none are given$"):
+        parse_passes("cpu-copies")
+    with pytest.raises(PassError, match=r"^pass cpu-copies has no option 'target'; it takes none$"):
+        parse_passes("cpu-copies{target=cpu}", TARGETS)

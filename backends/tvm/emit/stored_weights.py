@@ -7,9 +7,9 @@ from typing import Any
 from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter, flat_type, row_count
 from graphwright.backends.tvm.kernels.float_linear import linear
-from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
-from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
 from graphwright.backends.tvm.kernels.quantized_rows import quantized_rows
+from graphwright.backends.tvm.kernels.rounded_linear import rounded_linear
+from graphwright.backends.tvm.kernels.weight_only_linear import weight_only_linear
 from graphwright.ir.dialects.cpu.packed_weights import PackedWeight, packed_layout
 from graphwright.ir.dims import product as product_of
 from graphwright.ir.graph import Op
@@ -17,11 +17,11 @@ from graphwright.ir.types import DType, QuantizedType
 
 
 def emit_linear_by_codes(e: Emitter, op: Op) -> None:
-    _product(e, op, quantized_float_linear, weight=_layout(op))
+    _product(e, op, weight_only_linear, weight=_layout(op))
 
 
 def emit_rounded_linear(e: Emitter, op: Op) -> None:
-    _product(e, op, quantized_linear, weight=_layout(op), rounding=op.attributes["group"])
+    _product(e, op, rounded_linear, weight=_layout(op), rounding=op.attributes["group"])
 
 
 def _layout(op: Op) -> PackedWeight:
@@ -43,6 +43,7 @@ def _product(e: Emitter, op: Op, make: Any, **parameters: Any) -> None:
         make,
         [e.flatten(e.single(x)), *e.laid_out(op, "weight"), *([] if bias is None else [e.single(bias)])],
         [flat_type(op.result.tensor.with_dtype(DType.F32))],
+        settings=e.settings,
         tokens=row_count(op.result.type.shape),
         bias=bias is not None,
         **parameters,

@@ -6,12 +6,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.block_output import BlockOutput
-from graphwright.backends.tvm.kernels.dot_products import add_products, integer_lanes, unpacked
-from graphwright.backends.tvm.kernels.float_scales import load_scales
+from graphwright.backends.tvm.kernels.codes import add_products, integer_lanes, load_scales, unpacked
 from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
-from graphwright.backends.tvm.kernels.row_tiles import few_known, few_rows, many_rows, padded_rows
 from graphwright.backends.tvm.kernels.script import (
     iteration,
     lanes,
@@ -24,18 +22,20 @@ from graphwright.backends.tvm.kernels.script import (
     unrolled,
     variable,
 )
-from graphwright.backends.tvm.kernels.spans import Spans
+from graphwright.backends.tvm.kernels.tiles import BlockOutput, RowTiles, Spans
 from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, STEP_BYTES, PackedWeight
 
-SUMS = 8
-"""Vectors of sums that are kept in registers twice, as integers and as floats, beside what is multiplied."""
 
-UNROLLED = 8
-"""Steps that are spelt out one after another."""
-
-
-def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, rounding: int, bias: bool) -> Any:
+def rounded_linear(
+    cpu: Cpu,
+    *,
+    settings: Settings,
+    tokens: int | None,
+    weight: PackedWeight,
+    rounding: int,
+    bias: bool,
+) -> Any:
     """y = fake_quantize(x, to=i8, group=rounding) @ weight.T + bias.
 
     Parameters: x f32[tokens, inner]; codes, scales and, if the weight has them, zero points, as `PackedWeight` says;
@@ -43,7 +43,7 @@ def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, roun
     """
     spans = Spans(weight, rounding)
 
-    def quantized_linear() -> None:
+    def rounded_linear() -> None:
         count = variable("tokens") if tokens is None else tokens
         x = tensor("x", (count, weight.inner), "float32")
         codes = tensor("codes", weight.codes_shape, "uint8")
@@ -53,26 +53,27 @@ def quantized_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, roun
         y = tensor("y", (count, weight.outer), "float32")
         with root():
             output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
-            rounded = round_tokens(x, count, padded_rows(count), spans)
-            product = _Product(cpu, spans, rounded, codes, scales, zero_points, output)
+            rounded = round_tokens(x, count, RowTiles.of(settings).padded_rows(count), spans, settings["long"])
+            product = _Product(cpu, settings, spans, rounded, codes, scales, zero_points, output)
             product.stage(count)
 
-    return prim_func(quantized_linear)
+    return prim_func(rounded_linear)
 
 
-def streams(weight: PackedWeight, few: int | None) -> int:
+def streams(settings: Settings, weight: PackedWeight, few: int | None) -> int:
     """Blocks that are multiplied together, by the number of tokens where they are known to be few.
 
     A core that reads from one place onwards leaves part of the memory's bandwidth unused. Two blocks share each load of
     a token's codes.
     """
-    wanted = 2 if few is None else min(4, max(1, SUMS // few))
+    wanted = settings["many_streams"] if few is None else min(settings["streams"], max(1, settings["sums"] // few))
     return next(count for count in range(wanted, 0, -1) if weight.blocks % count == 0)
 
 
 @dataclass(frozen=True)
 class _Product:
     cpu: Cpu
+    settings: Settings
     spans: Spans
     rounded: RoundedTokens
     codes: Any
@@ -86,7 +87,8 @@ class _Product:
 
     def stage(self, tokens: Any) -> None:
         """One iteration is some blocks of the matrix, far from each other, with all tokens."""
-        blocks = streams(self.weight, tokens if few_known(tokens) else None)
+        tiles = RowTiles.of(self.settings)
+        blocks = streams(self.settings, self.weight, tokens if tiles.few_known(tokens) else None)
         extent = self.weight.blocks // blocks
         reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
         reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
@@ -96,14 +98,15 @@ class _Product:
                 self.tile(rows, first_row, [number + b * extent for b in range(blocks)], tokens)
 
             def few(rows: int) -> None:
-                if rows * blocks <= SUMS:
+                # Sums are in registers twice, as integers and as floats, beside what is multiplied.
+                if rows * blocks <= self.settings["sums"]:
                     tile(rows, 0)
                     return
                 with builder.serial(blocks) as b:
                     self.tile(rows, 0, [number + b * extent], tokens)
 
-            few_rows(tokens, few)
-            many_rows(tokens, tile)
+            tiles.few_rows(tokens, few)
+            tiles.many_rows(tokens, tile)
 
     def tile(self, rows: int, first_row: Any, blocks: list[Any], tokens: Any) -> None:
         """y of some rows and some blocks."""
@@ -152,12 +155,13 @@ class _Tile:
             start = product.rounded.sums[self.first_row + r, span]
             for sums, place in itertools.product(self.sums, self.places):
                 store(sums, spread(start if product.zero_points is None else T.int32(0), self.width), r, place)
-        begin, (parts, rest) = span * spans.steps, divmod(steps, UNROLLED)
+        unrolled_steps = product.settings["unrolled"]
+        begin, (parts, rest) = span * spans.steps, divmod(steps, unrolled_steps)
         if parts:
             with builder.serial(parts) as part:
-                self._steps(begin + part * UNROLLED, UNROLLED)
+                self._steps(begin + part * unrolled_steps, unrolled_steps)
         if rest:
-            self._steps(begin + parts * UNROLLED, rest)
+            self._steps(begin + parts * unrolled_steps, rest)
         group = T.floordiv(span, spans.spans_a_weight_group)
         token_group = T.floordiv(span, spans.spans_a_token_group)
         with unrolled(self.rows) as r:

@@ -9,11 +9,9 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.block_output import BlockOutput
-from graphwright.backends.tvm.kernels.code_numbers import code_numbers, float_lanes
-from graphwright.backends.tvm.kernels.float_scales import load_scales
-from graphwright.backends.tvm.kernels.row_tiles import few_rows, many_rows
+from graphwright.backends.tvm.kernels.codes import code_numbers, float_lanes, load_scales
 from graphwright.backends.tvm.kernels.script import (
     iteration,
     lanes,
@@ -26,28 +24,19 @@ from graphwright.backends.tvm.kernels.script import (
     unrolled,
     variable,
 )
+from graphwright.backends.tvm.kernels.tiles import BlockOutput, RowTiles
 from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
-CHAINS = 2
-"""Sums that are added to in turn: a processor starts the next addition before the last one has ended. They are as many
-for every number of tokens, since each token's order of additions must not depend on the others."""
 
-SUMS = 8
-"""Vectors of sums that are kept in registers; where there are more, one chain is gone through after the other."""
-
-UNROLLED = 4
-"""Steps that are spelt out one after another."""
-
-
-def quantized_float_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight, bias: bool) -> Any:
+def weight_only_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, weight: PackedWeight, bias: bool) -> Any:
     """y = x @ weight.T + bias, in float32.
 
     Parameters: x f32[tokens, inner]; codes, scales and, if the weight has them, zero points, as `PackedWeight` says;
     bias f32[outer] if `bias`; y f32[tokens, outer].
     """
 
-    def quantized_float_linear() -> None:
+    def weight_only_linear() -> None:
         count = variable("tokens") if tokens is None else tokens
         x = tensor("x", (count, weight.inner), "float32")
         codes = tensor("codes", weight.codes_shape, "uint8")
@@ -61,19 +50,28 @@ def quantized_float_linear(cpu: Cpu, *, tokens: int | None, weight: PackedWeight
 
             def tile(rows: int, first_row: Any) -> None:
                 last = None if rows in (1, count) else count - 1
-                _Tile(cpu, weight, x, codes, scales, zero_points, rows, first_row, last, block).emit(output, count)
+                _Tile(cpu, settings, weight, x, codes, scales, zero_points, rows, first_row, last, block).emit(
+                    output, count
+                )
 
-            few_rows(count, lambda rows: tile(rows, 0))
-            many_rows(count, tile)
+            tiles = RowTiles.of(settings)
+            tiles.few_rows(count, lambda rows: tile(rows, 0))
+            tiles.many_rows(count, tile)
 
-    return prim_func(quantized_float_linear)
+    return prim_func(weight_only_linear)
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """The product of some rows with a block."""
+    """The product of some rows with a block.
+
+    Sums are added to in `chains`, in turn: a processor starts the next addition before the last one has ended. They are
+    as many for every number of tokens, since each token's order of additions must not depend on the others. Where their
+    sums do not fit in registers, one chain is gone through after the other.
+    """
 
     cpu: Cpu
+    settings: Settings
     weight: PackedWeight
     x: Any
     codes: Any
@@ -86,10 +84,10 @@ class _Tile:
     block: Any
 
     def emit(self, output: BlockOutput, tokens: Any) -> None:
-        width = float_lanes(self.cpu)
+        width, chains = float_lanes(self.cpu), self.settings["chains"]
         totals = local("totals", (self.rows, LANES), "float32")
         # A buffer each: TVM keeps less than 1 KiB on the stack.
-        sums = [local("sums", (self.rows, LANES), "float32") for _ in range(CHAINS)]
+        sums = [local("sums", (self.rows, LANES), "float32") for _ in range(chains)]
         numbers = local("numbers", (LANES,), "float32")
         zeros = local("zeros", (LANES,), "float32")
         places = [lanes(begin, width) for begin in range(0, LANES, width)]
@@ -103,10 +101,10 @@ class _Tile:
                     store(chain, spread(T.float32(0), width), r, place)
             for place in places if self.zero_points is not None else ():
                 store(zeros, self._zeros(number, place), place)
-            if self.rows * CHAINS * len(places) <= SUMS * self.cpu.float_lanes // 8:
-                self._steps(number, length, sums, numbers, zeros, places, range(CHAINS))
+            if self.rows * chains * len(places) <= self.settings["sums"] * self.cpu.float_lanes // 8:
+                self._steps(number, length, sums, numbers, zeros, places, range(chains))
             else:
-                for chain in range(CHAINS):
+                for chain in range(chains):
                     self._steps(number, length, sums, numbers, zeros, places, [chain])
             with unrolled(self.rows) as r:
                 for place in places:
@@ -144,7 +142,7 @@ class _Tile:
 
         def step(number: Any, count: int) -> None:
             for k in range(count):
-                chain = k % CHAINS
+                chain = k % len(sums)
                 if chain not in chains:
                     continue
                 for place in places:
@@ -159,13 +157,14 @@ class _Tile:
                         store(sums[chain], value, r, place)
 
         steps, rest = divmod(length, self.weight.step)
-        parts, single = divmod(steps, UNROLLED)
+        each = self.settings["unrolled"]
+        parts, single = divmod(steps, each)
         if parts:
-            with builder.serial(parts) as part, unrolled(UNROLLED) as number:
-                step(begin + part * UNROLLED + number, self.weight.step)
+            with builder.serial(parts) as part, unrolled(each) as number:
+                step(begin + part * each + number, self.weight.step)
         if single:
             with unrolled(single) as number:
-                step(begin + parts * UNROLLED + number, self.weight.step)
+                step(begin + parts * each + number, self.weight.step)
         if rest:
             step(begin + steps, rest)
 

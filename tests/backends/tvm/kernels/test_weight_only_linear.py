@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
-from graphwright.backends.tvm.kernels.quantized_float_linear import quantized_float_linear
+from graphwright.backends.tvm.kernels.weight_only_linear import weight_only_linear
 from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import EPSILON, Example, exact_weight, packed_arrays, tokens
-from tests.backends.tvm.kernels.standalone import compiled, run
+from tests.backends.tvm.kernels.standalone import compiled, run, written
 
 
 def check(cpu: Cpu, example: Example, known: int | None, *counts: int, bias: bool = False) -> None:
     """The kernel for a known number of tokens, or None, gives y within the error of a float32 sum of its length."""
     weight = example.expression()
     layout = packed_parts(weight).layout
-    kernel = compiled(quantized_float_linear(cpu, tokens=known, weight=layout, bias=bias), cpu)
+    kernel = compiled(written("linear_by_codes", weight_only_linear, cpu, tokens=known, weight=layout, bias=bias), cpu)
     added = np.linspace(-1, 1, example.outer, dtype=np.float32)
     exact = exact_weight(weight)
     for count in counts:

@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
-from graphwright.backends.tvm.kernels.quantized_linear import quantized_linear
-from graphwright.backends.tvm.kernels.spans import Spans
+from graphwright.backends.tvm.kernels.rounded_linear import rounded_linear
+from graphwright.backends.tvm.kernels.tiles import Spans
 from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import EPSILON, Example, exact_weight, packed_arrays, rounded, tokens
-from tests.backends.tvm.kernels.standalone import compiled, run
+from tests.backends.tvm.kernels.standalone import compiled, run, written
 
 
 def check(cpu: Cpu, example: Example, rounding: int, known: int | None, *counts: int, bias: bool = False) -> None:
     """The kernel for a known number of tokens, or None, gives y within the error of its float32 sums."""
     weight = example.expression()
     layout = packed_parts(weight).layout
-    kernel = compiled(quantized_linear(cpu, tokens=known, weight=layout, rounding=rounding, bias=bias), cpu)
+    kernel = compiled(
+        written("rounded_linear", rounded_linear, cpu, tokens=known, weight=layout, rounding=rounding, bias=bias), cpu
+    )
     added = np.linspace(-1, 1, example.outer, dtype=np.float32)
     exact = exact_weight(weight)
     for count in counts:

@@ -11,15 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, panel_count, store_panel, widened
 from graphwright.backends.tvm.tvm_library import T
-
-DEPTH = 16
-"""Columns of x that stand together in a tile, row after row: one cache line of each."""
-
-COLUMN_STEP = 4
-"""Columns in one turn of the loop. Of more, LLVM loads so much ahead that sums leave the registers."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +29,21 @@ class Tile:
     step: int
 
 
-def tile_for(cpu: Cpu) -> Tile:
+def tile_for(settings: Settings) -> Tile:
     """The tile whose sums, with a column of the weight, fit into the CPU's vector registers."""
-    if cpu.float_lanes == 16:
-        return Tile(rows=12, panels=2, step=4)
-    return Tile(rows=6, panels=1, step=2) if cpu.float_lanes == 8 else Tile(rows=3, panels=1, step=1)
+    return Tile(settings["tile_rows"], settings["tile_panels"], settings["tile_rows"] // 3)
 
 
-def copy_tile(cpu: Cpu, inner: int) -> Any:
-    """A script function `(x, tiles, tile, count)` that copies rows of x into tiles [tile, columns / 16, rows, 16].
+def copy_tile(cpu: Cpu, settings: Settings, inner: int) -> Any:
+    """A script function `(x, tiles, tile, count)` that copies rows of x into [tile, columns / depth, rows, depth].
 
-    Rows past the last of `count` are copies of it. Columns that the last sixteen lack are not written.
+    Rows past the last of `count` are copies of it. Columns that the last of them lack are not written.
     """
-    rows = tile_for(cpu).rows
+    rows = tile_for(settings).rows
     lanes = cpu.float_lanes
-    vectors = DEPTH // lanes
-    whole, rest = divmod(inner, DEPTH)
+    depth_columns = settings["depth"]
+    vectors = depth_columns // lanes
+    whole, rest = divmod(inner, depth_columns)
 
     @T.inline
     def copy(x: Any, tiles: Any, tile: Any, count: Any) -> None:
@@ -58,20 +52,22 @@ def copy_tile(cpu: Cpu, inner: int) -> Any:
                 for depth in T.serial(whole):
                     for v in T.unroll(vectors):
                         tiles[tile, depth, i, T.ramp(v * lanes, 1, lanes)] = x[
-                            T.min(tile * rows + i, count - 1), T.ramp(depth * DEPTH + v * lanes, 1, lanes)
+                            T.min(tile * rows + i, count - 1), T.ramp(depth * depth_columns + v * lanes, 1, lanes)
                         ]
                 for c in T.unroll(rest):
-                    tiles[tile, whole, i, c] = x[T.min(tile * rows + i, count - 1), whole * DEPTH + c]
+                    tiles[tile, whole, i, c] = x[T.min(tile * rows + i, count - 1), whole * depth_columns + c]
 
     return copy
 
 
-def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: bool) -> Any:
+def multiply_tile(cpu: Cpu, settings: Settings, inner: int, outer: int, weight_dtype: str, bias: bool) -> Any:
     """A script function `(tiles, weight, bias, y, tile, group, count)`: y of a tile of rows and a group of panels."""
-    shape = tile_for(cpu)
+    shape = tile_for(settings)
     lanes = cpu.float_lanes
     vectors = PANEL // lanes
-    whole, rest = divmod(inner, DEPTH)
+    # Of more columns in a turn LLVM loads so much ahead that sums leave the registers.
+    depth_columns, step = settings["depth"], settings["depth_step"]
+    whole, rest = divmod(inner, depth_columns)
     last_panel = panel_count(outer) - 1
     store = store_panel(cpu, outer, bias)
 
@@ -84,7 +80,7 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 sums[i, T.ramp(v * lanes, 1, lanes)] = sums[i, T.ramp(v * lanes, 1, lanes)] + T.broadcast(
                     tiles[tile, depth, i, column], lanes
                 ) * widened(
-                    cpu, weight[panel, depth * DEPTH + column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes
+                    cpu, weight[panel, depth * depth_columns + column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes
                 )
 
     @T.inline
@@ -103,10 +99,10 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
         for i in T.unroll(rows):
             left[i, T.ramp(0, 1, lanes)] = left[i, T.ramp(0, 1, lanes)] + T.broadcast(
                 tiles[tile, depth, i, column], lanes
-            ) * widened(cpu, weight[first, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+            ) * widened(cpu, weight[first, depth * depth_columns + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
             right[i, T.ramp(0, 1, lanes)] = right[i, T.ramp(0, 1, lanes)] + T.broadcast(
                 tiles[tile, depth, i, column], lanes
-            ) * widened(cpu, weight[second, depth * DEPTH + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+            ) * widened(cpu, weight[second, depth * depth_columns + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
 
     @T.inline
     def clear(sums: Any, rows: Any) -> None:
@@ -127,8 +123,8 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 clear(left, rows)
                 clear(right, rows)
                 for depth in T.serial(whole):
-                    for part in T.serial(DEPTH // COLUMN_STEP):
-                        for column in T.unroll(COLUMN_STEP):
+                    for part in T.serial(depth_columns // step):
+                        for column in T.unroll(step):
                             add_two(
                                 tiles,
                                 weight,
@@ -138,7 +134,7 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                                 left,
                                 right,
                                 depth,
-                                part * COLUMN_STEP + column,
+                                part * step + column,
                                 rows,
                             )
                 for column in T.unroll(rest):
@@ -151,9 +147,9 @@ def multiply_tile(cpu: Cpu, inner: int, outer: int, weight_dtype: str, bias: boo
                 sums = T.sblock_alloc_buffer((rows, PANEL), "float32", scope=STACK)
                 clear(sums, rows)
                 for depth in T.serial(whole):
-                    for part in T.serial(DEPTH // COLUMN_STEP):
-                        for column in T.unroll(COLUMN_STEP):
-                            add_column(tiles, weight, tile, group, sums, depth, part * COLUMN_STEP + column, rows)
+                    for part in T.serial(depth_columns // step):
+                        for column in T.unroll(step):
+                            add_column(tiles, weight, tile, group, sums, depth, part * step + column, rows)
                 for column in T.unroll(rest):
                     add_column(tiles, weight, tile, group, sums, whole, column, rows)
                 for i in T.unroll(rows):

@@ -10,36 +10,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, panel_count, store_panel, widened
 from graphwright.backends.tvm.tvm_library import T
 
-FEW = 8
-"""The most rows that are multiplied at once. Up to here memory is slower than arithmetic."""
-
-STREAMS = 8
-"""The most panels that are read at a time."""
-
-AHEAD = 4096
-"""How far ahead memory is asked for, in bytes: a page."""
-
 LINE = 64
 """Bytes that memory gives at once."""
-
-COLUMN_STEP = 4
-"""Columns of the weight in one turn of the loop."""
 
 SECOND_LEVEL = 2
 """The cache that is asked to hold what comes next, as `llvm.prefetch` counts: the first would overflow."""
 
 
-def streams_for(cpu: Cpu, rows: int, panels: int) -> int:
-    """Panels that are read at a time: as many as leave their sums in registers and the work easy to share.
+def streams_for(cpu: Cpu, most: int, rows: int, panels: int) -> int:
+    """Panels that are read at a time, at `most`: as many as leave their sums in registers and the work easy to share.
 
     Shares count as even if there is an even number of groups of panels, or so many that one more does not matter.
     """
     registers = 16 if cpu.float_lanes == 16 else 8
-    streams = max(1, min(STREAMS, registers // (rows * (PANEL // cpu.float_lanes))))
+    streams = max(1, min(most, registers // (rows * (PANEL // cpu.float_lanes))))
     while streams > 1 and (
         streams > panels or (group_count(panels, streams) % 2 and group_count(panels, streams) < 32)
     ):
@@ -51,7 +40,7 @@ def group_count(panels: int, streams: int) -> int:
     return -(-panels // streams)
 
 
-def few_rows(cpu: Cpu, rows: int, inner: int, outer: int, weight_dtype: str, bias: bool) -> Any:
+def gemv(cpu: Cpu, settings: Settings, rows: int, inner: int, outer: int, weight_dtype: str, bias: bool) -> Any:
     """A script function `(x, weight, bias, y, group, last)`: y [rows, of a group of panels].
 
     Rows past `last` stand for row `last`, so that x and y may have fewer than `rows`.
@@ -59,14 +48,15 @@ def few_rows(cpu: Cpu, rows: int, inner: int, outer: int, weight_dtype: str, bia
     lanes = cpu.float_lanes
     vectors = PANEL // lanes
     panels = panel_count(outer)
-    streams = streams_for(cpu, rows, panels)
+    streams = streams_for(cpu, settings["streams"], rows, panels)
     # Two buffers for the sums, since one of a kilobyte would no longer stand on the stack.
     second = streams // 2
     first = streams - second
-    turns, rest = divmod(inner, COLUMN_STEP)
+    step = settings["column_step"]
+    turns, rest = divmod(inner, step)
     column_bytes = PANEL * (4 if weight_dtype == "float32" else 2)
     # Measured: with two and four rows, what asks ahead costs more of the load units than it gains.
-    ahead = 0 if rows in (2, 4) else AHEAD // column_bytes
+    ahead = 0 if rows in (2, 4) else settings["ahead"] // column_bytes
     store = store_panel(cpu, outer, bias)
 
     def panel_of(group: Any, stream: Any) -> Any:
@@ -110,18 +100,18 @@ def few_rows(cpu: Cpu, rows: int, inner: int, outer: int, weight_dtype: str, bia
 
     @T.inline
     def multiply(x: Any, weight: Any, bias_vector: Any, y: Any, group: Any, last: Any) -> None:
-        with T.sblock("few_rows"):
+        with T.sblock("gemv"):
             left = T.sblock_alloc_buffer((rows * first, PANEL), "float32", scope=STACK)
             right = T.sblock_alloc_buffer((max(rows * second, 1), PANEL), "float32", scope=STACK)
             clear(left, first)
             clear(right, second)
             for turn in T.serial(turns):
-                for c in T.unroll(COLUMN_STEP):
+                for c in T.unroll(step):
                     if ahead > 0 and c * column_bytes % LINE == 0:
-                        ask_ahead(weight, group, turn * COLUMN_STEP + c)
-                    add_column(x, weight, group, last, left, right, turn * COLUMN_STEP + c)
+                        ask_ahead(weight, group, turn * step + c)
+                    add_column(x, weight, group, last, left, right, turn * step + c)
             for c in T.unroll(rest):
-                add_column(x, weight, group, last, left, right, turns * COLUMN_STEP + c)
+                add_column(x, weight, group, last, left, right, turns * step + c)
             for i in T.unroll(rows):
                 for s in T.unroll(first):
                     store(y, bias_vector, T.min(i, last), panel_of(group, s), left, i * first + s)

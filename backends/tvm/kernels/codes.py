@@ -1,0 +1,134 @@
+"""Packed codes and their scales in registers: as floats, and as operands of integer dot products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.script import lanes, spread
+from graphwright.backends.tvm.tvm_library import T
+from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
+
+
+def float_lanes(cpu: Cpu) -> int:
+    """Rows of the matrix in a register of floats."""
+    return 16 if cpu.float_lanes == 16 else 8
+
+
+def code_numbers(cpu: Cpu, weight: PackedWeight, words: Any, place: int, zero: Any | None) -> Any:
+    """What the codes at one place (0 to step - 1) of a step's words u32[lanes] stand for in units of the scale, as f32.
+
+    `zero` is the zero points as f32, less the middle of the codes; None where there are none.
+    """
+    count = float_lanes(cpu)
+    # Of eight codes in a word the first four are the low halves of its bytes.
+    shift = 8 * place if weight.bits == 8 else 8 * (place % 4) + 4 * (place // 4)
+    moved = T.shift_right(words, spread(T.uint32(shift), count)) if shift else words
+    if weight.bits == 4 and "avx512f" in cpu.features:
+        # This instruction looks at the last four bits alone.
+        numbers = T.call_llvm_pure_intrin(
+            "float32x16", "llvm.x86.avx512.permvar.sf.512", _table(weight), T.reinterpret("int32x16", moved)
+        )
+    else:
+        code = moved & spread(T.uint32((1 << weight.bits) - 1), count)
+        # As signed numbers, which every target converts in one instruction.
+        signed = T.reinterpret(f"int32x{count}", code)
+        numbers = T.Cast(f"float32x{count}", signed - spread(weight.middle, count))
+    return numbers if zero is None else numbers - zero
+
+
+def _table(weight: PackedWeight) -> Any:
+    return T.Cast("float32x16", T.ramp(T.int32(-weight.middle), 1, 16))
+
+
+def load_scales(cpu: Cpu, weight: PackedWeight, scales: Any, block: Any, group: Any, place: Any) -> Any:
+    """The scales of a group as f32, of those rows of a block whose index in it is the vector `place`."""
+    count, size = int(place.lanes), _size(weight)
+    return _floats(cpu, weight, scales[block, group, lanes(place.base * size, count * size)], count)
+
+
+def load_scale(cpu: Cpu, weight: PackedWeight, scales: Any, block: Any, group: Any, lane: Any) -> Any:
+    """The scale of a group as f32, of one row of a block."""
+    size = _size(weight)
+    return _floats(cpu, weight, scales[block, group, lanes(lane * size, size)], 1)
+
+
+def _size(weight: PackedWeight) -> int:
+    return weight.scales_shape[2] // LANES
+
+
+def _floats(cpu: Cpu, weight: PackedWeight, stored: Any, count: int) -> Any:
+    if weight.scale == "float32":
+        return _from_bits(stored, count)
+    if weight.scale == "float16" and "f16c" in cpu.features:
+        return T.Cast(_typed("float32", count), T.reinterpret(_typed("float16", count), stored))
+    bits = T.Cast(_typed("uint32", count), T.reinterpret(_typed("uint16", count), stored))
+    return _from_half(bits, count) if weight.scale == "float16" else _from_bits(bits << _each(16, count), count)
+
+
+def _from_bits(bits: Any, count: int) -> Any:
+    return T.reinterpret(_typed("float32", count), bits)
+
+
+def _from_half(bits: Any, count: int) -> Any:
+    # Exponent and fraction move to their places in float32, where the exponent is off by 127 - 15.
+    size = _from_bits((bits & _each(0x7FFF, count)) << _each(13, count), count)
+    sign = (bits & _each(0x8000, count)) << _each(16, count)
+    factor = T.float32(2.0**112)
+    number = T.reinterpret(_typed("uint32", count), size * (spread(factor, count) if count > 1 else factor))
+    return _from_bits(number | sign, count)
+
+
+def _typed(dtype: str, count: int) -> str:
+    return f"{dtype}x{count}" if count > 1 else dtype
+
+
+def _each(value: int, count: int) -> Any:
+    return spread(T.uint32(value), count) if count > 1 else T.uint32(value)
+
+
+def integer_lanes(cpu: Cpu) -> int:
+    """Rows of the matrix whose sums are in one register."""
+    return 8 if cpu.has_avx2 and not cpu.has_vnni else LANES
+
+
+def unpacked(codes: Any, bits: int, lanes: int) -> list[Any]:
+    """A step's codes, u8x(4 * lanes), as bytes of one code each: the first four of each lane, and where there are
+    eight in a lane the others."""
+    if bits == 8:
+        return [codes]
+    size = 4 * lanes
+    return [codes & spread(T.uint8(15), size), T.shift_right(codes, spread(T.uint8(4), size))]
+
+
+def add_products(cpu: Cpu, sums: Any, codes: Any, word: Any, bits: int) -> Any:
+    """sums i32[lanes] + in each lane the product of its four codes u8 with the four i8 in the word i32."""
+    lanes = integer_lanes(cpu)
+    if cpu.has_vnni:
+        token = T.reinterpret("int8x64", spread(word, lanes))
+        return T.call_llvm_pure_intrin("int32x16", "llvm.x86.avx512.vpdpbusd.512", sums, codes, token)
+    if cpu.has_avx2:
+        return _add_by_pairs(sums, codes, T.reinterpret("int8x32", spread(word, lanes)), bits)
+    return _add_one_by_one(sums, T.reinterpret("uint32x16", codes), word)
+
+
+def _add_by_pairs(sums: Any, codes: Any, token: Any, bits: int) -> Any:
+    # Two products of a byte of 8 bits overflow the 16 bits in which they are added, those of its halves do not.
+    if bits == 4:
+        return sums + _pairs_added(codes, token)
+    low = _pairs_added(codes & spread(T.uint8(15), 32), token)
+    high = _pairs_added(T.shift_right(codes, spread(T.uint8(4), 32)), token)
+    return sums + low + high * spread(16, 8)
+
+
+def _pairs_added(codes: Any, token: Any) -> Any:
+    pairs = T.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.pmadd.ub.sw", codes, token)
+    return T.call_llvm_pure_intrin("int32x8", "llvm.x86.avx2.pmadd.wd", pairs, spread(T.int16(1), 16))
+
+
+def _add_one_by_one(sums: Any, codes: Any, word: Any) -> Any:
+    for place in range(4):
+        number = T.shift_right(T.shift_left(word, 24 - 8 * place), 24)
+        code = T.shift_right(codes, spread(T.uint32(8 * place), LANES)) & spread(T.uint32(255), LANES)
+        sums = sums + T.Cast(f"int32x{LANES}", code) * spread(number, LANES)
+    return sums
