@@ -41,9 +41,7 @@ class Numpy(Interpreter):
         return [torch.from_numpy(LIBRARY.kernel_for(op).load()(op, *arrays))]
 
 
-class Engine:
-    """Also the only file and the only call of it."""
-
+class Engine:  # also the only file, and the only call of it
     on_host = True
 
     def __init__(self, artifact: Artifact, *, threads: int, device: str) -> None:
