@@ -70,16 +70,26 @@ def capture(
         refuse_arguments(example_inputs, dtype)
         return capture_archive(Path(model), logits, function=function)
     from graphwright.frontend.checkpoint import capture_checkpoint
+    from graphwright.frontend.kept_captures import capture_once
 
-    return capture_checkpoint(
-        Path(model),
-        example_inputs,
-        wanted,
-        logits,
-        ignore_remote_code=ignore_remote_code,
-        function=function,
-        adapter_folder=None if adapter is None else Path(adapter),
-    )
+    directory = Path(model)
+    folder = None if adapter is None else Path(adapter)
+
+    def fresh() -> Program:
+        return capture_checkpoint(
+            directory,
+            example_inputs,
+            wanted,
+            logits,
+            ignore_remote_code=ignore_remote_code,
+            function=function,
+            adapter_folder=folder,
+        )
+
+    if example_inputs is not None:
+        return fresh()
+    folders = [directory] if folder is None else [directory, folder]
+    return capture_once(fresh, folders, (wanted, logits, ignore_remote_code, function))
 
 
 _WORDS = {

@@ -6,7 +6,7 @@ there is one definition of each, and constant folding is nothing but building su
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -188,6 +188,16 @@ def sources(expression: WeightExpression) -> Iterator[StoredFile | StoredArray]:
                 yield from sources(operand)
     else:
         yield expression
+
+
+def with_sources(
+    expression: WeightExpression, change: Callable[[StoredFile | StoredArray], StoredFile | StoredArray]
+) -> WeightExpression:
+    """The expression over what `change` makes of each stored array, which has the same type."""
+    if not isinstance(expression, Applied):
+        return change(expression)
+    operands = tuple(None if e is None else with_sources(e, change) for e in expression.operands)
+    return Applied(expression.definition, operands, expression.attributes, expression.type)
 
 
 def expression_text(expression: WeightExpression) -> str:

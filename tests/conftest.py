@@ -44,6 +44,14 @@ def torch_as_found() -> Generator[None]:
     assert found == (True, False, torch.float32), f"left behind (gradients, inference mode, default type): {found}"
 
 
+@pytest.fixture(autouse=True)
+def captures_are_kept() -> None:
+    """Tests take the captures of each other, though all of them have had transformers in hand."""
+    captures: Any = sys.modules.get("graphwright.frontend.kept_captures")
+    if captures is not None:
+        captures.runs_our_code_alone = lambda: True
+
+
 class SkipGuard:
     """Collects the reasons for skips, and fails the run over those that are not allowed."""
 

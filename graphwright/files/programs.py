@@ -9,7 +9,7 @@ from graphwright.errors import UsageError
 from graphwright.files.sidecar import Sidecar
 from graphwright.ir import Program, StoredArray, StoredFile, Weight, print_program, read_program
 from graphwright.ir.atomic_file import write_atomically
-from graphwright.ir.weights import Applied, WeightExpression, sources
+from graphwright.ir.weights import sources, with_sources
 
 INLINE_ELEMENTS_WITHOUT_FILE = 4096
 """Arrays up to this size are spelt out where there is no file beside the text, as on standard output."""
@@ -38,7 +38,7 @@ def write_program(program: Program, path: str | Path) -> None:
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         for weight in program.weights.values():
             if any(sidecar.renewed(leaf) is not leaf for leaf in sources(weight.expression)):
-                weight.expression = _placed(weight.expression, sidecar.renewed)
+                weight.expression = with_sources(weight.expression, sidecar.renewed)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -73,15 +73,8 @@ def _print(program: Program, place: Callable[[Leaf], Leaf]) -> str:
     """The program's text with every stored array where `place` puts it."""
     shown = Program(program.name)
     shown.metadata, shown.graphs = program.metadata, program.graphs
-    shown.weights = {name: Weight(name, _placed(w.expression, place)) for name, w in program.weights.items()}
+    shown.weights = {name: Weight(name, with_sources(w.expression, place)) for name, w in program.weights.items()}
     return print_program(shown)
-
-
-def _placed(expression: WeightExpression, place: Callable[[Leaf], Leaf]) -> WeightExpression:
-    if not isinstance(expression, Applied):
-        return place(expression)
-    operands = tuple(None if e is None else _placed(e, place) for e in expression.operands)
-    return Applied(expression.definition, operands, expression.attributes, expression.type)
 
 
 def _relative(leaf: Leaf, folder: Path) -> Leaf:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernel_cache import CODE, RECORD, content_name, keep, kept
+from graphwright.backends.tvm.kernel_cache import CODE, KERNELS, RECORD, content_name
 from graphwright.backends.tvm.region.kernel_code import KernelCode, kernel_code
 from graphwright.backends.tvm.region.kernel_record import KernelRecord, from_json, to_json
 from graphwright.backends.tvm.tvm_library import KERNEL, tvm
@@ -34,19 +34,19 @@ class KernelModule:
     def record(self, name: str) -> KernelRecord:
         """What a plan needs to know of a kernel. Raises `UnsupportedError` for one that cannot be split into stages."""
         if name not in self._records:
-            text = kept(name, RECORD)
+            text = KERNELS.kept(name + RECORD)
             if text is None:
                 text = to_json(self._code(name).record).encode()
-                keep(name, RECORD, text)
+                KERNELS.keep(name + RECORD, text)
             self._records[name] = from_json(text.decode())
         return self._records[name]
 
     def object(self, name: str) -> bytes:
         """A kernel's machine code: an object file, whose symbols are the functions of its stages."""
-        code = kept(name, CODE)
+        code = KERNELS.kept(name + CODE)
         if code is None:
             code = self._code(name).compile()
-            keep(name, CODE, code)
+            KERNELS.keep(name + CODE, code)
         return code
 
     def _added(self, label: str, made: str, write: Callable[[], Any]) -> str:

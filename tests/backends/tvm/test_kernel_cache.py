@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from graphwright.backends.tvm import kernel_cache
 from graphwright.backends.tvm.cpu import GENERIC, Cpu
 from graphwright.backends.tvm.emit import KernelModule, kernel_module
 from graphwright.backends.tvm.kernel_cache import CODE, RECORD, content_name
 from graphwright.backends.tvm.kernels.glu import glu
+from graphwright.ir.cache_folder import make_room
 
 PARAMETERS: dict[str, Any] = {"tokens": None, "size": 16, "kind": "silu"}
 
@@ -21,9 +21,9 @@ PARAMETERS: dict[str, Any] = {"tokens": None, "size": 16, "kind": "silu"}
 def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kernel_cache.make_room.cache_clear()
+    make_room.cache_clear()
     yield tmp_path / "graphwright" / "kernels"
-    kernel_cache.make_room.cache_clear()
+    make_room.cache_clear()
 
 
 @pytest.fixture
@@ -91,16 +91,3 @@ def test_names_tell_kernels_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(names) == 4
     assert all(name.isidentifier() for name in names)
     assert module.kernel(glu, dict(reversed(PARAMETERS.items()))) in names
-
-
-def test_the_oldest_make_room(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    monkeypatch.setattr(kernel_cache, "MOST_BYTES", 250)
-    kernels.mkdir(parents=True)
-    for age, name in enumerate(("newest.o", "newer.o", "older.o", "oldest.o")):
-        (kernels / name).write_bytes(bytes(100))
-        os.utime(kernels / name, (1000 - age, 1000 - age))
-    kernel_cache.keep("fresh", CODE, b"code")
-    assert sorted(path.name for path in kernels.iterdir()) == ["fresh.o", "newer.o", "newest.o"]
-    assert kernel_cache.kept("fresh", CODE) == b"code"
