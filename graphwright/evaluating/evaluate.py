@@ -66,7 +66,7 @@ def evaluate(
     for each in (model, against):
         _require_there(each)
     if assets is not None and not Path(assets).is_dir():
-        raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
+        raise OptionError(f"is {assets}, which is not a folder: name the tokenizer's", "assets")
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]
