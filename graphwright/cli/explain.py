@@ -38,12 +38,12 @@ def explain_command(
     Runs the pipeline `default`, or `function` for a model that is not a language model. A near miss is shown where
     neither another rule nor a later pass matched.
     """
-    from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pipeline
+    from graphwright.compiling.targets import find_pipeline, requested_passes, usual_pipeline
     from graphwright.reporting.explanation import check_rule, explain
 
     if rule is not None:
         check_rule(rule)
-    chosen = asked_passes(passes, pipeline)
+    chosen = requested_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
     from graphwright.sources.models import ModelOptions
 

@@ -75,9 +75,9 @@ def opt_command(
     follows. --print-before, --print-after and --print-changed print to stderr.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
-    from graphwright.compiling.targets import asked_passes, backend_behind
+    from graphwright.compiling.targets import backend_behind, requested_passes
 
-    chosen = asked_passes(passes, pipeline) or ()
+    chosen = requested_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
     printer.check(chosen)
     if stop_after is not None:

@@ -89,14 +89,14 @@ def quantize_command(
         following = f"graphwright generate {output} 'Once upon a time'"
     elif assets is None and source.kept is not None:
         # No folder on the disk has both the adapter's tokenizer and the settings of its base.
-        asked = _asked(to, calibration, max_kl, bits)
+        asked = _requested(to, calibration, max_kl, bits)
         following = f"graphwright compile {model} --adapter {adapter} {asked} -o out/{output.stem}"
     else:
         following = f"graphwright compile {output} -o out/{output.stem}{f' --assets {folder}' if folder else ''}"
     console().print(f"next: {following}", markup=False)
 
 
-def _asked(scheme: str | None, calibration: str | None, max_kl: float | None, bits: float | None) -> str:
+def _requested(scheme: str | None, calibration: str | None, max_kl: float | None, bits: float | None) -> str:
     """The options of `compile` that ask for this quantization."""
     named = (("--quantize", scheme), ("--calibration", calibration), ("--max-kl", max_kl), ("--bits", bits))
     return " ".join(f"{name} {value}" for name, value in named if value is not None)
