@@ -11,7 +11,7 @@ ASSETS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", GENE
 
 
 def asset_files(folder: str | Path | None) -> list[Path]:
-    """Those of them that the checkpoint's folder has; none without a folder. Raises `UserError` if it is no folder."""
+    """Those of them that the folder of the checkpoint has. Raises `UserError` for what is not a folder."""
     if folder is None:
         return []
     if not Path(folder).is_dir():

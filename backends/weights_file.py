@@ -90,7 +90,7 @@ def plan_weights(weights: Sequence[Weight]) -> WeightsLayout:
 
 
 def write_weights(path: Path, weights: Sequence[Weight], layout: WeightsLayout) -> None:
-    """Evaluates and writes one weight after another. Raises `WeightError` where a value cannot be had."""
+    """Evaluates and writes one weight after another. Raises `WeightError` where a value cannot be read or computed."""
     with path.open("wb") as file:
         file.write(layout.head)
         for weight in weights:

@@ -19,10 +19,10 @@ class ExpressionError(ValueError):
 def expression_tree(text: object) -> ast.expr:
     """The syntax tree of a text that is a single Python expression. Nothing of it is evaluated.
 
-    Raises `ExpressionError` for what is no text, no expression, or longer than `LONGEST`.
+    Raises `ExpressionError` for what is not a text, no expression, or longer than `LONGEST`.
     """
     if not isinstance(text, str):
-        raise ExpressionError(f"{quoted(text)} is no text")
+        raise ExpressionError(f"{quoted(text)} is not a text")
     if len(text) > LONGEST:
         raise ExpressionError(f"{quoted(text)} has {len(text)} characters, {LONGEST} at most are read")
     try:

@@ -26,7 +26,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Other:
-    """A fact of an input that is no size of it: a stride, a number that was passed."""
+    """A fact of an input that is not a size of it: a stride, a number that was passed."""
 
     text: str
 
@@ -85,7 +85,7 @@ def _condition(tree: ast.expr, depth: int) -> Operation:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return Operation("not", (_condition(operand, depth + 1),))
         case _:
-            raise ExpressionError(f"{_written(tree)} is no condition on sizes")
+            raise ExpressionError(f"{_written(tree)} is not a condition on sizes")
 
 
 def _number(tree: ast.expr, depth: int) -> Guard:
@@ -127,11 +127,11 @@ def _fact(tree: ast.expr) -> Size | Other:
         case ast.Subscript(value=ast.Call(func=ast.Attribute(value=inner, attr=attr), args=[], keywords=[]), slice=at):
             axis = integer(at)
             if attr not in _FACTS or axis is None or not 0 <= axis < 64:
-                raise ExpressionError(f"{_written(tree)} is no size of an input")
+                raise ExpressionError(f"{_written(tree)} is not a size of an input")
             place, fact = inner, attr
         case ast.Call(func=ast.Attribute(value=inner, attr=attr), args=[], keywords=[]):
             if attr not in _FACTS:
-                raise ExpressionError(f"{_written(tree)} is no size of an input")
+                raise ExpressionError(f"{_written(tree)} is not a size of an input")
             place, fact = inner, attr
         case _:
             pass
@@ -158,7 +158,7 @@ def _place(tree: ast.expr) -> list[str | int]:
                 break
         tree = tree.value
     if not isinstance(tree, ast.Name) or tree.id != "L" or not keys:
-        raise ExpressionError(f"{_written(tree)} is no size of an input")
+        raise ExpressionError(f"{_written(tree)} is not a size of an input")
     return keys[::-1]
 
 

@@ -28,7 +28,7 @@ LENGTHS = (SEQUENCE, SOURCE_SEQUENCE, "U", "V", "W")
 
 
 def named_examples(module: torch.nn.Module, examples: Examples | None) -> dict[str, torch.Tensor]:
-    """The examples by name. Raises `UserError` for what is no tensor or has no place in the forward method."""
+    """The examples by name. Raises `UserError` for what is not a tensor or has no place in the forward method."""
     if isinstance(examples, torch.Tensor):
         examples = [examples]
     if isinstance(examples, Mapping):

@@ -69,7 +69,7 @@ class Candidate:
 class Choice:
     """The places of the outputs that are the logits: one, or chunks along the tokens. None of them: no language model.
 
-    `problem` says why it is not plain that they are, or that it is no language model.
+    `problem` says why it is not plain that they are, or that it is not a language model.
     """
 
     places: tuple[int, ...] = ()

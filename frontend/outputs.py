@@ -18,7 +18,7 @@ OUTPUT = "output"
 
 @dataclass
 class Outputs:
-    """The tensors that a module returned, by name, and the types of what is no tensor (a cache object, a text).
+    """The tensors that a module returned, by name, and the types of what is not a tensor (a cache object, a text).
 
     `led_by_logits` says that it is an object with the attribute `logits`, which a plain function gives alone.
     """

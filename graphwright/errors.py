@@ -1,4 +1,4 @@
-"""Errors of the public face, and which exceptions are a user's to mend."""
+"""Errors of the public functions, and which exceptions are user errors."""
 
 from graphwright.runtime.errors import UserError
 

@@ -111,7 +111,7 @@ def _state(weight: torch.Tensor) -> tuple[int, int]:
 
 
 def _number(result: Any, values: Mapping[Any, Any]) -> Any:
-    """A result that is no tensor: a constant of the graph, or a number made of sizes."""
+    """A result that is not a tensor: a constant of the graph, or a number made of sizes."""
     if not isinstance(result, torch.fx.Node):
         return result
     size = result.meta.get("example_value")

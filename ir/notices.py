@@ -1,4 +1,4 @@
-"""Notices: what a user should know of and need not mend. They are warnings, and on the command line `note: …`."""
+"""Notices that need no action by the user: warnings, printed as `note: …` on the command line."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class PickledTensors:
 
 
 def open_pickled(path: str) -> PickledTensors:
-    """Raises `WeightError` for a file that is damaged, asks for code, or is no table of plain tensors."""
+    """Raises `WeightError` for a file that is damaged, asks for code, or is not a table of plain tensors."""
     arrays: dict[str, Tensor] = {}
     tensors: dict[str, TensorType] = {}
     for name, value in _table(path).items():
@@ -40,7 +40,7 @@ def open_pickled(path: str) -> PickledTensors:
             raise WeightError(f"{path}: a tensor is named {name!r}, expected text")
         if not isinstance(value, torch.Tensor):
             raise WeightError(
-                f"{path}: '{name}' is no tensor but a {type(value).__name__}; save the model's state_dict() alone"
+                f"{path}: '{name}' is not a tensor but a {type(value).__name__}; save the model's state_dict() alone"
             )
         if value.layout is not torch.strided or value.is_meta or value.is_quantized:
             raise WeightError(f"{path}: tensor '{name}' is not a plain dense one; save it as such")

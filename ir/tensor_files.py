@@ -50,7 +50,7 @@ class FileIdentity:
         except (OSError, ValueError) as problem:
             raise WeightError(f"{path}: cannot be read ({getattr(problem, 'strerror', problem)})") from None
         if not stat.S_ISREG(found.st_mode):
-            raise WeightError(f"{path}: the file is missing: what has its name is no regular file")
+            raise WeightError(f"{path}: the file is missing: what has its name is not a regular file")
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -167,7 +167,7 @@ class Weight:
         return self.expression.type
 
     def evaluate(self) -> Tensor:
-        """The value, as a torch tensor. Raises `WeightError` where it cannot be had."""
+        """The value, as a torch tensor. Raises `WeightError` where it cannot be read or computed."""
         value = self.expression.evaluate()
         if isinstance(self.type, TensorType):
             shape = tuple(d.constant for d in self.type.shape)

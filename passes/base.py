@@ -89,7 +89,7 @@ TARGET = "target"
 
 
 def handed_in(target: str) -> Mapping[str, str]:
-    """Metadata of a field that is no option: the target of that name, which whoever makes the pass hands in."""
+    """Metadata of a field that is not an option: the target of that name, which whoever makes the pass hands in."""
     return {TARGET: target}
 
 

@@ -84,7 +84,7 @@ def parse_passes(text: str, targets: Mapping[str, Target] = MappingProxyType({})
         match = _PASS.match(text, position)
         if match is None:
             raise PassError(
-                f"'{text[position:].strip()}' is no pass: write name or name{{option=value}}, joined by commas"
+                f"'{text[position:].strip()}' is not a pass: write name or name{{option=value}}, joined by commas"
             )
         passes.append(_make(match[1], match[2] or "", targets))
         position = match.end()

@@ -62,7 +62,7 @@ def check_context(program: Program, rows: int, context: EncodedContext | None) -
 
 
 def context_array(program: Program, context: object, *, fill: bool = False) -> tuple[list[Array], bool]:
-    """The rows of a context that is no text, each an array, and whether it was one row without a batch.
+    """The rows of a context that is not a text, each an array, and whether it was one row without a batch.
 
     With `fill` a shorter last axis is filled up with zeros, as silence is in audio. Raises GenerationError for arrays
     of another type or shape than the manifest's.

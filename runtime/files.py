@@ -20,7 +20,7 @@ TEXT = 1 << 30
 def read_bytes(path: str | Path, limit: int, *, pipes: bool = False) -> bytes:
     """The content of the regular file `path`, links followed; with `pipes` also of a pipe of a shell's, `<(command)`.
 
-    Raises OSError, with a `strerror` that says so, for what is no regular file or has more than `limit` bytes.
+    Raises OSError, with a `strerror` that says so, for what is not a regular file or has more than `limit` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:

@@ -69,7 +69,7 @@ class Row:
         return self._keep(piece)
 
     def _take(self, token: int) -> str:
-        """The text that `token` makes final. An end token has none, even where it is no special token."""
+        """The text that `token` makes final. An end token has none, even where it is not a special token."""
         if self._decoder is None or self._tokenizer is None:
             return ""
         if name := self._tokenizer.special_text(token):

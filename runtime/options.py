@@ -44,7 +44,7 @@ class GenerationArguments(TypedDict, total=False):
     forced_bos_token_id: the token after the first one, such as the language that a translation begins with
     forced_eos_token_id: the tokens to choose among as the last one that the limit allows
     exponential_decay_length_penalty: (start, factor); the end gets likelier after so many new tokens
-    remove_invalid_values: takes logits that are no numbers for 0 instead of failing
+    remove_invalid_values: takes logits that are not numbers for 0 instead of failing
 
     Where a row ends:
 

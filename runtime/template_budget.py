@@ -195,7 +195,7 @@ def check_filter(name: str, positional: list[Any], named: dict[str, Any]) -> Non
         # A list would be lengthened in its place, even by itself; texts and tuples are copied with each item.
         start = named.get("start", positional[2] if len(positional) > 2 else 0)
         if not isinstance(start, int | float):
-            raise BudgetError("it makes a sum whose start is no number")
+            raise BudgetError("it makes a sum whose start is not a number")
     elif name == "round":
         if not isinstance(arguments[0], int | float):
             raise BudgetError("it makes a round number of what is none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,22 @@ def test_the_examples_run(page: str) -> None:
 
 def test_no_page_with_examples_is_left_out() -> None:
     assert {path.name for path in DOCS.glob("*.md") if "```python" in path.read_text(encoding="utf-8")} == set(EXAMPLES)
+
+
+PAGES = [DOCS / "architecture.md", DOCS.parent / "CONTRIBUTING.md", *sorted((DOCS / "how-to-add").glob("*.md"))]
+FOLDERS = ("ir", "frontend", "passes", "backends", "runtime", "graphwright", "tests", "benchmarks", "docs", "examples")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = [path for path in re.findall(r"`([\w/.-]+)`", text) if path.partition("/")[0] in FOLDERS and "/" in path]
+    linked = re.findall(r"\]\(([^):#]+)\)", text)
+    assert [path for path in named if not (DOCS.parent / path).exists()] == []
+    assert [path for path in linked if not (page.parent / path).exists()] == []
+    assert named
+
+
+def test_the_picture_is_what_its_script_draws() -> None:
+    drawn = runpy.run_path(str(DOCS / "architecture_picture.py"))["picture"]()
+    assert (DOCS / "architecture.svg").read_text(encoding="utf-8") == drawn

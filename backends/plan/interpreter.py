@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POISON = b"\xf5\xff"
-"""Repeated, it is no number in floats of 16 bits and more, and in wide integers one that no index or length can be."""
+"""Repeated, it is not a number in floats of 16 bits and more; in wide integers no index or length can be as large."""
 
 
 class DenseInterpreter(Interpreter):

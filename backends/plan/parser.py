@@ -136,7 +136,7 @@ class _PlanParser(AtomParser):
         start = self.lexer.peek.start
         size = super().dim()
         for symbol in sorted(size.symbols - self.graph.symbols - self.definitions.keys()):
-            raise self.lexer.error(f"'{symbol}' is no symbol of the graph and is not defined before", start)
+            raise self.lexer.error(f"'{symbol}' is not a symbol of the graph and is not defined before", start)
         return size
 
     def integer(self, what: str) -> int:

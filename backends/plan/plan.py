@@ -119,7 +119,7 @@ class Plan:
 
     graph: Graph
     definitions: Mapping[str, Definition]
-    """By name, which is no symbol of the graph; each uses symbols and earlier definitions."""
+    """By name, which is not a symbol of the graph; each uses symbols and earlier definitions."""
     parameters: tuple[Given, ...]
     """What the caller gives, in the order of the code's parameters: inputs, then the outputs that are not updated in
     place."""

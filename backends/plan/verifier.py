@@ -69,7 +69,7 @@ class _Verifier:
                 self._view(op)
         for launch in plan.launches:
             if any(value not in self.names for value in launch.op.results):
-                self.fail(f"{launch.op} is no op of its graph")
+                self.fail(f"{launch.op} is not an op of its graph")
             if not launch.stages:
                 self.fail("it has no stages", launch)
             for stage in launch.stages:
@@ -134,7 +134,7 @@ class _Verifier:
         written = {name for name, value in graph.outputs.items() if not self._is_in_place(name, value)}
         for given in self.plan.parameters:
             if given not in self.held and given.graph_name not in written:
-                self.fail(f"parameter '{given.name}' is no input, and no output that is written apart")
+                self.fail(f"parameter '{given.name}' is not an input, and no output that is written apart")
         strange = next((b for b in self._all_buffers() if isinstance(b, Given) and b not in self.plan.parameters), None)
         if strange is not None:
             self.fail(f"buffer '{strange.name}' is given by no parameter")
@@ -174,7 +174,7 @@ class _Verifier:
         self.done.update(op.results)
 
     def _operands(self, launch: Launch) -> dict[Value, Buffer]:
-        """Where its operands are that are no weights. Each must be there, and be read."""
+        """Where its operands are that are not weights. Each must be there, and be read."""
         op, found = launch.op, dict[Value, Buffer]()
         read = {access.buffer for stage in launch.stages for access in stage.accesses if access.reads}
         weights = {buffer.weight for buffer in read if isinstance(buffer, Stored)}
@@ -231,7 +231,7 @@ class _Verifier:
                 self.fail(f"result '{name}' is in buffer '{buffer.name}' of an operand, not in place", launch)
             given = self.held.get(buffer)
             if given in self.plan.graph.inputs and not isinstance(given.type, StateType):
-                self.fail(f"buffer '{buffer.name}' of an input that is no state is written", launch)
+                self.fail(f"buffer '{buffer.name}' of an input that is not a state is written", launch)
 
     def _accesses(self, launch: Launch, operands: set[Buffer], results: set[Buffer]) -> None:
         """Stages touch operands, results, scratch that they have written, and weights of the op or of the kernel."""

@@ -53,7 +53,7 @@ class System:
         """The same system of another clone, as a peer. Raises BenchmarkError where that has no environment."""
         before = replace(self, name=f"{self.name}-before", checkout=checkout.resolve(), is_ours=False)
         if not Path(before.python).is_file():
-            raise BenchmarkError(f"{checkout} is no clone with an environment: there is no {before.python}")
+            raise BenchmarkError(f"{checkout} is not a clone with an environment: there is no {before.python}")
         return before
 
 

@@ -147,7 +147,7 @@ def _matching(patterns: Mapping[str, object], path: str) -> str:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raises ValueError for what is no regular expression, or one that may take long on a path.
+    """Raises ValueError for what is not a regular expression, or one that may take long on a path.
 
     A repeated group can take exponential time, and each repetition multiplies the time by the length of the path.
     """
@@ -157,4 +157,4 @@ def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as problem:
-        raise ValueError(f"{pattern[:60]!r} is no regular expression: {problem}") from None
+        raise ValueError(f"{pattern[:60]!r} is not a regular expression: {problem}") from None

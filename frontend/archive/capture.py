@@ -79,7 +79,7 @@ def _axes(exported: ExportedProgram, names: Sequence[str]) -> dict[str, Axes]:
     free: dict[str, dict[int, Any]] = {}
     for name in names:
         if not isinstance(fakes[name], torch.Tensor):
-            raise UnsupportedError(f"input '{name}' is no tensor; a captured module takes tensors")
+            raise UnsupportedError(f"input '{name}' is not a tensor; a captured module takes tensors")
         sizes = {i: size for i, size in enumerate(fakes[name].shape) if isinstance(size, torch.SymInt)}
         free[name] = {i: expression(size) for i, size in sizes.items() if expression(size).is_Symbol}
     batch = next((axes[0] for axes in free.values() if 0 in axes), None)

@@ -94,7 +94,7 @@ def _require_numbers(function: Any, operands: list[Any]) -> None:
     numbers = (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)
     strange = [operand for operand in operands if not isinstance(operand, numbers)]
     if strange:
-        raise ExpressionError(f"{function.__name__} is called with {type(strange[0]).__name__}, which is no size")
+        raise ExpressionError(f"{function.__name__} is called with {type(strange[0]).__name__}, which is not a size")
     if function.__name__ in ("pow", "lshift"):
         power = operands[-1]
         if not isinstance(power, (int, float)) or not abs(power) <= HIGHEST_POWER:

@@ -65,7 +65,7 @@ def _extent(tree: ast.expr, level: int) -> Extent:
     if isinstance(tree, ast.Name) and tree.id in ("true", "false"):
         return Extent()
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-        raise ExpressionError(f"{_source(tree)} is no size as torch writes them")
+        raise ExpressionError(f"{_source(tree)} is not a size as torch writes them")
     name = tree.func.id
     if name in ("Symbol", "Integer", "Rational", "Float"):
         return _atom(name, tree)
@@ -107,7 +107,7 @@ def _call(name: str, operands: list[Extent]) -> Extent:
         or 0 < count <= _CONNECTIVES.get(name, 0)
     )
     if not fits:
-        raise ExpressionError(f"{quoted(name)} with {count} operands is no size as torch writes them")
+        raise ExpressionError(f"{quoted(name)} with {count} operands is not a size as torch writes them")
     # To compare or divide two of them, sympy multiplies out their difference or quotient.
     return Extent(nodes, depth, highest, sum(o.terms for o in operands), divisions + 1, bits)
 

@@ -72,7 +72,7 @@ class _Screening:
             if isinstance(value, dict):
                 items = cast("dict[str, Any]", value)
                 if field in self._rules:
-                    raise ExpressionError(f"its field {quoted(field)} is no text")
+                    raise ExpressionError(f"its field {quoted(field)} is not a text")
                 if field in _BY_NAME:
                     for key in items:
                         _BY_NAME[field](key)
@@ -122,7 +122,7 @@ def _refuse_object(text: str) -> None:
 def _require_name(text: str) -> None:
     """Names of values and arguments: torch writes them into the code of the module."""
     if text and (len(text) > 1000 or not text.isascii() or not text.isidentifier() or keyword.iskeyword(text)):
-        raise ExpressionError(f"{quoted(text)} is no name of a value")
+        raise ExpressionError(f"{quoted(text)} is not a name of a value")
 
 
 _PATH = re.compile(r"[^\x00-\x1f\x7f\"'\\]{0,1000}")
@@ -141,13 +141,13 @@ def _require_word(text: str) -> None:
 
 def _require_number(text: str) -> None:
     if text not in ("Infinity", "-Infinity", "NaN"):
-        raise ExpressionError(f"{quoted(text)} is no number")
+        raise ExpressionError(f"{quoted(text)} is not a number")
 
 
 def _require_range(text: str) -> None:
     """Torch counts from zero up to the number in the name of each size that data decide."""
     if not SYMBOL.fullmatch(text) or (text.startswith(("u", "zuf")) and int(text.lstrip("zuf")) > MOST_EXPRESSIONS):
-        raise ExpressionError(f"{quoted(text)} is no name of a size")
+        raise ExpressionError(f"{quoted(text)} is not a name of a size")
 
 
 def _require_functions(text: str) -> None:

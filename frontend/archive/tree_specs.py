@@ -26,10 +26,10 @@ def require_tree_spec(text: str) -> None:
         case [1, dict()]:
             _require_node(cast("dict[str, Any]", spec[1]), 1)
         case _:
-            raise ExpressionError(f"{quoted(text)} is no structure of arguments")
+            raise ExpressionError(f"{quoted(text)} is not a structure of arguments")
     for key in _named_arguments(spec[1]):
         if not key.isascii() or not key.isidentifier() or keyword.iskeyword(key):
-            raise ExpressionError(f"{quoted(key)} is no name of an argument")
+            raise ExpressionError(f"{quoted(key)} is not a name of an argument")
 
 
 def _require_node(node: dict[str, Any], depth: int) -> None:
@@ -37,7 +37,7 @@ def _require_node(node: dict[str, Any], depth: int) -> None:
     if depth > DEEPEST or set(node) != {"type", "context", "children_spec"} or not isinstance(children, list):
         raise ExpressionError("a structure of arguments is too deep or has other fields than torch writes")
     if kind is not None and not (isinstance(kind, str) and _TYPE.fullmatch(kind)):
-        raise ExpressionError(f"{quoted(kind)} is no type of arguments")
+        raise ExpressionError(f"{quoted(kind)} is not a type of arguments")
     if kind == "collections.defaultdict":
         _require_default(context)
     elif isinstance(context, str) and kind != "collections.namedtuple":
@@ -46,7 +46,7 @@ def _require_node(node: dict[str, Any], depth: int) -> None:
         raise ExpressionError(f"{quoted(context)} describes no arguments")
     for child in cast("list[Any]", children):
         if not isinstance(child, dict):
-            raise ExpressionError(f"{quoted(child)} is no structure of arguments")
+            raise ExpressionError(f"{quoted(child)} is not a structure of arguments")
         _require_node(cast("dict[str, Any]", child), depth + 1)
 
 
@@ -75,7 +75,7 @@ def _require_plain(value: Any, depth: int) -> None:
         for item in cast("list[Any]", value):
             _require_plain(item, depth + 1)
     elif isinstance(value, str) and not _KEY.fullmatch(value):
-        raise ExpressionError(f"{quoted(value)} is no name of an argument or result")
+        raise ExpressionError(f"{quoted(value)} is not a name of an argument or result")
 
 
 def _named_arguments(spec: Any) -> list[str]:
@@ -89,8 +89,8 @@ def _named_arguments(spec: Any) -> list[str]:
 
 def _json(text: Any) -> Any:
     if not isinstance(text, str) or len(text) > LONGEST:
-        raise ExpressionError("a structure of arguments is no text, or too long")
+        raise ExpressionError("a structure of arguments is not a text, or too long")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ExpressionError(f"{quoted(text)} is no structure of arguments") from None
+        raise ExpressionError(f"{quoted(text)} is not a structure of arguments") from None

@@ -1,6 +1,8 @@
 """The table of commands. Each imports what it works with when it runs, so that help and completion are quick."""
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +48,12 @@ def _options(
     """An inference compiler for language models."""
 
 
+def _help(command: Callable[..., Any]) -> str:
+    """The command's docstring with a line a paragraph, as the terminal wraps them."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+
+
 _EXAMPLES = {
     "compile": "graphwright compile path/to/checkpoint -o out/model",
     "generate": "graphwright generate out/model 'Once upon a time' --max-new-tokens 64",
@@ -79,4 +87,4 @@ for _name, _command in {
     "machine": machine_command,
     "doctor": doctor_command,
 }.items():
-    app.command(_name, cls=_CLASSES.get(_name), epilog=f"Example: {_EXAMPLES[_name]}")(_command)
+    app.command(_name, cls=_CLASSES.get(_name), help=_help(_command), epilog=f"Example: {_EXAMPLES[_name]}")(_command)

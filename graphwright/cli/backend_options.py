@@ -11,7 +11,11 @@ from graphwright.backends.interface import option_fields
 from graphwright.backends.registry import BACKENDS
 
 BackendOption = Annotated[
-    str, typer.Option(help="; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values()) + ".")
+    str,
+    typer.Option(
+        metavar="|".join(BACKENDS),
+        help="; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values()) + ".",
+    ),
 ]
 TargetOption = Annotated[
     str,
@@ -33,7 +37,10 @@ def with_backend_options(command: Callable[..., None]) -> Callable[..., None]:
             default=None,
             annotation=Annotated[
                 type(field.default) | None,
-                typer.Option(help=f"{field.metadata['help']} Of {backend.name}; by default {field.default}."),
+                typer.Option(
+                    metavar="|".join(field.metadata["values"]) or None,
+                    help=f"{field.metadata['help']} With --backend {backend.name}; by default {field.default}.",
+                ),
             ],
         )
         for backend in BACKENDS.values()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @with_backend_options
 def compile_command(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the artifact; an artifact is replaced.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The artifact's folder; an artifact is replaced.")],
     backend: BackendOption = "onnx",
     target: TargetOption = "cpu",
     pipeline: PipelineOption = None,
@@ -45,10 +45,12 @@ def compile_command(
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
-        typer.Option("--cache-layout", help="contiguous; or ring: attention under a window keeps its window only."),
+        typer.Option(
+            "--cache-layout", metavar="contiguous|ring", help="ring: sliding-window attention caches only its window."
+        ),
     ] = "contiguous",
     function: Annotated[
-        bool, typer.Option("--function", help="Compile a plain function, without a cache: for what does not generate.")
+        bool, typer.Option("--function", help="Compile a function without a KV cache, for models that do not generate.")
     ] = False,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
@@ -61,11 +63,11 @@ def compile_command(
 ) -> None:
     """Compile MODEL into an artifact folder.
 
-    A language model (token ids to logits, maybe beside what an encoder makes of a context) gets a cache, and
-    `graphwright generate` runs it. Anything else, and with --function a language model too, becomes a plain function,
-    which graphwright.load_function loads in Python.
+    A language model (token ids to logits, with or without an encoder) gets a KV cache, and `graphwright generate` runs
+    it. Any other model, and with --function also a language model, becomes a function that graphwright.load_function
+    loads in Python.
 
-    --quantize stores it in few bits; `graphwright quantize` says what that costs.
+    --quantize stores the model in few bits; `graphwright quantize` reports what that costs.
     """
     from graphwright.compiling.compiler import Options, build, check_request
     from graphwright.sources.models import ModelOptions, resolve

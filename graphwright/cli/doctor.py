@@ -9,7 +9,7 @@ from graphwright.runtime.printable import printable_line
 
 
 def doctor_command() -> None:
-    """Show installed packages, devices, threads and memory; exit with 1 when something is wrong."""
+    """Show installed packages, devices, threads and memory; exit with status 1 if something is wrong."""
     from graphwright.machines.diagnosis import diagnose
 
     diagnosis = diagnose()

@@ -1,4 +1,4 @@
-"""Where the command `graphwright` begins, and where every error that a user can mend ends."""
+"""The entry point of the command `graphwright`, which prints user errors as one line."""
 
 import sys
 from collections.abc import Sequence

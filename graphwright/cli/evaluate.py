@@ -16,30 +16,32 @@ if TYPE_CHECKING:
 
 def evaluate_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An artifact, or any model that `compile` takes.")],
-    text: Annotated[Path, typer.Option("--text", help="A text (UTF-8), or a .npy file of token ids.")],
+    text: Annotated[Path, typer.Option("--text", help="A UTF-8 text, or a .npy file of token ids.")],
     against: Annotated[
-        str | None, typer.Option("--against", metavar="MODEL", help="The float model: an artifact, or as MODEL.")
+        str | None, typer.Option("--against", metavar="MODEL", help="The model to compare with, in any form of MODEL.")
     ] = None,
     length: Annotated[
-        int | None, typer.Option("--length", help="Tokens of a row; by default the context, or all of a short text.")
+        int | None,
+        typer.Option("--length", help="Tokens in a row; by default the context, or a whole short text."),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option("--rows", help="At most so many rows, evenly spread; by default all.")
+        int | None, typer.Option("--rows", help="At most this many rows, evenly spread; by default all.")
     ] = None,
     interpreter: Annotated[
-        bool, typer.Option("--interpreter", help="Run by the reference interpreter instead of compiling; slow.")
+        bool, typer.Option("--interpreter", help="Use the slow reference interpreter instead of compiling.")
     ] = False,
     assets: AssetsOption = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Cores to use; by default all.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say how well MODEL predicts a text: perplexity of a token and of a byte.
+    """Measure how well MODEL predicts a text: perplexity per token and per byte.
 
-    With --against, also the KL divergence from that model, in nats a token, and how often both find the same token
-    likeliest. The text is cut into rows, each read from an empty cache. Artifacts need neither torch nor the compiler.
+    With --against, also report the KL divergence from that model, in nats per token, and how often both predict the
+    same token. The text is split into rows, each evaluated from an empty cache. Artifacts need neither torch nor the
+    compiler.
     """
     from graphwright.evaluating.evaluate import evaluate
 

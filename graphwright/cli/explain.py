@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 def explain_command(
     model: ProgramArgument,
     rule: Annotated[
-        str | None, typer.Option("--rule", help="One rule, or a pass for all of its; by default what came near.")
+        str | None, typer.Option("--rule", help="One rule, or all rules of one pass; by default those that came near.")
     ] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say of each rule where it matched, where it nearly did, and the first mismatch there.
+    """Show where each rule matched, where it nearly matched, and the first mismatch there.
 
-    The passes are those of the pipeline default, or function for what is no language model. A near miss is told where
+    Runs the pipeline `default`, or `function` for a model that is not a language model. A near miss is shown where
     neither another rule nor a later pass matched.
     """
-    from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pipeline
+    from graphwright.compiling.targets import find_pipeline, requested_passes, usual_pipeline
     from graphwright.reporting.explanation import check_rule, explain
 
     if rule is not None:
         check_rule(rule)
-    chosen = asked_passes(passes, pipeline)
+    chosen = requested_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
     from graphwright.sources.models import ModelOptions
 

@@ -29,9 +29,13 @@ from graphwright.cli.quantization import read_quantization
 def export_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
-    layout: Annotated[str, typer.Option(help="plain, genai (onnxruntime-genai) or optimum (Hugging Face).")] = "plain",
+    layout: Annotated[
+        str,
+        typer.Option(metavar="plain|genai|optimum", help="For which runtime."),
+    ] = "plain",
     dialect: Annotated[
-        str, typer.Option(help="portable: standard ONNX only; ort: ONNX Runtime's own operators.")
+        str,
+        typer.Option(metavar="portable|ort", help="portable: standard ONNX; ort: ONNX Runtime's own operators."),
     ] = "portable",
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
@@ -48,7 +52,7 @@ def export_command(
     max_kl: MaxKLOption = None,
     bits: BitsOption = None,
 ) -> None:
-    """Write MODEL as ONNX into a folder for another runtime."""
+    """Export MODEL as ONNX for another runtime."""
     from graphwright.api import export
 
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)

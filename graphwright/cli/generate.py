@@ -26,55 +26,54 @@ def generate_command(
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from this file.")] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="The prompt is a user's message: use the chat template.")
+        bool, typer.Option("--chat", help="Apply the chat template: the prompt is a user's message.")
     ] = False,
     max_new_tokens: Annotated[
-        int | None, typer.Option(help="At most so many tokens; by default until the context is full.")
+        int | None, typer.Option(help="Generate at most this many tokens; by default until the context is full.")
     ] = None,
-    min_new_tokens: Annotated[int | None, typer.Option(help="At least so many, before the model may end.")] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on where the model would end.")] = False,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest tokens; 0 is off.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest that sum to p; 1 is off.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Drop tokens below p times the likeliest; 0 is off.")] = None,
-    typical_p: Annotated[
-        float | None, typer.Option(help="Sample among typical tokens that sum to p; 1 is off.")
-    ] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 discourages repetition.")] = None,
+    min_new_tokens: Annotated[int | None, typer.Option(help="Generate at least this many tokens.")] = None,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Continue after an end token.")] = False,
+    temperature: Annotated[float | None, typer.Option(help="0: always the likeliest token.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest tokens; 0: off.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens that sum to p; 1: off.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below p times the likeliest; 0: off.")] = None,
+    typical_p: Annotated[float | None, typer.Option(help="Sample from typical tokens that sum to p; 1: off.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 discourage repetition.")] = None,
     presence_penalty: Annotated[
-        float | None, typer.Option(help="Subtracted from the logits of tokens that the answer has.")
+        float | None, typer.Option(help="Subtracted from the logits of tokens in the new text.")
     ] = None,
     frequency_penalty: Annotated[
-        float | None, typer.Option(help="The same for each time that the answer has them.")
+        float | None, typer.Option(help="Subtracted once for each time that the new text has the token.")
     ] = None,
     no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="No sequence of so many tokens twice; 0 is off.")
+        int | None, typer.Option(help="Generate no sequence of this many tokens twice; 0: off.")
     ] = None,
     logit_bias: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID=VALUE", help="Added to a token's logit, -inf forbids; may be given several times."),
+        typer.Option(metavar="ID=VALUE", help="Added to the token's logit; -inf forbids it; can be repeated."),
     ] = None,
     suppress_tokens: Annotated[
-        str | None, typer.Option(metavar="ID,ID,…", help="Tokens that are never chosen; '' for none.")
+        str | None, typer.Option(metavar="ID,ID,…", help="Tokens that are never generated; '' for none.")
     ] = None,
     bad_words_ids: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID,ID,…", help="A sequence that is never completed; may be given several times."),
+        typer.Option(metavar="ID,ID,…", help="A sequence that is never completed; can be repeated."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for sampling.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; can be repeated.")] = None,
     max_context: Annotated[
-        int | None, typer.Option(help="Hold prompt and answer below so many tokens; by default the model's context.")
+        int | None, typer.Option(help="At most this many tokens in prompt and answer; by default the model's context.")
     ] = None,
     logits: LogitsOption = None,
-    threads: Annotated[int | None, typer.Option(help="Cores to use, by default all; at most those there are.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use; by default all.")] = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
-    """Continue a prompt and print the new text as it comes.
+    """Continue a prompt and print the new text as it is generated.
 
-    The prompt is the argument, the file's content, or standard input (one newline at their end is dropped). Without
-    any, generation starts from the model's start token. Options left out have the model's own defaults.
+    The prompt is the argument, the content of --file, or standard input; one trailing newline is removed from the
+    latter two. Without a prompt, generation starts from the model's start token. The model's settings are the defaults
+    of the options.
     """
     for name, given in (("the prompt", prompt), *(("--stop", each) for each in stop or ())):
         _check_utf_8(name, given)

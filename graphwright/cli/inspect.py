@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphwright.cli.arguments import MACHINE_NAMES
 from graphwright.cli.output import console, count_text, counted, size_text, stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
@@ -21,11 +22,15 @@ def inspect_command(
     path: Annotated[Path, typer.Argument(metavar="ARTIFACT|FILE.gw", help="A compiled artifact or a program.")],
     plan: Annotated[
         bool,
-        typer.Option("--plan", help="Print ARTIFACT's launch plans in place of that: memory, launches, stages, waits."),
+        typer.Option("--plan", help="Print only the launch plans: memory, launches, stages and waits."),
     ] = False,
     price: Annotated[
         str | None,
-        typer.Option("--price", metavar="MACHINE", help="With --plan: print what the plans cost on MACHINE instead."),
+        typer.Option(
+            "--price",
+            metavar="MACHINE",
+            help=f"With --plan: print its cost on {MACHINE_NAMES}.",
+        ),
     ] = None,
 ) -> None:
     """Show the model, its cache, its files, its ops, and what prefill and decode cost."""

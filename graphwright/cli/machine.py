@@ -4,18 +4,17 @@ from typing import Annotated
 
 import typer
 
+from graphwright.cli.arguments import MACHINE_NAMES
 from graphwright.cli.output import console, stage_display
 from graphwright.errors import OptionError
 
 
 def machine_command(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="h200, h100, a100, rtx4090, or local, which is this machine.")
-    ] = "local",
-    measure: Annotated[bool, typer.Option("--measure", help="Measure this machine anew.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{MACHINE_NAMES} (this machine).")] = "local",
+    measure: Annotated[bool, typer.Option("--measure", help="Measure this machine again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a machine reaches: products, memory, launches. This one is measured once and remembered."""
+    """Show the speed of a machine: matrix products, memory, launches. `local` is measured once and cached."""
     from graphwright.ir.machines import LOCAL, plain_name
     from graphwright.machines.machine import choose_machine, local_machine
     from graphwright.reporting.pricing import machine_row

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    MACHINE_NAMES,
     AdapterOption,
     IgnoreRemoteCodeOption,
     LogitsOption,
@@ -28,32 +29,33 @@ OptCommand = optional_values("--print-before", "--print-after", "--print-changed
 
 def opt_command(
     program: ProgramArgument,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a .gw file; by default print.")] = None,
     passes: PassesOption = None,
     pipeline: NamedPipelineOption = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
     stop_after: Annotated[
-        str | None, typer.Option("--stop-after", metavar="PASS", help="Run the passes up to the first of this name.")
+        str | None, typer.Option("--stop-after", metavar="PASS", help="Stop after the first pass of this name.")
     ] = None,
     print_before: Annotated[
         str | None,
-        typer.Option("--print-before", metavar="[=PASS]", help="Show the program before PASS, or every pass."),
+        typer.Option("--print-before", metavar="[=PASS]", help="Print the program before PASS, or before every pass."),
     ] = None,
     print_after: Annotated[
         str | None,
-        typer.Option("--print-after", metavar="[=PASS]", help="Show the program after PASS, or every pass."),
+        typer.Option("--print-after", metavar="[=PASS]", help="Print the program after PASS, or after every pass."),
     ] = None,
     print_changed: Annotated[
         str | None,
-        typer.Option("--print-changed", metavar="[=PASS]", help="Show what PASS, or every pass, changes."),
+        typer.Option("--print-changed", metavar="[=PASS]", help="Print what PASS, or every pass, changes."),
     ] = None,
     prove: Annotated[
-        bool, typer.Option("--prove", help="Compare the answers before and after each pass; a fault stops the run.")
+        bool, typer.Option("--prove", help="Compare answers before and after each pass; stop at a difference.")
     ] = False,
     price: Annotated[
-        str | None, typer.Option("--price", metavar="MACHINE", help="Predict the time of each phase on this machine.")
+        str | None,
+        typer.Option("--price", metavar="MACHINE", help=f"Predict times on {MACHINE_NAMES}."),
     ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows to price; by default 1.")] = None,
     length: Annotated[
@@ -63,20 +65,19 @@ def opt_command(
         int | None, typer.Option("--context", min=1, help="Tokens in the cache to price decode at; by default 128.")
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Report as JSON; its schema is docs/pipeline-report.schema.json.")
+        bool, typer.Option("--json", help="Print JSON; its schema is docs/pipeline-report.schema.json.")
     ] = False,
 ) -> None:
-    """Run passes over a program, or a model that is captured first, and write the result.
+    """Run passes over a program, or over a model that is captured first, and print the result.
 
-    With no passes it only checks and reprints. With --prove, --price or --json, standard output gets a table (or JSON)
-    of what each pass did instead of the program, which then is written only where -o says; with the pipeline cpu-tvm,
-    the launch plan follows. What --print-before and
-    its like show goes to standard error.
+    Without passes, the program is only verified and printed. With --prove, --price or --json, a table or JSON of what
+    each pass did is printed instead of the program, which -o still writes; with the pipeline cpu-tvm, the launch plan
+    follows. --print-before, --print-after and --print-changed print to stderr.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
-    from graphwright.compiling.targets import asked_passes, backend_behind
+    from graphwright.compiling.targets import backend_behind, requested_passes
 
-    chosen = asked_passes(passes, pipeline) or ()
+    chosen = requested_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
     printer.check(chosen)
     if stop_after is not None:

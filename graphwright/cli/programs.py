@@ -15,7 +15,7 @@ from graphwright.sources.models import ModelOptions, resolve
 def read_input(model: str, on_stage: Callable[[str], object], options: ModelOptions | None = None) -> Program:
     """The program in a `.gw` file, or on standard input for `-`; any other model is captured.
 
-    Raises TextError with line and column for text that is no program, UsageError, and what capture raises.
+    Raises TextError with line and column for text that is not a program, UsageError, and what capture raises.
     """
     if options is not None and (model == "-" or model.endswith(".gw")):
         options.refuse_for_captured("a program has been captured already")

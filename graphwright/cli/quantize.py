@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    SCHEMES,
     AdapterOption,
     AssetsOption,
     BitsOption,
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 def quantize_command(
     model: ModelArgument,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .gw file, which `compile` takes; or a folder for the artifact.")
+        Path, typer.Option("-o", "--output", help="A .gw file for `compile`, or a folder for the artifact.")
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="SCHEME", help="As w4a16-g128, w4a8-g32-gptq, w8, w8a8, w4a8-g128+kv8."),
+        typer.Option("--to", metavar="SCHEME", help=f"{SCHEMES}."),
     ] = None,
     calibration: CalibrationOption = None,
     calibration_rows: CalibrationRowsOption = None,
@@ -55,11 +56,11 @@ def quantize_command(
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
-    """Store MODEL in few bits: run the passes of its pipeline, then those of the scheme.
+    """Quantize MODEL: run the passes of its pipeline, then those of the scheme.
 
-    A scheme names weights, activations, group and method, and the cache: w4a8-g128-gptq+kv8. A table says of each step
-    what it does to size and answers: the model writes some text beforehand, and KL is how far its predictions there
-    have moved since. With --max-kl or --bits instead of --to, formats are chosen layer by layer.
+    A scheme names weights, activations, group, method and cache: w4a8-g128-gptq+kv8. A table shows how each step
+    changes the size and the predictions: KL is the divergence from the float model on text that the float model
+    generated. With --max-kl or --bits instead of --to, the format of each layer is chosen.
     """
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
@@ -88,14 +89,14 @@ def quantize_command(
         following = f"graphwright generate {output} 'Once upon a time'"
     elif assets is None and source.kept is not None:
         # No folder on the disk has both the adapter's tokenizer and the settings of its base.
-        asked = _asked(to, calibration, max_kl, bits)
+        asked = _requested(to, calibration, max_kl, bits)
         following = f"graphwright compile {model} --adapter {adapter} {asked} -o out/{output.stem}"
     else:
         following = f"graphwright compile {output} -o out/{output.stem}{f' --assets {folder}' if folder else ''}"
     console().print(f"next: {following}", markup=False)
 
 
-def _asked(scheme: str | None, calibration: str | None, max_kl: float | None, bits: float | None) -> str:
+def _requested(scheme: str | None, calibration: str | None, max_kl: float | None, bits: float | None) -> str:
     """The options of `compile` that ask for this quantization."""
     named = (("--quantize", scheme), ("--calibration", calibration), ("--max-kl", max_kl), ("--bits", bits))
     return " ".join(f"{name} {value}" for name, value in named if value is not None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphwright.cli.arguments import (
+    MACHINE_NAMES,
     AdapterOption,
     IgnoreRemoteCodeOption,
     LogitsOption,
@@ -20,34 +21,35 @@ if TYPE_CHECKING:
 
 
 def report_command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page, an .html file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .html file to write.")],
     model: Annotated[
         str | None,
         typer.Argument(metavar="MODEL", help="A checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory."),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--from", help="Draw a run that `graphwright opt --json` printed; - reads standard input."),
+        typer.Option("--from", help="The output of `graphwright opt --json`; - reads standard input."),
     ] = None,
     pipeline: NamedPipelineOption = None,
     passes: PassesOption = None,
     logits: LogitsOption = None,
     machine: Annotated[
-        str | None, typer.Option("--machine", help="Predict times for this machine, by default local.")
+        str | None,
+        typer.Option("--machine", help=f"Predict times on {MACHINE_NAMES} (the default)."),
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows at once, by default 1.")] = None,
-    length: Annotated[int | None, typer.Option("--length", min=1, help="Tokens of a prompt.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows in a batch; by default 1.")] = None,
+    length: Annotated[int | None, typer.Option("--length", min=1, help="Tokens in the prompt; by default 512.")] = None,
     context: Annotated[
-        int | None, typer.Option("--context", min=1, help="Tokens in the cache when one is decoded.")
+        int | None, typer.Option("--context", min=1, help="Tokens in the cache for decode; by default 128.")
     ] = None,
-    prove: Annotated[bool, typer.Option("--prove", help="Prove each pass against the program before it.")] = False,
-    measure: Annotated[bool, typer.Option("--measure", help="Also measure the result on this machine.")] = False,
+    prove: Annotated[bool, typer.Option("--prove", help="Compare answers before and after each pass.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Also measure the compiled model here.")] = False,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
-    """Run passes over MODEL and draw a page of what each did: self-contained, for any browser.
+    """Run passes over MODEL and write a self-contained HTML page about them.
 
-    The page holds prices and proofs of each pass, a roofline plot, memory against context, what changed in the graph,
+    The page has the price and proof of each pass, a roofline plot, memory against context, what changed in the graph,
     and the final graph.
     """
     if (model is None) == (run is None):

@@ -32,27 +32,25 @@ def run_command(
             help="The artifact that holds its weights (and tokenizer); by default the folder of FILE.gw.",
         ),
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="The text that a language model continues.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The text to continue, for a language model.")] = None,
     ids: Annotated[
-        str | None, typer.Option("--ids", metavar="ID,ID,…", help="Token ids in its place; prints token ids.")
+        str | None, typer.Option("--ids", metavar="ID,ID,…", help="Token ids instead of a text; prints token ids.")
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="At most so many tokens; by default 16, the interpreter is slow.")
+        int | None, typer.Option(min=1, help="Generate at most this many tokens; by default 16.")
     ] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option(
-            "--input", metavar="NAME=VALUE", help="Numbers as JSON, or a .npy file; may be given several times."
-        ),
+        typer.Option("--input", metavar="NAME=VALUE", help="Values as JSON, or a .npy file; can be repeated."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the inputs that are not given; by default 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for inputs that are not given; by default 0.")] = None,
 ) -> None:
-    """Run a program, such as an artifact's lowered.gw, in the interpreter, which says what each op means.
+    """Run a program, such as lowered.gw of an artifact, in the reference interpreter.
 
-    A language model with a cache continues --prompt or --ids, or begins with its start token. Each token is the
-    likeliest one: settings of generation_config.json are not asked. Any other program gets inputs, given or drawn, and
-    prints type, shape and numbers of inputs and outputs; where two of its graphs take an input of one name, it is given
-    as encode.NAME and forward.NAME.
+    A language model with a KV cache continues --prompt or --ids, or starts from its start token, and always takes the
+    likeliest token, whatever its generation_config.json says. Any other program gets its inputs from --input or at
+    random, and the types, shapes and values of inputs and outputs are printed. Where two graphs have an input of the
+    same name, use encode.NAME and forward.NAME.
     """
     if prompt is not None and ids is not None:
         raise OptionError("give --prompt or --ids, not both")

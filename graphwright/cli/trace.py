@@ -11,13 +11,13 @@ from graphwright.cli.output import stage_display
 
 def trace_command(
     model: ModelArgument,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .gw file; by default print.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a .gw file; by default print.")] = None,
     dtype: DTypeOption = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
     logits: LogitsOption = None,
 ) -> None:
-    """Capture MODEL as a graph and write its text, before any pass."""
+    """Capture MODEL and print its graph before any pass."""
     from graphwright.api import trace
     from graphwright.cli.programs import require_program_file, write_result
 

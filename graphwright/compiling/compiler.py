@@ -69,7 +69,7 @@ class Options:
         if self.max_context is not None and self.max_context < 1:
             raise OptionError(f"is {self.max_context}: must be at least 1", "max_context")
         if self.assets is not None and not Path(self.assets).is_dir():
-            raise OptionError(f"is {self.assets}, which is no folder: name the checkpoint's", "assets")
+            raise OptionError(f"is {self.assets}, which is not a folder: name the checkpoint's", "assets")
         if self.dtype is not None:
             from graphwright.frontend import compute_dtype
 

@@ -117,7 +117,7 @@ def choose_passes(
     return find_pipeline("function" if function else target)
 
 
-def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
+def requested_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
     """The passes of a text or of a named pipeline, None for neither. Raises OptionError for both, and PassError."""
     from graphwright.passes import parse_passes
 

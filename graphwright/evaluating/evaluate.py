@@ -56,7 +56,7 @@ def evaluate(
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
-    announce = on_stage or _unheard
+    announce = on_stage or _ignore_stage
     check_threads(threads)
     for name, value in (("length", length), ("rows", rows)):
         least = 2 if name == "length" else 1
@@ -66,7 +66,7 @@ def evaluate(
     for each in (model, against):
         _require_there(each)
     if assets is not None and not Path(assets).is_dir():
-        raise OptionError(f"is {assets}, which is no folder: name the tokenizer's", "assets")
+        raise OptionError(f"is {assets}, which is not a folder: name the tokenizer's", "assets")
     with ExitStack() as stack:
         given = [model] if against is None else [model, against]
         said = [ModelOptions(ignore_remote_code, adapter=adapter), ModelOptions(ignore_remote_code)]
@@ -92,7 +92,7 @@ def _require_there(model: Any) -> None:
         require_path(str(model))
 
 
-def _unheard(stage: str) -> None:
+def _ignore_stage(stage: str) -> None:
     """Where nobody wants to know of stages."""
 
 
@@ -115,13 +115,13 @@ def _source(model: Any, options: ModelOptions) -> Model | str | Path | Source:
 
 def _with_logits(sources: list[Model | str | Path | Source], logits: str) -> list[Model | str | Path | Source]:
     """The sources, those of them that are to be captured with these logits. Raises OptionError where none is."""
-    told = [_told_logits(each, logits) for each in sources]
+    told = [_with_logits_option(each, logits) for each in sources]
     if all(after is before for after, before in zip(told, sources, strict=True)):
         raise OptionError("comes too late: the model is captured already; trace the model with it", "logits")
     return told
 
 
-def _told_logits(source: Model | str | Path | Source, logits: str) -> Model | str | Path | Source:
+def _with_logits_option(source: Model | str | Path | Source, logits: str) -> Model | str | Path | Source:
     if not isinstance(source, Source):
         return source
     from graphwright.ir import Program

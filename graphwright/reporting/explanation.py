@@ -57,7 +57,7 @@ def explain(
     `rule` is the name of a rule, or of a pass for all that it finds; None is for every rule. Raises UsageError for a
     name that is not known, or is of no pass in the run.
     """
-    asked = _asked(passes, rule)
+    asked = _requested(passes, rule)
     run = Run(program, PassProgress(on_stage))
     refusal: str | None = None
     for each in passes:
@@ -84,7 +84,7 @@ def check_rule(rule: str) -> None:
         raise UsageError(f"there is no rule '{rule}': {hint}")
 
 
-def _asked(passes: Sequence[Pass], rule: str | None) -> list[str]:
+def _requested(passes: Sequence[Pass], rule: str | None) -> list[str]:
     if rule is None:
         return _names(passes)
     check_rule(rule)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from graphwright.compiling.compiler import Options, build, capture
-from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pipeline
+from graphwright.compiling.targets import find_pipeline, requested_passes, usual_pipeline
 from graphwright.files.temporary_folders import temporary_folder
 from graphwright.passes.proving import InterpreterProver
 from graphwright.reporting import pricer
@@ -39,7 +39,7 @@ def run_pipeline(
     Without `passes` or a `pipeline`, those that are usual for such a model. Raises UsageError, PassError, and what
     capture raises; with `measure` also what compiling for this machine raises.
     """
-    chosen, priced = asked_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
+    chosen, priced = requested_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
     captured = capture(resolve(model, options))
     program = captured.clone()

@@ -1,4 +1,4 @@
-"""What people give that is no model here: what it is, and what to give instead."""
+"""What people give that is not a model here: what it is, and what to give instead."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def text_assets(folder: str | Path | None) -> Generator[Path | None]:
     """A folder with the assets of the checkpoint's, for the duration of the body; None without one.
 
     Where no tokenizer can be made of what is there, or the chat template is not valid, a notice says so. Raises
-    UsageError where it is no folder, and for a configuration that transformers refuses; ArtifactError for a
+    UsageError where it is not a folder, and for a configuration that transformers refuses; ArtifactError for a
     `tokenizer.json` that is none.
     """
     if folder is None:

@@ -1,171 +1,18 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
-from graphwright.ir.ops.attention import attention, rope
-from graphwright.ir.ops.bits import bitcast
-from graphwright.ir.ops.caches import kv_append, kv_read, ring_positions
-from graphwright.ir.ops.causal import causal_conv, running_sum
-from graphwright.ir.ops.codes import dequantize_tensor, quantize_tensor
-from graphwright.ir.ops.convolution import convolution
-from graphwright.ir.ops.elementwise import (
-    abs,
-    add,
-    cast,
-    cos,
-    div,
-    eq,
-    erf,
-    exp,
-    floor,
-    ge,
-    gt,
-    le,
-    log,
-    log1p,
-    logical_and,
-    logical_not,
-    logical_or,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    neg,
-    pow,
-    reciprocal,
-    remainder,
-    rsqrt,
-    sigmoid,
-    sin,
-    sqrt,
-    sub,
-    tanh,
-    where,
-)
-from graphwright.ir.ops.experts import moe_experts
-from graphwright.ir.ops.indexing import embedding, gather, gather_elements, scatter_elements, take_tokens
-from graphwright.ir.ops.matrix import linear, matmul
-from graphwright.ir.ops.neural import activation, glu, layer_norm, rms_norm, softcap
-from graphwright.ir.ops.quantization import (
-    dequantize,
-    fake_quantize,
-    pack_bits,
-    quantized,
-    quantized_codes,
-    quantized_embedding,
-    quantized_scales,
-    quantized_tensor_scale,
-    quantized_zero_points,
-    round_to_nearest,
-    unpack_bits,
-)
-from graphwright.ir.ops.recurrence import linear_recurrence, weighted_mean
-from graphwright.ir.ops.reduction import all, amax, amin, any, cumsum, mean, softmax, sum, var
-from graphwright.ir.ops.shape import (
-    concat,
-    constant,
-    dim_value,
-    expand,
-    iota,
-    merge_heads,
-    reshape,
-    slice,
-    split,
-    split_heads,
-    transpose,
-)
-from graphwright.ir.ops.sorting import sort_order, topk
-
-__all__ = [
-    "abs",
-    "activation",
-    "add",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "attention",
-    "bitcast",
-    "cast",
-    "causal_conv",
-    "concat",
-    "constant",
-    "convolution",
-    "cos",
-    "cumsum",
-    "dequantize",
-    "dequantize_tensor",
-    "dim_value",
-    "div",
-    "embedding",
-    "eq",
-    "erf",
-    "exp",
-    "expand",
-    "fake_quantize",
-    "floor",
-    "gather",
-    "gather_elements",
-    "ge",
-    "glu",
-    "gt",
-    "iota",
-    "kv_append",
-    "kv_read",
-    "layer_norm",
-    "le",
-    "linear",
-    "linear_recurrence",
-    "log",
-    "log1p",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "lt",
-    "matmul",
-    "maximum",
-    "mean",
-    "merge_heads",
-    "minimum",
-    "moe_experts",
-    "mul",
-    "ne",
-    "neg",
-    "pack_bits",
-    "pow",
-    "quantize_tensor",
-    "quantized",
-    "quantized_codes",
-    "quantized_embedding",
-    "quantized_scales",
-    "quantized_tensor_scale",
-    "quantized_zero_points",
-    "reciprocal",
-    "remainder",
-    "reshape",
-    "ring_positions",
-    "rms_norm",
-    "rope",
-    "round_to_nearest",
-    "rsqrt",
-    "running_sum",
-    "scatter_elements",
-    "sigmoid",
-    "sin",
-    "slice",
-    "softcap",
-    "softmax",
-    "sort_order",
-    "split",
-    "split_heads",
-    "sqrt",
-    "sub",
-    "sum",
-    "take_tokens",
-    "tanh",
-    "topk",
-    "transpose",
-    "unpack_bits",
-    "var",
-    "weighted_mean",
-    "where",
-]
+from graphwright.ir.ops.attention import *
+from graphwright.ir.ops.bits import *
+from graphwright.ir.ops.caches import *
+from graphwright.ir.ops.causal import *
+from graphwright.ir.ops.codes import *
+from graphwright.ir.ops.convolution import *
+from graphwright.ir.ops.elementwise import *
+from graphwright.ir.ops.experts import *
+from graphwright.ir.ops.indexing import *
+from graphwright.ir.ops.matrix import *
+from graphwright.ir.ops.neural import *
+from graphwright.ir.ops.quantization import *
+from graphwright.ir.ops.recurrence import *
+from graphwright.ir.ops.reduction import *
+from graphwright.ir.ops.shape import *
+from graphwright.ir.ops.sorting import *

@@ -25,6 +25,8 @@ from graphwright.ir.types import DType, StateType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["attention", "rope"]
+
 Mask = Literal["full", "causal", "sliding", "chunked", "prefix"]
 
 

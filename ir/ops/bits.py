@@ -14,6 +14,8 @@ from graphwright.ir.types import DType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["bitcast"]
+
 
 @op("bitcast", view=True)
 def bitcast(x: TensorType, *, to: DType) -> TensorType:

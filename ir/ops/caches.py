@@ -20,6 +20,8 @@ from graphwright.ir.types import DType, StateType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["kv_append", "kv_read", "ring_positions"]
+
 
 @op("kv_append", in_place={0: "cache"})
 def kv_append(

@@ -17,6 +17,8 @@ from graphwright.ir.types import StateType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["causal_conv", "running_sum"]
+
 
 @op("causal_conv")
 def causal_conv(

@@ -16,6 +16,8 @@ from graphwright.ir.types import CODE_TYPES, DType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["dequantize_tensor", "quantize_tensor"]
+
 TENSOR_CODES = CODE_TYPES - {DType.F4E2M1}
 """Codes that a plain tensor can hold: those that are numbers themselves."""
 

@@ -16,6 +16,8 @@ from graphwright.ir.types import TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["convolution"]
+
 
 @op("convolution")
 def convolution(

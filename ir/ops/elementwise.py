@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     Unary = Callable[[Tensor], Tensor]
     Binary = Callable[[Tensor, Tensor], Tensor]
 
+__all__ = [
+    "abs", "add", "cast", "cos", "div", "eq", "erf", "exp", "floor", "ge", "gt", "le", "log", "log1p", "logical_and",
+    "logical_not", "logical_or", "lt", "maximum", "minimum", "mul", "ne", "neg", "pow", "reciprocal", "remainder",
+    "rsqrt", "sigmoid", "sin", "sqrt", "sub", "tanh", "where",
+]  # fmt: skip
+
 Requirement = Callable[[str, TensorType], None]
 
 

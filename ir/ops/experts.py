@@ -18,6 +18,8 @@ from graphwright.ir.types import TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["moe_experts"]
+
 
 @op("moe_experts")
 def moe_experts(

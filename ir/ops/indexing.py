@@ -15,6 +15,8 @@ from graphwright.ir.types import TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["embedding", "gather", "gather_elements", "scatter_elements", "take_tokens"]
+
 
 def _picked(op: Op) -> Cost:
     """Of the first operand the picked elements are read, each as often as it is picked."""

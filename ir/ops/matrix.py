@@ -16,6 +16,8 @@ from graphwright.ir.types import QuantizedType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["linear", "matmul"]
+
 
 @op("linear")
 def linear(x: TensorType, weight: TensorType | QuantizedType, bias: TensorType | None = None) -> TensorType:

@@ -16,6 +16,8 @@ from graphwright.ir.types import TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["activation", "glu", "layer_norm", "rms_norm", "softcap"]
+
 Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "sigmoid", "tanh"]
 
 

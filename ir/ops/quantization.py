@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch import dtype as TorchDType
 
+__all__ = [
+    "dequantize", "fake_quantize", "pack_bits", "quantized", "quantized_codes", "quantized_embedding",
+    "quantized_scales", "quantized_tensor_scale", "quantized_zero_points", "round_to_nearest", "unpack_bits",
+]  # fmt: skip
+
 SCALE_TYPES = frozenset({DType.F16, DType.BF16, DType.F32, DType.F8E4M3, DType.F8E8M0})
 
 

@@ -16,6 +16,8 @@ from graphwright.ir.types import StateType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["linear_recurrence", "weighted_mean"]
+
 
 @op("linear_recurrence")
 def linear_recurrence(

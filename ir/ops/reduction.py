@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Reduce = Callable[[Tensor, tuple[int, ...], bool], Tensor]
 
+__all__ = ["all", "amax", "amin", "any", "cumsum", "mean", "softmax", "sum", "var"]
+
 
 def _reduction(
     name: str,

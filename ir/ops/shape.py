@@ -19,6 +19,11 @@ from graphwright.ir.types import DType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = [
+    "concat", "constant", "dim_value", "expand", "iota", "merge_heads", "reshape", "slice", "split", "split_heads",
+    "transpose",
+]  # fmt: skip
+
 TO_END = 1 << 62
 """The `stop` of a slice that runs to the end, whatever the length."""
 START, END = Dim.of(0), Dim.of(TO_END)

@@ -15,6 +15,8 @@ from graphwright.ir.types import DType, TensorType
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["sort_order", "topk"]
+
 
 @op("topk")
 def topk(x: TensorType, *, k: int, axis: int, largest: bool = True) -> tuple[TensorType, TensorType]:

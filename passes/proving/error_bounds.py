@@ -71,7 +71,7 @@ class ErrorBounds:
 
     def rounding(self, answers: Iterable[Answer]) -> tuple[float, int]:
         """The median distance of all places from the truth, for answers in declared precision, and how many places
-        overflow or are no numbers where the truth has some.
+        overflow or are not numbers where the truth has some.
 
         The median is robust against choices that rounding turned at some places; it moves when a computation is made
         in a narrower type.

@@ -172,7 +172,7 @@ class LanguageTrial:
 
 
 def tokens_of(program: Program) -> Value | None:
-    """The token ids that a program makes logits [B, S, V] of; None if it is no language model."""
+    """The token ids that a program makes logits [B, S, V] of; None if it is not a language model."""
     graph = main_graph(program)
     if graph is None or {name for name in graph.outputs if not name.startswith(PRESENT)} != {LOGITS}:
         return None
@@ -189,7 +189,7 @@ def language_trial(program: Program, lengths: Sequence[int]) -> LanguageTrial:
     """Rows of these lengths, longest first, with tokens whose embeddings are near zero among them."""
     generator = torch.Generator().manual_seed(SEED)
     tokens = tokens_of(program)
-    assert tokens is not None, f"{program.name} is no language model"
+    assert tokens is not None, f"{program.name} is not a language model"
     graph = main_graph(program)
     assert graph is not None, "it has tokens"
     rows = [torch.randint(index_bound(graph, tokens) or 2, (n,), generator=generator) for n in lengths]

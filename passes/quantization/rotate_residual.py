@@ -132,5 +132,5 @@ def _ones(expression: WeightExpression) -> WeightExpression:
 
 def _expression(op: Op, name: str) -> WeightExpression:
     weight = op.required(name).weight
-    assert weight is not None, f"{name} of {op} is no weight"
+    assert weight is not None, f"{name} of {op} is not a weight"
     return weight.expression

@@ -76,7 +76,7 @@ def fuse_glu(match: Match, build: Builder) -> Value | Refusal:
     if gate.type != up.type:
         return Refusal(f"gate is {gate.type} and up {up.type}")
     if up.weight is not None or up.owner is None or up.defined_by(ops.constant):
-        return Refusal("the factor is no projection")
+        return Refusal("the factor is not a projection")
     return build(ops.glu, gate, up, kind=match.attributes["kind"])
 
 

@@ -72,7 +72,7 @@ def raise_attention(match: Match, build: Builder) -> Value | Refusal:
         q, k, v = (folded.unfold(build, x) for x in (q, k, v))
         bias = folded.unfold(build, bias) if bias is not None and bias.type.rank == 3 else bias
     elif q.type.rank == 3:
-        return Refusal(f"the first axis of {q.type} is no multiple of the batch")
+        return Refusal(f"the first axis of {q.type} is not a multiple of the batch")
     sequence = q.type.shape[2]
     positions = build(ops.reshape, build(ops.iota, size=sequence, dtype=DType.I64), shape=(1, sequence))
     attributes = {"scale": scores.scale, "mask": "full", "softcap": scores.softcap}

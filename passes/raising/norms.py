@@ -33,7 +33,7 @@ def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     if epsilon is None:
         return Refusal("epsilon is no constant")
     if weight.type.shape != x.type.shape[-1:] or weight.weight is None:
-        return Refusal(f"the factor {weight.type} is no weight of the last axis of {x.type}")
+        return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     if not x.tensor.dtype is weight.tensor.dtype is match.root.result.tensor.dtype:
         return Refusal(
             f"x is {x.tensor.dtype}, weight {weight.tensor.dtype}, the result {match.root.result.tensor.dtype}"
@@ -51,7 +51,7 @@ def fuse_layer_norm(match: Match, build: Builder) -> Value | Refusal:
     if epsilon is None:
         return Refusal("epsilon is no constant")
     if weight.weight is None or weight.type.shape != x.type.shape[-1:]:
-        return Refusal(f"the factor {weight.type} is no weight of the last axis of {x.type}")
+        return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     return build(ops.layer_norm, x, weight, epsilon=epsilon)
 
 

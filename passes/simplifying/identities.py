@@ -245,7 +245,7 @@ def slice_of_linear(match: Match, build: Builder) -> Value | Refusal:
     if match.attribute("axis", int) != root.result.type.rank - 1:
         return Refusal("it slices another axis than the features")
     if match["weight"].weight is None:
-        return Refusal("the matrix is no weight")
+        return Refusal("the matrix is not a weight")
     bounds = {"axis": 0, "start": match.attributes["start"], "stop": match.attributes["stop"]}
     weight = build(ops.slice, match["weight"], **bounds)
     bias = match.get("bias")

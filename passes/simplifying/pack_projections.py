@@ -82,12 +82,12 @@ def _pack(program: Program, graph: Graph, sink: Op, outcome: Outcome) -> None:
 
 def _problem(group: list[Op]) -> str | None:
     if any(op.required("weight").weight is None for op in group):
-        return "a matrix is no weight"
+        return "a matrix is not a weight"
     biases = [op.operand("bias") for op in group]
     if any(b is None for b in biases) != all(b is None for b in biases):
         return "some projections have a bias and some have none"
     if any(b is not None and b.weight is None for b in biases):
-        return "a bias is no weight"
+        return "a bias is not a weight"
     if any(op.result.type.shape[-1].constant is None for op in group):
         return "a projection's size is not fixed"
     return None

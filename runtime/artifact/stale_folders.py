@@ -1,7 +1,7 @@
 """Folders beside a target: what is being written there, and what a process that was killed has left of that.
 
 A writer holds a lock on its folder, which the system takes back when the process ends, however it ends. So a folder
-whose lock can be had belongs to nobody.
+whose lock is free belongs to no process.
 """
 
 import fcntl

@@ -55,7 +55,7 @@ class ArtifactWriter:
     def add_copy(self, source: str | Path, name: str | None = None) -> None:
         """Copy the content of the file `source`, links followed, under `name` (by default its own).
 
-        Raises ArtifactError for what is no regular file, or larger than a tokenizer is.
+        Raises ArtifactError for what is not a regular file, or larger than a tokenizer is.
         """
         source = Path(source)
         try:

@@ -1,4 +1,4 @@
-"""Tokens that may not be chosen at all, or not first; logits that are no numbers."""
+"""Tokens that may not be chosen at all, or not first; logits that are not numbers."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,6 @@ class SuppressTokens:
 
 
 def make_finite(logits: Logits, history: History) -> None:
-    """0 for what is no number, the greatest and the least float32 for infinities."""
+    """0 for what is not a number, the greatest and the least float32 for infinities."""
     greatest = float(np.finfo(np.float32).max)
     np.nan_to_num(logits, copy=False, nan=0.0, posinf=greatest, neginf=-greatest)

@@ -65,7 +65,7 @@ def test_another_clone_is_a_peer(cli: typer.Typer, tmp_path: Path) -> None:
     arguments = ["--systems", "ours", "--rounds", "1", "--against", str(before)]
     refused = CliRunner().invoke(cli, arguments)
     assert refused.exit_code == 1
-    assert f"{before} is no clone with an environment" in refused.output
+    assert f"{before} is not a clone with an environment" in refused.output
     python = before / ".venv/bin/python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)

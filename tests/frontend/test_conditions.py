@@ -74,7 +74,7 @@ def test_what_restricts_nothing(guard: str, holds: bool) -> None:
     ],
 )
 def test_the_bound_is_that_of_python(guard: str) -> None:
-    """The condition's own meaning in Python is the judge: this test's text is no file's."""
+    """The condition's own meaning in Python is the judge: this test's text is not a file's."""
     python = compile(guard.replace(S, "length"), "guard", "eval")
     holds = [bool(eval(python, {"length": n, "min": min, "max": max})) for n in range(1, LONGEST_TRIED)]
     bound = next((i for i, held in enumerate(holds) if not held), len(holds))

@@ -89,7 +89,7 @@ PAYLOADS = [
 
 
 def sizes(program: Program) -> list[dict[str, Any]]:
-    """Every place of a size that is no number."""
+    """Every place of a size that is not a number."""
     metas = program["graph_module"]["graph"]["tensor_values"].values()
     return [size["as_expr"] for meta in metas for size in meta["sizes"] if "as_expr" in size]
 

@@ -190,7 +190,7 @@ def test_weights_that_are_only_initialized_are_missing(tmp_path: Path, key: str)
 
 
 def test_running_statistics_are_missing(tmp_path: Path) -> None:
-    """A persistent buffer that training fills is no table either."""
+    """A persistent buffer that training fills is not a table either."""
     configuration = transformers.MobileNetV2Config(image_size=32, depth_multiplier=0.25, num_labels=3)
     transformers.MobileNetV2ForImageClassification(configuration).save_pretrained(tmp_path)
     with_statistics = load_file(tmp_path / "model.safetensors")

@@ -178,7 +178,7 @@ def test_the_context_is_bounded_but_never_stretched(checkpoint: Path) -> None:
         ({"backend": "tvn"}, "there is no backend 'tvn'"),
         ({"target": "cuda"}, "there is no target 'cuda'"),
         ({"dialect": "portabel"}, "did you mean 'portable'"),
-        ({"assets": "absent"}, "assets is absent, which is no folder"),
+        ({"assets": "absent"}, "assets is absent, which is not a folder"),
     ],
 )
 def test_bad_choices(options: dict[str, str], message: str, checkpoint: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_passes_as_text_and_back() -> None:
         ("convert-dtype{to=f12}", "pass convert-dtype: option to=f12 is not one of 'f32', 'f64'"),
         ("convert-dtype{to}", "pass convert-dtype: option 'to' needs a value: to=…"),
         ("canonicalize{x=1}", "pass canonicalize has no option 'x'; it takes none"),
-        ("fuse-norms;", "'fuse-norms;' is no pass: write name or name{option=value}, joined by commas"),
+        ("fuse-norms;", "'fuse-norms;' is not a pass: write name or name{option=value}, joined by commas"),
         ("  ", "no passes given"),
     ],
 )

@@ -39,7 +39,7 @@ class Places:
     def others(self, op: Op, name: str) -> list[Op]:
         """Ops of the same kind over the same weight: other phases, and layers that share it."""
         weight, index = op.required(name).weight, op.definition.operand_index(name)
-        assert weight is not None, f"{name} of {op} is no weight"
+        assert weight is not None, f"{name} of {op} is not a weight"
         return [o for o, i in self._uses[weight] if i == index and o.definition is op.definition and o is not op]
 
 

@@ -20,7 +20,7 @@ Place = tuple[Op, int]
 def refusal_of_weight(value: Value) -> str | None:
     """Why nothing can be folded into an operand, in words; None for a weight that can take it within rounding."""
     if value.weight is None:
-        return "is no weight"
+        return "is not a weight"
     if not isinstance(value.type, TensorType):
         return f"is quantized already ({value.type})"
     if value.type.dtype not in (DType.F32, DType.F64):
@@ -69,7 +69,7 @@ def _weight(place: Place) -> Weight:
     op, index = place
     value = op.operands[index]
     assert value is not None, f"{op} has no operand {index}"
-    assert value.weight is not None, f"operand {index} of {op} is no weight"
+    assert value.weight is not None, f"operand {index} of {op} is not a weight"
     return value.weight
 
 

@@ -182,7 +182,7 @@ CASES = {
     ),
     "a parameter of no name": (
         ["given y : f32[3*B]", "given y : f32[3*B]\n  given z0 : f32[3*B]"],
-        "plan 'g': parameter 'z0' is no input, and no output that is written apart",
+        "plan 'g': parameter 'z0' is not an input, and no output that is written apart",
     ),
     "a parameter that is missing": (
         [

@@ -82,7 +82,7 @@ def test_buffers_are_told_apart_and_taken_once_to_write() -> None:
 def test_launches_are_of_the_graph_and_one_an_op() -> None:
     good, other = small(), small()
     refused(replace(good, launches=(*good.launches, good.launches[1])), "2 launches, it must have one: %1 = exp(%0)")
-    refused(replace(good, launches=(*good.launches, other.launches[0])), "<exp at ?> is no op of its graph")
+    refused(replace(good, launches=(*good.launches, other.launches[0])), "<exp at ?> is not an op of its graph")
 
 
 def test_memory_is_planned() -> None:

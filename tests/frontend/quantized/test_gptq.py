@@ -264,7 +264,7 @@ def test_no_weight_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_half_precision_does_not_hold_the_weights(tmp_path: Path) -> None:
-    """Asked for float16, weights are rounded to it, as any loader does; then they are no codes any more."""
+    """Asked for float16, weights are rounded to it, as any loader does; then they are not codes any more."""
     write(tmp_path, settings(), writer())
     program = capture(tmp_path, dtype="f16")
     report = run_passes(program, PIPELINES["default"])

@@ -165,7 +165,7 @@ def test_program_text_names_file_line_and_column(commands: Commands, tmp_path: P
         (("--passes", "canonicalise"), "there is no pass 'canonicalise': did you mean 'canonicalize'?"),
         (("--passes", "convert-dtype{too=f32}"), "has no option 'too': did you mean 'to'?"),
         (("--passes", "convert-dtype{to=f31}"), "to=f31 is not one of"),
-        (("--passes", "a b"), "is no pass"),
+        (("--passes", "a b"), "is not a pass"),
         (("--passes", ""), "no passes given"),
         (("--passes", "specialize"), "specialize needs another program"),
         (("--passes", "canonicalize", "--pipeline", "cpu"), "not both"),

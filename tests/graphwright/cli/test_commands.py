@@ -9,6 +9,9 @@ import torch
 
 import graphwright
 from graphwright.cli.app import app
+from graphwright.cli.arguments import PIPELINE_NAMES
+from graphwright.compiling.targets import pipelines
+from graphwright.ir.machines import MACHINES
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 
@@ -39,6 +42,15 @@ def test_help_has_an_example_for_each_command(commands: Commands) -> None:
         assert name is not None
         assert f"Example: graphwright {name}" in " ".join(commands.succeed(name, "--help").split())
         assert name in commands.succeed("--help")
+
+
+def test_help_is_wrapped_once_and_lists_the_values_that_options_take(commands: Commands) -> None:
+    assert all("\n" not in (command.help or "\n").replace("\n\n", "") for command in app.registered_commands)
+    assert set(PIPELINE_NAMES) == pipelines().keys()
+    listed = ("onnx|tvm", "bf16|f16|f32", "contiguous|ring", "ort|portable", "w4a8-g128-gptq+kv8", *PIPELINE_NAMES)
+    for command, values in {"compile": listed, "opt": MACHINES, "export": ("plain|genai|optimum",)}.items():
+        shown = commands.succeed(command, "--help").replace("│", " ").split()
+        assert [value for value in values if value not in " ".join(shown)] == []
 
 
 def test_short_help_and_the_module(commands: Commands) -> None:

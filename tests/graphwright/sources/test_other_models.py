@@ -1,4 +1,4 @@
-"""What people give that is no model here, and where they are pointed."""
+"""What people give that is not a model here, and where they are pointed."""
 
 from pathlib import Path
 
