@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from benchmarks.peers.environments import REPOSITORY
-from graphwright.measurement import read_bandwidth
+from graphwright.machines.microbenchmarks import read_bandwidth
 
 KERNEL = "benchmarks.kernels.bandwidth"
 

@@ -29,7 +29,7 @@ def start_worker(system: System, cache: Path) -> WorkerProcess:
     if environment is not None and not environment.is_installed:
         raise BenchmarkError(f"{system.name}: not installed; run `{environment.install_command}`")
     log = cache / "logs" / f"{system.name}.log"
-    return WorkerProcess(system.name, [system.python, "-m", system.worker], log)
+    return WorkerProcess(system.name, [system.python, "-m", system.worker], log, folder=system.checkout)
 
 
 def build(system: System, checkpoint: Path, cache: Path) -> Build:
@@ -39,7 +39,7 @@ def build(system: System, checkpoint: Path, cache: Path) -> Build:
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         folder = cache / "builds" / f"{checkpoint.name}-{system.name}-{digest}"
         finished = folder / FINISHED
-        if not system.is_ours and finished.is_file():
+        if system.is_pinned and finished.is_file():
             made = json.loads(finished.read_text(encoding="utf-8"))
             return Build(Path(made["loads"]), made["seconds"])
         shutil.rmtree(folder, ignore_errors=True)

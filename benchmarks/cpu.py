@@ -37,6 +37,9 @@ def main(
     shapes: Annotated[str | None, typer.Option(help=f"Comma-separated: {', '.join(SHAPES)}.")] = None,
     large: Annotated[bool, typer.Option("--large", help=f"{LARGE_SHAPE} too.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One shape, fewer systems, two rounds.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another clone of Graphwright, with its environment in .venv, as a peer.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help=f"By default {Workload().rounds}.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write tables to SAVE.txt, all samples to SAVE.json.")] = None,
 ) -> None:
@@ -46,6 +49,8 @@ def main(
         default_systems = QUICK_SYSTEMS if quick else DEFAULT_SYSTEMS
         default_shapes = DEFAULT_SHAPES[:1] if quick else DEFAULT_SHAPES + (LARGE_SHAPE,) * large
         chosen_systems = _chosen(systems or ",".join(default_systems), SYSTEMS, "system")
+        if against is not None:
+            chosen_systems += [system.as_before(against) for system in chosen_systems if system.is_ours]
         chosen_shapes = _chosen(shapes or ",".join(default_shapes), SHAPES, "shape")
         workload = Workload()
         workload = replace(workload, rounds=rounds or (QUICK_ROUNDS if quick else workload.rounds))

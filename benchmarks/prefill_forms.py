@@ -21,7 +21,7 @@ from graphwright.ir import Builder, DType, Graph, Program, QuantizedType, Stored
 from graphwright.ir.lazy import torch
 from graphwright.ir.pricing import prefill_forms
 from graphwright.ir.weights import Applied
-from graphwright.machine import choose_machine
+from graphwright.machines.machine import choose_machine
 
 SHAPES = {"Qwen2.5-0.5B gate and up": (9728, 896), "Qwen2.5-0.5B down": (896, 4864), "Llama-3.2-1B down": (2048, 8192)}
 """Rows and columns of weights."""

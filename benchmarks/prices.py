@@ -26,19 +26,19 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.storage import total_bytes, weights_of
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.weights import sources
-from graphwright.pipeline_report import Price, Setting
-from graphwright.pricing import Run, memory_points, phases, price_program
+from graphwright.reporting.pipeline_report import Price, Workload
+from graphwright.reporting.pricing import Run, memory_points, phases, price_program
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from graphwright.compiled import CompiledModel
+    from graphwright.compiling.compiled import CompiledModel
 
 MODELS = (REPOSITORY / "examples/models/storyteller", REPOSITORY.parent / "shared/models/stories260k")
-SETTINGS = (
-    Setting(batch=1, prefill_length=16, decode_context=17),
-    Setting(batch=1, prefill_length=100, decode_context=128),
-    Setting(batch=3, prefill_length=33, decode_context=50),
+WORKLOADS = (
+    Workload(batch=1, prefill_length=16, decode_context=17),
+    Workload(batch=1, prefill_length=100, decode_context=128),
+    Workload(batch=3, prefill_length=33, decode_context=50),
 )
 
 
@@ -47,16 +47,16 @@ class Comparison:
     """One number, predicted and counted, in bytes."""
 
     program: str
-    setting: str
+    workload: str
     what: str
     predicted: int
     counted: int
 
 
-def counted_bytes(program: Program, setting: Setting) -> dict[str, dict[str, int]]:
+def counted_bytes(program: Program, workload: Workload) -> dict[str, dict[str, int]]:
     """Of each phase the bytes that the interpreter reads and writes of `weight`, `activation` and `cache`."""
     result: dict[str, dict[str, int]] = {}
-    for phase, runs in phases(program, setting).items():
+    for phase, runs in phases(program, workload).items():
         interpreter = CountingInterpreter()
         for run in runs:
             interpreter.run(run.graph, made_inputs(run))
@@ -139,18 +139,18 @@ def compare(folder: Path) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as temporary:
         model = graphwright.compile(folder, output=Path(temporary) / "artifact", threads=1)
         for name, each in (("default", program), ("lowered", model.graph)):
-            for setting in SETTINGS:
-                counted = counted_bytes(each, setting)
-                sizes = f"{setting.batch} x {setting.prefill_length} | {setting.decode_context}"
-                for phase, price in price_program(each, setting, None).items():
+            for workload in WORKLOADS:
+                counted = counted_bytes(each, workload)
+                sizes = f"{workload.batch} x {workload.prefill_length} | {workload.decode_context}"
+                for phase, price in price_program(each, workload, None).items():
                     predicted = predicted_bytes(price)
                     for part in predicted:
                         yield Comparison(name, sizes, f"{phase} {part} traffic", predicted[part], counted[phase][part])
         yield from stored_weights(model)
-        for setting in SETTINGS:
-            (point,) = memory_points(model.graph, setting, [setting.decode_context])
-            bound = bound_bytes(model, setting.batch, setting.decode_context)
-            yield Comparison("lowered", f"{setting.batch} | {setting.decode_context}", "cache", point.cache, bound)
+        for workload in WORKLOADS:
+            (point,) = memory_points(model.graph, workload, [workload.decode_context])
+            bound = bound_bytes(model, workload.batch, workload.decode_context)
+            yield Comparison("lowered", f"{workload.batch} | {workload.decode_context}", "cache", point.cache, bound)
 
 
 def main() -> int:
@@ -168,7 +168,7 @@ def main() -> int:
             same = row.predicted == row.counted
             wrong += not same
             numbers = f"{row.predicted:,}", f"{row.counted:,}"
-            table.add_row(row.program, row.setting, row.what, *numbers, style="" if same else "red")
+            table.add_row(row.program, row.workload, row.what, *numbers, style="" if same else "red")
         Console().print(table)
     print("every prediction is exact" if not wrong else f"{wrong} predictions are off")
     return int(wrong > 0)

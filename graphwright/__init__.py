@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphwright.api import compile, compile_function, export, load, load_function, optimize, trace
-    from graphwright.compiled import CompiledFunction, CompiledModel
+    from graphwright.compiling.compiled import CompiledFunction, CompiledModel
+    from graphwright.compiling.report import CompilationReport
     from graphwright.errors import UsageError, is_user_error
-    from graphwright.evaluating import evaluate
+    from graphwright.evaluating.evaluate import evaluate
+    from graphwright.files.programs import read_program, write_program
     from graphwright.ir.notices import Notice
-    from graphwright.programs import read_program, write_program
-    from graphwright.quantization import Quantization
-    from graphwright.quantizing import quantize
-    from graphwright.report import CompilationReport
+    from graphwright.quantizing.quantization import Quantization
+    from graphwright.quantizing.quantize import quantize
     from graphwright.version import __version__
 
 __all__ = [
@@ -46,25 +46,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CompilationReport": "report",
-    "CompiledFunction": "compiled",
-    "CompiledModel": "compiled",
+    "CompilationReport": "compiling.report",
+    "CompiledFunction": "compiling.compiled",
+    "CompiledModel": "compiling.compiled",
     "Notice": "ir.notices",
-    "Quantization": "quantization",
+    "Quantization": "quantizing.quantization",
     "UsageError": "errors",
     "__version__": "version",
     "compile": "api",
     "compile_function": "api",
-    "evaluate": "evaluating",
+    "evaluate": "evaluating.evaluate",
     "export": "api",
     "is_user_error": "errors",
     "load": "api",
     "load_function": "api",
     "optimize": "api",
-    "quantize": "quantizing",
-    "read_program": "programs",
+    "quantize": "quantizing.quantize",
+    "read_program": "files.programs",
     "trace": "api",
-    "write_program": "programs",
+    "write_program": "files.programs",
 }
 
 

@@ -8,22 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from graphwright.compiled import CompiledFunction, CompiledModel
-from graphwright.compiler import Options, build, check_request, prepared_with_assets
-from graphwright.compiler import capture as capture_source
-from graphwright.models import ModelOptions, Source, resolve
-from graphwright.outputs import require_folder
-from graphwright.report import Stopwatch
+from graphwright.compiling.compiled import CompiledFunction, CompiledModel
+from graphwright.compiling.compiler import Options, build, check_request, prepared_with_assets
+from graphwright.compiling.compiler import capture as capture_source
+from graphwright.compiling.report import Stopwatch
+from graphwright.compiling.targets import check_choice, find_backend, find_pipeline
+from graphwright.files.output_paths import require_folder
+from graphwright.files.temporary_folders import TemporaryFolder
 from graphwright.runtime.cores import check_threads
-from graphwright.targets import check_choice
-from graphwright.temporary import TemporaryFolder
+from graphwright.sources.models import ModelOptions, Source, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from graphwright.backends.interface import Backend
     from graphwright.ir import DType, Program
     from graphwright.passes import Pass, Report
-    from graphwright.quantization import Quantization
+    from graphwright.quantizing.quantization import Quantization
+    from graphwright.runtime.engines import EngineFactory
     from graphwright.runtime.token_rows import TokenSource
 
     ModelLike = nn.Module | Program | str | Path | Source
@@ -34,10 +36,9 @@ def compile(
     model: ModelLike,
     *,
     output: str | Path | None = None,
-    backend: str = "onnx",
+    backend: str | Backend = "onnx",
     target: str = "cpu",
     pipeline: str | Sequence[Pass] | None = None,
-    dialect: str = "ort",
     dtype: DType | str | None = None,
     max_context: int | None = None,
     assets: str | Path | None = None,
@@ -49,6 +50,7 @@ def compile(
     logits: str | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
+    **backend_options: object,
 ) -> CompiledModel:
     """Compile a language model and load it.
 
@@ -58,9 +60,8 @@ def compile(
     lengths. The model itself is not changed.
 
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
-    - `backend`: `onnx`, for ONNX Runtime, or `tvm`, machine code for this machine's CPU
+    - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, or a backend of your own
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
-    - `dialect`: `ort` uses ONNX Runtime's own operators, `portable` standard ONNX operators only
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
@@ -73,13 +74,17 @@ def compile(
     - `logits`: which of the model's outputs holds them (`output.1.scores`), where shapes leave that open
     - `threads`: cores to use, by default all; `on_stage` is called with the name of each stage that begins,
       and with `optimize: PASS` for each pass
+    - `backend_options` are the backend's own: of `onnx` the `dialect`, which is `ort` for ONNX Runtime's own operators
+      or `portable` for standard ONNX operators only
 
     Raises errors for which `graphwright.is_user_error` holds, each one line that says what to do.
     """
     check_threads(threads)
     kind = "language model"
     quantization = _quantization(quantize, calibration)
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
+    options = Options(
+        backend, target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
+    )
     said = ModelOptions(ignore_remote_code, logits, adapter)
     return _compiled(CompiledModel, model, options, output, threads, on_stage, said)
 
@@ -89,9 +94,8 @@ def compile_function(
     example_inputs: ExampleInputs | None = None,
     *,
     output: str | Path | None = None,
-    backend: str = "onnx",
+    backend: str | Backend = "onnx",
     pipeline: str | Sequence[Pass] | None = None,
-    dialect: str = "ort",
     dtype: DType | str | None = None,
     adapter: str | Path | None = None,
     ignore_remote_code: bool = False,
@@ -99,6 +103,7 @@ def compile_function(
     calibration: TokenSource | None = None,
     threads: int | None = None,
     on_stage: Callable[[str], object] | None = None,
+    **backend_options: object,
 ) -> CompiledFunction:
     """Compile a model that does not generate (an encoder, a vision model, any forward pass) to a plain callable.
 
@@ -110,7 +115,12 @@ def compile_function(
     check_threads(threads)
     quantization = _quantization(quantize, calibration)
     options = Options(
-        backend, pipeline=pipeline, dialect=dialect, dtype=dtype, kind="function", quantization=quantization
+        backend,
+        pipeline=pipeline,
+        dtype=dtype,
+        kind="function",
+        quantization=quantization,
+        backend_options=backend_options,
     )
     said = ModelOptions(ignore_remote_code, adapter=adapter)
     return _compiled(CompiledFunction, model, options, output, threads, on_stage, said, example_inputs)
@@ -135,11 +145,12 @@ def _compiled(
     source = _with_examples(model, example_inputs, said)
     if output is not None:
         report = build(source, Path(output), options, on_stage)
-        return kind(report.folder, report=report, threads=threads)
+        return kind(report.folder, report=report, threads=threads, engine=find_backend(options.backend).engine)
     temporary = TemporaryFolder()
     try:
         report = build(source, temporary.path / "artifact", options, on_stage)
-        compiled = kind(report.folder, report=report, threads=threads)
+        engine = find_backend(options.backend).engine
+        compiled = kind(report.folder, report=report, threads=threads, engine=engine)
     except BaseException:
         temporary.remove()
         raise
@@ -147,18 +158,22 @@ def _compiled(
     return compiled
 
 
-def load(path: str | Path, *, threads: int | None = None, verify: bool = True) -> CompiledModel:
+def load(
+    path: str | Path, *, threads: int | None = None, verify: bool = True, engine: EngineFactory | None = None
+) -> CompiledModel:
     """Load the artifact in the folder `path`; needs neither torch nor the compiler.
 
-    `threads` is the number of cores to use, by default all; `verify=False` skips the hashes of the files. Raises
-    ArtifactError or SessionError.
+    `threads` is the number of cores to use, by default all; `verify=False` skips the hashes of the files. `engine` runs
+    the artifacts of a backend of your own. Raises ArtifactError or SessionError.
     """
-    return CompiledModel(Path(path), threads=threads, verify=verify)
+    return CompiledModel(Path(path), threads=threads, verify=verify, engine=engine)
 
 
-def load_function(path: str | Path, *, threads: int | None = None, verify: bool = True) -> CompiledFunction:
+def load_function(
+    path: str | Path, *, threads: int | None = None, verify: bool = True, engine: EngineFactory | None = None
+) -> CompiledFunction:
     """Load the plain function in the folder `path`; arguments and errors as for `load`."""
-    return CompiledFunction(Path(path), threads=threads, verify=verify)
+    return CompiledFunction(Path(path), threads=threads, verify=verify, engine=engine)
 
 
 def trace(
@@ -192,10 +207,10 @@ def optimize(
     within rounding. Raises PassError when there is no such pipeline, or when a pass refuses the program; ProofError,
     which is one, when a pass changes an answer.
     """
-    from graphwright.passes import named_pipeline, run_passes
+    from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver
 
-    passes = named_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    passes = find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     copy = program.clone()
     return copy, run_passes(copy, passes, prover=InterpreterProver() if prove else None)
 
@@ -222,19 +237,20 @@ def export(
     `layout` is `plain` (model.onnx and its data), `genai` (onnxruntime-genai) or `optimum` (Hugging Face optimum). The
     other arguments are those of `compile`.
     """
+    from graphwright.backends.interface import Companions
     from graphwright.backends.onnx.export.folder import LAYOUTS, require_assets
-    from graphwright.lowering import export_folder
+    from graphwright.compiling.lowering import export_folder
 
     check_choice("layout", layout, LAYOUTS)
     require_folder(Path(folder))
     quantization = _quantization(quantize, calibration)
     options = Options(
         pipeline=pipeline,
-        dialect=dialect,
         dtype=dtype,
         max_context=max_context,
         assets=assets,
         quantization=quantization,
+        backend_options={"dialect": dialect},
     )
     options.check()
     source = resolve(model, ModelOptions(ignore_remote_code, logits, adapter))
@@ -246,17 +262,16 @@ def export(
             folder,
             layout=layout,
             dialect=dialect,
-            assets=prepared.assets,
-            generation=prepared.generation_text,
+            companions=Companions(prepared.assets, prepared.generation_text),
             defaults=None if prepared.generation is None else prepared.generation.settings.defaults,
         )
 
 
 def _quantization(quantize: str | Quantization | None, calibration: TokenSource | None) -> Quantization | None:
     # Loading an artifact comes through this file too, and needs no passes.
-    from graphwright.quantization import asked_quantization
+    from graphwright.quantizing.quantization import requested_quantization
 
-    return asked_quantization(quantize, calibration)
+    return requested_quantization(quantize, calibration)
 
 
 def _with_examples(model: ModelLike, example_inputs: ExampleInputs | None, said: ModelOptions) -> Source:

@@ -9,7 +9,7 @@ import torch
 from torch._guards import tracing
 
 from graphwright.api import compile_function
-from graphwright.compiled import CompiledFunction
+from graphwright.compiling.compiled import CompiledFunction
 from graphwright.errors import UsageError
 from graphwright.frontend.graph_module import capture_graph_module, sort_inputs
 from graphwright.frontend.traced_graph import expression

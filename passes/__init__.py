@@ -1,11 +1,11 @@
 """The passes: one idea a file, a manager that checks them, and pipelines that name them in order."""
 
-from graphwright.passes import compression, mixed_precision, quantization
+from graphwright.ir.text.difference import difference
+from graphwright.passes import compression, quantization
 from graphwright.passes.base import REGISTRY, Pass
-from graphwright.passes.difference import difference
 from graphwright.passes.manager import Observer, PassRecord, Report, Run, run_passes
-from graphwright.passes.pipelines import PIPELINES
-from graphwright.passes.spelling import named_pipeline, parse_passes
+from graphwright.passes.pipelines import PIPELINES, named_pipeline, parse_passes
+from graphwright.passes.quantization import mixed_precision
 
 __all__ = [
     "PIPELINES",

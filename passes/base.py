@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeVar
 
@@ -121,3 +123,26 @@ __all__ = [
     "has_prefill",
     "register",
 ]
+
+
+ProgressListener = Callable[[int, int], object]
+"""Called with how many steps are done, and of how many."""
+
+_listener: ContextVar[ProgressListener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def progress_to(listener: ProgressListener | None) -> Generator[None]:
+    """Inside, `report_progress` calls the listener, or nobody if it is None."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report_progress(done: int, total: int) -> None:
+    """Reports how many steps of a long pass are done."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(done, total)

@@ -12,9 +12,8 @@ from typing import Protocol
 from graphwright.ir import PassError, Program, verify
 from graphwright.ir.pricing import GraphCost, graph_cost
 from graphwright.ir.rewriting import NearMiss, Outcome
-from graphwright.passes.base import Contract, Pass
-from graphwright.passes.near_misses import telling
-from graphwright.passes.progress import heard_by
+from graphwright.ir.rewriting.near_misses import unresolved_near_misses
+from graphwright.passes.base import Contract, Pass, progress_to
 from graphwright.passes.proving.result import Proof, Prover
 
 
@@ -101,7 +100,7 @@ class Run:
             observer.before(each, program)
         ops_before = _size(program)
         start = time.perf_counter()
-        with heard_by(None if observer is None else partial(observer.during, each)):
+        with progress_to(None if observer is None else partial(observer.during, each)):
             outcome = each.run(program)
         verify(program)
         seconds = time.perf_counter() - start
@@ -119,7 +118,7 @@ class Run:
 
     def report(self) -> Report:
         """The passes so far. What one nearly matched and a later one did match is no near miss any more."""
-        near_misses = telling(self._outcomes)
+        near_misses = unresolved_near_misses(self._outcomes)
         return Report([replace(r, near_misses=m) for r, m in zip(self._records, near_misses, strict=True)])
 
 

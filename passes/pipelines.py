@@ -1,28 +1,36 @@
-"""The named pipelines, as a table of contents. Order matters; the comments say why where it is not plain."""
+"""The named pipelines, as a table of contents. Order matters; the comments say why where it is not plain.
+
+Passes are also given as text: `canonicalize,insert-kv-cache{layout=ring,window=4096}` is read into pass objects.
+"""
 
 from __future__ import annotations
 
-from graphwright.passes.absorb_projections import AbsorbProjections
-from graphwright.passes.base import Pass
-from graphwright.passes.canonicalize import Canonicalize
-from graphwright.passes.convert_dtype import ConvertDType
-from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
-from graphwright.passes.fuse_norms import FuseNorms
-from graphwright.passes.insert_kv_cache import InsertKVCache
-from graphwright.passes.lowering.cpu import CPU
-from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
-from graphwright.passes.lowering.ort import to_dialect
-from graphwright.passes.pack_projections import PackProjections
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from graphwright.ir import PassError
+from graphwright.ir.attributes import normalize
+from graphwright.passes.base import REGISTRY, Pass
+from graphwright.passes.kv_cache.absorb_projections import AbsorbProjections
+from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
+from graphwright.passes.kv_cache.select_logits import SelectLogits
+from graphwright.passes.kv_cache.specialize import Specialize
+from graphwright.passes.kv_cache.split_context import SplitContext
 from graphwright.passes.quantization.restore_quantized import RestoreQuantized
-from graphwright.passes.raise_attention import RaiseAttention, UngroupQueries
-from graphwright.passes.raise_heads import RaiseHeads
-from graphwright.passes.raise_masks import RaiseMasks
-from graphwright.passes.raise_recurrence import RaiseRecurrence
-from graphwright.passes.raise_rotary import RaiseRotary
-from graphwright.passes.select_logits import SelectLogits
-from graphwright.passes.specialize import Specialize
-from graphwright.passes.split_context import SplitContext
-from graphwright.passes.unfold_heads import UnfoldHeads
+from graphwright.passes.raising.activations import FuseActivations, FuseGLU
+from graphwright.passes.raising.attention import RaiseAttention, UngroupQueries
+from graphwright.passes.raising.heads import RaiseHeads
+from graphwright.passes.raising.masks import RaiseMasks
+from graphwright.passes.raising.norms import FuseNorms
+from graphwright.passes.raising.recurrence import RaiseRecurrence
+from graphwright.passes.raising.rotary import RaiseRotary
+from graphwright.passes.raising.unfold_heads import UnfoldHeads
+from graphwright.passes.simplifying.canonicalize import Canonicalize
+from graphwright.passes.simplifying.convert_dtype import ConvertDType
+from graphwright.passes.simplifying.pack_projections import PackProjections
 
 RAISE: tuple[Pass, ...] = (
     Canonicalize(),
@@ -56,10 +64,70 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
-    "cpu-onnx": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *ONE_GRAPH, *to_dialect("ort")),
-    "cpu-tvm": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE, *PHASES, *CPU),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
-cpu-onnx and cpu-tvm: that, down to the operators of ONNX Runtime or the kernels of the TVM backend. function: a plain
-call without a cache, computed in float32."""
+function: a plain call without a cache, computed in float32. Backends lower further."""
+
+_PASS = re.compile(r"\s*([A-Za-z0-9_-]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")
+
+
+def parse_passes(text: str) -> list[Pass]:
+    """The passes that a comma-separated list names, options in braces. Raises `PassError` with the nearest name."""
+    passes: list[Pass] = []
+    position = 0
+    while position < len(text.rstrip()):
+        match = _PASS.match(text, position)
+        if match is None:
+            raise PassError(
+                f"'{text[position:].strip()}' is no pass: write name or name{{option=value}}, joined by commas"
+            )
+        passes.append(_make(match[1], match[2] or ""))
+        position = match.end()
+    if not passes:
+        raise PassError("no passes given")
+    return passes
+
+
+def named_pipeline(name: str, pipelines: Mapping[str, Sequence[Pass]] = PIPELINES) -> Sequence[Pass]:
+    """The one of that name, by default of those that are for all backends. Raises `PassError` with the nearest name."""
+    if name not in pipelines:
+        raise PassError(f"there is no pipeline '{name}'{_nearest(name, pipelines)}")
+    return pipelines[name]
+
+
+def _nearest(name: str, names: Any) -> str:
+    near = difflib.get_close_matches(name, list(names), 1, cutoff=0.5)
+    return f": did you mean '{near[0]}'?" if near else f"; there are {', '.join(names)}"
+
+
+def _make(name: str, body: str) -> Pass:
+    if name not in REGISTRY:
+        raise PassError(f"there is no pass '{name}'{_nearest(name, REGISTRY)}")
+    cls = REGISTRY[name]
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    options: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in body.split(","))):
+        key, equals, value = (p.strip() for p in item.partition("="))
+        if key not in known:
+            hint = _nearest(key, known) if known else "; it takes none"
+            raise PassError(f"pass {name} has no option '{key}'{hint}")
+        if not equals:
+            raise PassError(f"pass {name}: option '{key}' needs a value: {key}=…")
+        try:
+            options[key] = normalize(_value(value), hints[key])
+        except TypeError as wanted:
+            raise PassError(f"pass {name}: option {key}={value} is not {wanted}") from None
+    return cls(**options)
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip('"')

@@ -17,7 +17,7 @@ NUMBERS_AT_ONCE = 1 << 24
 ROWS_AT_ONCE = 8
 
 
-class Language(Protocol):
+class LanguageModel(Protocol):
     """A language model that reads token ids alone."""
 
     @property
@@ -70,7 +70,7 @@ class Evaluation:
         return None if self.bytes_per_token is None else float(np.exp(self.score.nats / self.bytes_per_token))
 
 
-def score(model: Language, rows: Ids, against: Language | None = None) -> Score:
+def score(model: LanguageModel, rows: Ids, against: LanguageModel | None = None) -> Score:
     """The model's score on rows int64 [R, S]; with `against`, KL(against ‖ model) and agreement too.
 
     Computed in float64. Raises DataError for rows that do not fit a context, and for models of different vocabularies.
@@ -97,7 +97,7 @@ def _batches(rows: Ids, vocabulary_size: int) -> Iterator[tuple[Ids, int]]:
         yield rows[first : first + count], max(1, min(rows.shape[1], NUMBERS_AT_ONCE // (count * vocabulary_size)))
 
 
-def _sums(model: Language, rows: Ids, size: int, against: Language | None) -> npt.NDArray[np.float64]:
+def _sums(model: LanguageModel, rows: Ids, size: int, against: LanguageModel | None) -> npt.NDArray[np.float64]:
     """Over these rows: negative log-likelihoods, divergences, agreeing positions."""
     total = np.zeros(3)
     others = iter(()) if against is None else against.blocks(rows, size)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from graphwright.runtime.artifact import Manifest, TensorSpec, artifact_while_checked
 from graphwright.runtime.element_types import ELEMENT_TYPES
-from graphwright.runtime.engines import Array, Device
+from graphwright.runtime.engines import Array, Device, EngineFactory
 from graphwright.runtime.errors import ArtifactError, GenerationError
 from graphwright.runtime.session import Session
 
@@ -63,7 +63,12 @@ def _check_input(name: str, array: Array, spec: TensorSpec, sizes: dict[str, int
 
 
 def load_function(
-    path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: Device = "cpu",
+    verify: bool = True,
+    engine: EngineFactory | None = None,
 ) -> Function:
     """Load the function artifact in the folder `path`; arguments and errors as for `load`."""
     with artifact_while_checked(path, verify=verify) as artifact:
@@ -74,4 +79,4 @@ def load_function(
             raise ArtifactError(
                 f"{path}: the function exchanges bfloat16, which numpy lacks; compile it with float32 ends"
             )
-        return Function(artifact.manifest, Session(artifact, threads=threads, device=device))
+        return Function(artifact.manifest, Session(artifact, threads=threads, device=device, engine=engine))

@@ -11,7 +11,7 @@ from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
-from graphwright.runtime.engines import Device
+from graphwright.runtime.engines import Device, EngineFactory
 from graphwright.runtime.errors import ArtifactError, GenerationError
 from graphwright.runtime.generation import CancelSignal, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
@@ -229,13 +229,21 @@ class Model:
         return [row.completion() for row in started.rows]
 
 
-def load(path: str | Path, *, threads: int | None = None, device: Device = "cpu", verify: bool = True) -> Model:
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    device: Device = "cpu",
+    verify: bool = True,
+    engine: EngineFactory | None = None,
+) -> Model:
     """Load the decoder artifact in the folder `path`.
 
     `threads` is the number of cores to use, by default all; `device` is `cpu` or `cuda`; `verify=False` skips the
-    hashes of the files. Raises ArtifactError or SessionError.
+    hashes of the files. `engine` starts what runs the program; by default that of the artifact's backend. Raises
+    ArtifactError or SessionError.
     """
     with artifact_while_checked(path, verify=verify) as artifact:
         if artifact.manifest.program.kind != "decoder":
             raise ArtifactError(f"{path} holds a plain function, not a language model; load it with load_function")
-        return Model(LoadedModel(artifact, Session(artifact, threads=threads, device=device)))
+        return Model(LoadedModel(artifact, Session(artifact, threads=threads, device=device, engine=engine)))

@@ -12,7 +12,7 @@ from graphwright.runtime.model import Model
 from graphwright.runtime.token_rows import Ids
 
 
-class ModelLanguage:
+class RuntimeLanguageModel:
     """Reads rows with a model's session. Raises DataError for a model with an encoder: its tokens stand beside more."""
 
     def __init__(self, model: Model) -> None:
@@ -29,7 +29,7 @@ class ModelLanguage:
         return self._session.context_length
 
     def blocks(self, rows: Ids, size: int) -> Iterator[Logits]:
-        """See `Language`: the rows' keys and values go through a cache, as when text is generated."""
+        """See `LanguageModel`: the rows' keys and values go through a cache, as when text is generated."""
         decoder = Decoder(KVCache(self._session, *rows.shape))
         for first in range(0, rows.shape[1], size):
             ids = np.ascontiguousarray(rows[:, first : first + size])

@@ -5,7 +5,7 @@ from typing import get_args
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.cores import available_cores, check_threads
 from graphwright.runtime.cpu_features import check_cpu_features
-from graphwright.runtime.engines import Device, Executable, Signature, start_engine
+from graphwright.runtime.engines import Device, EngineFactory, Executable, Signature, start_engine
 from graphwright.runtime.errors import SessionError
 
 
@@ -13,17 +13,25 @@ class Session:
     """An artifact's program, loaded by the engine of its backend; safe to use from several threads at once.
 
     `threads` is the number of cores to use (by default all physical cores this process may occupy), at most the CPUs
-    that it may use. Raises SessionError when the program does not fit this machine, the device, or its own manifest.
+    that it may use. `engine` starts what runs the program, by default that of its backend. Raises SessionError when the
+    program does not fit this machine, the device, or its own manifest.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int | None = None, device: Device = "cpu") -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        threads: int | None = None,
+        device: Device = "cpu",
+        engine: EngineFactory | None = None,
+    ) -> None:
         self.manifest = artifact.manifest
         self.program = artifact.manifest.program
         check_threads(threads)
         if device not in get_args(Device):
             raise SessionError(f"device is {device!r}; it must be one of {', '.join(get_args(Device))}")
         check_cpu_features(self.program.cpu_features)
-        self.engine = start_engine(artifact, threads=threads or available_cores(), device=device)
+        self.engine = (engine or start_engine)(artifact, threads=threads or available_cores(), device=device)
         self.executable = self.engine.load(Signature.of_program(self.program))
         self.encoder: Executable | None = None
         if self.program.encoder is not None:

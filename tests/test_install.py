@@ -50,7 +50,7 @@ def test_a_wheel_installs_and_runs_from_anywhere(tmp_path: Path) -> None:
         files = {inside / path.name for path in (ROOT / folder).glob("*.py")}
         assert files <= packed
     assert Path("graphwright/py.typed") in packed
-    templates = ROOT / "graphwright" / "html" / "templates"
+    templates = ROOT / "graphwright" / "reporting" / "html" / "templates"
     assert {path.relative_to(ROOT) for path in templates.iterdir()} <= packed
     assert not [path for path in packed if path.parts[0] in ("tests", "benchmarks", "examples", "docs")]
 

@@ -1,5 +1,8 @@
-"""The TVM backend: optimized programs to artifacts of machine code."""
+"""The TVM backend: lowered programs to libraries of machine code.
 
-from graphwright.backends.tvm.compile import build_artifact, plan_text
+TVM is imported on first use.
+"""
 
-__all__ = ["build_artifact", "plan_text"]
+from graphwright.backends.tvm.backend import TvmBackend
+
+__all__ = ["TvmBackend"]

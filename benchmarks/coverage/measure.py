@@ -20,9 +20,9 @@ from benchmarks.coverage.reference import STEPS, Reference, reference
 from benchmarks.coverage.row import Row
 from benchmarks.coverage.shrinking import LONGEST
 from graphwright import is_user_error
+from graphwright.compiling.lowering import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import Interpreter, Program
-from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load, load_function
 

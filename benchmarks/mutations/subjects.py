@@ -19,13 +19,13 @@ from benchmarks.coverage.reference import LENGTHS, float64, worst
 from benchmarks.mutations.by_hand import ByHand
 from benchmarks.mutations.lowerings import LOWERINGS, TARGETS, Lowering
 from benchmarks.mutations.models import LOWERED_MAKERS, MAKERS, NEAR_ZERO
+from graphwright.compiling.targets import with_cache_layout
 from graphwright.frontend import capture
 from graphwright.ir import Program, StoredArray, TensorType, ops
 from graphwright.ir.interpreter import Precision
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import Applied
 from graphwright.passes import PIPELINES, Pass
-from graphwright.targets import with_cache_layout
 
 CONTEXT_LENGTHS = (13, 21, 6)
 """Tokens of the rows' contexts, for a model that reads any."""

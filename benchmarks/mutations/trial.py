@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.judge import judged
 from benchmarks.mutations.subjects import Subject
+from benchmarks.mutations.verdict import judged
 from graphwright.ir import PassError, Program, UnsupportedError, VerificationError
 from graphwright.passes import Pass, run_passes
 from graphwright.passes.proving import Proof, ProofError, Prover

@@ -40,7 +40,15 @@ class WorkerProcess:
     Every method raises BenchmarkError when the worker reports an error, ends, or does not answer in time.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        folder: Path = REPOSITORY,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self.name = name
         self._log = log
         self._answer_seconds = answer_seconds
@@ -49,7 +57,7 @@ class WorkerProcess:
             try:
                 self._process = subprocess.Popen(
                     command,
-                    cwd=REPOSITORY,
+                    cwd=folder,
                     env={name: value for name, value in os.environ.items() if not name.startswith(_THREAD_VARIABLES)},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

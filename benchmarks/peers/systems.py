@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
-from benchmarks.peers.environments import ENVIRONMENTS, PeerEnvironment
+from benchmarks.peers.environments import ENVIRONMENTS, REPOSITORY, PeerEnvironment
+from benchmarks.peers.process import BenchmarkError
 
 Format = Literal["float32", "int4"]
 MATRIX_BITS: dict[Format, float] = {"float32": 32, "int4": 4 + 16 / 128}
@@ -23,7 +25,8 @@ class System:
     options: dict[str, str] = field(default_factory=dict[str, str])
     format: Format = "float32"
     is_ours: bool = False
-    """A peer's build depends on its pinned version alone; our own output changes with every edit of the compiler."""
+    checkout: Path = REPOSITORY
+    """The clone of Graphwright whose worker runs."""
     is_exact: bool | None = None
     """Whether its likeliest tokens must be those of the others: by default in float32."""
     verifies: bool = True
@@ -37,7 +40,21 @@ class System:
     @property
     def python(self) -> str:
         """The interpreter that runs the worker."""
-        return sys.executable if self.environment is None else str(self.environment.python)
+        if self.environment is not None:
+            return str(self.environment.python)
+        return sys.executable if self.checkout == REPOSITORY else str(self.checkout / ".venv/bin/python")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its builds depend on pinned versions alone; our own output changes with every edit."""
+        return not self.is_ours and self.checkout == REPOSITORY
+
+    def as_before(self, checkout: Path) -> System:
+        """The same system of another clone, as a peer. Raises BenchmarkError where that has no environment."""
+        before = replace(self, name=f"{self.name}-before", checkout=checkout.resolve(), is_ours=False)
+        if not Path(before.python).is_file():
+            raise BenchmarkError(f"{checkout} is no clone with an environment: there is no {before.python}")
+        return before
 
 
 _OURS = "benchmarks.peers.graphwright_worker"
@@ -58,6 +75,11 @@ SYSTEMS: dict[str, System] = {
     for system in (
         System("graphwright", _OURS, is_ours=True),
         System("graphwright-tvm", _OURS, options={"backend": "tvm"}, is_ours=True),
+        # Exact in its weights alone.
+        System("graphwright-kv8", _OURS, options={"quantize": "kv8"}, is_ours=True, is_exact=False),
+        System(
+            "graphwright-tvm-kv8", _OURS, options={"backend": "tvm", "quantize": "kv8"}, is_ours=True, is_exact=False
+        ),
         System("graphwright-int4", _OURS, options=_OUR_INT4, format="int4", is_ours=True),
         System("graphwright-tvm-int4", _OURS, options={"backend": "tvm", **_OUR_INT4}, format="int4", is_ours=True),
         System("transformers", _TRANSFORMERS, ENVIRONMENTS["transformers"]),
@@ -136,6 +158,8 @@ SYSTEMS: dict[str, System] = {
 }
 
 _VARIANTS = (
+    "graphwright-kv8",
+    "graphwright-tvm-kv8",
     "transformers-static",
     "genai-shared",
     "genai-int4-shared",

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.quality.models import QualityModel, greedy
-from graphwright.interpreted import InterpretedLanguage
-from graphwright.quantization import Quantization, quantize_program
-from graphwright.quantization_report import cache_bits, weight_bytes
+from graphwright.evaluating.interpreter_language import InterpreterLanguageModel
+from graphwright.quantizing.quantization import Quantization, quantize_program
+from graphwright.quantizing.quantization_report import cache_bits, weight_bytes
 from graphwright.runtime.evaluation import score
 
 
@@ -36,7 +36,7 @@ def measure(model: QualityModel, scheme: str) -> Row:
     program = model.program.clone()
     if scheme != "float32":
         quantize_program(program, Quantization(scheme, model.calibration))
-    found = score(InterpretedLanguage(program), model.evaluation, InterpretedLanguage(model.program))
+    found = score(InterpreterLanguageModel(program), model.evaluation, InterpreterLanguageModel(model.program))
     written = greedy(program)
     same = next((i for i, (a, b) in enumerate(zip(written, model.greedy, strict=False)) if a != b), len(written))
     return Row(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from graphwright.api import optimize, trace
-from graphwright.interpreted import InterpretedLanguage, metadata_tokens, sample_rows
+from graphwright.evaluating.interpreter_language import InterpreterLanguageModel, metadata_tokens, sample_rows
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -45,7 +45,7 @@ def prepared(name: str) -> QualityModel:
     """The model of that name, its text written by the interpreter at temperature 1."""
     program, _ = optimize(trace(MODELS[name]), "cpu")
     program.name = name
-    language = InterpretedLanguage(program)
+    language = InterpreterLanguageModel(program)
     length = language.context_length
     assert length is not None, "both models say how long their context is"
     calibration = sample_rows(language, CALIBRATION_ROWS, length, CALIBRATION_SEED)
@@ -55,7 +55,7 @@ def prepared(name: str) -> QualityModel:
 
 def greedy(program: Program) -> list[int]:
     """The likeliest continuation of the start token: 256 tokens, or up to an end token."""
-    run = InterpretedLanguage(program).start(1, GREEDY_TOKENS + 1)
+    run = InterpreterLanguageModel(program).start(1, GREEDY_TOKENS + 1)
     ends = metadata_tokens(program, "eos_token_ids")
     tokens = metadata_tokens(program, "bos_token_ids")[:1]
     while len(tokens) <= GREEDY_TOKENS and tokens[-1] not in ends:

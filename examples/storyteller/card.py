@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from examples.storyteller.judge import Verdict
+from examples.storyteller.quality import Verdict
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from examples.storyteller.batches import Batch, batch_of
 from examples.storyteller.card import Figures, model_card
-from examples.storyteller.judge import judge, share_tellable, tell
+from examples.storyteller.quality import judge, share_tellable, tell
 from examples.storyteller.scenes import STORIES
 from examples.storyteller.tokenizer import BOS, EOS, save_tokenizer, train_tokenizer
 

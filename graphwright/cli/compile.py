@@ -22,22 +22,21 @@ from graphwright.cli.arguments import (
     QuantizeOption,
     WorkOption,
 )
+from graphwright.cli.backend_options import BackendOption, TargetOption, with_backend_options
 from graphwright.cli.output import console, count_text, size_text, stage_display
 from graphwright.cli.quantization import read_quantization, summary
 
 if TYPE_CHECKING:
-    from graphwright.report import CompilationReport
+    from graphwright.compiling.report import CompilationReport
 
 
+@with_backend_options
 def compile_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the artifact; an artifact is replaced.")],
-    backend: Annotated[str, typer.Option(help="onnx, for ONNX Runtime; tvm, machine code for this CPU.")] = "onnx",
-    target: Annotated[str, typer.Option(help="Where it runs: cpu.")] = "cpu",
+    backend: BackendOption = "onnx",
+    target: TargetOption = "cpu",
     pipeline: PipelineOption = None,
-    dialect: Annotated[
-        str, typer.Option(help="ort: ONNX Runtime's own operators; portable: standard ONNX only.")
-    ] = "ort",
     dtype: DTypeOption = None,
     logits: LogitsOption = None,
     max_context: MaxContextOption = None,
@@ -58,6 +57,7 @@ def compile_command(
     work: WorkOption = None,
     max_kl: MaxKLOption = None,
     bits: BitsOption = None,
+    **backend_options: object,
 ) -> None:
     """Compile MODEL into an artifact folder.
 
@@ -67,12 +67,14 @@ def compile_command(
 
     --quantize stores it in few bits; `graphwright quantize` says what that costs.
     """
-    from graphwright.compiler import Options, build, check_request
-    from graphwright.models import ModelOptions, resolve
+    from graphwright.compiling.compiler import Options, build, check_request
+    from graphwright.sources.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
-    options = Options(backend, target, pipeline, dialect, dtype, max_context, assets, kind, cache_layout, quantization)
+    options = Options(
+        backend, target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
+    )
     check_request(options, output)
     with stage_display() as on_stage:
         report = build(resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage)

@@ -10,7 +10,7 @@ from graphwright.runtime.printable import printable_line
 
 def doctor_command() -> None:
     """Show installed packages, devices, threads and memory; exit with 1 when something is wrong."""
-    from graphwright.diagnosis import diagnose
+    from graphwright.machines.diagnosis import diagnose
 
     diagnosis = diagnose()
     out = console()

@@ -10,8 +10,8 @@ from graphwright.cli.app import app
 from graphwright.cli.arguments import flag
 from graphwright.cli.notices import notices_as_lines
 from graphwright.cli.signals import clean_exit_on_signals
+from graphwright.compiling.requirements import EXTRAS, how_to_install
 from graphwright.errors import OptionError, is_user_error
-from graphwright.requirements import EXTRAS, how_to_install
 from graphwright.runtime.errors import OptionValueError
 from graphwright.runtime.printable import printable_line
 

@@ -41,7 +41,7 @@ def evaluate_command(
     With --against, also the KL divergence from that model, in nats a token, and how often both find the same token
     likeliest. The text is cut into rows, each read from an empty cache. Artifacts need neither torch nor the compiler.
     """
-    from graphwright.evaluating import evaluate
+    from graphwright.evaluating.evaluate import evaluate
 
     with stage_display() as on_stage:
         found = evaluate(

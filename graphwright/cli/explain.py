@@ -18,7 +18,7 @@ from graphwright.cli.output import console, stage_display, write_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from graphwright.explanation import Explanation, RuleExplanation
+    from graphwright.reporting.explanation import Explanation, RuleExplanation
 
 
 def explain_command(
@@ -38,20 +38,19 @@ def explain_command(
     The passes are those of the pipeline default, or function for what is no language model. A near miss is told where
     neither another rule nor a later pass matched.
     """
-    from graphwright.explanation import check_rule, explain
-    from graphwright.targets import asked_passes, usual_pipeline
+    from graphwright.compiling.targets import asked_passes, find_pipeline, usual_pipeline
+    from graphwright.reporting.explanation import check_rule, explain
 
     if rule is not None:
         check_rule(rule)
     chosen = asked_passes(passes, pipeline)
     from graphwright.cli.programs import read_input
-    from graphwright.models import ModelOptions
-    from graphwright.passes import named_pipeline
+    from graphwright.sources.models import ModelOptions
 
     with stage_display() as on_stage:
         program = read_input(model, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         if chosen is None:
-            chosen = named_pipeline(usual_pipeline(program))
+            chosen = find_pipeline(usual_pipeline(program))
         explanation = explain(program, chosen, rule, on_stage)
     if json:
         write_text(explanation.model_dump_json(indent=2) + "\n")

@@ -14,9 +14,9 @@ from graphwright.runtime.files import TEXT, read_text
 from graphwright.runtime.printable import for_terminal
 
 if TYPE_CHECKING:
-    from graphwright.compiled import CompiledModel
-    from graphwright.models import ModelOptions
+    from graphwright.compiling.compiled import CompiledModel
     from graphwright.runtime import GenerationArguments
+    from graphwright.sources.models import ModelOptions
 
 
 def generate_command(
@@ -100,7 +100,7 @@ def generate_command(
         "seed": seed,
         "stop_strings": stop or None,
     }
-    from graphwright.models import ModelOptions
+    from graphwright.sources.models import ModelOptions
 
     loaded = _load(model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits, adapter))
     if chat:
@@ -154,9 +154,9 @@ def _load(
 
         return load(model, threads=threads)
     from graphwright.api import compile
-    from graphwright.compiler import check_context
-    from graphwright.models import resolve
+    from graphwright.compiling.compiler import check_context
     from graphwright.runtime.options import resolve_options
+    from graphwright.sources.models import resolve
 
     # Compiling takes a while: what the model need not be asked for is checked before.
     resolve_options({}, arguments)

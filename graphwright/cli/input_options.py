@@ -23,8 +23,8 @@ def read_inputs(program: "Program", given: Sequence[str]) -> dict[str, "Tensor"]
     A value is a number, a list of numbers (of lists, …) as JSON has them, or the path of a `.npy` file. Raises
     OptionError for an input that the program does not have, or numbers that its type or its table does not.
     """
+    from graphwright.evaluating.interpreter_run import given_inputs
     from graphwright.ir import StateType
-    from graphwright.running import given_inputs
 
     takers = {n: taker for n, taker in given_inputs(program).items() if not isinstance(taker[1].type, StateType)}
     found: dict[str, Tensor] = {}

@@ -63,7 +63,7 @@ def _print_prices(artifact: "Artifact", price: str) -> None:
     from graphwright.backends.plan import parse_plans
     from graphwright.cli.plan_table import print_plan_prices
     from graphwright.ir import read_program
-    from graphwright.machine import choose_machine
+    from graphwright.machines.machine import choose_machine
     from graphwright.runtime.artifact import LOWERED_FILE, PLAN_FILE
 
     with stage_display() as on_stage:
@@ -104,21 +104,21 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
 
 
 def _program_lines(program: "Program") -> list[str]:
-    from graphwright.pricing import price_program, weight_bytes
-    from graphwright.setting import choose_setting
+    from graphwright.reporting.pricing import price_program, weight_bytes
+    from graphwright.reporting.workload import choose_workload
 
     weights = f"{counted(len(program.weights), 'weight')}, {size_text(weight_bytes(program))}"
     lines = [f"graphs     of {program.name}: {weights}"]
     for name, graph in program.graphs.items():
         counts = ", ".join(f"{count} {op}" for op, count in Counter(op.name for op in graph).most_common())
         lines.append(f"           {name}, {counted(len(graph), 'op')}: {counts}")
-    setting = choose_setting(program)
+    workload = choose_workload(program)
     sizes = {
-        "prefill": f"prefill of {setting.prefill_length} tokens",
-        "decode": f"decode at {setting.decode_context} tokens",
-        "forward": f"{setting.prefill_length} tokens",
+        "prefill": f"prefill of {workload.prefill_length} tokens",
+        "decode": f"decode at {workload.decode_context} tokens",
+        "forward": f"{workload.prefill_length} tokens",
     }
-    for phase, price in price_program(program, setting, None).items():
+    for phase, price in price_program(program, workload, None).items():
         moved = size_text(price.weight_bytes + price.activation_bytes + price.cache_bytes)
         flops, launches = count_text(price.flops), price.launches
         lines.append(f"cost       {sizes[phase]}: {flops} FLOPs, {moved} moved, {launches} launches")

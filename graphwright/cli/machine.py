@@ -17,8 +17,8 @@ def machine_command(
 ) -> None:
     """Show what a machine reaches: products, memory, launches. This one is measured once and remembered."""
     from graphwright.ir.machines import LOCAL, plain_name
-    from graphwright.machine import choose_machine, local_machine
-    from graphwright.pricing import machine_row
+    from graphwright.machines.machine import choose_machine, local_machine
+    from graphwright.reporting.pricing import machine_row
 
     local = plain_name(name) == LOCAL
     if measure and not local:

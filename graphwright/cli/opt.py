@@ -18,9 +18,10 @@ from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
+    from graphwright.backends.interface import Backend
     from graphwright.ir import Program
     from graphwright.passes.proving import ProofError
-    from graphwright.pipeline_report import PipelineReport
+    from graphwright.reporting.pipeline_report import PipelineReport
 
 OptCommand = optional_values("--print-before", "--print-after", "--print-changed")
 
@@ -73,7 +74,7 @@ def opt_command(
     its like show goes to standard error.
     """
     from graphwright.cli.pass_printer import PassPrinter, check_pass
-    from graphwright.targets import asked_passes
+    from graphwright.compiling.targets import asked_passes, backend_behind
 
     chosen = asked_passes(passes, pipeline) or ()
     printer = PassPrinter(print_before, print_after, print_changed)
@@ -85,15 +86,14 @@ def opt_command(
     reports = prove or json or price is not None
     if not reports and any(size is not None for size in sizes):
         raise OptionError("--batch, --length and --context are sizes to price: give --price MACHINE, or --json")
-    from graphwright import pricer
     from graphwright.cli.programs import read_input, require_program_file, write_result
-    from graphwright.lowering import PLANNED
-    from graphwright.models import ModelOptions
-    from graphwright.pass_progress import PassProgress
+    from graphwright.compiling.pass_progress import PassProgress
     from graphwright.passes import run_passes
     from graphwright.passes.proving import InterpreterProver, ProofError
-    from graphwright.pipeline_recording import record_pipeline
-    from graphwright.setting import choose_setting
+    from graphwright.reporting import pricer
+    from graphwright.reporting.pipeline_recording import record_pipeline
+    from graphwright.reporting.workload import choose_workload
+    from graphwright.sources.models import ModelOptions
 
     require_program_file(output)
     report: PipelineReport | None = None
@@ -102,13 +102,13 @@ def opt_command(
         result = read_input(program, on_stage, ModelOptions(ignore_remote_code, logits, adapter))
         try:
             if reports:
-                setting = choose_setting(result, *sizes)
+                workload = choose_workload(result, *sizes)
                 report = record_pipeline(
                     result,
                     chosen,
-                    setting,
+                    workload,
                     pipeline=None if stop_after is not None else pipeline,
-                    pricer=priced(setting),
+                    pricer=priced(workload),
                     prover=InterpreterProver() if prove else None,
                     observer=printer,
                     on_stage=on_stage,
@@ -122,13 +122,14 @@ def opt_command(
         write_result(result, output)
     if report is not None:
         _print_report(report, json)
-        if pipeline == PLANNED and stop_after is None and not json:
-            _print_plan(result)
+        backend = backend_behind(pipeline)
+        if backend is not None and stop_after is None and not json:
+            _print_plan(backend, result)
 
 
 def _with_reproducer(failure: "ProofError") -> str:
     """The failure in one line, and how to see it again."""
-    from graphwright.reproducer import write_reproducer
+    from graphwright.reporting.reproducer import write_reproducer
 
     try:
         command = write_reproducer(failure, Path(f"{failure.each.partition('{')[0]}-fails.gw"))
@@ -137,16 +138,18 @@ def _with_reproducer(failure: "ProofError") -> str:
     return f"{failure}; to see it again: {command}"
 
 
-def _print_plan(program: "Program") -> None:
+def _print_plan(backend: "Backend", program: "Program") -> None:
     """The launch plans behind the table; where the backend is not installed, a notice on standard error."""
     from graphwright.ir import UnsupportedError
     from graphwright.ir.notices import notify
-    from graphwright.lowering import plan_text
 
     try:
-        write_text("\n" + plan_text(program))
+        text = backend.plan_text(program)
     except UnsupportedError as problem:
         notify(f"no launch plan is shown: {problem}")
+    else:
+        if text is not None:
+            write_text("\n" + text)
 
 
 def _print_report(report: "PipelineReport", json: bool) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphwright.cli.optional_values import EVERY
+from graphwright.compiling.targets import check_choice
+from graphwright.files.programs import display_text
 from graphwright.ir import Program
 from graphwright.passes import Pass, difference
-from graphwright.programs import display_text
 from graphwright.runtime.printable import printable
-from graphwright.targets import check_choice
 
 
 @dataclass

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def passes_command() -> None:
     """List the passes with their options, and the pipelines."""
-    from graphwright.passes import PIPELINES, REGISTRY
+    from graphwright.compiling.targets import pipelines
+    from graphwright.passes import REGISTRY
 
     out = console()
     for name in sorted(REGISTRY):
@@ -22,7 +23,7 @@ def passes_command() -> None:
         out.print(f"[bold]{name}[/] ({kind}): {escape(_first_line(cls))}")
         for option in _options(cls):
             out.print(f"    {option}", markup=False)
-    for name, passes in PIPELINES.items():
+    for name, passes in pipelines().items():
         out.print(f"[bold]pipeline {name}[/]: {escape(', '.join(map(str, passes)))}")
 
 

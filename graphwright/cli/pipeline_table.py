@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from graphwright.cli.output import console, counted, seconds_text, size_text
-from graphwright.pipeline_report import PassRow, Phase, PipelineReport, Price, Proof
+from graphwright.reporting.pipeline_report import PassRow, Phase, PipelineReport, Price, Proof
 
 WIDE = 10_000
 """Columns in which every table fits: a file or another program wants rows whole."""
@@ -85,9 +85,9 @@ def _remarks(report: PipelineReport) -> list[str]:
     if proofs:
         lines.append("proof: the largest error of an answer in float64, of what rounding explains there")
     if phases := _phases(report):
-        setting = report.setting
-        size = f"batch {setting.batch}, a prompt of {setting.prefill_length} tokens"
-        cache = f", decode with {setting.decode_context} in the cache" if "decode" in phases else ""
+        workload = report.workload
+        size = f"batch {workload.batch}, a prompt of {workload.prefill_length} tokens"
+        cache = f", decode with {workload.decode_context} in the cache" if "decode" in phases else ""
         lines.append(f"launches and bytes: of {phases[-1]}; {size}{cache}")
     if report.machine is not None:
         lines.append(f"times: roofline of {report.machine.name} ({report.machine.source})")

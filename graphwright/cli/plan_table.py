@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def print_plan_prices(plans: "Sequence[Plan]", program: "Program", machine: "Machine") -> None:
     """Print for each phase a row for each op that its plans launch, then their sums and what the figures are of."""
     from graphwright.backends.plan.price import plan_price
-    from graphwright.pricing import phases
-    from graphwright.setting import choose_setting
+    from graphwright.reporting.pricing import phases
+    from graphwright.reporting.workload import choose_workload
 
     out = console()
     if not out.is_terminal:
         out.width = WIDE
     by_name = {plan.name: plan for plan in plans}
-    setting = choose_setting(program)
-    for phase, runs in phases(program, setting).items():
+    workload = choose_workload(program)
+    for phase, runs in phases(program, workload).items():
         for run in runs:
             price = plan_price(by_name[run.graph.name], run.bindings, machine)
             sizes = ", ".join(f"{symbol} = {run.bindings[symbol]}" for symbol in sorted(run.graph.symbols))

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from graphwright.cli.output import write_text
+from graphwright.compiling.requirements import require_compiler
+from graphwright.files.output_paths import require_file
+from graphwright.files.programs import program_text, write_program
+from graphwright.files.standard_input import standard_input
 from graphwright.ir import Program, parse_program, read_program
-from graphwright.models import ModelOptions, resolve
-from graphwright.outputs import require_file
-from graphwright.programs import program_text, write_program
-from graphwright.requirements import require_compiler
-from graphwright.standard_input import standard_input
+from graphwright.sources.models import ModelOptions, resolve
 
 
 def read_input(model: str, on_stage: Callable[[str], object], options: ModelOptions | None = None) -> Program:
@@ -24,7 +24,7 @@ def read_input(model: str, on_stage: Callable[[str], object], options: ModelOpti
         return parse_program(standard_input(), "<stdin>")
     if model.endswith(".gw"):
         return read_program(model)
-    from graphwright.compiler import capture
+    from graphwright.compiling.compiler import capture
 
     on_stage("capture")
     return capture(resolve(model, options))

@@ -10,8 +10,8 @@ from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, size_text
 
 if TYPE_CHECKING:
-    from graphwright.quantization import Quantization
-    from graphwright.quantization_report import QuantizationReport
+    from graphwright.quantizing.quantization import Quantization
+    from graphwright.quantizing.quantization_report import QuantizationReport
 
 WIDE = 10_000
 """Columns in which every table fits: a file or another program wants rows whole."""
@@ -29,10 +29,10 @@ def read_quantization(
     """From the options of a command; None where they ask for nothing. Raises UsageError, PassError."""
     if all(given is None for given in (scheme, calibration, rows, length, work, max_kl, bits)):
         return None
-    from graphwright.quantization import asked_quantization
+    from graphwright.quantizing.quantization import requested_quantization
 
     options = {"calibration_rows": rows, "calibration_length": length, "work": work, "max_kl": max_kl, "bits": bits}
-    return asked_quantization(scheme, calibration, **options)
+    return requested_quantization(scheme, calibration, **options)
 
 
 def print_quantization(report: "QuantizationReport") -> None:

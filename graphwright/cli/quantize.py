@@ -26,7 +26,7 @@ from graphwright.cli.quantization import print_quantization, read_quantization
 from graphwright.errors import OptionError
 
 if TYPE_CHECKING:
-    from graphwright.compiler import Prepared
+    from graphwright.compiling.compiler import Prepared
 
 
 def quantize_command(
@@ -64,11 +64,11 @@ def quantize_command(
     quantization = read_quantization(to, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     if quantization is None:
         raise OptionError("there is no scheme to quantize to: give --to SCHEME, as in --to w4a16-g128")
-    from graphwright.compiler import Options, prepared_with_assets
-    from graphwright.models import ModelOptions, resolve
-    from graphwright.outputs import require_file, require_folder
-    from graphwright.report import Stopwatch
+    from graphwright.compiling.compiler import Options, prepared_with_assets
+    from graphwright.compiling.report import Stopwatch
+    from graphwright.files.output_paths import require_file, require_folder
     from graphwright.runtime.artifact import is_artifact
+    from graphwright.sources.models import ModelOptions, resolve
 
     if output.suffix == ".gw":
         require_file(output, (".gw",), "a program's file")
@@ -103,10 +103,11 @@ def _asked(scheme: str | None, calibration: str | None, max_kl: float | None, bi
 
 def _write(prepared: "Prepared", output: Path) -> None:
     if output.suffix == ".gw":
-        from graphwright.programs import write_program
+        from graphwright.files.programs import write_program
 
         write_program(prepared.program, output)
         return
-    from graphwright.lowering import build_artifact
+    from graphwright.backends.interface import Companions
+    from graphwright.compiling.lowering import build_artifact
 
-    build_artifact(prepared.program, output, assets=prepared.assets, generation=prepared.generation_text)
+    build_artifact(prepared.program, output, companions=Companions(prepared.assets, prepared.generation_text))

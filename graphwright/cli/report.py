@@ -16,7 +16,7 @@ from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
-    from graphwright.pipeline_report import PipelineReport
+    from graphwright.reporting.pipeline_report import PipelineReport
 
 
 def report_command(
@@ -52,7 +52,7 @@ def report_command(
     """
     if (model is None) == (run is None):
         raise OptionError("give a MODEL to run, or --from and a run that was saved")
-    from graphwright.outputs import require_file
+    from graphwright.files.output_paths import require_file
 
     settings = {
         "--pipeline": pipeline,
@@ -72,13 +72,13 @@ def report_command(
         given = [name for name, value in settings.items() if value is not None]
         if given:
             raise OptionError(f"{given[0]} says how to run passes, and --from draws a run that is over: leave one out")
-        from graphwright.saved_run import read_run
+        from graphwright.reporting.saved_run import read_run
 
         _write(read_run(run), output)
         return
     # The compiler loads in a second or two, which drawing a saved run should not take.
-    from graphwright.models import ModelOptions
-    from graphwright.pipeline_run import run_pipeline
+    from graphwright.reporting.pipeline_run import run_pipeline
+    from graphwright.sources.models import ModelOptions
 
     assert model is not None, "else there is a saved run"
     with stage_display() as on_stage:
@@ -99,8 +99,8 @@ def report_command(
 
 
 def _write(report: "PipelineReport", output: Path) -> None:
-    from graphwright.html import render
     from graphwright.ir.atomic_file import write_atomically
+    from graphwright.reporting.html import render
 
     page = render(report)
     try:

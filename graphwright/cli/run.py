@@ -56,9 +56,9 @@ def run_command(
     """
     if prompt is not None and ids is not None:
         raise OptionError("give --prompt or --ids, not both")
+    from graphwright.compiling.requirements import require_compiler
+    from graphwright.evaluating.interpreter_run import require_weights, run_graphs
     from graphwright.ir.convention import is_decoder
-    from graphwright.requirements import require_compiler
-    from graphwright.running import require_weights, run_graphs
 
     require_compiler()
     tokenizer, read = _read(program, weights)
@@ -77,10 +77,10 @@ def run_command(
 
 def _read(program: str, weights: Path | None) -> "tuple[Tokenizer | None, Program]":
     """The program, and the tokenizer of the artifact that it belongs to, if there is one."""
+    from graphwright.files.standard_input import standard_input
     from graphwright.ir import parse_program, read_program
     from graphwright.runtime.artifact import LOWERED_FILE, open_artifact
     from graphwright.runtime.tokenizer_file import read_tokenizer
-    from graphwright.standard_input import standard_input
 
     if program != "-" and not program.endswith(".gw"):
         lowered = Path(program) / LOWERED_FILE
@@ -104,7 +104,7 @@ def _generate(
     inputs: list[str],
 ) -> None:
     """Prints the tokens that continue a prompt: as text, or as ids where ids were given or there is no tokenizer."""
-    from graphwright.running import context_input, greedy_tokens, start_token
+    from graphwright.evaluating.interpreter_run import context_input, greedy_tokens, start_token
 
     source = context_input(program)
     tokens = _tokens(program, tokenizer, prompt, ids)
@@ -127,7 +127,7 @@ def _generate(
 def _tokens(program: "Program", tokenizer: "Tokenizer | None", prompt: str | None, ids: str | None) -> list[int]:
     """The token ids of the prompt, none without one. Raises UserError for what the model does not take."""
     from graphwright.cli.token_options import read_ids
-    from graphwright.running import token_count
+    from graphwright.evaluating.interpreter_run import token_count
     from graphwright.runtime.prompts import check_ids, encode_text
 
     if ids is not None:
@@ -139,7 +139,7 @@ def _tokens(program: "Program", tokenizer: "Tokenizer | None", prompt: str | Non
 
 def _begin(program: "Program") -> list[int]:
     """The model's start token."""
-    from graphwright.interpreted import metadata_tokens
+    from graphwright.evaluating.interpreter_language import metadata_tokens
     from graphwright.ir.convention import BOS_TOKEN_IDS
 
     begin = metadata_tokens(program, BOS_TOKEN_IDS)[:1]
@@ -182,7 +182,7 @@ def _print_text(new: "Iterable[int]", tokenizer: "Tokenizer", prompt: list[int])
 
 def _call(program: "Program", inputs: list[str], seed: int) -> None:
     from graphwright.cli.input_options import read_inputs
-    from graphwright.running import run_function
+    from graphwright.evaluating.interpreter_run import run_function
 
     given = read_inputs(program, inputs)
     taken, made = run_function(program, given, seed)

@@ -15,10 +15,10 @@ from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value
 from graphwright.ir.convention import INPUT_IDS, LOGIT_POSITIONS, NEW_LENGTH, PAST_LENGTH
 from graphwright.ir.interpreter import bind_symbols, cone
 from graphwright.ir.lazy import torch
+from graphwright.passes.base import report_progress
 from graphwright.passes.calibration.cuts import Cuts
 from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
 from graphwright.passes.calibration.statistics import InputStatistics
-from graphwright.passes.progress import tell
 from graphwright.passes.proving.cached import empty_states
 from graphwright.passes.proving.inputs import chosen
 
@@ -48,7 +48,7 @@ def calibrate(program: Program, tokens: Tensor, wanted: Callable[[Op], bool]) ->
         if stop.x not in sites:
             walk.advance(crossing)
             continue
-        tell(done, len(sites))
+        report_progress(done, len(sites))
         statistics = InputStatistics.empty(stop.size)
         walk.advance(crossing, stop.x, statistics.add)
         yield sites[stop.x], statistics

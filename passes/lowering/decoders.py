@@ -31,7 +31,7 @@ from graphwright.ir.convention import (
 from graphwright.ir.program import substitute_type
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, register
-from graphwright.passes.specialize import Specialize
+from graphwright.passes.kv_cache.specialize import Specialize
 
 
 @register

@@ -10,16 +10,16 @@ from dataclasses import replace
 from graphwright.ir import Interpreter, Notice, Op, Program, print_graph, verify
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
-from graphwright.passes.convert_dtype import is_written_rounding, own_float
-from graphwright.passes.proving.departure import first_departure, first_rounding
+from graphwright.passes.proving.comparison import Comparison
+from graphwright.passes.proving.error_bounds import Deviation, divergence
+from graphwright.passes.proving.first_deviation import first_deviating_op, first_rounding_op
+from graphwright.passes.proving.float64_interpreter import Float64Interpreter
 from graphwright.passes.proving.functions import FunctionTrial
-from graphwright.passes.proving.judge import Judge
 from graphwright.passes.proving.layers import unlike_layers, without_repeats
-from graphwright.passes.proving.meaning import Meaning
-from graphwright.passes.proving.questions import DOES_NOT_RUN, judge_for, proven_graph, row_flops
 from graphwright.passes.proving.result import Proof, ProofError
-from graphwright.passes.proving.ruler import Departure, divergence
 from graphwright.passes.proving.threads import threads_for
+from graphwright.passes.proving.trial_selection import DOES_NOT_RUN, comparison_for, proven_graph, row_flops
+from graphwright.passes.simplifying.convert_dtype import is_written_rounding, own_float
 
 LARGE = 32_000_000
 """Weights from which on layers that are equal to others before them are left out of the proof."""
@@ -30,10 +30,10 @@ class InterpreterProver:
     """Proves passes by running the program before and after them in the reference interpreter; see `Prover`.
 
     Two comparisons follow every pass that changed the program's text. In float64 each answer must be what it was,
-    within the noise that rounding in float32 would make (`Noisy`): so folded constants and reordered sums pass, and a
-    fault does not, whatever the program's own types. In the declared types the answers must lie no further from those
-    than before: so a computation that was moved to a narrower type is found. After a lossy pass its distance is
-    reported, and its program is right from there on.
+    within the noise that rounding in float32 would make (`NoisyInterpreter`): so folded constants and reordered sums
+    pass, and a fault does not, whatever the program's own types. In the declared types the answers must lie no further
+    from those than before: so a computation that was moved to a narrower type is found. After a lossy pass its distance
+    is reported, and its program is the reference from there on.
 
     `notes` says in words what the proof leaves out.
     """
@@ -52,16 +52,16 @@ class InterpreterProver:
         self._content: Content = _content(self._before)
         self._whole: Content = _content(program)
         self._flops = row_flops(proven_graph(self._before))
-        self._meaning = Meaning()
+        self._float64 = Float64Interpreter()
         with threads_for(self._flops):
-            self._judge = judge_for(self._before, self._meaning, self.notes)
+            self._comparison = comparison_for(self._before, self._float64, self.notes)
 
     def fork(self) -> InterpreterProver:
         """Another prover that has seen what this one has."""
         other = copy.copy(self)
         other.notes = list(self.notes)
         other._copy = None if self._copy is None else self._copy.clone()
-        other._judge = replace(self._judge)
+        other._comparison = replace(self._comparison)
         return other
 
     def check(self, each: Pass, program: Program) -> Proof:
@@ -72,7 +72,7 @@ class InterpreterProver:
         if content == self._content:
             proof = Proof("exact")
         else:
-            self._meaning = self._meaning.fresh()
+            self._float64 = self._float64.fresh()
             with threads_for(self._flops):
                 proof = self._compared(each, asked)
         self._before, self._content = asked.clone(), content
@@ -98,56 +98,56 @@ class InterpreterProver:
         try:
             if each.lossy:
                 return self._measured(program)
-            departure, failure = self._promised(each, program) if each.promised_dtype else self._kept(each, program)
+            deviation, failure = self._promised(each, program) if each.promised_dtype else self._kept(each, program)
         except DOES_NOT_RUN as problem:
             what = f"{each} makes a program that does not run: {' '.join(str(problem).split())}"
             raise ProofError(what, str(each), program=self._before) from None
         if failure is not None:
             raise failure
-        return Proof("proven", departure.error, departure.bound)
+        return Proof("proven", deviation.error, deviation.bound)
 
-    def _kept(self, each: Pass, program: Program) -> tuple[Departure, ProofError | None]:
-        departure = self._judge.departure(program, self._meaning)
-        if departure.ratio > 1:
-            return departure, self._failure(each, departure, self._meaning)
-        excess = self._judge.excess(program)
-        return departure, None if excess is None else self._excess(each, program, excess)
+    def _kept(self, each: Pass, program: Program) -> tuple[Deviation, ProofError | None]:
+        deviation = self._comparison.deviation(program, self._float64)
+        if deviation.ratio > 1:
+            return deviation, self._failure(each, deviation, self._float64)
+        excess = self._comparison.excess_rounding(program)
+        return deviation, None if excess is None else self._excess(each, program, excess)
 
-    def _promised(self, each: Pass, program: Program) -> tuple[Departure, ProofError | None]:
+    def _promised(self, each: Pass, program: Program) -> tuple[Deviation, ProofError | None]:
         """For a pass that changes the types: constants that it leaves are rounded otherwise, so both programs are taken
         without that; and the new one must round no more than the type that is promised, or than the program before
         where its author wrote roundings, which stay."""
-        ideal = Meaning(folds=False)
-        departure = Judge.of(self._judge.trial, self._before, ideal).departure(program, ideal.fresh())
-        if departure.ratio > 1:
-            return departure, self._failure(each, departure, ideal)
+        ideal = Float64Interpreter(folds=False)
+        deviation = Comparison.of(self._comparison.trial, self._before, ideal).deviation(program, ideal.fresh())
+        if deviation.ratio > 1:
+            return deviation, self._failure(each, deviation, ideal)
         own = own_float(self._before)
         written = any(is_written_rounding(op, own) for graph in self._before.graphs.values() for op in graph)
-        rounding = self._judge.rounding if written else 0.0
-        self._judge = Judge.of(self._judge.trial, program, self._meaning)
-        excess = self._judge.promise(rounding)
-        return departure, None if excess is None else self._excess(each, program, excess)
+        rounding = self._comparison.rounding if written else 0.0
+        self._comparison = Comparison.of(self._comparison.trial, program, self._float64)
+        excess = self._comparison.unexplained_rounding(rounding)
+        return deviation, None if excess is None else self._excess(each, program, excess)
 
     def _measured(self, program: Program) -> Proof:
         """How far a lossy pass leads, in the types that the program declares; from here on that is right."""
         declared = Interpreter()
-        before = self._judge.trial.truth(self._before, declared)
-        answers = self._judge.trial.answers(program, declared)
+        before = self._comparison.trial.truth(self._before, declared)
+        answers = self._comparison.trial.answers(program, declared)
         kl, error = divergence(answers, before)
-        self._judge = Judge.of(self._judge.trial, program, self._meaning)
-        is_language = not isinstance(self._judge.trial, FunctionTrial)
+        self._comparison = Comparison.of(self._comparison.trial, program, self._float64)
+        is_language = not isinstance(self._comparison.trial, FunctionTrial)
         return Proof("measured", kl=kl if is_language else None, logit_error=error)
 
-    def _failure(self, each: Pass, departure: Departure, meaning: Meaning) -> ProofError:
-        answer = departure.answer
-        what = f"they are off by {departure.error:.3g}, rounding explains {departure.bound:.3g}"
-        right = self._judge.trial.whole(self._before, meaning, answer.key)
-        op = None if right is None else first_departure(answer.step, right, meaning)
+    def _failure(self, each: Pass, deviation: Deviation, float64: Float64Interpreter) -> ProofError:
+        answer = deviation.answer
+        what = f"they are off by {deviation.error:.3g}, rounding explains {deviation.bound:.3g}"
+        right = self._comparison.trial.whole(self._before, float64, answer.key)
+        op = None if right is None else first_deviating_op(answer.step, right, float64)
         return self._error(each, f"at {answer.case}, {answer.key}, {what}", op)
 
     def _excess(self, each: Pass, program: Program, what: str) -> ProofError:
-        answer = next(self._judge.trial.answers(program, self._meaning))
-        return self._error(each, what, first_rounding(answer.step, self._meaning, Interpreter()))
+        answer = next(self._comparison.trial.answers(program, self._float64))
+        return self._error(each, what, first_rounding_op(answer.step, self._float64, Interpreter()))
 
     def _error(self, each: Pass, what: str, op: Op | None = None) -> ProofError:
         where = "" if op is None else f"; the first value that departs is {_named(op)}"

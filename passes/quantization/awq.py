@@ -13,7 +13,7 @@ from graphwright.ir.types import QuantizedType
 from graphwright.passes.base import Pass, register
 from graphwright.passes.quantization.calibrated_folds import Layers, calibrated_folds
 from graphwright.passes.quantization.quantize_weights import Codes, ScaleType
-from graphwright.passes.weight_folds import ChannelFold, WeightChanges
+from graphwright.passes.quantization.weight_folds import ChannelFold, WeightChanges
 
 if TYPE_CHECKING:
     from torch import Tensor

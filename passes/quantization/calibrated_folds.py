@@ -18,8 +18,8 @@ from graphwright.passes.calibration import (
     read_tokens,
 )
 from graphwright.passes.proving.inputs import index_bound
+from graphwright.passes.quantization.weight_folds import Blocked, ChannelFold, ChannelFolds
 from graphwright.passes.quantization.weights import is_head
-from graphwright.passes.weight_folds import Blocked, ChannelFold, ChannelFolds
 
 Layers = Literal["all", "body", "head"]
 

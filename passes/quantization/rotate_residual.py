@@ -11,10 +11,10 @@ from graphwright.ir.rewriting import Outcome
 from graphwright.ir.types import TensorType
 from graphwright.ir.weights import Applied, WeightExpression
 from graphwright.passes.base import Pass, register
-from graphwright.passes.weight_folds import Blocked, ResidualStream, WeightChanges, rotation
-from graphwright.passes.weight_folds.residual_stream import Reader
-from graphwright.passes.weight_folds.rounding_once import Transform, in_double, rounded_once
-from graphwright.passes.weight_folds.scale_flow import READERS
+from graphwright.passes.quantization.weight_folds import Blocked, ResidualStream, WeightChanges, rotation
+from graphwright.passes.quantization.weight_folds.residual_stream import Reader
+from graphwright.passes.quantization.weight_folds.rounding_once import Transform, in_double, rounded_once
+from graphwright.passes.quantization.weight_folds.scale_flow import READERS
 
 RULE = "rotate-residual"
 

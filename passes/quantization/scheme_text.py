@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from graphwright.ir import PassError
 from graphwright.passes.quantization.scheme import FOLDS, ROUNDINGS, CacheFormat, Fold, Format, Scheme
-from graphwright.passes.quantization.scheme_words import meant_scheme
+from graphwright.passes.quantization.scheme_suggestions import suggested_scheme
 
 KNOWN = (
     *("w8a8-smoothquant", "kv8", "kv4", "kv8-tensor", "kv4-kivi", "mixed", "fp8", "mxfp4", "nvfp4"),
@@ -93,7 +93,7 @@ def _kind(part: str, text: str) -> str:
 
 
 def _unknown(part: str, text: str) -> PassError:
-    meant = meant_scheme(part)
+    meant = suggested_scheme(part)
     if meant is not None:
         return PassError(meant)
     near = difflib.get_close_matches(part, KNOWN, 1, cutoff=0.6)

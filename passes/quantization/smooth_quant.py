@@ -10,7 +10,7 @@ from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, register
 from graphwright.passes.quantization.calibrated_folds import Layers, calibrated_folds
-from graphwright.passes.weight_folds import ChannelFold, WeightChanges
+from graphwright.passes.quantization.weight_folds import ChannelFold, WeightChanges
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from graphwright.runtime.artifact.left_over import hold, make_held, remove, sibling, sweep
+from graphwright.runtime.artifact.stale_folders import hold, make_held, remove, sibling, sweep
 from graphwright.runtime.errors import ArtifactError
 
 

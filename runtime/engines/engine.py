@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.artifact import CacheSpec, EncoderSpec, FunctionSpec, Program, StateSpec, TensorSpec
+from graphwright.runtime.artifact import Artifact, CacheSpec, EncoderSpec, FunctionSpec, Program, StateSpec, TensorSpec
 from graphwright.runtime.artifact.convention import ENCODE
 from graphwright.runtime.element_types import ElementTypeName
 
@@ -102,4 +102,12 @@ class Engine(Protocol):
 
     def load(self, signature: Signature) -> Executable:
         """Raises SessionError for a file that cannot be loaded, or is not what the signature says."""
+        ...
+
+
+class EngineFactory(Protocol):
+    """What starts an engine: its class, or a function."""
+
+    def __call__(self, artifact: Artifact, *, threads: int, device: Device) -> Engine:
+        """Raises SessionError for a device or a library that is not there."""
         ...

@@ -1,8 +1,17 @@
 """Which engine executes a program."""
 
+from importlib import import_module
+from typing import cast
+
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.engines.engine import Device, Engine
+from graphwright.runtime.engines.engine import Device, Engine, EngineFactory
 from graphwright.runtime.errors import SessionError
+
+ENGINES = {
+    "onnx": ("graphwright.runtime.engines.onnxruntime", "OnnxRuntimeEngine"),
+    "tvm": ("graphwright.runtime.engines.tvm", "TvmEngine"),
+}
+"""Of each backend the module and the class, imported on first use."""
 
 
 def start_engine(artifact: Artifact, *, threads: int, device: Device) -> Engine:
@@ -11,15 +20,11 @@ def start_engine(artifact: Artifact, *, threads: int, device: Device) -> Engine:
     Raises SessionError for another backend, and for a device or a library that is not there.
     """
     backend = artifact.manifest.program.backend
-    if backend == "onnx":
-        from graphwright.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
-        return OnnxRuntimeEngine(artifact, threads=threads, device=device)
-    if backend == "tvm":
-        from graphwright.runtime.engines.tvm import TvmEngine
-
-        return TvmEngine(artifact, threads=threads, device=device)
-    raise SessionError(
-        f"{artifact.folder}: the program is for the backend {backend!r}; "
-        "this runtime runs 'onnx' and 'tvm': compile the model for one of them"
-    )
+    if backend not in ENGINES:
+        raise SessionError(
+            f"{artifact.folder}: the program is for the backend {backend!r}; this runtime runs "
+            f"{' and '.join(map(repr, ENGINES))}: compile the model for one of them"
+        )
+    module, name = ENGINES[backend]
+    factory = cast(EngineFactory, getattr(import_module(module), name))
+    return factory(artifact, threads=threads, device=device)

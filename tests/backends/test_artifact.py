@@ -10,9 +10,11 @@ import onnx.reference
 import pytest
 import torch
 
+from graphwright.backends.interface import Companions
+from graphwright.compiling.lowering import build_artifact
+from graphwright.errors import OptionError
 from graphwright.ir import Builder, Graph, Program, StoredArray, UserError, ops, read_program, tensor, verify
 from graphwright.ir.safetensors_file import read_header
-from graphwright.lowering import build_artifact
 from graphwright.runtime import load_function
 from graphwright.runtime.artifact import open_artifact
 from graphwright.runtime.errors import ArtifactError
@@ -94,7 +96,7 @@ def test_assets_go_along(tmp_path: Path) -> None:
     checkpoint.mkdir()
     (checkpoint / "tokenizer.json").write_text("{}")
     (checkpoint / "model.safetensors").write_bytes(b"not an asset")
-    report = build_artifact(decoder(LLAMA), tmp_path / "a", assets=checkpoint)
+    report = build_artifact(decoder(LLAMA), tmp_path / "a", companions=Companions(checkpoint))
     assert "tokenizer.json" in report.manifest.files
     assert "model.safetensors" not in report.manifest.files
 
@@ -177,10 +179,10 @@ def test_a_program_that_is_no_decoder_is_refused(change: object, message: str, t
 
 
 def test_bad_arguments_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="dialect is 'onnx'; it must be one of ort, portable"):
+    with pytest.raises(OptionError, match=r"there is no dialect 'onnx': there is 'ort', 'portable'"):
         build_artifact(decoder(LLAMA), tmp_path / "a", dialect="onnx")
     with pytest.raises(UserError, match="is not a folder; name the checkpoint's folder"):
-        build_artifact(decoder(LLAMA), tmp_path / "a", assets=tmp_path / "nowhere")
+        build_artifact(decoder(LLAMA), tmp_path / "a", companions=Companions(tmp_path / "nowhere"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("keep")
     with pytest.raises(ArtifactError, match="was not written by this command"):

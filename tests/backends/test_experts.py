@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.dialects.ort import capabilities
 from graphwright.ir.rewriting import Outcome
-from graphwright.lowering import build_artifact
 from tests.backends.running import start
 from tests.frontend.zoo import captured, tiny
 from tests.passes.lowering.ort.lowered import lower_program

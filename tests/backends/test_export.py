@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphwright.backends.interface import Companions
+from graphwright.compiling.lowering import export_folder
 from graphwright.ir import Program, UserError
-from graphwright.lowering import export_folder
 from graphwright.runtime.errors import ArtifactError
 from tests.backends.models import LLAMA, MODELS, decoder
 from tests.backends.running import Reference, close_enough, prefill_inputs, start
@@ -51,7 +52,7 @@ def test_optimum_grows_its_cache_and_gets_every_logit(
     name: str, dialect: str, left: bool, checkpoint: Path, tmp_path: Path
 ) -> None:
     program = decoder(MODELS[name])
-    export_folder(program, tmp_path / "e", layout="optimum", dialect=dialect, assets=checkpoint)
+    export_folder(program, tmp_path / "e", layout="optimum", dialect=dialect, companions=Companions(checkpoint))
     session = start(tmp_path / "e" / "model.onnx")
     assert [i.name for i in session.get_inputs()][:3] == ["input_ids", "attention_mask", "position_ids"]
     outputs = [o.name for o in session.get_outputs()]
@@ -86,7 +87,7 @@ def test_genai_shares_its_cache_and_gets_the_last_logit(
     dialect: str, left: bool, checkpoint: Path, tmp_path: Path
 ) -> None:
     program = decoder(LLAMA)
-    export_folder(program, tmp_path / "e", layout="genai", dialect=dialect, assets=checkpoint)
+    export_folder(program, tmp_path / "e", layout="genai", dialect=dialect, companions=Companions(checkpoint))
     session = start(tmp_path / "e" / "model.onnx")
     outputs = [o.name for o in session.get_outputs()]
     caches = {
@@ -110,7 +111,7 @@ def test_genai_shares_its_cache_and_gets_the_last_logit(
 
 
 def test_the_genai_configuration_describes_the_model(checkpoint: Path, tmp_path: Path) -> None:
-    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", assets=checkpoint)
+    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", companions=Companions(checkpoint))
     model = json.loads((tmp_path / "e" / "genai_config.json").read_text())["model"]
     assert (model["vocab_size"], model["context_length"]) == (48, 64)
     assert (model["bos_token_id"], model["eos_token_id"], model["pad_token_id"]) == (1, [2], 2)
@@ -142,8 +143,8 @@ def test_genai_generates_by_the_settings(
     defaults: dict[str, Any] | None, search: dict[str, Any], checkpoint: Path, tmp_path: Path
 ) -> None:
     (checkpoint / "generation_config.json").write_text("{}")
-    given: Any = {"generation": '{"top_k": 3}', "defaults": defaults}
-    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", assets=checkpoint, **given)
+    companions = Companions(checkpoint, '{"top_k": 3}')
+    export_folder(decoder(LLAMA), tmp_path / "e", layout="genai", companions=companions, defaults=defaults)
     found = json.loads((tmp_path / "e" / "genai_config.json").read_text())["search"]
     assert found == {"max_length": 64, "past_present_share_buffer": True, **search}
     assert (tmp_path / "e" / "generation_config.json").read_text() == '{"top_k": 3}'
@@ -151,7 +152,7 @@ def test_genai_generates_by_the_settings(
 
 def test_genai_does_not_take_layers_that_differ(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="layers all have the same heads"):
-        export_folder(decoder(MODELS["mixed-heads"]), tmp_path / "e", layout="genai", assets=checkpoint)
+        export_folder(decoder(MODELS["mixed-heads"]), tmp_path / "e", layout="genai", companions=Companions(checkpoint))
     assert not (tmp_path / "e").exists()
 
 
@@ -175,7 +176,7 @@ def test_bad_arguments_are_named(checkpoint: Path, tmp_path: Path) -> None:
     function = Program("test")
     function.graphs["forward"] = program.graphs["decode"]
     with pytest.raises(UserError, match="takes language models only; 'test' has no graph 'prefill'"):
-        export_folder(function, tmp_path / "e", layout="optimum", assets=checkpoint)
+        export_folder(function, tmp_path / "e", layout="optimum", companions=Companions(checkpoint))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("keep")
     with pytest.raises(ArtifactError, match="was not written by this command"):

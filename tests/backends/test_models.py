@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Program
 from graphwright.ir.weights import StoredArray
-from graphwright.lowering import build_artifact
 from tests.backends.models import MODELS, decoder
 from tests.backends.running import InPlace, Reference, close_enough, prefill_inputs, vocabulary
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 import graphwright
+from graphwright.backends.interface import Companions
 from graphwright.backends.onnx.emit import emitter
 from graphwright.backends.onnx.lower import lower
+from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Builder, DType, Graph, Program, StoredArray, Weight, ops, read_program, tensor
 from graphwright.ir.dialects.ort.block_layout import block_parts, half_codes, regrouped, unblocked
 from graphwright.ir.dialects.ort.capabilities import BLOCKS, ORT, PORTABLE, ROUNDED_TWO_BITS
@@ -22,7 +24,6 @@ from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.storage import stored_bytes, weights_of
 from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
-from graphwright.lowering import build_artifact, export_folder
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import (
@@ -289,7 +290,7 @@ def test_quantized_programs_are_exported(layout: str, dialect: str, tmp_path: Pa
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "config.json").write_text("{}")
     program = quantized(decoder(MODELS["tied"]), FORMATS["w4a8"][0])
-    export_folder(program, tmp_path / "e", layout=layout, dialect=dialect, assets=tmp_path / "c")
+    export_folder(program, tmp_path / "e", layout=layout, dialect=dialect, companions=Companions(tmp_path / "c"))
     start(tmp_path / "e" / "model.onnx")
 
 

@@ -11,12 +11,13 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
-from graphwright.compiled import CompiledModel
+from graphwright.backends.interface import Companions
+from graphwright.compiling.compiled import CompiledModel
+from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Program, UnsupportedError
-from graphwright.lowering import build_artifact, export_folder
 from graphwright.passes import parse_passes, run_passes
-from graphwright.pipeline_report import Setting
-from graphwright.pricing import memory_points, price_program
+from graphwright.reporting.pipeline_report import Workload
+from graphwright.reporting.pricing import memory_points, price_program
 from graphwright.runtime import KVCache, load
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme
@@ -105,21 +106,21 @@ def test_bytes_are_as_predicted(dialect: str, spec: str, bytes_: int, tokens: Pa
     program = quantized("llama", spec, tokens)
     build_artifact(program, tmp_path / "model", dialect=dialect)
     model = CompiledModel(tmp_path / "model", threads=1)
-    for setting in (
-        Setting(batch=1, prefill_length=5, decode_context=6),
-        Setting(batch=3, prefill_length=17, decode_context=23),
+    for workload in (
+        Workload(batch=1, prefill_length=5, decode_context=6),
+        Workload(batch=3, prefill_length=17, decode_context=23),
     ):
-        batch, context = setting.batch, setting.decode_context
+        batch, context = workload.batch, workload.decode_context
         layers, heads = 2, 2
         scales = 4 if spec == "token4" else 0
         expected = layers * heads * (2 * bytes_ + scales) * batch * context
         assert KVCache.bytes_for(model.loaded.manifest, batch, context) == expected
         assert bound_bytes(model, batch, context) == expected
         for each in (program, model.graph):
-            (point,) = memory_points(each, setting, [context])
+            (point,) = memory_points(each, workload, [context])
             assert point.cache == expected
-            prices = price_program(each, setting, None)
-            counted = counted_bytes(each, setting)
+            prices = price_program(each, workload, None)
+            counted = counted_bytes(each, workload)
             assert {phase: predicted_bytes(price) for phase, price in prices.items()} == counted
 
 
@@ -151,5 +152,5 @@ def test_a_conversation_goes_on_rewinds_and_forks(spec: str, tokens: Path, tmp_p
 def test_other_tools_are_refused_caches_of_codes(tokens: Path, tmp_path: Path) -> None:
     program = quantized("llama", "channel8", tokens)
     with pytest.raises(UnsupportedError, match="these tools' caches hold floats; leave quantize-cache out"):
-        export_folder(program, tmp_path / "out", layout="genai", assets=tmp_path)
+        export_folder(program, tmp_path / "out", layout="genai", companions=Companions(tmp_path))
     assert not (tmp_path / "out").exists()

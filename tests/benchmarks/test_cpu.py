@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from typer.testing import CliRunner
 
 from benchmarks import checkpoint, cpu, interleaved
 from benchmarks.measurements import Workload
-from benchmarks.peers.environments import PeerEnvironment
+from benchmarks.peers.environments import REPOSITORY, PeerEnvironment
 from benchmarks.peers.systems import System
 from benchmarks.shapes import ModelShape
 
@@ -54,6 +55,24 @@ def test_a_run_prints_and_writes_everything(cli: typer.Typer, tmp_path: Path) ->
     assert text == result.stdout
     assert f"not measured: {reason}" in text
     assert "peer: fake 1.0" in text
+
+
+def test_another_clone_is_a_peer(cli: typer.Typer, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    (before / ".venv/bin").mkdir(parents=True)
+    for name in ("tests", "benchmarks"):
+        (before / name).symlink_to(REPOSITORY / name)
+    arguments = ["--systems", "ours", "--rounds", "1", "--against", str(before)]
+    refused = CliRunner().invoke(cli, arguments)
+    assert refused.exit_code == 1
+    assert f"{before} is no clone with an environment" in refused.output
+    python = before / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    result = CliRunner().invoke(cli, [*arguments, "--save", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    (best,) = json.loads((tmp_path / "run.json").read_text())["shapes"]["tiny"]["best_peers"].values()
+    assert best["prefill"] == {"name": "ours-before", "ratio": 1.0}
 
 
 def test_a_quick_run_has_fewer_systems_and_rounds(cli: typer.Typer) -> None:

@@ -20,14 +20,15 @@ from benchmarks.coverage.reference import LENGTHS
 from benchmarks.mutations.__main__ import chosen, run
 from benchmarks.mutations.catalogue import FAULTS
 from benchmarks.mutations.fault import Fault
-from benchmarks.mutations.judge import errors
 from benchmarks.mutations.lowerings import LOWERINGS
 from benchmarks.mutations.models import NEAR_ZERO, NEAR_ZERO_LENGTHS, WINDOW
 from benchmarks.mutations.outcome import Outcome, table
 from benchmarks.mutations.subjects import MAKERS, SUBJECTS, subject
 from benchmarks.mutations.trial import Trial, alarmed, asked, tried
+from benchmarks.mutations.verdict import errors
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program, print_graph
-from graphwright.passes import PIPELINES, Pass, run_passes
+from graphwright.passes import Pass, run_passes
 from graphwright.passes.proving import InterpreterProver, Proof, ProofError
 
 
@@ -53,7 +54,7 @@ LOWERED = ("cpu-onnx", "cpu-tvm")
 def test_the_catalogue_is_large_and_covers_every_pass() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 40
     assert sum(not fault.harmless for fault in FAULTS) >= 35
-    names = {each.name for pipeline in ("default", "cpu", *LOWERED) for each in PIPELINES[pipeline]}
+    names = {each.name for pipeline in ("default", "cpu", *LOWERED) for each in find_pipeline(pipeline)}
     assert {fault.each for fault in FAULTS} == names - NO_CHANGE
     assert max(Counter(fault.each for fault in FAULTS).values()) < len(FAULTS) / 4
     assert {fault.subject for fault in FAULTS} == set(SUBJECTS)
@@ -86,7 +87,7 @@ def test_every_pass_has_a_subject_in_which_it_does_something() -> None:
     for name in SUBJECTS:
         report = run_passes(subject(name).program.clone(), subject(name).passes)
         changed |= {record.name.partition("{")[0] for record in report.records if record.changed}
-    assert changed == {each.name for pipeline in LOWERED for each in PIPELINES[pipeline]} - NO_CHANGE
+    assert changed == {each.name for pipeline in LOWERED for each in find_pipeline(pipeline)} - NO_CHANGE
 
 
 def test_inputs_reach_past_windows_and_hold_embeddings_near_zero() -> None:

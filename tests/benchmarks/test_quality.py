@@ -14,7 +14,7 @@ from benchmarks.quality.models import QualityModel, greedy
 from benchmarks.quality.schemes import SCHEMES
 from benchmarks.quality.table import quality_table
 from graphwright.api import optimize, trace
-from graphwright.interpreted import InterpretedLanguage, sample_rows
+from graphwright.evaluating.interpreter_language import InterpreterLanguageModel, sample_rows
 from graphwright.passes.quantization import parse_scheme
 from tests.graphwright import models
 
@@ -24,7 +24,7 @@ def model() -> QualityModel:
     captured = trace(models.Own().eval())
     captured.metadata |= {"context_length": 300, "bos_token_ids": (1,)}
     program, _ = optimize(captured, "cpu")
-    rows = sample_rows(InterpretedLanguage(program), 2, 24, seed=0)
+    rows = sample_rows(InterpreterLanguageModel(program), 2, 24, seed=0)
     return QualityModel("own", program, rows, rows, greedy(program))
 
 
@@ -65,5 +65,5 @@ def test_an_unknown_model_is_refused() -> None:
 
 def test_greedy_text_follows_the_start_token(model: QualityModel) -> None:
     tokens = [1, *model.greedy]
-    (block,) = InterpretedLanguage(model.program).blocks(np.array([tokens[:40]]), 40)
+    (block,) = InterpreterLanguageModel(model.program).blocks(np.array([tokens[:40]]), 40)
     assert block[0].argmax(-1).tolist()[:39] == tokens[1:40]

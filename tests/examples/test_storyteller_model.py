@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from examples.storyteller import STORIES
-from examples.storyteller.judge import judge, share_tellable, tell
+from examples.storyteller.quality import judge, share_tellable, tell
 
 FOLDER = Path(__file__).parents[2] / "examples" / "models" / "storyteller"
 

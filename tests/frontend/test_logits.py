@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphwright.compiler import Options, prepare
+from graphwright.compiling.compiler import Options, prepare
+from graphwright.compiling.report import Stopwatch
+from graphwright.compiling.targets import is_language_model
 from graphwright.errors import UsageError
 from graphwright.frontend import capture
 from graphwright.ir import UnsupportedError, UserError, run
 from graphwright.ir.convention import LANGUAGE_MODEL_PROBLEM
-from graphwright.models import resolve
-from graphwright.report import Stopwatch
-from graphwright.targets import is_language_model
+from graphwright.sources.models import resolve
 
 ROWS = 12
 IDS = torch.randint(0, ROWS, (2, 7))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphwright.ir import Program
-from graphwright.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Setting
+from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Workload
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class OpCounter:
     """Every op is one launch and takes a millisecond, every weight a byte."""
 
     name: str
-    setting: Setting
+    workload: Workload
 
     @property
     def machine(self) -> MachineRow:
@@ -41,5 +41,5 @@ class OpCounter:
         return [Kind(phase="decode", op="any", count=ops, flops=ops, bytes=0, launches=ops, seconds=None, limit=None)]
 
     def memory(self, program: Program) -> list[MemoryPoint]:
-        point = MemoryPoint(context=self.setting.decode_context, weights=len(program.weights), cache=0, activations=0)
+        point = MemoryPoint(context=self.workload.decode_context, weights=len(program.weights), cache=0, activations=0)
         return [point]

@@ -27,7 +27,7 @@ from graphwright.ir.convention import (
     vocabulary_size,
 )
 from graphwright.ir.types import StateType
-from graphwright.pipeline_report import Phase
+from graphwright.reporting.pipeline_report import Phase
 from graphwright.runtime.artifact.program import DECODER_INPUT_RANKS
 
 

@@ -8,10 +8,10 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.targets import is_language_model
 from graphwright.frontend import capture
 from graphwright.ir import Program, run
 from graphwright.passes import PIPELINES, run_passes
-from graphwright.targets import is_language_model
 from tests.models.answering import MODELS, Base
 from tests.models.handwritten import VOCABULARY
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import parse_program, print_program, verify
-from graphwright.lowering import build_artifact
 from graphwright.runtime import load
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.zoo import CONFIGURATIONS, NAMED, make

@@ -11,9 +11,9 @@ from torch import nn
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import PassError, UnsupportedError
-from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
 from tests.models.case import CHUNKS, LENGTHS

@@ -8,10 +8,10 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.targets import is_language_model
 from graphwright.frontend import capture
 from graphwright.ir import run
 from graphwright.passes import PIPELINES, run_passes
-from graphwright.targets import is_language_model
 from tests.models.handwritten import VOCABULARY
 from tests.models.one_sequence import MODELS
 

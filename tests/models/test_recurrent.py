@@ -13,8 +13,8 @@ import torch
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import Engine, interpreted, loaded
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import parse_program, print_program, verify
-from graphwright.lowering import build_artifact
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
 from tests.frontend.compare import assert_round_trip, assert_same_function, operators
 from tests.models.case import CHUNKS, LENGTHS, Case

@@ -11,11 +11,11 @@ import pytest
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
+from graphwright.compiling.targets import with_cache_layout
 from graphwright.ir import Program, StateType
-from graphwright.lowering import build_artifact
 from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
-from graphwright.targets import with_cache_layout
 from tests.backends.ties import follow
 from tests.models.test_architectures import CHUNKS, LENGTHS, case
 

@@ -10,9 +10,9 @@ import pytest
 from graphwright.ir import PassError, Program, VerificationError
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes import PIPELINES, REGISTRY, Pass, Run, named_pipeline, parse_passes, run_passes
-from graphwright.passes.canonicalize import Canonicalize
-from graphwright.passes.convert_dtype import ConvertDType
-from graphwright.passes.specialize import Specialize
+from graphwright.passes.kv_cache.specialize import Specialize
+from graphwright.passes.simplifying.canonicalize import Canonicalize
+from graphwright.passes.simplifying.convert_dtype import ConvertDType
 from tests.passes.graphs import program
 
 NEGATED_TWICE = "(%x: f32[B, 4]) {\n %0 = neg(%x) : f32[B, 4]\n %1 = neg(%x) : f32[B, 4]\n return a=%0, b=%1\n}"

@@ -7,16 +7,16 @@ from typing import ClassVar
 
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.rewriting import Match, Pattern, Rule, rule
+from graphwright.ir.rewriting.near_misses import CLOSEST
 from graphwright.passes import run_passes
 from graphwright.passes.base import Pass, RulePass
-from graphwright.passes.canonicalize import Canonicalize
-from graphwright.passes.fuse_activations import FuseActivations, FuseGLU
-from graphwright.passes.fuse_norms import FuseNorms
-from graphwright.passes.near_misses import CLOSEST
-from graphwright.passes.raise_attention import UngroupQueries
-from graphwright.passes.raise_masks import RaiseMasks
+from graphwright.passes.raising.activations import FuseActivations, FuseGLU
+from graphwright.passes.raising.attention import UngroupQueries
+from graphwright.passes.raising.masks import RaiseMasks
+from graphwright.passes.raising.norms import FuseNorms
+from graphwright.passes.simplifying.canonicalize import Canonicalize
 from tests.passes.graphs import program
-from tests.passes.test_fuse_norms import W, rms
+from tests.passes.raising.test_norms import W, rms
 
 
 def told(before: str, weights: str, *passes: Pass) -> list[list[str]]:

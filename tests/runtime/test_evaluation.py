@@ -8,7 +8,7 @@ import pytest
 from graphwright.runtime import evaluation, load
 from graphwright.runtime.errors import DataError
 from graphwright.runtime.evaluation import Evaluation, Score, score
-from graphwright.runtime.model_language import ModelLanguage
+from graphwright.runtime.model_language import RuntimeLanguageModel
 from graphwright.runtime.token_rows import Stream, cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer import Tokenizer
 from tests.runtime import tokenizer_files
@@ -18,13 +18,13 @@ ROWS = np.random.default_rng(3).integers(0, 40, (5, 20))
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> ModelLanguage:
-    return ModelLanguage(load(write_artifact(tmp_path / "artifact", TinyDecoder()), threads=1))
+def tiny(tmp_path: Path) -> RuntimeLanguageModel:
+    return RuntimeLanguageModel(load(write_artifact(tmp_path / "artifact", TinyDecoder()), threads=1))
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> ModelLanguage:
-    return ModelLanguage(load(write_artifact(tmp_path / "other", TinyDecoder(seed=1)), threads=1))
+def other(tmp_path: Path) -> RuntimeLanguageModel:
+    return RuntimeLanguageModel(load(write_artifact(tmp_path / "other", TinyDecoder(seed=1)), threads=1))
 
 
 def log_softmax(seed: int, row: list[int]) -> np.ndarray:
@@ -35,7 +35,7 @@ def log_softmax(seed: int, row: list[int]) -> np.ndarray:
 # All rows at once; one row; a row in pieces of three and of one position.
 @pytest.mark.parametrize("numbers", [1 << 24, 40 * 20, 40 * 3, 1])
 def test_a_score_is_the_mean_over_all_tokens(
-    tiny: ModelLanguage, other: ModelLanguage, numbers: int, monkeypatch: pytest.MonkeyPatch
+    tiny: RuntimeLanguageModel, other: RuntimeLanguageModel, numbers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "NUMBERS_AT_ONCE", numbers)
     found = score(tiny, ROWS, other)
@@ -49,17 +49,17 @@ def test_a_score_is_the_mean_over_all_tokens(
     assert found.perplexity == pytest.approx(np.exp(nats), rel=1e-3)
 
 
-def test_a_model_is_no_distance_from_itself(tiny: ModelLanguage) -> None:
+def test_a_model_is_no_distance_from_itself(tiny: RuntimeLanguageModel) -> None:
     found = score(tiny, ROWS, tiny)
     assert (found.kl, found.agreement) == (0.0, 1.0)
     alone = score(tiny, ROWS)
     assert (alone.kl, alone.agreement, alone.nats) == (None, None, found.nats)
 
 
-def test_rows_must_fit_the_context_and_vocabularies_agree(tiny: ModelLanguage, tmp_path: Path) -> None:
+def test_rows_must_fit_the_context_and_vocabularies_agree(tiny: RuntimeLanguageModel, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="rows of 33 tokens exceed the model's context of 32"):
         score(tiny, np.zeros((1, 33), dtype=np.int64))
-    larger = ModelLanguage(load(write_artifact(tmp_path / "larger", TinyDecoder(vocabulary_size=41)), threads=1))
+    larger = RuntimeLanguageModel(load(write_artifact(tmp_path / "larger", TinyDecoder(vocabulary_size=41)), threads=1))
     with pytest.raises(DataError, match="different vocabularies, of 40 and 41 tokens"):
         score(tiny, ROWS, larger)
 

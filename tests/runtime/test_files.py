@@ -17,13 +17,13 @@ from graphwright.errors import UsageError
 from graphwright.frontend.errors import CheckpointError
 from graphwright.frontend.remote_code import sentence_modules
 from graphwright.frontend.weight_files import read_json
-from graphwright.generation_settings import read_generation_settings
 from graphwright.ir import UserError, WeightError, read_program
 from graphwright.ir.weights import stored_tensors
-from graphwright.models import Source
 from graphwright.runtime.errors import ArtifactError, DataError
 from graphwright.runtime.token_rows import read_stream
 from graphwright.runtime.tokenizer_file import read_tokenizer
+from graphwright.sources.generation_settings import read_generation_settings
+from graphwright.sources.models import Source
 
 READERS = [graphwright.ir.files, graphwright.runtime.files]
 TERABYTE = 1 << 40

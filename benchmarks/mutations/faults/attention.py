@@ -12,8 +12,8 @@ from benchmarks.mutations.models import WINDOW
 from graphwright.ir import Builder, Program, StoredArray, Value, ops
 from graphwright.ir.rewriting import Match, Outcome, rewrite, rule
 from graphwright.passes import Pass
-from graphwright.passes.raise_attention import REST, _grouped
-from graphwright.passes.raise_masks import _Probe
+from graphwright.passes.raising.attention import REST, _grouped
+from graphwright.passes.raising.masks import _Probe
 
 
 @after("unfold-heads", "by_hand")

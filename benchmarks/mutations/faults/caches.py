@@ -9,8 +9,9 @@ from benchmarks.mutations.altering import before, every, rebuilt, the
 from benchmarks.mutations.fault import after, faults_of, in_place_of
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, Value, clone_graph, ops
 from graphwright.ir.rewriting import Outcome
-from graphwright.passes import Pass, insert_kv_cache
-from graphwright.passes.ring_caches import choose_rings
+from graphwright.passes import Pass
+from graphwright.passes.kv_cache import insert_kv_cache
+from graphwright.passes.kv_cache.ring_caches import choose_rings
 
 
 def _from_zero(build: Builder) -> Value:

@@ -7,7 +7,7 @@ from benchmarks.mutations.fault import after, faults_of, in_place_of
 from graphwright.ir import Builder, Program, Value, ops
 from graphwright.ir.rewriting import Match, Outcome, Refusal, rewrite, rule
 from graphwright.passes import Pass
-from graphwright.passes.fuse_activations import FuseActivations, _capped, fuse_softcap
+from graphwright.passes.raising.activations import FuseActivations, _capped, fuse_softcap
 
 
 @after("fuse-norms", "qwen")

@@ -13,10 +13,10 @@ from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.packing.unpacked import with_unpacked
 from graphwright.backends.weights_file import plan_weights, write_weights
+from graphwright.compiling.lowering import lowered
 from graphwright.ir import Program, parse_program, verify
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import Weight
-from graphwright.lowering import lowered
 from graphwright.passes.lowering.cpu import CPU
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import LLAMA, decoder

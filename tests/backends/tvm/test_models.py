@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
 from graphwright.frontend import capture
 from graphwright.ir import Program
-from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
 from tests.backends.tvm.bits import check_bits
@@ -42,7 +42,7 @@ def continued(
     chunks: Sequence[int] = CHUNKS,
     contexts: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    build_tvm_artifact(program, folder / "artifact")
+    build_artifact(program, folder / "artifact", "tvm")
     return again(folder, rows, chunks, contexts)
 
 

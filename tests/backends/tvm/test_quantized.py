@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Program
-from graphwright.lowering import build_tvm_artifact
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import continued, vocabulary
@@ -34,7 +34,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A program in one of the formats, and its artifact: to compile it takes long."""
     program = quantized(decoder(MODELS["qwen2"]), FORMATS[request.param])
     folder = tmp_path_factory.mktemp(request.param) / "a"
-    build_tvm_artifact(program, folder)
+    build_artifact(program, folder, "tvm")
     return program, folder
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphwright.compiling.lowering import build_artifact, lowered
 from graphwright.ir import Program, StateType, UnsupportedError, ops
 from graphwright.ir.graph import Graph
-from graphwright.lowering import build_tvm_artifact, lowered
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import CPU
 from tests.backends.models import MODELS, decoder
@@ -56,7 +56,7 @@ def test_no_op_of_a_lowered_decode_makes_floats_of_a_cache(name: str, spec: str,
 
 def test_machine_code_equals_the_interpreter_and_its_bits_depend_on_a_row_alone(tmp_path: Path) -> None:
     program = coded("llama", "bits=8, values=token", tmp_path)
-    report = build_tvm_artifact(program, tmp_path / "a").lowering
+    report = build_artifact(program, tmp_path / "a", "tvm").lowering
     assert report.hits["cpu.attention: codes inside"] == 2 * 3, "keys and values of each phase"
     for ids, logits in continued(Stepping(tmp_path / "a", 2, 24), STEPS, vocabulary(program)):
         follow(program.graphs["prefill"], ids, logits)
@@ -71,4 +71,4 @@ def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path)
     assert ("cpu.attention: codes inside", f"k: {codes}") in reasons
     assert ("cpu.rotary_append", "its cache holds codes of i4, its kernel writes i8") in reasons
     with pytest.raises(UnsupportedError, match="the TVM backend has no tensors of i4"):
-        build_tvm_artifact(program, tmp_path / "a")
+        build_artifact(program, tmp_path / "a", "tvm")

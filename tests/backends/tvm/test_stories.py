@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import graphwright
+from graphwright.compiling.lowering import build_artifact
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import Program
-from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import PIPELINES
 from tests.backends.quantizing import quantized
 from tests.backends.tvm.test_quantized import FORMATS, follow_interpreter
@@ -23,7 +24,7 @@ def program() -> Program:
 
 
 def test_the_way_down_to_kernels_is_proven_and_priced(program: Program) -> None:
-    way_down = PIPELINES["cpu-tvm"][len(PIPELINES["cpu"]) :]
+    way_down = find_pipeline("cpu-tvm")[len(PIPELINES["cpu"]) :]
     after, report = graphwright.optimize(program, way_down, prove=True)
     proofs = [record.proof.status for record in report.records if record.proof is not None]
     assert len(proofs) == len(way_down)
@@ -35,5 +36,5 @@ def test_the_way_down_to_kernels_is_proven_and_priced(program: Program) -> None:
 
 def test_sizes_that_groups_do_not_divide(program: Program, tmp_path: Path) -> None:
     coded = quantized(program.clone(), FORMATS["w4a8"])
-    build_tvm_artifact(coded, tmp_path / "a")
+    build_artifact(coded, tmp_path / "a", "tvm")
     follow_interpreter(coded, tmp_path / "a")

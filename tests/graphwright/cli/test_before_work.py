@@ -17,7 +17,7 @@ def no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("the work began")
 
     monkeypatch.setattr("graphwright.frontend.capture", begun)
-    monkeypatch.setattr("graphwright.models._call_factory", begun)
+    monkeypatch.setattr("graphwright.sources.models._call_factory", begun)
 
 
 @pytest.fixture

@@ -9,15 +9,16 @@ from typing import ClassVar
 import jsonschema
 import pytest
 
-from graphwright import lowering, pricer
+from graphwright.backends.tvm import TvmBackend
+from graphwright.compiling.targets import check_choice
 from graphwright.errors import UsageError
 from graphwright.ir import Builder, Program, UnsupportedError, Value, ops
 from graphwright.ir.rewriting import Match, Rule, rule
 from graphwright.passes import REGISTRY
 from graphwright.passes.base import RulePass
-from graphwright.pipeline_report import Setting
-from graphwright.pipeline_schema import schema
-from graphwright.targets import check_choice
+from graphwright.reporting import pricer
+from graphwright.reporting.pipeline_report import Workload
+from graphwright.reporting.pipeline_schema import schema
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 from tests.graphwright.pricing_fake import OpCounter
@@ -58,10 +59,10 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The only machine there is counts ops."""
 
-    def find(machine: str | None, on_stage: object) -> Callable[[Setting], OpCounter | None]:
+    def find(machine: str | None, on_stage: object) -> Callable[[Workload], OpCounter | None]:
         if machine is not None:
             check_choice("machine", machine, ["abacus"])
-        return lambda setting: None if machine is None else OpCounter(machine, setting)
+        return lambda workload: None if machine is None else OpCounter(machine, workload)
 
     monkeypatch.setattr(pricer, "find_pricer", find)
 
@@ -180,7 +181,7 @@ def test_a_reproducer_that_cannot_be_written(commands: Commands, monkeypatch: py
     def refuse(program: Program, path: Path) -> None:
         raise UsageError(f"{path} cannot be written: Read-only file system")
 
-    monkeypatch.setattr("graphwright.reproducer.write_program", refuse)
+    monkeypatch.setattr("graphwright.reporting.reproducer.write_program", refuse)
     odd = TEXT.replace("%1 = neg(%x)", "%1 = exp(%x)")
     message = commands.fail("opt", "-", "--passes", "forgets", "--prove", stdin=odd)
     assert "forgets changes the answers" in message
@@ -220,20 +221,20 @@ def test_bad_input(commands: Commands, tmp_path: Path) -> None:
 def test_the_launch_plan_follows_the_table(
     commands: Commands, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plan_text(program: Program) -> str:
+    def plan_text(backend: TvmBackend, program: Program) -> str:
         return f"plans of {', '.join(program.graphs)}\n"
 
-    def missing(program: Program) -> str:
+    def missing(backend: TvmBackend, program: Program) -> str:
         raise UnsupportedError("the TVM backend needs TVM")
 
     options = [checkpoint, "--pipeline", "cpu-tvm", "--price", "abacus"]
-    monkeypatch.setattr(lowering, "plan_text", plan_text)
+    monkeypatch.setattr(TvmBackend, "plan_text", plan_text)
     table, plans, rest = commands.succeed("opt", *options).partition("\nplans of prefill, decode, decode_one_row\n")
     assert "cpu-copies" in table
     assert plans
     assert not rest
     assert "plans of" not in commands.succeed("opt", *options, "--stop-after", "cpu-attention")
-    monkeypatch.setattr(lowering, "plan_text", missing)
+    monkeypatch.setattr(TvmBackend, "plan_text", missing)
     outcome = commands.run("opt", *options)
     assert outcome.status == 0
     assert "no launch plan is shown: the TVM backend needs TVM" in outcome.errors

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphwright.ir import read_program
-from graphwright.quantization_report import QuantizationReport, Refused, StepRow
+from graphwright.quantizing.quantization_report import QuantizationReport, Refused, StepRow
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from graphwright.models import ModelOptions
+from graphwright.sources.models import ModelOptions
 from tests.graphwright.commands import Commands
-from tests.graphwright.html import reports
+from tests.graphwright.reporting.html import reports
 
 RUN = reports.small().model_dump(mode="json")
 
@@ -40,7 +40,7 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
         calls.append((model, options))
         return reports.small()
 
-    monkeypatch.setitem(sys.modules, "graphwright.pipeline_run", SimpleNamespace(run_pipeline=run_pipeline))
+    monkeypatch.setitem(sys.modules, "graphwright.reporting.pipeline_run", SimpleNamespace(run_pipeline=run_pipeline))
     commands.succeed("report", "model.gw", "-o", tmp_path / "a.html")
     options = ["--passes", "cse", "--machine", "h100", "--batch", "2", "--length", "3", "--context", "4", "--prove"]
     commands.succeed("report", "model.gw", "-o", tmp_path / "b.html", *options)
@@ -59,8 +59,8 @@ def test_a_model_is_run_as_the_options_say(commands: Commands, tmp_path: Path, m
         (json.dumps(RUN)[:-20], "is not JSON, or is cut short"),
         ("[1]", "is not a run of passes"),
         ("{}", "is not a run of passes"),
-        (json.dumps(RUN | {"format_version": 99}), "has format version 99, and this graphwright reads 1"),
-        (json.dumps(RUN | {"setting": {"batch": 0}}), "is damaged: setting.batch is 0: must be at least 1"),
+        (json.dumps(RUN | {"format_version": 99}), "has format version 99, and this graphwright reads 2"),
+        (json.dumps(RUN | {"workload": {"batch": 0}}), "is damaged: workload.batch is 0: must be at least 1"),
         (json.dumps(RUN | {"passes": 3}), "is damaged: passes is 3: must be"),
         (json.dumps(RUN | {"surprise": 3}), "is damaged: surprise is not known here"),
         (json.dumps(RUN | {"machine": RUN["machine"] | {"bytes_per_second": 0}}), "machine.bytes_per_second"),

@@ -13,8 +13,8 @@ import typer
 
 from graphwright.cli import entry, main
 from graphwright.cli.signals import clean_exit_on_signals
+from graphwright.files.temporary_folders import temporary_folder
 from graphwright.runtime.artifact import AtomicFolder
-from graphwright.temporary import temporary_folder
 
 COMMAND = """
 import signal, sys, time
@@ -26,7 +26,7 @@ for number in (signal.SIGTERM, signal.SIGHUP):
 from graphwright.cli import entry, main
 from graphwright.ir.atomic_file import write_atomically
 from graphwright.runtime.artifact import AtomicFolder
-from graphwright.temporary import temporary_folder
+from graphwright.files.temporary_folders import temporary_folder
 
 def half(path):
     path.write_text("half")

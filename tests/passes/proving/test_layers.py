@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from graphwright.ir import Interpreter, Program, verify
 from graphwright.passes import run_passes
-from graphwright.passes.insert_kv_cache import InsertKVCache
+from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
+from graphwright.passes.kv_cache.select_logits import SelectLogits
+from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.proving.language import language_trial
 from graphwright.passes.proving.layers import layers, without_repeats
-from graphwright.passes.select_logits import SelectLogits
-from graphwright.passes.specialize import Specialize
 from tests.passes.proving.models import CAUSAL, SLIDING, language_model
 
 

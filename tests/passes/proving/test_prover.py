@@ -10,13 +10,13 @@ import torch
 
 from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
-from graphwright.passes.canonicalize import Canonicalize
-from graphwright.passes.convert_dtype import ConvertDType
-from graphwright.passes.insert_kv_cache import InsertKVCache
-from graphwright.passes.pack_projections import PackProjections
+from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
+from graphwright.passes.kv_cache.select_logits import SelectLogits
+from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.proving import InterpreterProver, ProofError, prover
-from graphwright.passes.select_logits import SelectLogits
-from graphwright.passes.specialize import Specialize
+from graphwright.passes.simplifying.canonicalize import Canonicalize
+from graphwright.passes.simplifying.convert_dtype import ConvertDType
+from graphwright.passes.simplifying.pack_projections import PackProjections
 from tests.passes.graphs import program, random_weight
 from tests.passes.proving.faults import Spoils, attribute, find
 from tests.passes.proving.models import language_model
@@ -214,9 +214,9 @@ def test_a_plain_function_is_proven_by_all_its_outputs() -> None:
 
 
 def test_lengths_beyond_the_models_context_or_a_table_are_not_asked_for() -> None:
-    judge = InterpreterProver()
-    run_passes(language_model(context=5), CACHED, prover=judge)
-    assert judge.notes == ["rows of 5 tokens were run; numbers up to 6 decide about positions"]
+    comparison = InterpreterProver()
+    run_passes(language_model(context=5), CACHED, prover=comparison)
+    assert comparison.notes == ["rows of 5 tokens were run; numbers up to 6 decide about positions"]
     text = """(%input_ids: i64[B, S]) {
   %i = iota() {size=S, dtype=i64} : i64[S]
   %p = embedding(@places, %i) : f32[S, 8]
@@ -225,9 +225,9 @@ def test_lengths_beyond_the_models_context_or_a_table_are_not_asked_for() -> Non
   return logits=%logits
 }"""
     short = program(text, random_weight("table", 16, 8) + random_weight("places", 10, 8))
-    judge.begin(short)
-    assert judge.notes == []
-    assert judge.check(Canonicalize(), short).status == "exact"
+    comparison.begin(short)
+    assert comparison.notes == []
+    assert comparison.check(Canonicalize(), short).status == "exact"
 
 
 def test_a_program_that_runs_at_no_length_cannot_be_proven() -> None:
@@ -245,9 +245,9 @@ def test_a_program_that_runs_at_no_length_cannot_be_proven() -> None:
 def test_a_large_program_is_proven_on_two_of_its_equal_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prover, "LARGE", 100)
     subject = language_model(('"causal"',) * 5)
-    judge = InterpreterProver()
-    report = run_passes(subject, CACHED, prover=judge)
-    assert judge.notes == [
+    comparison = InterpreterProver()
+    report = run_passes(subject, CACHED, prover=comparison)
+    assert comparison.notes == [
         "proven on the program without 3 of its layers, layers.2 to layers.4: each is equal to two that were kept"
     ]
     assert report.records[0].proof is not None
@@ -260,9 +260,9 @@ def test_a_large_program_is_proven_on_two_of_its_equal_layers(monkeypatch: pytes
 
 def test_near_zero_tokens_are_among_the_rows() -> None:
     """Without them an epsilon of 1e-6 more or less would pass for rounding at most places."""
-    judge = InterpreterProver()
-    judge.begin(language_model())
-    rows = judge._judge.trial.rows  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    comparison = InterpreterProver()
+    comparison.begin(language_model())
+    rows = comparison._comparison.trial.rows  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     assert all(int((row <= 2).sum()) >= 2 for row in rows)
     assert torch.cat(rows).max() < 16
 

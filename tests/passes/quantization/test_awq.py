@@ -13,7 +13,7 @@ from torch import Tensor
 from graphwright.ir import Interpreter, PassError, Program, StoredArray
 from graphwright.passes import parse_passes, run_passes
 from tests.passes.graphs import assert_same_values
-from tests.passes.weight_folds.block import block
+from tests.passes.quantization.weight_folds.block import block
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.proving import InterpreterProver
 from graphwright.passes.quantization import QuantizeCache
 from tests.passes.graphs import program
-from tests.passes.test_insert_kv_cache import model
-from tests.passes.test_ring_caches import BEGIN, END, FIRST, PROJECTED, SLIDING, WEIGHTS
+from tests.passes.kv_cache.test_insert_kv_cache import model
+from tests.passes.kv_cache.test_ring_caches import BEGIN, END, FIRST, PROJECTED, SLIDING, WEIGHTS
 
 SPECS = ("bits=8, keys=tensor, values=tensor", "bits=8", "bits=8, values=token", "bits=4", "bits=4, values=token")
 

@@ -11,10 +11,10 @@ from graphwright.frontend import capture
 from graphwright.ir import Program, parse_program, print_graph
 from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.passes.proving import InterpreterProver
-from graphwright.passes.weight_folds import rotation
+from graphwright.passes.quantization.weight_folds import rotation
 from tests.models.zoo import make
 from tests.passes.graphs import assert_same_values, random_weight
-from tests.passes.weight_folds.block import block
+from tests.passes.quantization.weight_folds.block import block
 
 
 def test_every_weight_on_the_stream_is_rotated() -> None:

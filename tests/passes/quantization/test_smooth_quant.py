@@ -13,7 +13,7 @@ from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.calibration import calibrate
 from graphwright.passes.quantization.smooth_quant import smoothing_scales
 from tests.passes.graphs import assert_same_values
-from tests.passes.weight_folds.block import block
+from tests.passes.quantization.weight_folds.block import block
 
 
 def test_scales_by_hand() -> None:

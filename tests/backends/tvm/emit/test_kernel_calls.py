@@ -12,8 +12,8 @@ import pytest
 
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
+from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Graph, Program, ops
-from graphwright.lowering import build_tvm_artifact
 from graphwright.passes import run_passes
 from graphwright.passes.lowering.cpu import CPU
 from tests.backends.models import LLAMA, MODELS, decoder
@@ -64,7 +64,7 @@ def test_another_result_of_the_split_is_still_copied() -> None:
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_models_of_fused_kernels_equal_the_interpreter(name: str, tmp_path: Path) -> None:
     program = decoder(replace(MODELS[name], layers=1))
-    build_tvm_artifact(program, tmp_path / "a")
+    build_artifact(program, tmp_path / "a", "tvm")
     graph = program.graphs["prefill"]
     random = np.random.default_rng(5)
     for batch in (1, 2):

@@ -6,7 +6,7 @@ import torch
 
 from graphwright.backends.plan import Buffer, Plan, Stored, Temporary, parse_plans, print_plans, verify_plan
 from graphwright.backends.plan.interpreter import DenseInterpreter, run_bytes
-from graphwright.backends.tvm import plan_text
+from graphwright.backends.tvm.compile import plan_text
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
 from graphwright.ir import Builder, Dim, DType, Graph, Program, StateType, ops, tensor

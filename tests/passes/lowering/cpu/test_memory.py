@@ -12,8 +12,8 @@ from graphwright.passes.lowering.cpu import CPU
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import MODELS, decoder
 from tests.passes.graphs import applied, body, program, random_weight
+from tests.passes.kv_cache.test_ring_caches import OWN, SLIDING, two_layers
 from tests.passes.lowering.cpu.test_passes import RING
-from tests.passes.test_ring_caches import OWN, SLIDING, two_layers
 
 HEADS = """(%x: f32[B, 1, 12], %y: f32[B, S, 12], %z: f32[B, 4, 1, 3], %o: f32[B, 1, S, 3]) {
   %a = split_heads(%x) {heads=4} : f32[B, 4, 1, 3]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import print_graph
-from graphwright.passes import PIPELINES, parse_passes, run_passes
+from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import CPU
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.decoders import PHASES
@@ -304,4 +305,4 @@ def test_every_pass_is_proven(name: str) -> None:
 
 def test_the_pipeline_ends_with_the_passes() -> None:
     passes = (*PHASES, *CPU)
-    assert PIPELINES["cpu-tvm"][-len(passes) :] == passes
+    assert find_pipeline("cpu-tvm")[-len(passes) :] == passes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import UnsupportedError, UserError, parse_program, print_graph
-from graphwright.passes import PIPELINES, parse_passes, run_passes
+from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.decoders import ONE_GRAPH
 from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.proving import InterpreterProver
@@ -162,7 +163,7 @@ def test_the_context_of_an_encoder_has_a_length_of_its_own() -> None:
 def test_a_dialect_is_one_of_two() -> None:
     with pytest.raises(UserError, match="dialect is 'tensorrt'; it must be one of ort, portable"):
         to_dialect("tensorrt")
-    assert PIPELINES["cpu-onnx"][-len(to_dialect("ort")) :] == to_dialect("ort")
+    assert find_pipeline("cpu-onnx")[-len(to_dialect("ort")) :] == to_dialect("ort")
 
 
 @pytest.mark.slow

@@ -1,5 +1,0 @@
-"""A run of passes as one self-contained HTML page."""
-
-from graphwright.html.page import render
-
-__all__ = ["render"]

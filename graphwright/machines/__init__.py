@@ -1,0 +1,1 @@
+"""Machines: named, measured, and checked for what is installed."""

@@ -1,0 +1,1 @@
+"""What passes did and what programs cost, as data and as a page."""

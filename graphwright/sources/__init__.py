@@ -1,0 +1,1 @@
+"""What a model is given as: checkpoints, files, modules, and what lies beside them."""

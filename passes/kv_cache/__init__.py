@@ -1,0 +1,1 @@
+"""From whole sequences to a KV cache, and the phases that a cache makes."""

@@ -1,0 +1,1 @@
+"""Raising: what was spelt in elementwise ops becomes the op that it means."""

@@ -1,0 +1,1 @@
+"""Rewrites that keep values and remove work, and conversions of types."""
