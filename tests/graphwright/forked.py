@@ -48,7 +48,7 @@ def fork_server(folder: Path) -> Generator[Path]:
 
 LIBRARIES = (
     "graphwright.cli",
-    "graphwright.compiler",
+    "graphwright.compiling.compiler",
     "graphwright.frontend",
     "graphwright.passes.pipelines",
     "onnxruntime",
