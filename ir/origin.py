@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from graphwright.ir.cache_folder import source_digest
 from graphwright.ir.errors import WeightError
@@ -97,7 +97,7 @@ def nothing_is_replaced() -> bool:
 
 
 def _classes(module: Any) -> Iterator[type]:
-    return (value for value in vars(module).values() if isinstance(value, type))
+    return (value for value in cast("dict[str, object]", vars(module)).values() if isinstance(value, type))
 
 
 def runs_our_code_alone() -> bool:
