@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from graphwright.backends.kernel_library import KernelLibrary
     from graphwright.ir.program import Program
     from graphwright.passes.base import Pass
     from graphwright.runtime.artifact import Manifest
@@ -67,6 +68,10 @@ class Backend(ABC):
     @abstractmethod
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         """The passes from a `decoder`, or a plain function, down to the ops that `build` takes."""
+
+    def library(self) -> KernelLibrary | None:
+        """The kernels that passes ask which ops they take; None for a backend without kernels of its own."""
+        return None
 
     @abstractmethod
     def build(self, program: Program, folder: Path, companions: Companions, options: BackendOptions) -> Manifest:

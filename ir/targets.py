@@ -19,15 +19,14 @@ Condition = Callable[[Op], "str | None"]
 
 @dataclass(frozen=True)
 class Capability:
-    """One row: an op the target runs. `dtypes` are those of its first operand (or result, if it has none).
+    """One row: an op the target runs. `dtypes` are those of its first tensor: an operand, or a result if it has none.
 
-    Quantized weights are refused, unless `quantized` says that there is a condition on them.
+    A row takes weights of codes if it is `quantized`, and weights of numbers if it is not.
     """
 
     op: OpDef
     dtypes: frozenset[DType]
     condition: Condition | None = None
-    note: str = ""
     quantized: bool = False
 
 
@@ -45,24 +44,36 @@ class Target:
         for row in self.rows:
             self._index.setdefault(row.op, []).append(row)
 
+    def row_for(self, op: Op) -> Capability | None:
+        """The first row that the op fits, None if it fits none."""
+        return self._search(op)[0]
+
     def refusal(self, op: Op) -> str | None:
         """Why the target does not take the op, or None if it does."""
-        rows = self._index.get(op.definition)
-        if not rows:
-            return f"{self.name} has no {op.name}"
-        codes = next((v.type for v in (*op.inputs, *op.results) if isinstance(v.type, QuantizedType)), None)
-        if codes is not None and not any(row.quantized for row in rows):
-            return f"{self.name} takes no {codes} in {op.name}"
-        type = (op.inputs or op.results)[0].tensor
-        reason = f"{self.name} takes no {type.dtype} in {op.name}"
-        for row in rows:
-            if type.dtype in row.dtypes:
-                problem = row.condition(op) if row.condition is not None else None
-                if problem is None:
-                    return None
-                reason = f"{self.name}: {problem}"
-        return reason
+        row, reason = self._search(op)
+        return reason if row is None else None
 
     def accepts(self, definition: OpDef) -> bool:
         """Whether the table has the op at all."""
         return definition in self._index
+
+    def _search(self, op: Op) -> tuple[Capability | None, str]:
+        """The first row that the op fits; else what the last row says whose types it fits best."""
+        rows = self._index.get(op.definition)
+        if not rows:
+            return None, f"{self.name} has no {op.name}"
+        codes = next((v.type for v in (*op.inputs, *op.results) if isinstance(v.type, QuantizedType)), None)
+        alike = [row for row in rows if row.quantized == (codes is not None)]
+        if not alike:
+            return (
+                None,
+                f"{self.name} takes {'weights of codes alone' if codes is None else f'no {codes}'} in {op.name}",
+            )
+        dtype = next(v.tensor.dtype for v in (*op.inputs, *op.results) if not isinstance(v.type, QuantizedType))
+        reason = f"{self.name} takes no {dtype} in {op.name}"
+        for row in (row for row in alike if dtype in row.dtypes):
+            problem = row.condition(op) if row.condition is not None else None
+            if problem is None:
+                return row, ""
+            reason = f"{self.name}: {problem}"
+        return None, reason

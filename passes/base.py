@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
-from typing import ClassVar, TypeVar
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 from graphwright.ir import DType, Graph, PassError, Program
 from graphwright.ir.attributes import attribute_text
@@ -20,7 +20,7 @@ Contract = Callable[[Program], "str | None"]
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A transformation of a program. A subclass's fields are its options, in Python and on the command line."""
+    """A transformation of a program. A subclass's fields are its options, but for those `handed_in`."""
 
     name: ClassVar[str]
     lossy: ClassVar[bool] = False
@@ -48,7 +48,7 @@ class Pass(ABC):
         """The pass as the command line spells it: `convert-dtype{to="f32"}`, options at their defaults left out."""
         shown = [
             f"{f.name}={attribute_text(getattr(self, f.name))}"
-            for f in fields(self)
+            for f in option_fields(type(self))
             if getattr(self, f.name) != f.default
         ]
         return self.name + (f"{{{', '.join(shown)}}}" if shown else "")
@@ -85,6 +85,24 @@ class RulePass(GraphPass):
         return rewrite(program, graph, self.rules)
 
 
+TARGET = "target"
+
+
+def handed_in(target: str) -> Mapping[str, str]:
+    """Metadata of a field that is no option: the target of that name, which whoever makes the pass hands in."""
+    return {TARGET: target}
+
+
+def option_fields(cls: type[Pass]) -> tuple[Field[Any], ...]:
+    """The fields of a pass that are its options."""
+    return tuple(f for f in fields(cls) if TARGET not in f.metadata)
+
+
+def target_fields(cls: type[Pass]) -> dict[str, str]:
+    """Of the fields of a pass that are handed in, the names of the targets."""
+    return {f.name: f.metadata[TARGET] for f in fields(cls) if TARGET in f.metadata}
+
+
 REGISTRY: dict[str, type[Pass]] = {}
 
 
@@ -119,9 +137,12 @@ __all__ = [
     "Pass",
     "PassError",
     "RulePass",
+    "handed_in",
     "has_forward",
     "has_prefill",
+    "option_fields",
     "register",
+    "target_fields",
 ]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from graphwright.ir import PassError
 from graphwright.ir.attributes import normalize
-from graphwright.passes.base import REGISTRY, Pass
+from graphwright.ir.targets import Target
+from graphwright.passes.base import REGISTRY, Pass, option_fields, target_fields
 from graphwright.passes.kv_cache.absorb_projections import AbsorbProjections
 from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
 from graphwright.passes.kv_cache.select_logits import SelectLogits
@@ -72,8 +73,11 @@ function: a plain call without a cache, computed in float32. Backends lower furt
 _PASS = re.compile(r"\s*([A-Za-z0-9_-]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 
 
-def parse_passes(text: str) -> list[Pass]:
-    """The passes that a comma-separated list names, options in braces. Raises `PassError` with the nearest name."""
+def parse_passes(text: str, targets: Mapping[str, Target] = MappingProxyType({})) -> list[Pass]:
+    """The passes that a comma-separated list names, options in braces. Raises `PassError` with the nearest name.
+
+    `targets` are those of passes that lower for the kernels of one, by name.
+    """
     passes: list[Pass] = []
     position = 0
     while position < len(text.rstrip()):
@@ -82,7 +86,7 @@ def parse_passes(text: str) -> list[Pass]:
             raise PassError(
                 f"'{text[position:].strip()}' is no pass: write name or name{{option=value}}, joined by commas"
             )
-        passes.append(_make(match[1], match[2] or ""))
+        passes.append(_make(match[1], match[2] or "", targets))
         position = match.end()
     if not passes:
         raise PassError("no passes given")
@@ -101,12 +105,12 @@ def _nearest(name: str, names: Any) -> str:
     return f": did you mean '{near[0]}'?" if near else f"; there are {', '.join(names)}"
 
 
-def _make(name: str, body: str) -> Pass:
+def _make(name: str, body: str, targets: Mapping[str, Target]) -> Pass:
     if name not in REGISTRY:
         raise PassError(f"there is no pass '{name}'{_nearest(name, REGISTRY)}")
     cls = REGISTRY[name]
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
+    known = [f.name for f in option_fields(cls)]
     options: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in body.split(","))):
         key, equals, value = (p.strip() for p in item.partition("="))
@@ -119,6 +123,10 @@ def _make(name: str, body: str) -> Pass:
             options[key] = normalize(_value(value), hints[key])
         except TypeError as wanted:
             raise PassError(f"pass {name}: option {key}={value} is not {wanted}") from None
+    for field, target in target_fields(cls).items():
+        if target not in targets:
+            raise PassError(f"pass {name} lowers for the kernels of '{target}', and none are given")
+        options[field] = targets[target]
     return cls(**options)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from graphwright.backends.interface import Backend, BackendOptions, Companions
 
 if TYPE_CHECKING:
+    from graphwright.backends.kernel_library import KernelLibrary
     from graphwright.ir.program import Program
     from graphwright.passes.base import Pass
     from graphwright.runtime.artifact import Manifest
@@ -43,10 +44,15 @@ class TvmBackend(Backend):
         return None
 
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
-        from graphwright.passes.lowering.cpu import CPU
+        from graphwright.passes.lowering.cpu import cpu_lowering
         from graphwright.passes.lowering.decoders import INTERFACE, PHASES
 
-        return (*(PHASES if decoder else INTERFACE), *CPU)
+        return (*(PHASES if decoder else INTERFACE), *cpu_lowering(self.library().target))
+
+    def library(self) -> KernelLibrary:
+        from graphwright.backends.tvm.library import LIBRARY
+
+        return LIBRARY
 
     def build(self, program: Program, folder: Path, companions: Companions, options: BackendOptions) -> Manifest:
         from graphwright.backends.tvm.compile import build_artifact

@@ -17,9 +17,9 @@ from graphwright.backends.interface import NO_COMPANIONS, Companions
 from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.plan import print_plans
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
-from graphwright.backends.tvm.library import write_library
+from graphwright.backends.tvm.linking import write_library
 from graphwright.backends.tvm.lower import build_steps, plan_graphs
-from graphwright.backends.tvm.packing.unpacked import with_unpacked
+from graphwright.backends.tvm.unpacked import with_unpacked
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.convention import ENCODE, fixed_sizes, is_decoder, step_graphs
 from graphwright.ir.graph import Graph

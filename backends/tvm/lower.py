@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphwright.backends.plan import Plan, verify_plan
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
-from graphwright.backends.tvm.library import Library, compiled
+from graphwright.backends.tvm.linking import Library, compiled
 from graphwright.backends.tvm.region.assemble import assemble
 from graphwright.backends.tvm.region.plan_code import plans_code
 from graphwright.backends.tvm.region.step import step_functions

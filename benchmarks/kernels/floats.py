@@ -18,7 +18,7 @@ from benchmarks.kernels.peak import peak_flops, peak_runs
 from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.kernels.float_linear import linear
-from graphwright.backends.tvm.packing.floats import packed_floats
+from graphwright.backends.tvm.library.layouts import packed_floats
 from graphwright.backends.tvm.tvm_library import tvm
 from graphwright.ir.weights import StoredArray
 from graphwright.runtime.cores import available_cores

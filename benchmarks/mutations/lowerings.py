@@ -13,15 +13,16 @@ import torch
 
 from benchmarks.mutations.altering import before, the
 from benchmarks.mutations.models import VOCABULARY
+from graphwright.backends.tvm.library import CPU
 from graphwright.ir import Program, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 
-TARGETS: dict[str, tuple[Pass, ...]] = {"ort": (*ONE_GRAPH, *to_dialect("ort")), "cpu": (*PHASES, *CPU)}
+TARGETS: dict[str, tuple[Pass, ...]] = {"ort": (*ONE_GRAPH, *to_dialect("ort")), "cpu": (*PHASES, *cpu_lowering(CPU))}
 """The passes of each target, down to the last op that it takes."""
 
 

@@ -1,6 +1,6 @@
 """`graphwright passes`: what passes and pipelines there are."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from rich.markup import escape
@@ -34,10 +34,11 @@ def _first_line(cls: "type[Pass]") -> str:
 def _options(cls: "type[Pass]") -> list[str]:
     """Name, type and default of each option."""
     from graphwright.ir.attributes import attribute_text
+    from graphwright.passes.base import option_fields
 
     hints = get_type_hints(cls)
     lines: list[str] = []
-    for field in fields(cls):
+    for field in option_fields(cls):
         kind = hints[field.name]
         choices = [str(c) for c in get_args(kind)]
         described = " | ".join(choices) if choices else str(getattr(kind, "__name__", kind))

@@ -12,6 +12,7 @@ from graphwright.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
+    from graphwright.ir.targets import Target
     from graphwright.passes import Pass
 
 CACHE_LAYOUTS = ("contiguous", "ring")
@@ -60,6 +61,12 @@ def backend_options(backend: Backend, given: Mapping[str, object]) -> BackendOpt
         if values := cast("tuple[str, ...]", own[name].metadata["values"]):
             check_choice(name, str(value), values)
     return backend.options(**cast("Mapping[str, Any]", given))
+
+
+def kernel_targets() -> dict[str, Target]:
+    """What the kernels of each backend take, by the name of their library, for passes that ask."""
+    libraries = [backend.library() for backend in BACKENDS.values()]
+    return {library.name: library.target for library in libraries if library is not None}
 
 
 def pipelines() -> dict[str, Sequence[Pass]]:
@@ -118,7 +125,7 @@ def asked_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | N
         raise OptionError("give --passes or --pipeline, not both")
     if pipeline is not None:
         return find_pipeline(pipeline)
-    return None if passes is None else parse_passes(passes)
+    return None if passes is None else parse_passes(passes, kernel_targets())
 
 
 def usual_pipeline(program: Program) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graphwright.compiling.targets import kernel_targets
 from graphwright.files.programs import write_program
 from graphwright.ir import UserError
 from graphwright.passes import parse_passes, run_passes
@@ -28,7 +29,7 @@ def write_reproducer(failure: ProofError, path: Path) -> str:
 
 def _fails(program: Program, each: str) -> bool:
     try:
-        run_passes(program.clone(), parse_passes(each), prover=InterpreterProver())
+        run_passes(program.clone(), parse_passes(each, kernel_targets()), prover=InterpreterProver())
     except ProofError:
         return True
     except UserError:

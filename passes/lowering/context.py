@@ -45,13 +45,12 @@ class Context:
 class LoweringPass(GraphPass):
     """A pass over the graphs by themselves that asks the table of its target what may stand in them."""
 
-    @property
     @abstractmethod
-    def target(self) -> Target:
-        """The table."""
+    def table(self) -> Target:
+        """What the target takes."""
 
     def run_graph(self, program: Program, graph: Graph) -> Outcome:
-        context = Context(program, graph, self.target)
+        context = Context(program, graph, self.table())
         self.lower(context)
         return context.outcome
 

@@ -18,9 +18,11 @@ TARGET = Target(
     "ort",
     (
         Capability(ops.add, FLOATS | {DType.I64}),
-        Capability(ops.attention, FLOATS, heads_of_sixteen, "GroupQueryAttention"),
-        Capability(ops.attention, frozenset({DType.F64}), note="a plain product"),
+        Capability(ops.attention, FLOATS, heads_of_sixteen),
+        Capability(ops.attention, frozenset({DType.F64})),
         Capability(ops.iota, frozenset({DType.I64})),
+        Capability(ops.linear, FLOATS, quantized=True),
+        Capability(ops.linear, frozenset({DType.F64})),
     ),
 )
 
@@ -47,6 +49,28 @@ def attention(dtype: str, size: int) -> Op:
 )
 def test_a_table_says_what_it_takes_and_why_not(op: Op, refusal: str | None) -> None:
     assert TARGET.refusal(op) == refusal
+
+
+def product(dtype: str, weight: str) -> Op:
+    return Case(ops.linear, (f"{dtype}[B, 32]", weight)).build()
+
+
+def test_the_first_row_that_an_op_fits_is_found() -> None:
+    codes, numbers = TARGET.rows[-2:]
+    assert TARGET.row_for(product("f32", "q4<g32, sym>[4, 32]")) is codes
+    assert TARGET.row_for(product("f64", "f64[4, 32]")) is numbers
+    assert TARGET.row_for(product("f32", "f32[4, 32]")) is None
+    assert TARGET.refusal(product("f32", "f32[4, 32]")) == "ort takes no f32 in linear"
+    assert TARGET.refusal(product("f64", "q4<g32, sym>[4, 32]")) == "ort takes no f64 in linear"
+
+
+def test_a_table_without_rows_for_codes_says_so() -> None:
+    codes, numbers = TARGET.rows[-2:]
+    for row, weight, refusal in (
+        (numbers, "q4<g32, sym>[4, 32]", "x takes no q4<g32, sym>[4, 32] in linear"),
+        (codes, "f32[4, 32]", "x takes weights of codes alone in linear"),
+    ):
+        assert Target("x", (row,)).refusal(product("f32", weight)) == refusal
 
 
 def test_whether_the_table_has_an_op_at_all() -> None:

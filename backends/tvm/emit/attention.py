@@ -6,12 +6,9 @@ from typing import cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count, type_name
 from graphwright.backends.tvm.emit.scales import scale_of
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.kv_append import kv_append
-from graphwright.ir import ops
-from graphwright.ir.dialects.cpu.attention import fused_attention
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.attention import Mask
@@ -20,7 +17,6 @@ from graphwright.ir.types import DType, StateType, TensorType
 ONE = Dim.of(1)
 
 
-@emits(ops.kv_append)
 def emit_kv_append(e: Emitter, op: Op) -> None:
     cache, new = op.required("cache"), op.required("new")
     assert isinstance(cache.type, StateType)
@@ -40,12 +36,10 @@ def emit_kv_append(e: Emitter, op: Op) -> None:
     e.bind(op.result, updated)
 
 
-@emits(ops.kv_read)
 def emit_kv_read(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.value(op.inputs[0]))
 
 
-@emits(fused_attention)
 def emit_fused_attention(e: Emitter, op: Op) -> None:
     q, k, v, positions = (op.required(name) for name in ("q", "k", "v", "positions"))
     bias, key_positions = op.operand("bias"), op.operand("key_positions")

@@ -10,10 +10,8 @@ from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter, type_name
 from graphwright.backends.tvm.emit.pointwise import pointwise
 from graphwright.backends.tvm.emit.reduction import greatest
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.graph import Op
 from graphwright.ir.rounding import Grid
 from graphwright.ir.types import DType
@@ -54,24 +52,24 @@ def _element(op: Op) -> DType:
     return to
 
 
-@emits(ops.quantize_tensor)
 def emit_quantize_tensor(e: Emitter, op: Op) -> None:
     to = _element(op)
     name = type_name(to)
     pointwise(e, op, lambda x, scale: nearest(x * (numbers.constant(1, scale) / scale), to).astype(name))
 
 
-@emits(ops.dequantize_tensor)
 def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     pointwise(e, op, lambda codes, scale: codes.astype(scale.ty.dtype) * scale)
 
 
-@emits(ops.fake_quantize)
+def emit_fake_quantize_by_scale(e: Emitter, op: Op) -> None:
+    to = _element(op)
+    pointwise(e, op, lambda x, scale: nearest(x / scale.astype(x.ty.dtype), to) * scale.astype(x.ty.dtype))
+
+
 def emit_fake_quantize(e: Emitter, op: Op) -> None:
     to, group, type = _element(op), op.attributes["group"], op.result.tensor
     assert isinstance(group, int)
-    if op.operand("scale") is not None:
-        return pointwise(e, op, lambda x, scale: nearest(x / scale.astype(x.ty.dtype), to) * scale.astype(x.ty.dtype))
     shape, dtype, most = e.shape(type.shape), type_name(type.dtype), Grid(to).most
     length = shape[-1]
     size = length if group == 0 else tirx.const(group, "int64")
@@ -101,4 +99,4 @@ def emit_fake_quantize(e: Emitter, op: Op) -> None:
 
         return te.compute(shape, rounded, name="fake_quantize")
 
-    return e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))
+    e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))

@@ -10,7 +10,6 @@ from typing import Any
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter, type_name
 from graphwright.backends.tvm.emit.pointwise import computed, pointwise
-from graphwright.backends.tvm.emit.table import Emission, emits
 from graphwright.backends.tvm.kernels.integer_power import integer_power
 from graphwright.backends.tvm.tvm_library import tirx
 from graphwright.ir import ops
@@ -52,37 +51,26 @@ FUNCTIONS: dict[OpDef, Callable[..., Any]] = {
     ops.erf: numbers.erf,
     ops.floor: tirx.floor,
     ops.where: tirx.Select,
+    ops.pow: tirx.pow,
+    copy: lambda x: x,
 }
 """Ops, and what they compute of one element of each operand."""
 
 
-def _pointwise(function: Callable[..., Any]) -> Emission:
-    return lambda e, op: pointwise(e, op, function)
+def emit_elementwise(e: Emitter, op: Op) -> None:
+    pointwise(e, op, FUNCTIONS[op.definition])
 
 
-for _definition, _function in FUNCTIONS.items():
-    emits(_definition)(_pointwise(_function))
-
-
-@emits(ops.pow)
-def emit_pow(e: Emitter, op: Op) -> None:
+def emit_integer_power(e: Emitter, op: Op) -> None:
     type = op.result.tensor
-    if type.dtype.is_float:
-        return pointwise(e, op, tirx.pow)
     count = (product(type.shape),)
     operands = [e.reshape(computed(e, "expand", lambda x: x, [v], type), count) for v in op.inputs]
     (z,) = e.kernel(integer_power, operands, [type.with_shape(*count)], element=type_name(type.dtype))
-    return e.bind(op.result, e.reshape(z, type.shape))
+    e.bind(op.result, e.reshape(z, type.shape))
 
 
-@emits(ops.cast)
 def emit_cast(e: Emitter, op: Op) -> None:
     dtype = op.attributes["dtype"]
     assert isinstance(dtype, DType)
     name = type_name(dtype)
     pointwise(e, op, lambda x: numbers.converted(x, name))
-
-
-@emits(copy)
-def emit_copy(e: Emitter, op: Op) -> None:
-    pointwise(e, op, lambda x: x)

@@ -8,15 +8,16 @@ from functools import partial
 from typing import Any
 
 from graphwright.backends.element_types import DTYPES, MANIFEST_NAMES
+from graphwright.backends.kernel_library import Kernel, OperandLayout
 from graphwright.backends.tvm.emit.kernel_module import KernelModule
+from graphwright.backends.tvm.library.layouts import WIDE
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.backends.tvm.tvm_library import te, tirx, topi, tvm
-from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType, TensorType
-from graphwright.ir.weights import Applied, Weight, WeightExpression
+from graphwright.ir.weights import Weight
 
 
 @dataclass(eq=False)
@@ -66,11 +67,14 @@ class Emitter:
         self._values: dict[Value, Tensor] = {}
         self._stored: dict[str, Tensor] = {}
         self._singles: dict[Value, Tensor] = {}
+        self._declared: Kernel | None = None
 
-    def begin(self, op: Op) -> None:
-        """What is emitted from now on is done for this op."""
+    def emit(self, op: Op) -> None:
+        """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
         self.launches.append(Calls(op))
         self._singles.clear()
+        self._declared = self.kernels.library.kernel_for(op)
+        self._declared.load()(self, op)
 
     # -- reading the graph
 
@@ -159,8 +163,8 @@ class Emitter:
         self._refuse_double(type)
         if value.weight is not None:
             # Converted once, when the weights file is written.
-            floats = Applied.of(ops.cast, (value.weight.expression,), {"dtype": DType.F32})
-            return self.packed(value.weight, "f32", floats)
+            (floats,) = self._arrays(value.weight, WIDE)
+            return floats
         if value not in self._singles:
             self._singles[value] = self.converted(self.value(value), DType.F32)
         return self._singles[value]
@@ -207,9 +211,16 @@ class Emitter:
             known = self._stored[weight.name] = Tensor(memory, weight.type)
         return known
 
-    def packed(self, weight: Weight, suffix: str, expression: WeightExpression) -> Tensor:
-        """Another form of a weight, made when the file is written."""
-        return self.weight(Weight(f"{weight.name}.{suffix}", expression), weight.name)
+    def laid_out(self, op: Op, name: str) -> list[Tensor]:
+        """The arrays of an operand that is a weight, in the layout in which the kernel reads it."""
+        weight = op.required(name).weight
+        assert weight is not None, f"{name} is computed in the graph"
+        assert self._declared is not None, "an op is being emitted"
+        return self._arrays(weight, self._declared.layouts[name])
+
+    def _arrays(self, weight: Weight, layout: OperandLayout) -> list[Tensor]:
+        arrays = layout.pack(weight.expression).items()
+        return [self.weight(Weight(f"{weight.name}.{part}", array), weight.name) for part, array in arrays]
 
     def _temporary(self, type: TensorType) -> Tensor:
         type_name(type.dtype)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, flat_type
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.experts import moe_experts
-from graphwright.ir import ops
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 
 
-@emits(ops.moe_experts)
 def emit_moe_experts(e: Emitter, op: Op) -> None:
     x, indices, shares = (op.required(name) for name in ("x", "indices", "weights"))
     gate_up, down = op.required("gate_up"), op.required("down")

@@ -7,7 +7,6 @@ from typing import Literal
 
 from graphwright.backends.tvm.emit.emitter import Calls, Emitter, Memory, Tensor, type_name
 from graphwright.backends.tvm.emit.kernel_module import KernelModule
-from graphwright.backends.tvm.emit.table import EMISSIONS
 from graphwright.backends.tvm.sizes import Sizes
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
@@ -69,12 +68,8 @@ def _layout(value: Value) -> Literal["contiguous", "ring", "paged", "recurrent"]
 
 
 def _emit(e: Emitter, op: Op) -> None:
-    emission = EMISSIONS.get(op.definition)
     where = f" at {op.location}" if op.location else ""
-    if emission is None:
-        raise UnsupportedError(f"{op.name}{where}: the TVM backend has no {op.name}")
-    e.begin(op)
     try:
-        emission(e, op)
+        e.emit(op)
     except UnsupportedError as error:
         raise UnsupportedError(f"{op.name}{where}: {error}") from None

@@ -7,43 +7,43 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.element_types import MANIFEST_NAMES
-from graphwright.backends.tvm.emit.emitter import Emitter, flat_type, row_count, type_name
+from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count, type_name
 from graphwright.backends.tvm.emit.shape import moved
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
-from graphwright.backends.tvm.packing.floats import packed_floats
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
-from graphwright.ir.types import DType
 
 
-@emits(ops.embedding)
 def emit_embedding(e: Emitter, op: Op) -> None:
+    moved(e, op, lambda tensors, index: tensors[0](within(tensors[1](*index[:-1]), tensors[0].shape[0]), index[-1]))
+
+
+def emit_embedding_of_rows(e: Emitter, op: Op) -> None:
+    _embedding(e, op, [e.value(op.required("weight"))], packed=False)
+
+
+def emit_embedding_of_panels(e: Emitter, op: Op) -> None:
+    _embedding(e, op, e.laid_out(op, "weight"), packed=True)
+
+
+def _embedding(e: Emitter, op: Op, held: list[Tensor], *, packed: bool) -> None:
     table, ids = op.required("weight"), op.required("indices")
     shape = op.result.type.shape
-    if table.weight is None or op.result.tensor.dtype is not DType.F32:
-        moved(e, op, lambda tensors, index: tensors[0](within(tensors[1](*index[:-1]), tensors[0].shape[0]), index[-1]))
-        return
-    # A table that is multiplied too is stored once, as the product reads it.
-    tied = any(op.definition is ops.linear for op, _ in table.uses)
-    held = e.packed(table.weight, "packed", packed_floats(table.weight.expression)) if tied else e.value(table)
     rows, columns = (d.evaluate({}) for d in table.tensor.shape)
     (y,) = e.kernel(
         embedding_rows,
-        [e.reshape(e.value(ids), (product(ids.type.shape),)), held],
+        [e.reshape(e.value(ids), (product(ids.type.shape),)), *held],
         [flat_type(op.result.tensor)],
         tokens=row_count(shape),
         rows=rows,
         columns=columns,
         weight_dtype=MANIFEST_NAMES[table.tensor.dtype],
-        packed=tied,
+        packed=packed,
     )
     e.bind(op.result, e.reshape(y, shape))
 
 
-@emits(ops.take_tokens)
 def emit_take_tokens(e: Emitter, op: Op) -> None:
     def element(tensors: Any, index: Any) -> Any:
         x, positions = tensors
@@ -63,7 +63,6 @@ def _axis(op: Op) -> int:
     return axis % op.inputs[0].type.rank
 
 
-@emits(ops.gather)
 def emit_gather(e: Emitter, op: Op) -> None:
     axis, rank = _axis(op), op.inputs[1].type.rank
 
@@ -75,7 +74,6 @@ def emit_gather(e: Emitter, op: Op) -> None:
     moved(e, op, element)
 
 
-@emits(ops.gather_elements)
 def emit_gather_elements(e: Emitter, op: Op) -> None:
     axis = _axis(op)
 
@@ -86,7 +84,6 @@ def emit_gather_elements(e: Emitter, op: Op) -> None:
     moved(e, op, element)
 
 
-@emits(ops.scatter_elements)
 def emit_scatter_elements(e: Emitter, op: Op) -> None:
     """Each element looks for its updates: none is written twice, and threads need not share the work by index."""
     axis, adds = _axis(op), op.attributes["reduction"] == "add"

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernel_cache import CODE, KERNELS, RECORD, content_name
+from graphwright.backends.tvm.library import library_for
 from graphwright.backends.tvm.region.kernel_code import KernelCode, kernel_code
 from graphwright.backends.tvm.region.kernel_record import KernelRecord, from_json, to_json
 from graphwright.backends.tvm.tvm_library import KERNEL, tvm
@@ -16,7 +17,7 @@ class KernelModule:
     """Kernels for a CPU. One that is kept from an earlier compile is neither written nor compiled again."""
 
     def __init__(self, cpu: Cpu) -> None:
-        self.cpu = cpu
+        self.cpu, self.library = cpu, library_for(cpu)
         self.names: list[str] = []
         self._write: dict[str, Callable[[], Any]] = {}
         self._codes: dict[str, KernelCode] = {}

@@ -8,31 +8,29 @@ from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name
 from graphwright.backends.tvm.emit.pointwise import aligned
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.matmul import matmul
 from graphwright.backends.tvm.tvm_library import te, tirx, topi
-from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.shape import as_ints
 from graphwright.ir.types import DType, TensorType
 
 
-@emits(ops.matmul)
 def emit_matmul(e: Emitter, op: Op) -> None:
     x, y = op.inputs
-    if op.result.tensor.dtype is DType.F64:
-        e.bind(op.result, _product(e, op, x, y, transposed=False))
-    else:
-        e.computed(op.result, _by_kernel(e, e.single(x), x.tensor.shape, e.single(y), y.tensor.shape, op.result.tensor))
+    e.computed(op.result, _by_kernel(e, e.single(x), x.tensor.shape, e.single(y), y.tensor.shape, op.result.tensor))
 
 
-def linear_of_tensors(e: Emitter, op: Op) -> None:
-    """`linear` by a weight that the graph computes."""
+def emit_matmul_by_loops(e: Emitter, op: Op) -> None:
+    e.bind(op.result, _product(e, op, *op.inputs, transposed=False))
+
+
+def emit_linear_by_loops(e: Emitter, op: Op) -> None:
+    e.bind(op.result, _product(e, op, op.required("x"), op.required("weight"), transposed=True))
+
+
+def emit_linear_of_tensors(e: Emitter, op: Op) -> None:
     x, weight, bias, result = op.required("x"), op.required("weight"), op.operand("bias"), op.result.tensor
-    if result.dtype is DType.F64:
-        e.bind(op.result, _product(e, op, x, weight, transposed=True))
-        return
     rows, (outer, inner) = product(x.tensor.shape[:-1]), weight.tensor.shape
     columns = e.permuted(e.single(weight), [1, 0])
     flat = e.flatten(e.single(x))
@@ -83,7 +81,6 @@ def _product(e: Emitter, op: Op, x: Value, y: Value, *, transposed: bool) -> Ten
     return e.te(compute, *(e.wide(v) for v in (x, y, bias) if v is not None))
 
 
-@emits(ops.convolution)
 def emit_convolution(e: Emitter, op: Op) -> None:
     x, weight, bias = op.required("x"), op.required("weight"), op.operand("bias")
     strides, dilations, padding = (as_ints(op.attributes[n]) for n in ("stride", "dilation", "padding"))

@@ -6,12 +6,10 @@ from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name
 from graphwright.backends.tvm.emit.matrix import convolved
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.linear_recurrence import linear_recurrence
 from graphwright.backends.tvm.kernels.running_sum import running_sum
 from graphwright.backends.tvm.kernels.weighted_mean import weighted_mean
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType, TensorType
@@ -29,7 +27,6 @@ def _present(op: Op, *names: str) -> list[Value]:
 # -- convolution
 
 
-@emits(ops.causal_conv)
 def emit_causal_conv(e: Emitter, op: Op) -> None:
     x, weight = op.required("x"), op.required("weight")
     bias, state, lengths = (op.operand(name) for name in ("bias", "state", "new_length"))
@@ -84,7 +81,6 @@ def _running_sums(e: Emitter, x: Tensor, given: list[Tensor], type: TensorType, 
     return [e.converted(each, type.dtype) for each in found]
 
 
-@emits(ops.cumsum)
 def emit_cumsum(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)
@@ -95,7 +91,6 @@ def emit_cumsum(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.reshape(sums, type.shape))
 
 
-@emits(ops.running_sum)
 def emit_running_sum(e: Emitter, op: Op) -> None:
     axis, type, last = op.attributes["axis"], op.results[0].tensor, _final(op)
     assert isinstance(axis, int)
@@ -113,7 +108,6 @@ def emit_running_sum(e: Emitter, op: Op) -> None:
 # -- attention without a cache
 
 
-@emits(ops.linear_recurrence)
 def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     k, v, decay, rates = op.required("k"), op.required("v"), op.operand("decay"), op.operand("rates")
     names = ("q", "k", "v", "decay", "rates", "beta", "state", "new_length")
@@ -134,7 +128,6 @@ def emit_linear_recurrence(e: Emitter, op: Op) -> None:
     _bind(e, op, y, last)
 
 
-@emits(ops.weighted_mean)
 def emit_weighted_mean(e: Emitter, op: Op) -> None:
     key = op.required("key")
     y, last = e.kernel(

@@ -10,9 +10,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter, type_name
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.shape import as_ints
@@ -93,29 +91,24 @@ def _same(x: Any) -> Any:
     return x
 
 
-@emits(ops.sum)
 def emit_sum(e: Emitter, op: Op) -> None:
     counts = op.inputs[0].tensor.dtype is DType.BOOL
     reduced(e, op, te.sum, lambda x: x.astype("int64") if counts else summed(x), _same)
 
 
-@emits(ops.mean)
 def emit_mean(e: Emitter, op: Op) -> None:
     number = _number(e, op).astype(SUMMED)
     reduced(e, op, te.sum, summed, lambda total: total / number)
 
 
-@emits(ops.amax, ops.any)
-def emit_amax_or_any(e: Emitter, op: Op) -> None:
+def emit_greatest(e: Emitter, op: Op) -> None:
     reduced(e, op, greatest, _same, _same)
 
 
-@emits(ops.amin, ops.all)
-def emit_amin_or_all(e: Emitter, op: Op) -> None:
+def emit_least(e: Emitter, op: Op) -> None:
     reduced(e, op, least, _same, _same)
 
 
-@emits(ops.var)
 def emit_var(e: Emitter, op: Op) -> None:
     axes, keep, result = _axes(op), bool(op.attributes["keepdims"]), op.result.tensor
     shape, dtype, rank = e.shape(result.shape), type_name(result.dtype), op.inputs[0].type.rank
@@ -135,7 +128,6 @@ def emit_var(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.te(compute, e.wide(op.inputs[0])))
 
 
-@emits(ops.softmax)
 def emit_softmax(e: Emitter, op: Op) -> None:
     axis, type = op.attributes["axis"], op.result.tensor
     assert isinstance(axis, int)

@@ -6,11 +6,9 @@ from typing import cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.emit.scales import scale_of
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels import rotary_append as appending
 from graphwright.backends.tvm.kernels import rotary_table as tables
 from graphwright.backends.tvm.kernels.rope import rope
-from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import StateType
@@ -18,7 +16,6 @@ from graphwright.ir.types import StateType
 ONE = Dim.of(1)
 
 
-@emits(rotary_table)
 def emit_rotary_table(e: Emitter, op: Op) -> None:
     positions, frequencies = op.inputs
     cos, sin = e.kernel(
@@ -33,7 +30,6 @@ def emit_rotary_table(e: Emitter, op: Op) -> None:
     e.bind(op.results[1], sin)
 
 
-@emits(rotary_embedding)
 def emit_rotary_embedding(e: Emitter, op: Op) -> None:
     x, cos, sin = op.inputs
     batch, heads, sequence, size = x.type.shape
@@ -56,7 +52,6 @@ def _is_shared(table: Value | None, batch: Dim) -> bool:
     return table is not None and table.type.shape[0] is ONE and batch is not ONE
 
 
-@emits(rotary_append)
 def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, cos = op.required("packed"), op.operand("cos")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))

@@ -9,9 +9,7 @@ from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, type_name
 from graphwright.backends.tvm.emit.pointwise import aligned
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.shape import as_ints, slice_bounds
@@ -39,7 +37,6 @@ def _dim(op: Op, name: str) -> Dim:
     return value
 
 
-@emits(ops.constant)
 def emit_constant(e: Emitter, op: Op) -> None:
     value, type = op.attributes["value"], op.result.tensor
     assert isinstance(value, bool | int | float)
@@ -49,36 +46,30 @@ def emit_constant(e: Emitter, op: Op) -> None:
     moved(e, op, lambda tensors, index: number)
 
 
-@emits(ops.iota)
 def emit_iota(e: Emitter, op: Op) -> None:
     name = type_name(op.result.tensor.dtype)
     moved(e, op, lambda tensors, index: index[0].astype(name))
 
 
-@emits(ops.dim_value)
 def emit_dim_value(e: Emitter, op: Op) -> None:
     value = e.dim(_dim(op, "value"))
     moved(e, op, lambda tensors, index: value)
 
 
-@emits(ops.reshape)
 def emit_reshape(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.reshape(e.value(op.inputs[0]), op.result.type.shape))
 
 
-@emits(ops.transpose)
 def emit_transpose(e: Emitter, op: Op) -> None:
     permutation = as_ints(op.attributes["permutation"])
     moved(e, op, lambda tensors, index: tensors[0](*(index[permutation.index(i)] for i in range(len(index)))))
 
 
-@emits(ops.expand)
 def emit_expand(e: Emitter, op: Op) -> None:
     shape = op.inputs[0].type.shape
     moved(e, op, lambda tensors, index: tensors[0](*aligned(index, shape)))
 
 
-@emits(ops.slice)
 def emit_slice(e: Emitter, op: Op) -> None:
     axis, step = _axis(op), op.attributes["step"]
     assert isinstance(step, int)
@@ -91,7 +82,6 @@ def emit_slice(e: Emitter, op: Op) -> None:
     moved(e, op, element)
 
 
-@emits(ops.concat)
 def emit_concat(e: Emitter, op: Op) -> None:
     axis = _axis(op)
     lengths = [e.dim(v.type.shape[axis]) for v in op.inputs]
@@ -109,7 +99,6 @@ def emit_concat(e: Emitter, op: Op) -> None:
     moved(e, op, element)
 
 
-@emits(ops.split)
 def emit_split(e: Emitter, op: Op) -> None:
     axis, start = _axis(op), 0
     for result in op.results:
@@ -127,25 +116,21 @@ def emit_split(e: Emitter, op: Op) -> None:
         e.bind(result, e.te(compute, e.value(op.inputs[0])))
 
 
-@emits(ops.split_heads)
 def emit_split_heads(e: Emitter, op: Op) -> None:
     batch, heads, sequence, size = op.result.type.shape
     parts = e.reshape(e.value(op.inputs[0]), (batch, sequence, heads, size))
     e.bind(op.result, e.permuted(parts, [0, 2, 1, 3]))
 
 
-@emits(ops.merge_heads)
 def emit_merge_heads(e: Emitter, op: Op) -> None:
     merged = e.permuted(e.value(op.inputs[0]), [0, 2, 1, 3])
     e.bind(op.result, e.reshape(merged, op.result.type.shape))
 
 
-@emits(ops.bitcast)
 def emit_bitcast(e: Emitter, op: Op) -> None:
     e.bind(op.result, e.viewed(e.value(op.inputs[0]), op.result.tensor))
 
 
-@emits(ops.ring_positions)
 def emit_ring_positions(e: Emitter, op: Op) -> None:
     capacity = op.attributes["capacity"]
     assert isinstance(capacity, int)

@@ -8,11 +8,9 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type
-from graphwright.backends.tvm.emit.table import emits
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.kernels.order import largest, order
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir import ops
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType, tensor
@@ -52,7 +50,6 @@ def _keys(e: Emitter, op: Op, axis: int, descending: bool) -> tuple[Tensor, list
     return e.reshape(keys, (product(shape[:-1]), shape[-1])), back
 
 
-@emits(ops.topk)
 def emit_topk(e: Emitter, op: Op) -> None:
     axis, count = op.attributes["axis"], op.attributes["k"]
     assert isinstance(axis, int)
@@ -75,7 +72,6 @@ def emit_topk(e: Emitter, op: Op) -> None:
     e.bind(op.results[1], places)
 
 
-@emits(ops.sort_order)
 def emit_sort_order(e: Emitter, op: Op) -> None:
     type = op.result.tensor
     keys, _ = _keys(e, op, type.rank - 1, False)

@@ -5,19 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.library.layouts import PANEL, panel_count
 from graphwright.backends.tvm.tvm_library import T
-
-PANEL = 16
-"""Rows of a weight that stand side by side, so that a vector holds one column of them: [rows / 16, columns, 16]."""
 
 STACK = "global"
 """The storage scope of scratch. Small buffers of this scope TVM puts on the stack, whence LLVM takes them into
 registers; those of scope `local` it allocates anew in each iteration."""
-
-
-def panel_count(rows: int) -> int:
-    """Panels of a weight with that many rows; the last is filled up with zeros."""
-    return -(-rows // PANEL)
 
 
 def widened(cpu: Cpu, numbers: Any, dtype: str, lanes: int) -> Any:

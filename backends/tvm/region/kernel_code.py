@@ -9,7 +9,7 @@ from typing import Any
 
 from graphwright.backends.element_types import DTYPES
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.library import compiled
+from graphwright.backends.tvm.linking import compiled
 from graphwright.backends.tvm.region.code import is_buffer, key
 from graphwright.backends.tvm.region.flatten import flatten
 from graphwright.backends.tvm.region.kernel_record import Axes, BufferUse, KernelRecord, StageRecord

@@ -9,10 +9,15 @@ from graphwright.ir.declare import AxisFlow, op
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.rules import aligned_right
 from graphwright.ir.traits import Trait
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+STORED = frozenset(
+    {DType.BOOL, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64, DType.F16, DType.BF16, DType.F32, DType.F64}
+)
+"""Types that a tensor of a step can have; others are codes of weights."""
 
 
 @op("cpu.copy", Trait.ELEMENTWISE, Trait.MOVES)

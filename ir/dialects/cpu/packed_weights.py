@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
-from graphwright.ir.dialects.cpu.capabilities import code_bits, packable
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
@@ -43,6 +42,28 @@ LANES = 16
 """Rows of the matrix side by side in a step."""
 
 STEP_BYTES = 4 * LANES
+
+
+def packable(type: QuantizedType) -> str | None:
+    """Why no kernel reads a weight of that type in its codes; None where they do."""
+    if type.rank != 2 or type.axis != -1 or any(length.constant is None for length in type.shape):
+        return f"{type} is not a matrix grouped along its rows"
+    if type.element.is_float and type.element is not DType.F4E2M1:
+        return f"no kernel reads codes of {type.element}"
+    step = codes_in_a_step(type)
+    if type.group is not None and type.group % step:
+        return f"groups of {type.group} are not made of steps of {step} codes"
+    return None
+
+
+def code_bits(type: QuantizedType) -> int:
+    """How many bits a code has where a kernel reads it."""
+    return 4 if type.element.is_integer and type.element.bits <= 4 else 8
+
+
+def codes_in_a_step(type: QuantizedType) -> int:
+    """Codes of a row that a kernel reads at once: 32 bits."""
+    return 32 // code_bits(type)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from graphwright.ir.dialects.cpu.capabilities import CPU
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.targets import Target
+from graphwright.passes.base import handed_in
 from graphwright.passes.lowering.context import Context, LoweringPass
 
 __all__ = ["Context", "KernelPass", "first_column", "splits_rows"]
@@ -14,11 +14,12 @@ __all__ = ["Context", "KernelPass", "first_column", "splits_rows"]
 
 @dataclass(frozen=True)
 class KernelPass(LoweringPass):
-    """A pass over the graphs by themselves, for the kernels of the CPU."""
+    """A pass over the graphs by themselves, for the kernels of a CPU."""
 
-    @property
-    def target(self) -> Target:
-        return CPU
+    target: Target = field(metadata=handed_in("cpu"))
+
+    def table(self) -> Target:
+        return self.target
 
 
 def splits_rows(split: Op) -> bool:

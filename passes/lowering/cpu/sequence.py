@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.cpu.add_norms import FuseAddNorms
 from graphwright.passes.lowering.cpu.attention import FuseAttention
@@ -13,14 +14,18 @@ from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.cpu.rounded_linear import RoundInProducts
 from graphwright.passes.lowering.cpu.stored_weights import WeightsMadeWhenWritten
 
-CPU: tuple[Pass, ...] = (
-    WeightsMadeWhenWritten(),  # first: products see the weights that they read
-    RoundInProducts(),
-    RotaryByTables(),
-    FuseAttention(),
-    FuseRotaryAppend(),  # behind both: it takes in what is turned by tables, and rounding that nothing else reads
-    FuseGatedColumns(),
-    FuseAddNorms(),
-    HeadsAsViews(),  # behind those that take heads in
-    CopyToOwnMemory(),  # last: it looks at whose memory a value lies in
-)
+
+def cpu_lowering(target: Target) -> tuple[Pass, ...]:
+    """The passes down to what the kernels of a CPU take, which `target` tells."""
+    return (
+        WeightsMadeWhenWritten(target),  # first: products see the weights that they read
+        RoundInProducts(target),
+        RotaryByTables(target),
+        FuseAttention(target),
+        # Behind both: it takes in what is turned by tables, and rounding that nothing else reads.
+        FuseRotaryAppend(target),
+        FuseGatedColumns(target),
+        FuseAddNorms(target),
+        HeadsAsViews(target),  # behind those that take heads in
+        CopyToOwnMemory(target),  # last: it looks at whose memory a value lies in
+    )

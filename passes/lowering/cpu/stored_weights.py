@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
-from graphwright.ir.dialects.cpu.capabilities import STORED, packable
+from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import DType, QuantizedType, TensorType
 from graphwright.ir.weights import Applied
@@ -58,7 +58,7 @@ def _written_as_floats(context: Context, op: Op) -> None:
     x, weight, bias = op.required("x"), op.required("weight"), op.operand("bias")
     if weight.weight is None or not isinstance(weight.type, QuantizedType):
         return
-    problem = packable(weight.type)
+    problem = context.target.refusal(op)
     if problem is None:
         return
     context.near_miss(CODES, op, problem)

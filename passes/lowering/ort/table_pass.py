@@ -20,6 +20,5 @@ class TablePass(LoweringPass):
 
     dialect: Dialect = "ort"
 
-    @property
-    def target(self) -> Target:
+    def table(self) -> Target:
         return TARGETS[self.dialect]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,16 @@ def feedings(draw: st.DrawFn) -> Feeding:
     return Feeding(tuple(steps), place, *flags)
 
 
-def check_bits(folder: Path, vocabulary: int) -> None:
-    """Feeds a row of random tokens in many ways, and compares with one token at a time, by itself."""
+def same_bits(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+def check_bits(
+    folder: Path,
+    vocabulary: int,
+    compare: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], None] = same_bits,
+) -> None:
+    """Feeds a row of random tokens in many ways, and compares logits with those of one token at a time, by itself."""
     random = np.random.default_rng(0)
     sessions = {threads: Session(open_artifact(folder), threads=threads) for threads in (1, 2)}
     row = random.integers(0, vocabulary, LENGTH)
@@ -68,7 +76,7 @@ def check_bits(folder: Path, vocabulary: int) -> None:
         rows[feeding.place] = row
         found = logits_of(sessions[feeding.threads], feeding, rows)
         for position, logits in found.items():
-            np.testing.assert_array_equal(logits.view(np.uint32), expected[position].view(np.uint32))
+            compare(logits, expected[position])
 
     equal()
 

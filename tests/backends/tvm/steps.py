@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.emit.graph import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
-from graphwright.backends.tvm.library import write_library
+from graphwright.backends.tvm.linking import write_library
 from graphwright.backends.tvm.lower import build_steps, plan_graphs
 from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
 from graphwright.backends.weights_file import write_weights

@@ -11,13 +11,14 @@ import torch
 from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
-from graphwright.backends.tvm.packing.unpacked import with_unpacked
+from graphwright.backends.tvm.library import CPU
+from graphwright.backends.tvm.unpacked import with_unpacked
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.compiling.lowering import lowered
 from graphwright.ir import Program, parse_program, verify
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import Weight
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import LLAMA, decoder
 from tests.backends.quantizing import Scheme, quantized
@@ -40,7 +41,7 @@ def numbers(weight: Weight) -> torch.Tensor:
 
 def read_back(program: Program, folder: Path) -> tuple[Program, Program]:
     """The program lowered, and what its text says of it."""
-    program, _ = lowered(program, (*PHASES, *CPU))
+    program, _ = lowered(program, (*PHASES, *cpu_lowering(CPU)))
     module, weights = KernelModule(host_cpu()), dict[str, Weight]()
     for graph in program.graphs.values():
         emit_graph(graph, module, weights)

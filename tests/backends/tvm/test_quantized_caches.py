@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphwright.backends.tvm.library import CPU
 from graphwright.compiling.lowering import build_artifact, lowered
 from graphwright.ir import Program, StateType, UnsupportedError, ops
 from graphwright.ir.graph import Graph
 from graphwright.passes import parse_passes, run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from tests.backends.models import MODELS, decoder
 from tests.backends.running import continued, vocabulary
 from tests.backends.ties import follow
@@ -46,7 +47,7 @@ def reads_of_caches(graph: Graph) -> list[str]:
 def test_no_op_of_a_lowered_decode_makes_floats_of_a_cache(name: str, spec: str, tmp_path: Path) -> None:
     program = coded(name, spec, tmp_path)
     assert len(reads_of_caches(program.graphs["decode"])) == 2
-    after, report = lowered(program, CPU)
+    after, report = lowered(program, cpu_lowering(CPU))
     for graph in after.graphs.values():
         assert not reads_of_caches(graph)
         assert not [op for op in graph if op.definition is ops.dequantize_tensor]
@@ -65,7 +66,7 @@ def test_machine_code_equals_the_interpreter_and_its_bits_depend_on_a_row_alone(
 
 def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
     program = coded("llama", "bits=4", tmp_path)
-    _, report = lowered(program, CPU)
+    _, report = lowered(program, cpu_lowering(CPU))
     reasons = {(miss.rule, miss.reason) for miss in report.near_misses}
     codes = "codes are i4[B, 2, C, 16], its kernel reads four axes of i8"
     assert ("cpu.attention: codes inside", f"k: {codes}") in reasons

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from graphwright.backends.tvm.library import CPU
 from graphwright.ir import Builder, DType, Graph, Program, QuantizedType, UnsupportedError, ops
 from graphwright.ir.convention import present_of
 from graphwright.ir.interpreter import apply_reference, run
@@ -16,7 +17,7 @@ from graphwright.ir.text import parse_type
 from graphwright.ir.types import StateType, tensor
 from graphwright.ir.weights import Applied, StoredArray
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from tests.backends.running import ROUNDOFF, SLACK
 from tests.backends.tvm.steps import Steps
 from tests.ir.cases import BINARY, CASES, COMPARISONS, UNARY, Case
@@ -97,7 +98,7 @@ def lowered(*graphs: Graph) -> list[Graph]:
         for weight in (v.weight for v in each.weights):
             assert weight is not None
             program.weights[weight.name] = weight
-    run_passes(program, CPU)
+    run_passes(program, cpu_lowering(CPU))
     return list(program.graphs.values())
 
 

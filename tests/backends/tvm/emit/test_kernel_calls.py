@@ -12,10 +12,11 @@ import pytest
 
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
+from graphwright.backends.tvm.library import CPU
 from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Graph, Program, ops
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from tests.backends.models import LLAMA, MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import Reference, close_enough, prefill_inputs, vocabulary
@@ -29,7 +30,7 @@ STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
 
 def kernels(program: Program, name: str = "prefill") -> Counter[str]:
     """How often a graph's function calls each kernel once it is lowered, numbers of variants left off."""
-    run_passes(program, CPU)
+    run_passes(program, cpu_lowering(CPU))
     emitted = emit_graph(program.graphs[name], KernelModule(host_cpu()), {})
     calls = [call for launch in emitted.launches for call in launch.calls]
     return Counter(re.sub(r"_[0-9a-f]{16}$", "", call.kernel) for call in calls)

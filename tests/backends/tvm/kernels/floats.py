@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.packing.floats import packed_floats
+from graphwright.backends.tvm.library.layouts import packed_floats
 from graphwright.backends.tvm.tvm_library import tvm
 from graphwright.ir.weights import StoredArray
 from tests.backends.tvm.kernels.standalone import compiled

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from graphwright.ir.declare import OpDef
-from graphwright.ir.dialects.cpu.capabilities import packable
 from graphwright.ir.dialects.cpu.packed_weights import (
+    packable,
     packed_layout,
     packed_parts,
     stored_type,

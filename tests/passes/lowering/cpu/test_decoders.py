@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from graphwright.backends.tvm.library import CPU
 from graphwright.ir import Graph, Program, clone_graph, ops, print_graph
 from graphwright.ir.declare import OpDef
 from graphwright.passes import run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from tests.backends.models import LLAMA, MODELS, Shape, decoder
 from tests.backends.quantizing import Scheme, quantized
 
@@ -19,7 +20,7 @@ ONE = replace(LLAMA, layers=1)
 
 def fused(program: Program) -> Counter[str]:
     """The ops of the dialect in prefill after the passes."""
-    run_passes(program, CPU)
+    run_passes(program, cpu_lowering(CPU))
     return Counter(op.name for op in program.graphs["prefill"] if op.name.startswith("cpu."))
 
 
@@ -50,8 +51,8 @@ def test_lowering_for_one_token_is_lowering_and_then_one_token() -> None:
     one = {"B": 1, "S": 1, "N": 1}
     special = before.clone()
     special.graphs = {"step": clone_graph(special.graphs["prefill"], "step", one, special.weights)}
-    run_passes(before, CPU)
-    run_passes(special, CPU)
+    run_passes(before, cpu_lowering(CPU))
+    run_passes(special, cpu_lowering(CPU))
     assert print_graph(special.graphs["step"]) == print_graph(clone_graph(before.graphs["prefill"], "step", one))
 
 
@@ -81,7 +82,7 @@ def test_queries_that_are_read_before_keys_are_kept_stay() -> None:
     query = next(op for op in graph if op.definition is ops.rope)
     append = next(op for op in graph if op.definition is ops.kv_append)
     graph.outputs["early"] = graph.insert(ops.neg, [query.result], {}, before=append).result
-    report = run_passes(program, CPU)
+    report = run_passes(program, cpu_lowering(CPU))
     assert report.hits["cpu.rotary_append"] == 0
     assert "neg reads what cpu.rotary_embedding gives before keys and values are kept" in {
         miss.reason for miss in report.near_misses

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.backends.tvm.library import CPU
 from graphwright.ir import Graph, ops, print_graph
 from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.pricing.buffers import Buffers, memory
 from graphwright.passes import parse_passes, run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import MODELS, decoder
 from tests.passes.graphs import applied, body, program, random_weight
 from tests.passes.kv_cache.test_ring_caches import OWN, SLIDING, two_layers
 from tests.passes.lowering.cpu.test_passes import RING
 
+TARGETS = {"cpu": CPU}
 HEADS = """(%x: f32[B, 1, 12], %y: f32[B, S, 12], %z: f32[B, 4, 1, 3], %o: f32[B, 1, S, 3]) {
   %a = split_heads(%x) {heads=4} : f32[B, 4, 1, 3]
   %b = split_heads(%y) {heads=1} : f32[B, 1, S, 12]
@@ -31,10 +33,10 @@ MANY = """(%y: f32[B, S, 12], %z: f32[B, 4, 2, 3], %o: f32[1, 4, S, 3]) {
 
 
 def test_heads_of_one_token_and_one_head_of_many_are_views() -> None:
-    text, misses = applied(program(HEADS), *parse_passes("cpu-heads-as-views"))
+    text, misses = applied(program(HEADS), *parse_passes("cpu-heads-as-views", TARGETS))
     assert body(text) == ["reshape"] * 4
     assert not misses
-    text, misses = applied(program(MANY), *parse_passes("cpu-heads-as-views"))
+    text, misses = applied(program(MANY), *parse_passes("cpu-heads-as-views", TARGETS))
     assert body(text) == ["split_heads", "merge_heads", "merge_heads"]
     assert not misses
 
@@ -58,13 +60,13 @@ OWNED = """(%x: f32[B, 4], %k: state<contiguous f32[B, 1, 30, 8]>, %n: f32[B, 1,
 
 
 def test_outputs_get_memory_of_their_own_before_it_is_changed() -> None:
-    text, misses = applied(program(SHARED, random_weight("w", 4)), *parse_passes("cpu-copies"))
+    text, misses = applied(program(SHARED, random_weight("w", 4)), *parse_passes("cpu-copies", TARGETS))
     # x and w at the beginning, what is read from a cache before the cache is appended to.
     expected = ["cpu.copy", "cpu.copy", "kv_read", "cpu.copy", "kv_append", "kv_read", "cpu.copy", "cpu.copy"]
     assert body(text) == [*expected, "neg", "cpu.copy", "reshape", "cpu.copy"]
     assert not misses
     kept = program(SHARED, random_weight("w", 4)).clone()
-    run_passes(kept, parse_passes("cpu-copies"))
+    run_passes(kept, parse_passes("cpu-copies", TARGETS))
     graph = kept.graphs["forward"]
     copied = {name for name, value in graph.outputs.items() if value.defined_by(copy) is not None}
     assert copied == {"x", "w", "r", "r2", "c", "v", "again"}
@@ -76,15 +78,15 @@ def test_outputs_get_memory_of_their_own_before_it_is_changed() -> None:
 
 def test_outputs_that_have_memory_of_their_own_stay() -> None:
     before = program(OWNED)
-    text, _ = applied(before, *parse_passes("cpu-copies"))
+    text, _ = applied(before, *parse_passes("cpu-copies", TARGETS))
     assert text == print_graph(before.graphs["forward"])
 
 
 @pytest.mark.parametrize("passes", ["cpu-copies", "cpu-rotary-append,cpu-copies"])
 def test_a_ring_is_copied_once_and_then_changed_in_place(passes: str) -> None:
     lowered = program(RING)
-    assert body(applied(lowered, *parse_passes(passes))[0]).count("cpu.copy") == 2
-    run_passes(lowered, parse_passes(passes))
+    assert body(applied(lowered, *parse_passes(passes, TARGETS))[0]).count("cpu.copy") == 2
+    run_passes(lowered, parse_passes(passes, TARGETS))
     graph = lowered.graphs["forward"]
     assert_apart(graph)
     # What came in and what goes out, both for keys and values, of one row.
@@ -96,7 +98,7 @@ def test_a_ring_that_is_appended_to_twice_is_copied_once() -> None:
         "  return q=%q, k=%k2, v=%v2",
         "  %k3 = kv_append(%k2, %d, %p, new_length=%r) : state<ring f32[B, 1, 2, 8]>\n  return q=%q, k=%k3, v=%v",
     )
-    text, _ = applied(program(again), *parse_passes("cpu-copies"))
+    text, _ = applied(program(again), *parse_passes("cpu-copies", TARGETS))
     # The values' ring comes back as it came: as an output that is an input.
     assert body(text).count("cpu.copy") == 2
 
@@ -104,7 +106,7 @@ def test_a_ring_that_is_appended_to_twice_is_copied_once() -> None:
 @pytest.mark.parametrize("name", ["llama", "unpacked", "gpt2", "chunked"])
 def test_steps_of_decoders_need_no_copies(name: str) -> None:
     lowered = decoder(MODELS[name])
-    run_passes(lowered, (*PHASES, *CPU))
+    run_passes(lowered, (*PHASES, *cpu_lowering(CPU)))
     for graph in lowered.graphs.values():
         assert "cpu.copy" not in {op.name for op in graph}
         assert_apart(graph)
@@ -112,7 +114,9 @@ def test_steps_of_decoders_need_no_copies(name: str) -> None:
 
 def test_rings_of_a_decoder_are_copied_in_every_phase() -> None:
     lowered = two_layers(SLIDING, SLIDING, OWN)
-    run_passes(lowered, (*parse_passes('insert-kv-cache{layout="ring"},select-logits,specialize'), *PHASES, *CPU))
+    run_passes(
+        lowered, (*parse_passes('insert-kv-cache{layout="ring"},select-logits,specialize'), *PHASES, *cpu_lowering(CPU))
+    )
     assert len(lowered.graphs) == 3
     for graph in lowered.graphs.values():
         assert sum(op.name == "cpu.copy" for op in graph) == 3

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from graphwright.backends.tvm.library import CPU
 from graphwright.compiling.targets import find_pipeline
 from graphwright.ir import print_graph
 from graphwright.passes import parse_passes, run_passes
-from graphwright.passes.lowering.cpu import CPU
+from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.decoders import PHASES
 from graphwright.passes.proving import InterpreterProver
 from tests.backends.models import MODELS, decoder
 from tests.passes.graphs import applied, body, program, random_weight
 
+TARGETS = {"cpu": CPU}
 SCALE = random_weight("s", 4)
 NORM = """(%x: f32[B, 4], %z: f32[B, 4]) {
   %a = add(%x, %z) : f32[B, 4]
@@ -83,7 +85,7 @@ RING = """(%x: f32[B, S, 32], %p: i64[B], %o: i64[B], %k: state<ring f32[B, 1, 2
 
 def lowered(text: str, name: str, weights: str = "") -> tuple[str, list[str]]:
     """The text after a pass, and its near misses without rule and place."""
-    after, misses = applied(program(text, weights), *parse_passes(name))
+    after, misses = applied(program(text, weights), *parse_passes(name, TARGETS))
     assert {m.location for m in misses} <= {"layer"}
     return after, [m.reason for m in misses]
 
@@ -136,7 +138,7 @@ def test_rotary_embeddings_that_the_kernel_refuses_leave_no_table() -> None:
     # Not even until the pass has ended, when dead ops are erased.
     for refused, left in (("f32[B", ["rope"] * 3), ("f32[B, 2", ["rope", "cpu.rotary_table", "cpu.rotary_embedding"])):
         source = program(ROPE.replace(refused, refused.replace("f32", "f64")))
-        RotaryByTables().run_graph(source, source.graphs["forward"])
+        RotaryByTables(CPU).run_graph(source, source.graphs["forward"])
         assert body(print_graph(source.graphs["forward"]))[:3] == left
 
 
@@ -273,7 +275,7 @@ def test_codes_that_no_product_reads_are_written_as_floats() -> None:
         ROUNDED.replace("fake_quantize(%x) {to=i8, group=16}", "neg(%x)"), "cpu-stored-weights", eight
     )
     assert "linear(%0, @w.f32)" in text
-    assert misses == ["no kernel reads codes of f8e4m3"]
+    assert misses == ["cpu: no kernel reads codes of f8e4m3"]
     made = """(%x: f32[B, 32]) {
   %d = dequantize(@w) : f32[4, 32]
   %y = linear(%x, %d) : f32[B, 4]  at layer
@@ -285,7 +287,7 @@ def test_codes_that_no_product_reads_are_written_as_floats() -> None:
 def test_findings_are_declared() -> None:
     for name in ("llama", "qwen3", "alibi", "mixed-heads", "gpt2"):
         source = decoder(MODELS[name])
-        for each in CPU:
+        for each in cpu_lowering(CPU):
             outcome = each.run(source)
             found = {*outcome.hits, *(m.rule for m in outcome.near_misses)}
             assert found <= set(each.rule_names()), each.name
@@ -294,7 +296,7 @@ def test_findings_are_declared() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "mixed-heads"])
 def test_every_pass_is_proven(name: str) -> None:
-    passes = (*PHASES, *CPU)
+    passes = (*PHASES, *cpu_lowering(CPU))
     report = run_passes(decoder(MODELS[name]), passes, prover=InterpreterProver())
     statuses = {r.name: r.proof.status for r in report.records if r.proof is not None}
     assert list(statuses) == [str(each) for each in passes]
@@ -304,5 +306,5 @@ def test_every_pass_is_proven(name: str) -> None:
 
 
 def test_the_pipeline_ends_with_the_passes() -> None:
-    passes = (*PHASES, *CPU)
+    passes = (*PHASES, *cpu_lowering(CPU))
     assert find_pipeline("cpu-tvm")[-len(passes) :] == passes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.tvm.packing.floats import packed_floats
+from graphwright.backends.tvm.library.layouts import packed_floats
 from graphwright.ir.types import DType, tensor
 from graphwright.ir.weights import StoredArray
 

@@ -1,0 +1,22 @@
+"""All kernels of this backend, as the library of a CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from graphwright.backends.kernel_library import KernelLibrary
+from graphwright.backends.tvm.cpu import GENERIC, Cpu
+from graphwright.backends.tvm.library import attention, loops, products, recurrence, rows
+
+KERNELS = (*products.KERNELS, *attention.KERNELS, *rows.KERNELS, *recurrence.KERNELS, *loops.KERNELS)
+
+
+@cache
+def library_for(cpu: Cpu) -> KernelLibrary:
+    """The kernels for a CPU. All CPUs have kernels for the same ops, with other defaults of choices."""
+    return KernelLibrary("cpu", cpu, KERNELS)
+
+
+LIBRARY = library_for(GENERIC)
+CPU = LIBRARY.target
+"""What lowering passes ask, whatever the CPU."""

@@ -1,0 +1,81 @@
+"""How weights lie that kernels of this backend read, as expressions that are evaluated when they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphwright.backends.kernel_library import OperandLayout
+from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.packed_weights import packed_parts, unpacked
+from graphwright.ir.dims import Dim
+from graphwright.ir.types import DType, QuantizedType, TensorType, Type
+from graphwright.ir.weights import Applied, WeightExpression
+
+PANEL = 16
+"""Rows of a weight that stand side by side, so that a vector holds one column of them: [rows / 16, columns, 16]."""
+
+
+def panel_count(rows: int) -> int:
+    """Panels of a weight with that many rows; the last is filled up with zeros."""
+    return -(-rows // PANEL)
+
+
+def packed_floats(weight: WeightExpression) -> WeightExpression:
+    """A matrix [n, k] of f32, bf16 or f16 as [ceil(n / 16), k, 16]; rows that the last panel lacks are zeros."""
+    type = weight.type
+    assert isinstance(type, TensorType), type
+    assert type.rank == 2, type
+    assert type.dtype in (DType.F32, DType.BF16, DType.F16), type
+    rows = type.shape[0].evaluate({})
+    missing = panel_count(rows) * PANEL - rows
+    padded = weight
+    if missing:
+        zeros = Applied.of(
+            ops.constant, (), {"value": 0.0, "dtype": type.dtype, "shape": (Dim.of(missing), type.shape[1])}
+        )
+        padded = Applied.of(ops.concat, (weight, zeros), {"axis": 0})
+    shape = (Dim.of(panel_count(rows)), Dim.of(PANEL), type.shape[1])
+    return Applied.of(
+        ops.transpose, (Applied.of(ops.reshape, (padded,), {"shape": shape}),), {"permutation": (0, 2, 1)}
+    )
+
+
+def unpacked_floats(packed: WeightExpression, type: TensorType) -> WeightExpression:
+    """The matrix of that type whose panels these are."""
+    rows, columns = (length.evaluate({}) for length in type.shape)
+    turned = Applied.of(ops.transpose, (packed,), {"permutation": (0, 2, 1)})
+    shape = (Dim.of(panel_count(rows) * PANEL), Dim.of(columns))
+    padded = Applied.of(ops.reshape, (turned,), {"shape": shape})
+    return Applied.of(ops.slice, (padded,), {"axis": 0, "start": 0, "stop": Dim.of(rows)})
+
+
+def _pack_codes(weight: WeightExpression) -> dict[str, WeightExpression]:
+    parts = packed_parts(weight)
+    arrays = {"codes": parts.codes, "scales": parts.scales, "zero_points": parts.zero_points}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _unpack_codes(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
+    assert isinstance(type, QuantizedType)
+    return unpacked(type, arrays["codes"], arrays["scales"], arrays.get("zero_points"))
+
+
+def _unpack_panels(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
+    assert isinstance(type, TensorType)
+    return unpacked_floats(arrays["packed"], type)
+
+
+def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
+    assert isinstance(type, TensorType)
+    return Applied.of(ops.cast, (arrays["f32"],), {"dtype": type.dtype})
+
+
+CODES = OperandLayout("codes", ("codes", "scales", "zero_points"), _pack_codes, _unpack_codes)
+"""A matrix of codes, as `ir/dialects/cpu/packed_weights.py` describes it."""
+PANELS = OperandLayout("panels", ("packed",), lambda weight: {"packed": packed_floats(weight)}, _unpack_panels)
+"""A matrix of floats in panels of sixteen rows."""
+WIDE = OperandLayout(
+    "wide", ("f32",), lambda weight: {"f32": Applied.of(ops.cast, (weight,), {"dtype": DType.F32})}, _narrow
+)
+"""Narrow floats as float32."""
+LAYOUTS = (CODES, PANELS, WIDE)

@@ -1,0 +1,83 @@
+"""Kernels of products with weights or between tensors, of the rows of tables, and of experts."""
+
+from __future__ import annotations
+
+from graphwright.backends.kernel_library import Kernel
+from graphwright.backends.tvm.library.conditions import (
+    DOUBLE,
+    FLOATS,
+    NARROW,
+    known_groups,
+    multiplied_table,
+    stored_codes,
+    stored_rows,
+    stored_weight,
+)
+from graphwright.backends.tvm.library.layouts import CODES, PANELS
+from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.memory import STORED
+from graphwright.ir.dialects.cpu.quantized import rounded_linear
+from graphwright.ir.types import DType
+
+STORED_WEIGHTS = "graphwright.backends.tvm.emit.quantized"
+TENSORS = "graphwright.backends.tvm.emit.matrix"
+TABLES = "graphwright.backends.tvm.emit.indexing"
+
+PRODUCTS = (
+    Kernel(
+        ops.linear,
+        NARROW,
+        stored_codes,
+        quantized=True,
+        name="linear_by_codes",
+        body=f"{STORED_WEIGHTS}:emit_linear_by_codes",
+        layouts={"weight": CODES},
+    ),
+    Kernel(
+        ops.linear,
+        NARROW,
+        stored_weight,
+        name="linear",
+        body=f"{STORED_WEIGHTS}:emit_linear",
+        layouts={"weight": PANELS},
+    ),
+    Kernel(ops.linear, NARROW, name="linear_of_tensors", body=f"{TENSORS}:emit_linear_of_tensors"),
+    Kernel(ops.linear, DOUBLE, name="linear_by_loops", body=f"{TENSORS}:emit_linear_by_loops"),
+    Kernel(
+        rounded_linear,
+        NARROW,
+        known_groups,
+        quantized=True,
+        name="rounded_linear",
+        body=f"{STORED_WEIGHTS}:emit_rounded_linear",
+        layouts={"weight": CODES},
+    ),
+    Kernel(ops.matmul, NARROW, name="matmul", body=f"{TENSORS}:emit_matmul"),
+    Kernel(ops.matmul, DOUBLE, name="matmul_by_loops", body=f"{TENSORS}:emit_matmul_by_loops"),
+    Kernel(ops.convolution, FLOATS, name="convolution", body=f"{TENSORS}:emit_convolution"),
+    Kernel(ops.moe_experts, NARROW, name="moe_experts", body="graphwright.backends.tvm.emit.experts:emit_moe_experts"),
+)
+
+ROWS_OF_TABLES = (
+    Kernel(
+        ops.embedding,
+        NARROW,
+        multiplied_table,
+        name="embedding_of_panels",
+        body=f"{TABLES}:emit_embedding_of_panels",
+        layouts={"weight": PANELS},
+    ),
+    Kernel(ops.embedding, NARROW, stored_rows, name="embedding_of_rows", body=f"{TABLES}:emit_embedding_of_rows"),
+    Kernel(ops.embedding, STORED, name="embedding", body=f"{TABLES}:emit_embedding"),
+    Kernel(
+        ops.quantized_embedding,
+        frozenset({DType.I64}),
+        stored_codes,
+        quantized=True,
+        name="quantized_embedding",
+        body=f"{STORED_WEIGHTS}:emit_quantized_embedding",
+        layouts={"weight": CODES},
+    ),
+)
+
+KERNELS = (*PRODUCTS, *ROWS_OF_TABLES)
