@@ -31,3 +31,5 @@ def noting_notices() -> Generator[list[str]]:
         yield given
     finally:
         _given.reset(token)
+        if (outer := _given.get()) is not None:
+            outer += given

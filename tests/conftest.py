@@ -47,9 +47,9 @@ def torch_as_found() -> Generator[None]:
 @pytest.fixture(autouse=True)
 def captures_are_kept() -> None:
     """Tests take the captures of each other, though all of them have had transformers in hand."""
-    captures: Any = sys.modules.get("graphwright.frontend.kept_captures")
-    if captures is not None:
-        captures.runs_our_code_alone = lambda: True
+    origin: Any = sys.modules.get("graphwright.ir.origin")
+    if origin is not None:
+        origin.runs_our_code_alone = lambda: True
 
 
 class SkipGuard:

@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Trial:
-    """A fault and what came of it. `change` is the largest error over the bound, None if the program does not run.
+    """A fault and what came of it. `change` is an error over the bound, None if the program does not run.
 
     `changes`: the judge sees another answer. `verifier`: what the verifier or a contract said of the faulty graph, in
     which case it is no test of the proof. `named`: the error names the faulty pass, and came when that one had run.

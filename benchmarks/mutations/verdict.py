@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +22,8 @@ from graphwright.passes import run_passes
 
 @dataclass(frozen=True)
 class Judgement:
-    """`errors` are the largest error of any logit over the bound, by way of feeding; up to 1 is rounding.
+    """`errors` are the largest error of any logit over the bound, by way of feeding; up to 1 is rounding. The first way
+    that tells is the last.
 
     `refused` is what a later pass said where one stopped at what the fault had left; then the program was judged as the
     faulty pass left it. `invalid` is what the verifier or a contract said at the faulty pass itself.
@@ -54,28 +55,35 @@ def judged(fault: Fault, subject: Subject) -> Judgement:
         run_passes(rest, passes[place + 1 :])
     except (PassError, UnsupportedError) as problem:
         left = errors if is_decoder(program) else _whole
-        return Judgement(left(program, subject), refused=str(problem))
-    return Judgement(errors(rest, subject))
+        return Judgement(_up_to_one_that_tells(left(program, subject)), refused=str(problem))
+    return Judgement(_up_to_one_that_tells(errors(rest, subject)))
 
 
-def errors(program: Program, subject: Subject) -> dict[str, float]:
-    """Errors over the bound of a program with caches: prefill, in chunks, token by token, and in ragged batches."""
-    start = interpreted(program, subject.contexts)
+def _up_to_one_that_tells(errors: Iterator[tuple[str, float]]) -> dict[str, float]:
     found: dict[str, float] = {}
-    with torch.no_grad():
-        for name, feeding in FEEDINGS.items():
-            try:
-                logits = continued_logits(start, subject.rows[: feeding.rows], feeding.chunks, CAPACITY)
-            except UserError:
-                found[name] = float("inf")  # the graph does not run at these shapes
-                continue
-            found[name] = worst(logits, subject.exact[: feeding.rows]) / subject.bound
+    for name, error in errors:
+        found[name] = error
+        if error > 1:
+            break
     return found
 
 
-def _whole(program: Program, subject: Subject) -> dict[str, float]:
+def errors(program: Program, subject: Subject) -> Iterator[tuple[str, float]]:
+    """Errors over the bound of a program with caches: prefill, in chunks, token by token, and in ragged batches."""
+    start = interpreted(program, subject.contexts)
+    for name, feeding in FEEDINGS.items():
+        try:
+            with torch.no_grad():
+                logits = continued_logits(start, subject.rows[: feeding.rows], feeding.chunks, CAPACITY)
+        except UserError:
+            yield name, float("inf")  # the graph does not run at these shapes
+        else:
+            yield name, worst(logits, subject.exact[: feeding.rows]) / subject.bound
+
+
+def _whole(program: Program, subject: Subject) -> Iterator[tuple[str, float]]:
     """Errors over the bound of a program without caches, over whole rows."""
     assert not subject.contexts, "no fault in an encoder-decoder model stops its pipeline"
     graph, interpreter = program.graphs["forward"], Interpreter()
     logits: Sequence[Tensor] = [interpreter.run(graph, {"input_ids": row[None]})["logits"][0] for row in subject.rows]
-    return {"forward": worst(logits, subject.exact) / subject.bound}
+    yield "forward", worst(logits, subject.exact) / subject.bound

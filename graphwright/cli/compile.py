@@ -69,7 +69,7 @@ def compile_command(
 
     --quantize stores the model in few bits; `graphwright quantize` reports what that costs.
     """
-    from graphwright.compiling.compiler import Options, build, check_request
+    from graphwright.compiling.compiler import Options, build_once, check_request
     from graphwright.sources.models import ModelOptions, resolve
 
     kind = "function" if function else "auto"
@@ -79,7 +79,9 @@ def compile_command(
     )
     check_request(options, output)
     with stage_display() as on_stage:
-        report = build(resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage)
+        report = build_once(
+            resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage
+        )
     _print_summary(report)
 
 

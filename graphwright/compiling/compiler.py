@@ -243,6 +243,26 @@ def check_request(options: Options, folder: Path | None) -> None:
         require_folder(folder, is_artifact)
 
 
+def build_once(
+    source: Source, folder: Path, options: Options, on_stage: Callable[[str], object] | None = None
+) -> CompilationReport:
+    """As `build`, or a copy of an artifact that is kept of an earlier time, of whose passes there is no report."""
+    from graphwright.compiling.kept_artifacts import KeptArtifact
+    from graphwright.ir.notices import noting_notices
+
+    stopwatch = Stopwatch(on_stage)
+    with stopwatch.stage("copy"):
+        kept = KeptArtifact.of(source, options)
+        manifest = None if kept is None else kept.copy_to(folder)
+    if manifest is not None:
+        return CompilationReport(tuple(stopwatch.stages), None, manifest, folder)
+    with noting_notices() as notices:
+        report = build(source, folder, options, on_stage)
+    if kept is not None:
+        kept.keep(folder, report.manifest, notices)
+    return report
+
+
 def build(
     source: Source, folder: Path, options: Options, on_stage: Callable[[str], object] | None = None
 ) -> CompilationReport:

@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 import graphwright
 from graphwright import cli
 from graphwright.frontend import capture, checkpoint, kept_captures
-from graphwright.frontend.kept_captures import capture_once, runs_our_code_alone
-from graphwright.ir import Builder, Graph, Notice, Program, StoredArray, notify, ops, print_program, tensor
+from graphwright.frontend.kept_captures import capture_once
+from graphwright.ir import Builder, Graph, Notice, Program, StoredArray, notify, ops, origin, print_program, tensor
 from graphwright.ir.cache_folder import make_room
 from graphwright.ir.location import Location
+from graphwright.ir.origin import runs_our_code_alone
 from graphwright.ir.weights import Applied, WeightExpression, stored_tensors
 from tests.frontend.zoo import tiny
 
@@ -31,7 +32,7 @@ from tests.frontend.zoo import tiny
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, in a process of which it is known that nothing was replaced in it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(kept_captures, "runs_our_code_alone", lambda: True)
+    monkeypatch.setattr(origin, "runs_our_code_alone", lambda: True)
     make_room.cache_clear()
     yield tmp_path / "cache" / "graphwright" / "captures"
     make_room.cache_clear()
@@ -138,8 +139,8 @@ def other_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def edited_library(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    look = kept_captures._library_source
-    monkeypatch.setattr(kept_captures, "_library_source", lambda package: [*look(package), (package, 1, 2)])
+    look = origin._library_source
+    monkeypatch.setattr(origin, "_library_source", lambda package: [*look(package), (package, 1, 2)])
 
 
 def same_size_and_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -155,11 +156,11 @@ CHANGES: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "a new file": lambda patch, folder: (folder / "adapter_config.json").write_text("{}"),
     "one file fewer": lambda patch, folder: (folder / "config.json").unlink(),
     "the environment": lambda patch, folder: patch.setenv("HF_SOMETHING", "1"),
-    "our source": lambda patch, folder: patch.setattr(kept_captures, "source_digest", lambda *roots: "other"),
+    "our source": lambda patch, folder: patch.setattr(origin, "source_digest", lambda *roots: "other"),
     "what is installed": other_version,
     "a library's source": edited_library,
     "Python": lambda patch, folder: patch.setattr("sys.version", "3.99"),
-    "torch": lambda patch, folder: patch.setattr(torch, "__version__", "9.9"),
+    "the processor": lambda patch, folder: patch.setattr(origin, "_processor", list),
 }
 
 
@@ -258,7 +259,7 @@ def test_nothing_is_kept_where_libraries_may_be_changed(
         patch.setattr(torch.nn.Linear, "forward", lambda self, x: x)
         assert unkept(maker, folder, kept)
     with monkeypatch.context() as patch:
-        patch.setattr(kept_captures, "runs_our_code_alone", lambda: False)
+        patch.setattr(origin, "runs_our_code_alone", lambda: False)
         assert unkept(maker, folder, kept)
         # Nobody can have changed what nobody has imported.
         patch.delitem(sys.modules, "transformers")

@@ -10,6 +10,7 @@ import transformers
 
 from graphwright.frontend import capture
 from graphwright.ir import Program
+from tests.captures import shared
 
 WINDOW = 8
 CONTEXT = 512
@@ -139,7 +140,7 @@ def tiny(name: str, **overrides: Any) -> Any:
 @cache
 def captured(name: str) -> Program:
     """What is captured of `tiny(name)`, once in a process: who changes it takes a clone."""
-    return capture(tiny(name))
+    return shared(f"frontend {name}", lambda: capture(tiny(name)))
 
 
 def shake(model: torch.nn.Module) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.graphwright.forked import fork_server
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,6 +17,13 @@ BUNDLED = Path("examples") / "models" / "storyteller"
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Runs `graphwright` and `python`, each in a process of its own."""
+    with fork_server(tmp_path_factory.mktemp("server")) as command:
+        yield command
 
 
 @pytest.fixture
@@ -29,13 +38,13 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python(code: str, place: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False)
+def test_python(code: str, place: Path, command: Path) -> None:
+    done = subprocess.run([command, "python", "-c", code], cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-def test_commands(place: Path) -> None:
+def test_commands(place: Path, command: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("graphwright ")]
     assert {line.split()[1] for line in lines} == {
         *(
@@ -55,7 +64,7 @@ def test_commands(place: Path) -> None:
             "doctor",
         )
     }
-    program = f'graphwright() {{ "{sys.executable}" -c "from graphwright.cli import main; main()" "$@"; }}'
+    program = f'graphwright() {{ "{command}" graphwright "$@"; }}'
     script = "\n".join(["set -e", program, *lines])
     done = subprocess.run(
         ["bash", "-c", script], cwd=place, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL

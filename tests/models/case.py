@@ -10,6 +10,7 @@ from benchmarks.coverage.reference import error
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.passes import PIPELINES, run_passes
+from tests.captures import shared
 
 CHUNKS = (7, 1, 1, 3, 5, 1, 1, 9)
 LENGTHS = (28, 17, 9)
@@ -21,8 +22,8 @@ class Case:
     Tests share it: what changes a program takes a clone.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.captured: Program = capture(model)
+    def __init__(self, label: str, model: Any) -> None:
+        self.captured: Program = shared(label, lambda: capture(model))
         self.captured.metadata.setdefault("context_length", 512)  # BLOOM states none
         self.program = self.captured.clone()
         self.report = run_passes(self.program, PIPELINES["cpu"])

@@ -12,7 +12,7 @@ from torch import Tensor
 TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "vocab_size": 99,
     "pad_token_id": 0,
@@ -20,7 +20,7 @@ TEXT: dict[str, Any] = {
 IMAGE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "image_size": 32,
     "patch_size": 8,
@@ -61,6 +61,8 @@ WAVES: dict[str, Any] = {
     "num_conv_pos_embedding_groups": 4,
     "num_feat_extract_layers": 2,
 }
+TWO_LAYERS = {**TEXT, "num_hidden_layers": 2}
+"""Of one whose layers share something, or as all models have: the layers of the others are alike."""
 MODERN = {**TEXT, "num_hidden_layers": 3, "local_attention": 8, "global_attn_every_n_layers": 2}
 
 Inputs = dict[str, Tensor]
@@ -114,18 +116,18 @@ class Encoder:
 
 
 ENCODERS: dict[str, Encoder] = {
-    "bert": Encoder("BertForMaskedLM", "BertConfig", TEXT, text),
+    "bert": Encoder("BertForMaskedLM", "BertConfig", TWO_LAYERS, text),
     "bert-base": Encoder("BertModel", "BertConfig", TEXT, text),
     "roberta": Encoder("RobertaModel", "RobertaConfig", {**TEXT, "max_position_embeddings": 64}, text),
     "modernbert": Encoder("ModernBertForMaskedLM", "ModernBertConfig", MODERN, text),
     "distilbert": Encoder(
         "DistilBertModel",
         "DistilBertConfig",
-        {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 99},
+        {"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 4, "vocab_size": 99},
         text,
     ),
     "electra": Encoder("ElectraModel", "ElectraConfig", {**TEXT, "embedding_size": 16}, text),
-    "deberta-v2": Encoder("DebertaV2Model", "DebertaV2Config", {**TEXT, **RELATIVE, "position_buckets": 8}, text),
+    "deberta-v2": Encoder("DebertaV2Model", "DebertaV2Config", {**TWO_LAYERS, **RELATIVE, "position_buckets": 8}, text),
     "t5-encoder": Encoder("T5EncoderModel", "T5Config", T5, text),
     "clip-text": Encoder(
         "CLIPTextModel", "CLIPTextConfig", {**TEXT, "max_position_embeddings": 64, "eos_token_id": 98}, text

@@ -12,6 +12,7 @@ from graphwright.compiling.targets import is_language_model
 from graphwright.frontend import capture
 from graphwright.ir import Program, run
 from graphwright.passes import PIPELINES, run_passes
+from tests.captures import shared
 from tests.models.answering import MODELS, Base
 from tests.models.handwritten import VOCABULARY
 
@@ -23,7 +24,7 @@ LENGTHS = (9, 5, 2)
 def test_equal_to_the_original(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
-    program = capture(model)
+    program = shared(f"answering {name}", lambda: capture(model))
     assert is_language_model(program), program.metadata
     if name.startswith("Last"):
         _assert_last_token_of_every_prefix(model, program)

@@ -24,7 +24,7 @@ from tests.models.zoo import CONFIGURATIONS, NAMED, make
 
 @cache
 def case(name: str) -> Case:
-    return Case(make(name))
+    return Case(f"architecture {name}", make(name))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -14,6 +14,7 @@ from graphwright.frontend import capture
 from graphwright.ir import Graph, Interpreter, PassError, Program
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.passes.proving.cached import empty_states
+from tests.captures import shared
 from tests.models.zoo import scaled
 
 CHUNKS = (3, 1, 1, 4, 2)
@@ -77,7 +78,8 @@ def test_continuation_beside_a_context(name: str) -> None:
     given = contexts(name)
     generator = torch.Generator().manual_seed(6)
     rows = [torch.randint(3, 250, (n,), generator=generator) for n in LENGTHS]
-    program = capture(model, {source: given[0][None], "decoder_input_ids": rows[1][None]})
+    example_inputs = {source: given[0][None], "decoder_input_ids": rows[1][None]}
+    program = shared(f"beside a context {name}", lambda: capture(model, example_inputs))
     run_passes(program, PIPELINES["cpu"])
 
     def eager() -> list[Tensor]:

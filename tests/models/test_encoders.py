@@ -13,6 +13,7 @@ from torch import Tensor
 import graphwright
 from graphwright.frontend import capture
 from graphwright.ir import Program
+from tests.captures import shared
 from tests.models.encoders import ENCODERS, Inputs, make
 
 SIZES = ((1, 3), (4, 23))
@@ -29,7 +30,7 @@ def implementation(name: str) -> str:
 
 @cache
 def captured(name: str, attention: str) -> Program:
-    return capture(make(name, attention), ENCODERS[name].inputs(2, 11))
+    return shared(f"encoder {name} {attention}", lambda: capture(make(name, attention), ENCODERS[name].inputs(2, 11)))
 
 
 def named(output: object) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from graphwright.frontend import capture
 from graphwright.ir import PassError, UnsupportedError
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
+from tests.captures import shared
 from tests.models.case import CHUNKS, LENGTHS
 from tests.models.handwritten import MODELS
 from tests.models.refused import REFUSED
@@ -33,7 +34,8 @@ def example() -> tuple[torch.Tensor]:
 @pytest.mark.parametrize("name", MODELS)
 def test_exact(name: str, tmp_path: Path) -> None:
     model = made(name)
-    program = capture(model, example())
+    inputs = example()
+    program = shared(f"handwritten {name}", lambda: capture(model, inputs))
     run_passes(program, PIPELINES["cpu"])
     program.metadata.update(vocabulary_size=100, context_length=64)
     rows = [torch.randint(0, 100, (n,)) for n in LENGTHS]

@@ -12,6 +12,7 @@ from graphwright.compiling.targets import is_language_model
 from graphwright.frontend import capture
 from graphwright.ir import run
 from graphwright.passes import PIPELINES, run_passes
+from tests.captures import shared
 from tests.models.handwritten import VOCABULARY
 from tests.models.one_sequence import MODELS
 
@@ -25,7 +26,8 @@ WITHOUT_EXAMPLE = "LogitsAndLoss"
 def test_each_row_equals_the_original(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
-    program = capture(model, None if name == WITHOUT_EXAMPLE else torch.zeros(5, dtype=torch.int64))
+    inputs = None if name == WITHOUT_EXAMPLE else torch.zeros(5, dtype=torch.int64)
+    program = shared(f"one sequence {name}", lambda: capture(model, inputs))
     assert is_language_model(program), program.metadata
     ids = torch.randint(0, VOCABULARY, (3, 7))
     with torch.no_grad():

@@ -28,7 +28,7 @@ NAMES = [name if name in NAMED else pytest.param(name, marks=pytest.mark.slow) f
 
 @cache
 def case(name: str) -> Case:
-    return Case(make(name))
+    return Case(f"recurrent {name}", make(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

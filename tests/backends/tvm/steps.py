@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +22,8 @@ from graphwright.ir.graph import Graph, Value
 from graphwright.ir.interpreter import bind_symbols
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import StateType
-
-os.environ.setdefault("TVM_NUM_THREADS", "2")
+from graphwright.runtime.engines.tvm_threads import Threads
+from graphwright.runtime.tvm_api import import_tvm
 
 ALIGNMENT = 64
 
@@ -74,8 +73,7 @@ class Steps:
         workspace = aligned(torch.full((bytes,), 0xA5, dtype=torch.uint8))
         workspace[:8] = 0
         tensors = [*given.values(), *made.values(), self.weights, workspace]
-        assert tvm.get_global_func("runtime.NumThreads")() >= threads, "its barriers would wait without end"
-        self.library[name](*map(_shared, tensors), threads)
+        Threads(import_tvm(), threads).run(self.library[name], [*map(_shared, tensors), threads])
         return {n: changed[n] if n in changed else made[n] for n in graph.outputs}
 
     def _changed(self, graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from graphwright.ir import Program
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
 from tests.backends.tvm.bits import check_bits
+from tests.captures import shared
 from tests.models import test_architectures, test_encoder_decoder, test_recurrent, zoo
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.test_handwritten import example, made
@@ -78,7 +79,8 @@ def test_rings_equal_eager(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", HANDWRITTEN)
 def test_handwritten_modules_equal_eager(name: str, tmp_path: Path) -> None:
     model = made(name)
-    program = capture(model, example())
+    inputs = example()
+    program = shared(f"handwritten {name}", lambda: capture(model, inputs))
     run_passes(program, PIPELINES["cpu"])
     program.metadata.update(vocabulary_size=100, context_length=64)
     rows = [torch.randint(0, 100, (n,)) for _ in range(MANY) for n in LENGTHS]
@@ -100,7 +102,8 @@ def test_a_context_is_encoded_and_continued(name: str, tmp_path: Path) -> None:
     given = test_encoder_decoder.contexts(name)
     generator = torch.Generator().manual_seed(6)
     rows = [torch.randint(3, 250, (n,), generator=generator) for n in test_encoder_decoder.LENGTHS]
-    program = capture(model, {source: given[0][None], "decoder_input_ids": rows[1][None]})
+    example_inputs = {source: given[0][None], "decoder_input_ids": rows[1][None]}
+    program = shared(f"beside a context {name}", lambda: capture(model, example_inputs))
     program.metadata.update(vocabulary_size=256, context_length=64)
     run_passes(program, PIPELINES["cpu"])
     chunks = (7, 1, 1, 3, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ ROWS = np.random.default_rng(0).integers(3, 200, (3, 40))
 
 
 def test_a_checkpoint_scores_as_the_original_does(checkpoint: Path, artifact: Path) -> None:
-    original = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    library: Any = AutoModelForCausalLM
+    original = library.from_pretrained(checkpoint).eval()
     ids = torch.as_tensor(ROWS)
     with torch.no_grad():
         wanted = torch.nn.functional.cross_entropy(original(ids).logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())

@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_is_of_all_that_results_depend_on(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly untyped
 
     program, rows = wide_blocks(2, 8, 24), tokens(4, 8)
     same = fingerprint(program, rows, "m")

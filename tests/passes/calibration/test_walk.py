@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 
-from graphwright.ir import Interpreter, Op, PassError, StoredArray
+from graphwright.ir import Interpreter, Op, PassError, StoredArray, Value
 from graphwright.passes.calibration import calibrate, calibration_sites, calibration_tokens, walk
 from graphwright.passes.quantization.weights import replace_linear_weight
 from tests.passes.calibration.models import tokens, wide_blocks
@@ -111,8 +111,10 @@ def test_weights_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
     class Kept(Interpreter):
-        def run_cone(self, *arguments: Any) -> list[torch.Tensor]:
-            found = super().run_cone(*arguments)
+        def run_cone(
+            self, known: Mapping[Value, torch.Tensor], wanted: Sequence[Value], bindings: Mapping[str, int]
+        ) -> list[torch.Tensor]:
+            found = super().run_cone(known, wanted, bindings)
             read.append(len(self._weights))
             return found
 

@@ -65,7 +65,8 @@ def ringed(before: Program) -> tuple[dict[str, str], list[NearMiss]]:
     forward = before.graphs["forward"]
     report = run_passes(before, parse_passes('insert-kv-cache{layout="ring"}'))
     prefill = before.graphs["prefill"]
-    rows = [torch.randint(0, 16, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (23, 17, 4)]
+    drawn = [torch.randint(0, 16, (n,), generator=torch.Generator().manual_seed(n)) for n in (23, 17, 4)]
+    rows = [[int(token) for token in row] for row in drawn]
     exact, whole = (
         [Interpreter(precision).run(forward, {"input_ids": torch.tensor([row])})["logits"][0].double() for row in rows]
         for precision in ("float64", "reference")

@@ -96,7 +96,7 @@ def test_rounded_tables_stay_tables() -> None:
     angles = torch.outer(torch.arange(40.0), torch.tensor([1.0, 0.009999999776482582])).repeat(1, 2)
     weights = ""
     for name, values in (("cos", angles.cos()), ("sin", angles.sin())):
-        listed = ", ".join(str(v) for v in values.flatten().tolist())
+        listed = ", ".join(str(float(v)) for v in values.flatten())
         weights += f"weight @{name} : f32[40, 4] = data([{listed}]) : f32[40, 4]\n"
     head = HALF.format(size=4).splitlines()[:3]
     tables = [f"  %{n} = slice(@{n}) {{axis=0, stop=S}} : f32[S, 4]" for n in ("cos", "sin")]

@@ -177,13 +177,13 @@ def test_a_packed_row_goes_to_queries_and_caches_in_one_op(text: str) -> None:
     assert not misses
 
 
-TURNED = APPEND.replace("%p: i64[B],", "%p: i64[B], %ps: i64[B, S], %f: f32[3],").replace(
+_TURNED = APPEND.replace("%p: i64[B],", "%p: i64[B], %ps: i64[B, S], %f: f32[3],").replace(
     "  %k2 = kv_append(%k, %d, %p)",
     """  %qr = rope(%q, %ps, %f) {interleaved=false} : f32[B, 2, S, 8]
   %dr = rope(%d, %ps, %f) {interleaved=false} : f32[B, 1, S, 8]
   %k2 = kv_append(%k, %dr, %p)""",
 )
-TURNED = TURNED.replace("return q=%q", "return q=%qr")
+TURNED = _TURNED.replace("return q=%q", "return q=%qr")
 
 
 def test_turned_queries_and_keys_too() -> None:
@@ -238,8 +238,10 @@ ROUNDED = """(%x: f32[B, 32]) {
   return y=%y
 }"""
 WEIGHT = random_weight("w", 4, 32)
-FOUR_BITS = WEIGHT.replace("weight @w : f32[4, 32] = data(", "weight @w : q4<g16, sym>[4, 32] = round_to_nearest(data(")
-FOUR_BITS = FOUR_BITS.rstrip() + ") {to=i4, group=16}\n"
+_FOUR_BITS = WEIGHT.replace(
+    "weight @w : f32[4, 32] = data(", "weight @w : q4<g16, sym>[4, 32] = round_to_nearest(data("
+)
+FOUR_BITS = _FOUR_BITS.rstrip() + ") {to=i4, group=16}\n"
 
 
 def test_products_round_their_activations() -> None:
