@@ -42,11 +42,7 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Type checkers do not follow the mapping of folders into the package: they read this tree of links.
 types: $(VENV)/installed
-	rm -rf build/types && mkdir -p build/types/graphwright
-	cp -rs $(CURDIR)/graphwright/. build/types/graphwright/
-	for folder in frontend ir passes backends runtime; do cp -rs $(CURDIR)/$$folder build/types/graphwright/; done
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from graphwright.compiling.compiler import Options, build, capture
+from graphwright.compiling.requirements import require_compiler
 from graphwright.compiling.targets import find_pipeline, requested_passes, usual_pipeline
 from graphwright.files.temporary_folders import temporary_folder
 from graphwright.passes.proving import InterpreterProver
@@ -39,6 +40,7 @@ def run_pipeline(
     Without `passes` or a `pipeline`, those that are usual for such a model. Raises UsageError, PassError, and what
     capture raises; with `measure` also what compiling for this machine raises.
     """
+    require_compiler()  # before a machine is measured
     chosen, priced = requested_passes(passes, pipeline), pricer.find_pricer(machine, on_stage)
     on_stage("capture")
     captured = capture(resolve(model, options))

@@ -8,16 +8,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-FOLDERS = ("graphwright", "ir", "frontend", "passes", "backends", "runtime")
-
-
-def test_every_folder_of_code_is_packaged() -> None:
-    folders = {path.parent.relative_to(ROOT).as_posix() for top in FOLDERS for path in (ROOT / top).rglob("*.py")}
-    setuptools = PROJECT["tool"]["setuptools"]
-    assert set(setuptools["package-dir"].values()) == folders
-    assert set(setuptools["package-dir"]) == set(setuptools["packages"])
-    for name, folder in setuptools["package-dir"].items():
-        assert name == (folder if folder.startswith("graphwright") else f"graphwright.{folder}").replace("/", ".")
 
 
 def test_readme_and_makefile_take_the_torch_that_the_project_needs() -> None:

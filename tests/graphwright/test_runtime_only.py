@@ -14,7 +14,6 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("ir", "frontend", "passes", "backends", "runtime")
 STORY = "examples/models/storyteller"
 SCRIPT = """
 import contextlib, io, json, sys
@@ -78,10 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         distribution = metadata.distribution(requirement.name)
         pending += distribution.requires or []
         _link(site, distribution)
-    package = site / "graphwright"
-    package.mkdir()
-    for path in [*(ROOT / "graphwright").iterdir(), *(ROOT / folder for folder in FOLDERS)]:
-        (package / path.name).symlink_to(path)
+    (site / "graphwright").symlink_to(ROOT / "graphwright")
     described = site / f"graphwright-{project['version']}.dist-info"
     described.mkdir()
     lines = ("Metadata-Version: 2.1", "Name: graphwright", f"Version: {project['version']}", "")
