@@ -29,6 +29,8 @@ def flatten(module: Any, target: Any) -> Any:
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
+        # A kernel's inlined functions may bind one variable in several places, which one stage may have.
+        tirx.transform.ConvertSSA(),
     ]
     with target:
         return tvm.transform.Sequential(steps)(module)

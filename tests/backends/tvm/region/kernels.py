@@ -10,7 +10,7 @@ from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.region.flatten import flatten
 from graphwright.backends.tvm.region.stages import Kernel, split_kernel
 from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import T, tvm
+from graphwright.backends.tvm.tvm_library import T, tirx, tvm
 
 
 def split(name: str, function: Any) -> Kernel:
@@ -58,6 +58,20 @@ def value_bound_between(x: T.Buffer((8,), "float32"), count: T.Buffer((1,), "int
         known: T.let[T.int32] = count[0]
         y[0] = x[known]
         y[1] = x[1]
+
+
+SHARED = tirx.Var("shared", "float32")
+
+
+def squared(x: Any) -> Any:
+    return tirx.Let(SHARED, x, SHARED * SHARED)
+
+
+@T.prim_func(private=True, s_tir=True, check_well_formed=False)
+def one_variable_twice(x: T.Buffer((8,), "float32"), y: T.Buffer((8,), "float32")):
+    with T.sblock("root"):
+        y[0] = squared(x[0])
+        y[1] = squared(x[1])
 
 
 @T.prim_func(private=True, s_tir=True)

@@ -41,6 +41,13 @@ def test_neighbours_that_one_thread_runs_are_a_stage_but_for_what_reads_a_value_
     assert [sorted(names[k] for k in stage.writes) for stage in kernel.stages] == [["count"], ["y"]]
 
 
+def test_neighbours_may_bind_one_variable_to_different_values() -> None:
+    (stage,) = kernels.split("twice", kernels.one_variable_twice).stages
+    text = stage.function.script()
+    assert "x[0]" in text
+    assert "x[1]" in text
+
+
 def test_a_parallel_stage_runs_a_threads_share_of_the_iterations() -> None:
     stage = kernels.split("three", kernels.three_stages).stages[0]
     text = stage.function.script()
