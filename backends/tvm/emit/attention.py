@@ -65,6 +65,7 @@ def emit_fused_attention(e: Emitter, op: Op) -> None:
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
         merged=cast(bool, op.attributes["merged"]),
+        ring=cast(int, op.attributes["ring"]),
     )
     optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
     arguments = [e.single(o) for o in (q, k, v, positions)]

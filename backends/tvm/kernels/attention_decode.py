@@ -52,8 +52,8 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
     @T.inline
     def attend(operands: Any, item: Any, share: Any, found: Any, scratch: Any) -> None:
         look(operands, item, scratch)
-        low = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[0])
-        end = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1])[1])
+        low = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1], scratch)[0])
+        end = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1], scratch)[1])
         scratch.shared[0] = low + share * (end - low) // shares
         scratch.shared[1] = low + (share + 1) * (end - low) // shares
         if scratch.shared[0] < scratch.shared[1]:
@@ -73,7 +73,7 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
     def join(operands: Any, item: Any, head: Any, query: Any, found: Any, scratch: Any) -> None:
         row = T.meta_var(query * group + head % group)
         look(operands, item, scratch)
-        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1]))
+        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1], scratch))
         body.begin(scratch, 0)
         for n in range(blocks[0], blocks[1]):
             largest = T.meta_var(found.largest[item.b, item.head, n, row])
@@ -108,7 +108,8 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
         )
         batch = T.meta_var(operands.batch)
         with T.sblock("root"):
-            blocks = T.meta_var((operands.capacity + keys - 1) // keys)
+            # A ring's first key may be within a block.
+            blocks = T.meta_var((operands.capacity + keys - 1) // keys + (1 if form.ring > 0 else 0))
             largest = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
             total = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
             sums = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows, form.value_size), "float32")

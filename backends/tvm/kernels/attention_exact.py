@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
+from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
 from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
 from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
 from graphwright.backends.tvm.kernels.tir import larger
@@ -68,7 +69,8 @@ def exact_row(form: AttentionForm) -> Any:
         if form.sinks:
             scratch[1] = operands.sinks[head]
             scratch[2] = T.float32(1)
-        for key in range(operands.capacity):
+        for n in range(operands.capacity):
+            key = T.meta_var(key_place(form, n, ring_begin(form, operands, b) if form.ring > 0 else 0))
             score(operands, b, head, query, key, scratch)
             scratch[3] = larger(scratch[0], scratch[1])
             # Both may be minus infinity: then there is nothing to bring down.
@@ -79,7 +81,8 @@ def exact_row(form: AttentionForm) -> Any:
                 scratch[2] += exp(scratch[0] - scratch[1])
         for d in range(form.value_size):
             target[store(d)] = T.float32(0)
-        for key in range(operands.capacity):
+        for n in range(operands.capacity):
+            key = T.meta_var(key_place(form, n, ring_begin(form, operands, b) if form.ring > 0 else 0))
             score(operands, b, head, query, key, scratch)
             if T.Not(scratch[0] == T.float32(MINUS_INFINITY)):
                 scratch[3] = exp(scratch[0] - scratch[1]) / scratch[2]

@@ -46,6 +46,8 @@ class AttentionForm:
     value_scale: Share | None = None
     """Whether keys, or values, are int8 codes, and what their scales are for."""
     merged: bool = True
+    ring: int = 0
+    """How many keys, the first, are a ring in which position p lies at p % ring; those of the queries follow it."""
 
     @property
     def group(self) -> int:

@@ -50,6 +50,19 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
     return SimpleNamespace(**{name: T.Cast("int32", size) for name, size in sizes.items()}, **buffers)
 
 
+def ring_begin(form: AttentionForm, operands: Any, b: Any) -> Any:
+    """Where in a ring the oldest of its positions lies: that of the first query, which takes its place."""
+    return T.floormod(T.Cast("int32", operands.positions[0 if form.shared_positions else b, 0]), form.ring)
+
+
+def key_place(form: AttentionForm, key: Any, begin: Any) -> Any:
+    """Where a key lies, counted in the order of positions; `begin` is what `ring_begin` gives."""
+    if not form.ring:
+        return key
+    turned = T.max(key, 0) + begin
+    return T.Select(key < form.ring, T.Select(turned < form.ring, turned, turned - form.ring), key)
+
+
 def limit(form: AttentionForm, operands: Any, b: Any) -> Any:
     """The end of the keys that a batch row has."""
     if not form.key_length:

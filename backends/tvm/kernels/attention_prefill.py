@@ -45,7 +45,7 @@ def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
         body.start(operands, item, scratch)
         scratch.ends[0] = key_range(form, operands, b, scratch)[0]
         scratch.ends[1] = key_range(form, operands, b, scratch)[1]
-        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1]))
+        blocks = T.meta_var(body.blocks(scratch.ends[0], scratch.ends[1], scratch))
         for n in range(blocks[0], blocks[1]):
             body.block(operands, item, n, scratch.ends[0], scratch.ends[1], scratch)
             if scratch.count[0] > scratch.begin[0]:

@@ -7,7 +7,8 @@ The softmax is the online one (Milakov & Gimelshein 2018), the blocks those of D
 leave the nearest cache.
 
 What a query gets depends on nothing but what it sees, to the last bit: not on the queries, rows and threads beside it.
-Blocks begin at multiples of their size. Each is summed up by itself, from zero and against its own largest score, and
+Blocks begin at positions that are multiples of their size, those of a ring too, whose keys are taken in the order of
+positions. Each is summed up by itself, from zero and against its own largest score, and
 joined to what the blocks before it gave, in their order.
 """
 
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
+from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
 from graphwright.backends.tvm.tvm_library import T
@@ -75,20 +77,32 @@ def statements(tiling: Tiling) -> Any:
             return scaled * key_scale[0]
         return scaled * key_scale[head, d] if form.key_scale == "channel" else scaled
 
-    def key_vector(k: Any, item: Any, key: Any, start: Any, lanes: int) -> Any:
-        return as_float(k[item.b, item.head, key, span(start, lanes)])
+    def placed(key: Any, scratch: Any) -> Any:
+        return key_place(form, key, scratch.ring_begin[0])
+
+    def first_key(n: Any, scratch: Any) -> Any:
+        """Of a block: before the first of all, if that is not the first of its block."""
+        return n * keys - scratch.before[0] if form.ring else n * keys
+
+    def key_vector(k: Any, item: Any, key: Any, start: Any, lanes: int, scratch: Any) -> Any:
+        return as_float(k[item.b, item.head, placed(key, scratch), span(start, lanes)])
 
     def place_of(first: Any, v: Any, scratch: Any) -> Any:
         return scratch.places[span(v * lanes, lanes)] if form.key_positions else T.ramp(first + v * lanes, 1, lanes)
 
     def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
-        return scratch.values[j, at] if form.value_scale is not None else v[item.b, item.head, first + j, at]
+        if form.value_scale is not None:
+            return scratch.values[j, at]
+        return v[item.b, item.head, placed(first + j, scratch), at]
 
     @T.inline
     def look(operands: Any, item: Any, scratch: Any) -> None:
         """What each row sees, and what any."""
         scratch.low_key[0] = ALWAYS
         scratch.end_key[0] = NEVER
+        if form.ring > 0:
+            scratch.ring_begin[0] = ring_begin(form, operands, item.b)
+            scratch.before[0] = T.floormod(position_of(operands.positions, item, 0) - form.ring, keys)
         for r in range(item.count * group):
             position = T.meta_var(position_of(operands.positions, item, item.first + r // group))
             scratch.low[r] = bounds(form, position)[0]
@@ -143,7 +157,7 @@ def statements(tiling: Tiling) -> Any:
 
     def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
         """A square of keys and elements."""
-        rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes) for j in range(lanes)]
+        rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
 
@@ -158,7 +172,7 @@ def statements(tiling: Tiling) -> Any:
                     for d in range(rest):
                         key = T.meta_var(first + T.min(v * lanes + j, count - 1))
                         scratch.turned[whole * lanes + d, v * lanes + j] = key_vector(
-                            k, item, key, whole * lanes + d, 1
+                            k, item, key, whole * lanes + d, 1, scratch
                         )
 
     def each(rows: int, vectors: int) -> list[tuple[int, int]]:
@@ -196,7 +210,7 @@ def statements(tiling: Tiling) -> Any:
         """What happens to one row's scores before the softmax: scales of keys, softcap, bias."""
         if form.key_scale == "token":
             for j in range(count):
-                scratch.scores[r, j] *= key_scale[item.b, item.head, first + j]
+                scratch.scores[r, j] *= key_scale[item.b, item.head, placed(first + j, scratch)]
         if form.softcap > 0:
             for v in range((count + lanes - 1) // lanes):
                 at = T.meta_var(span(v * lanes, lanes))
@@ -266,12 +280,12 @@ def statements(tiling: Tiling) -> Any:
         if form.value_scale == "token":
             for r in range(item.count * group):
                 for j in range(begin, count):
-                    scratch.scores[r, j] *= value_scale[item.b, item.head, first + j]
+                    scratch.scores[r, j] *= value_scale[item.b, item.head, placed(first + j, scratch)]
         if form.value_scale is not None:
             for j in range(begin, count):
                 for i in range(value_size // value_lanes):
                     at = T.meta_var(span(i * value_lanes, value_lanes))
-                    scratch.values[j, at] = as_float(v[item.b, item.head, first + j, at])
+                    scratch.values[j, at] = as_float(v[item.b, item.head, placed(first + j, scratch), at])
         for t in range(tiling.row_tiles):
             for c in range(value_size // value_width):
                 clear_values(scratch)
@@ -286,19 +300,21 @@ def statements(tiling: Tiling) -> Any:
         scratch.begin[0] = keys
         scratch.count[0] = 0
         for j in range(scratch.number_of_keys[0]):
-            place = T.meta_var(key_positions[0 if form.shared_key_positions else item.b, first + j])
-            scratch.places[j] = T.Select(place < 0, NEVER - 1, T.Cast("int32", place))
+            row = T.meta_var(0 if form.shared_key_positions else item.b)
+            place = T.meta_var(key_positions[row, placed(first + j, scratch)])
+            known = T.meta_var(T.And(place >= 0, first + j >= 0) if form.ring > 0 else place >= 0)
+            scratch.places[j] = T.Select(known, T.Cast("int32", place), NEVER - 1)
             if T.And(scratch.places[j] >= scratch.low_key[0], scratch.places[j] < scratch.end_key[0]):
                 scratch.begin[0] = T.min(scratch.begin[0], j)
                 scratch.count[0] = j + 1
 
     @T.inline
     def block(operands: Any, item: Any, n: Any, low_key: Any, end_key: Any, scratch: Any) -> None:
-        """Of the block at keys n * keys: the weights, largest score and sum of weights of each row.
+        """Of block n: the weights, largest score and sum of weights of each row.
 
         `begin` to `count` are its keys, from low_key to end_key, that any row may see: none where they are no range.
         """
-        first = T.meta_var(n * keys)
+        first = T.meta_var(first_key(n, scratch))
         scratch.begin[0] = T.max(low_key - first, 0)
         scratch.count[0] = T.min(keys, end_key - first)
         if form.key_positions:
@@ -311,11 +327,13 @@ def statements(tiling: Tiling) -> Any:
     @T.inline
     def sum_up(operands: Any, item: Any, n: Any, scratch: Any, put: Any) -> None:
         """The weighted values of the block that `block` has found the weights of."""
-        weigh(operands.v, operands.value_scale, item, n * keys, scratch.begin[0], scratch.count[0], scratch, put)
+        first = T.meta_var(first_key(n, scratch))
+        weigh(operands.v, operands.value_scale, item, first, scratch.begin[0], scratch.count[0], scratch, put)
 
-    def blocks(low_key: Any, end_key: Any) -> tuple[Any, Any]:
+    def blocks(low_key: Any, end_key: Any, scratch: Any) -> tuple[Any, Any]:
         """The first and the end of the blocks that have keys from low_key to end_key."""
-        return low_key // keys, T.max((end_key + keys - 1) // keys, low_key // keys)
+        before = scratch.before[0] if form.ring else 0
+        return (low_key + before) // keys, T.max((end_key + before + keys - 1) // keys, (low_key + before) // keys)
 
     return SimpleNamespace(look=look, start=start, begin=begin, join=join, block=block, sum_up=sum_up, blocks=blocks)
 
@@ -336,6 +354,8 @@ def allocated(tiling: Tiling) -> Any:
         begin=local("int32", 1),
         count=local("int32", 1),
         number_of_keys=local("int32", 1),
+        ring_begin=local("int32", 1),
+        before=local("int32", 1),
         largest=local("float32", rows),
         total=local("float32", rows),
         factor=local("float32", rows),

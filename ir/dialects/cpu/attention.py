@@ -35,12 +35,16 @@ def fused_attention(
     window: int = 0,
     softcap: float = 0.0,
     merged: bool = True,
+    ring: int = 0,
 ) -> TensorType:
     """`attention`, and, if `merged`, `merge_heads` of it: [batch, sequence, heads * size of v].
 
     k and v that have a scale are codes of i8, plain or in a cache, of which attention sees codes * scale. A scale is
     f32: [] for all of them, [1, kv heads, 1, size] for channels, or, plain or in a cache, [batch, kv heads, keys, 1]
     for tokens.
+
+    The first `ring` of the keys are a ring: position p lies at p % ring, and those of the queries follow behind. Sums
+    go by position then, as over a cache that has all: they are the same however many tokens a step has.
     """
     numbers = [
         type if of is None else _numbers(name, type, of, q.dtype)
@@ -92,6 +96,7 @@ def fused_attention_reference(
     window: int,
     softcap: float,
     merged: bool,
+    ring: int,
 ) -> Tensor:
     def numbers(x: Tensor, of: Tensor | None) -> Tensor:
         return x if of is None else dequantize_tensor.evaluate([x, of], {"dtype": DType.F32})

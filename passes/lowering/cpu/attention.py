@@ -37,7 +37,7 @@ class FuseAttention(KernelPass):
             v, value_scale = _read(op, "v", problems)
             operands = (op.required("q"), k, v, *op.operands[3:], key_scale, value_scale)
             new = Builder(graph, op, op.location).op(
-                fused_attention, *operands, **op.attributes, merged=merge is not None
+                fused_attention, *operands, **op.attributes, merged=merge is not None, ring=_ring(op)
             )
             if not context.takes(RULE, op, new):
                 continue
@@ -48,6 +48,16 @@ class FuseAttention(KernelPass):
             context.outcome.count(CODES, sum(scale is not None for scale in (key_scale, value_scale)), op.location)
             for rule, problem in problems:
                 context.near_miss(rule, new, problem)
+
+
+def _ring(op: Op) -> int:
+    """How many of the keys are a ring that the queries' own stand behind, by what tells their positions; 0 if none."""
+    places = op.operand("key_positions")
+    joined = None if places is None else places.defined_by(ops.concat)
+    if joined is None or len(joined.inputs) != 2 or joined.inputs[1] is not op.required("positions"):
+        return 0
+    held = joined.inputs[0].defined_by(ops.ring_positions)
+    return 0 if held is None else held.attribute("capacity", int)
 
 
 def _merged(op: Op, graph: Graph, problems: list[tuple[str, str]]) -> Op | None:

@@ -72,6 +72,7 @@ def test_recurrent_artifact_equals_eager(name: str, tmp_path: Path) -> None:
 def test_rings_equal_eager(tmp_path: Path) -> None:
     it = test_architectures.case("gemma3")
     assert worst(continued(ringed("gemma3"), tmp_path, it.rows), it.exact) < it.bound
+    check_bits(tmp_path / "artifact", 100)
     for feed in FEEDS.values():
         assert worst(again(tmp_path, it.rows, feed), it.exact) < it.bound
 

@@ -131,3 +131,11 @@ def assert_apart(graph: Graph) -> None:
     assert len(set(lie)) == len(lie)
     for value, first in zip(graph.outputs.values(), lie, strict=True):
         assert first.owner is not None or str(value.type).startswith("state<contiguous")
+
+
+@pytest.mark.parametrize(("layout", "ring"), [("ring", 3), ("contiguous", 0)])
+def test_attention_is_told_that_its_keys_are_a_ring(layout: str, ring: int) -> None:
+    lowered = two_layers(SLIDING, SLIDING, OWN).clone()
+    run_passes(lowered, parse_passes(f"insert-kv-cache{{layout={layout}}}, cpu-attention", TARGETS))
+    told = [op.attributes["ring"] for op in lowered.graphs["prefill"] if op.name == "cpu.attention"]
+    assert told == [ring, ring]
