@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from graphwright.frontend.aten import IMPORTERS
 from graphwright.frontend.aten.products import plain_contraction
@@ -171,6 +172,9 @@ def require_pure(exported: ExportedProgram) -> None:
         raise UnsupportedError(f"'{plain_name}' is changed by forward; a captured module keeps no state between calls")
 
 
+DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
+"""What torch raises for code that asks for the values of a tensor."""
+
 _FIXED = re.compile(r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)")
 
 
@@ -188,7 +192,7 @@ def _failure(
     where = f" at {location}" if location else ""
     line = last_line(problem)
     place = f" ({line})" if line else ""
-    if "data-dependent" in str(problem).lower():
+    if isinstance(problem, DATA_DEPENDENT):
         advice = "its code branches on the values of a tensor; write the choice with torch.where"
         return UnsupportedError(f"{name} cannot be traced{where}: {advice}{place}")
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
