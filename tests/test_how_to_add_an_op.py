@@ -16,6 +16,7 @@ from graphwright.backends.onnx.emit import EMISSIONS, Emitter
 from graphwright.backends.tvm.emit import kernel_module
 from graphwright.backends.tvm.emit.elementwise import FUNCTIONS
 from graphwright.backends.tvm.library import loops
+from graphwright.backends.tvm.library.choices import STEP
 from graphwright.backends.tvm.library.kernels import KERNELS
 from graphwright.backends.tvm.tvm_library import tirx
 from graphwright.frontend.aten.registry import IMPORTERS
@@ -88,7 +89,7 @@ def add_onnx_emission() -> None:
 
 def declare_kernel() -> None:
     kernel = Kernel(REGISTRY["hypot"], frozenset({DType.F32}), name="hypot", body=loops.KERNELS[0].body)
-    MODULE["library_for"] = lambda cpu: KernelLibrary("cpu", cpu, (*KERNELS, kernel))
+    MODULE["library_for"] = lambda cpu: KernelLibrary("cpu", cpu, (*KERNELS, kernel), STEP)
 
 
 def add_kernel_body() -> None:
