@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from graphwright.runtime import Decoder, Model
 
 
+CALIBRATION = 2, 128
+"""Rows and tokens."""
+
+
 class GraphwrightWorker(SteppingWorker):
     """The runtime's own step, beneath `Model.generate`: a cache, a decoder, the logits that are wanted."""
 
@@ -28,12 +33,19 @@ class GraphwrightWorker(SteppingWorker):
         return {name: version(name) for name in ("graphwright", "onnxruntime", "apache-tvm")}
 
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
-        """Compile the checkpoint for the CPU; the option `backend` names a backend, `quantize` a scheme."""
+        """Compile the checkpoint for the CPU; the option `backend` names a backend, `quantize` a scheme.
+
+        Scales of a cache are found on random tokens, as the weights are random too.
+        """
         import graphwright
 
-        artifact = folder / "artifact"
-        backend = options.get("backend", "onnx")
-        graphwright.compile(checkpoint, output=artifact, backend=backend, quantize=options.get("quantize"))
+        artifact, calibration = folder / "artifact", None
+        backend, scheme = options.get("backend", "onnx"), options.get("quantize")
+        if scheme == "kv8":
+            vocabulary = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+            calibration = folder / "calibration.npy"
+            np.save(calibration, np.random.default_rng(0).integers(0, vocabulary, CALIBRATION))
+        graphwright.compile(checkpoint, output=artifact, backend=backend, quantize=scheme, calibration=calibration)
         return artifact
 
     def load(self, folder: Path, options: Mapping[str, str]) -> None:
