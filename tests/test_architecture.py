@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ PARTS = {
 LONGEST = 400
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
@@ -46,7 +52,7 @@ def imports(path: Path) -> Iterator[str]:
     package = module_of(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -106,7 +112,7 @@ def test_no_file_is_too_long() -> None:
 
 def unnamed(source: str) -> list[int]:
     """The lines of functions called `_`, which no symbol search and no stack trace tells apart."""
-    functions = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (n for n in ast.walk(parsed(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
     return sorted(n.lineno for n in functions if not n.name.strip("_"))
 
 
@@ -125,7 +131,7 @@ def test_a_face_only_re_exports() -> None:
     strays: list[str] = []
     for path in sources(*PARTS, "graphwright"):
         if path.name == "__init__.py":
-            body = ast.parse(path.read_text(encoding="utf-8")).body
+            body = parsed(path.read_text(encoding="utf-8")).body
             strays += [
                 f"{path.relative_to(ROOT)}:{node.lineno}"
                 for node in body
@@ -168,7 +174,7 @@ def test_no_text_is_evaluated() -> None:
 
 def evaluators(source: str) -> set[str]:
     """The functions named in a source that evaluate text; not `module.eval()`, torch's switch for inference."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     switches = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and not n.args and not n.keywords}
     names = (
         node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else node.name
@@ -231,7 +237,7 @@ def test_only_the_convention_spells_its_names() -> None:
 
 def convention_literals(source: str) -> set[str]:
     """Names of the convention that a source spells, but for operands that it asks an op for and type variables."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     operands = {
         id(argument)
         for node in ast.walk(tree)
