@@ -64,7 +64,7 @@ PRODUCTS = (
         ops.moe_experts,
         NARROW,
         name="moe_experts",
-        body="graphwright.backends.tvm.emit.experts:emit_moe_experts",
+        body=f"{MIXED}:emit_moe_experts",
         choices=EXPERTS,
     ),
 )

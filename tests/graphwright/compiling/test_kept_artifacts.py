@@ -15,6 +15,7 @@ from graphwright.compiling.compiler import Options, build_once
 from graphwright.compiling.kept_artifacts import KeptArtifact
 from graphwright.compiling.report import CompilationReport
 from graphwright.ir import Notice, notify, origin
+from graphwright.quantizing.quantization import requested_quantization
 from graphwright.runtime import ArtifactError
 from graphwright.runtime.artifact import open_artifact
 from graphwright.sources.models import ModelOptions, Source, resolve
@@ -186,6 +187,6 @@ def test_what_cannot_be_named_is_not_kept(checkpoint: Path, monkeypatch: pytest.
     assert KeptArtifact.of(replace(source, example_inputs=()), Options()) is None
     assert KeptArtifact.of(replace(source, model=checkpoint / "model.safetensors"), Options()) is None
     assert KeptArtifact.of(source, Options(pipeline=())) is None
-    assert KeptArtifact.of(source, Options(quantization=object())) is None  # type: ignore[arg-type] # any
+    assert KeptArtifact.of(source, Options(quantization=requested_quantization("w8"))) is None
     monkeypatch.setattr(origin, "runs_our_code_alone", lambda: False)
     assert KeptArtifact.of(source, Options()) is None

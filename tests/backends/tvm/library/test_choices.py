@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.kernel_library import Problem
-from graphwright.backends.tvm.cpu import GENERIC, host_cpu
+from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.library import LIBRARY, library_for
 from graphwright.ir import DType, Graph, Op, Program, UserError, ops
 from graphwright.ir.dialects.cpu.attention import fused_attention
@@ -157,6 +157,14 @@ def results(chosen: Mapping[str, Variant], kernels: list[Graph], folder: Path) -
     folder.mkdir()
     steps = Steps(kernels, folder, chosen={**chosen, "step": chosen.get("step", {})})
     return {(g.name, batch): steps.run(g.name, inputs(g, batch))["y"] for g in kernels for batch in (1, 3, 7, 13)}
+
+
+@pytest.mark.parametrize("cpu", [GENERIC, AVX2, HOST.device], ids=lambda cpu: cpu.name)
+def test_what_is_tried_of_attention_has_every_value(cpu: Cpu) -> None:
+    for choice in library_for(cpu).kernel("attention").choices:
+        allowed = {value for value in choice.values if choice.refusal(Problem(cpu), value) is None}
+        tried = {variant[choice.name] for variant in ATTENTION if choice.name in variant}
+        assert allowed <= tried | {choice.default_for(Problem(cpu))}, choice.name
 
 
 @pytest.mark.slow
