@@ -111,6 +111,10 @@ class Launch:
 
     op: Op
     stages: tuple[Stage, ...]
+    kernel: str = ""
+    """The name of the kernel that the stages are from in its library; empty where it has none."""
+    settings: tuple[tuple[str, int], ...] = ()
+    """The choices that the kernel was built with, and their values."""
 
 
 @dataclass(frozen=True)

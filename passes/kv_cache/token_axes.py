@@ -15,7 +15,6 @@ from graphwright.ir import Dim, Op, PassError, Value, ops
 from graphwright.ir.convention import SEQUENCE
 from graphwright.ir.dims import product
 from graphwright.ir.location import at_source
-from graphwright.passes.raising.probing import has_symbol
 
 S = Dim.of(SEQUENCE)
 Factors = tuple[Dim, ...]
@@ -136,13 +135,3 @@ def regroup(factors: Sequence[Dim], shape: Sequence[Dim]) -> list[Factors] | Non
             rest[:1] = [] if remaining.constant == 1 else [remaining]
         groups.append(tuple(group))
     return groups if not rest else None
-
-
-def relates_tokens(value: Value) -> bool:
-    """Whether two axes of a value count tokens."""
-    return sum(SEQUENCE in d.symbols for d in value.type.shape) > 1
-
-
-def is_over_tokens(value: Value) -> bool:
-    """Whether a value has an axis that counts tokens."""
-    return has_symbol(value, SEQUENCE)
