@@ -123,6 +123,12 @@ class OpDef:
         self._cost = function
         return function
 
+    def alike(self, name: str) -> OpDef:
+        """Declares the same op under another name, for another target."""
+        made = op(name, *self.traits, commutative=self.commutative, view=self.view, in_place=self.in_place)(self.rule)
+        made._evaluate, made._flow, made._cost = self._evaluate, self._flow, self._cost
+        return made
+
     # -- using them
 
     def has(self, trait: Trait) -> bool:

@@ -7,15 +7,17 @@ from typing import ClassVar
 
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.attention import fused_attention, unreadable_codes
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType
 from graphwright.passes.base import register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
-RULE = fused_attention.name
-CODES = f"{RULE}: codes inside"
-MERGED = f"{RULE}: heads merged"
+
+def attention_findings(made: OpDef) -> tuple[str, str, str]:
+    """The names of the rules that make a target's attention: itself, codes that it reads, heads that it merges."""
+    return made.name, f"{made.name}: codes inside", f"{made.name}: heads merged"
 
 
 @register
@@ -24,30 +26,33 @@ class FuseAttention(KernelPass):
     """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor` before it."""
 
     name: ClassVar[str] = "cpu-attention"
-    findings: ClassVar[tuple[str, ...]] = (RULE, CODES, MERGED)
+    findings: ClassVar[tuple[str, ...]] = attention_findings(fused_attention)
+    made: ClassVar[OpDef] = fused_attention
 
     def lower(self, context: Context) -> None:
         graph = context.graph
+        rule, codes, merged = attention_findings(self.made)
         for op in graph:
             if op.definition is not ops.attention:
                 continue
-            problems: list[tuple[str, str]] = []
-            merge = _merged(op, graph, problems)
-            k, key_scale = _read(op, "k", problems)
-            v, value_scale = _read(op, "v", problems)
+            merge, apart = _merged(op, graph)
+            problems = [(merged, apart)] if apart else []
+            k, key_scale, key_problem = _read(op, "k")
+            v, value_scale, value_problem = _read(op, "v")
+            problems += [(codes, problem) for problem in (key_problem, value_problem) if problem]
             operands = (op.required("q"), k, v, *op.operands[3:], key_scale, value_scale)
             new = Builder(graph, op, op.location).op(
-                fused_attention, *operands, **op.attributes, merged=merge is not None, ring=_ring(op)
+                self.made, *operands, **op.attributes, merged=merge is not None, ring=_ring(op)
             )
-            if not context.takes(RULE, op, new):
+            if not context.takes(rule, op, new):
                 continue
             last = op if merge is None else merge
             graph.replace(last.result, new.result)
             graph.erase_dead([last])
-            context.spelt(RULE, new)
-            context.outcome.count(CODES, sum(scale is not None for scale in (key_scale, value_scale)), op.location)
-            for rule, problem in problems:
-                context.near_miss(rule, new, problem)
+            context.spelt(rule, new)
+            context.outcome.count(codes, sum(scale is not None for scale in (key_scale, value_scale)), op.location)
+            for missed, problem in problems:
+                context.near_miss(missed, new, problem)
 
 
 def _ring(op: Op) -> int:
@@ -60,35 +65,31 @@ def _ring(op: Op) -> int:
     return 0 if held is None else held.attribute("capacity", int)
 
 
-def _merged(op: Op, graph: Graph, problems: list[tuple[str, str]]) -> Op | None:
-    """The `merge_heads` behind attention, if nothing else reads the heads by themselves."""
+def _merged(op: Op, graph: Graph) -> tuple[Op | None, str]:
+    """The `merge_heads` behind attention, if nothing else reads the heads by themselves; else None and why."""
     users = op.result.users
     merge = next((user for user in users if user.definition is ops.merge_heads), None)
     if merge is None:
-        problems.append((MERGED, "its heads are not put side by side"))
-        return None
+        return None, "its heads are not put side by side"
     other = next((user for user in users if user is not merge), None)
     if other is not None or graph.is_output(op.result):
-        reader = "an output" if other is None else other.name
-        problems.append((MERGED, f"{reader} reads its heads by themselves too"))
-        return None
-    return merge
+        return None, f"{'an output' if other is None else other.name} reads its heads by themselves too"
+    return merge, ""
 
 
-def _read(op: Op, name: str, problems: list[tuple[str, str]]) -> tuple[Value, Value | None]:
-    """Keys or values as the kernel reads them, and the scale if they are codes."""
+def _read(op: Op, name: str) -> tuple[Value, Value | None, str]:
+    """Keys or values as the kernel reads them, the scale if they are codes, and why they are not read as codes."""
     value = op.required(name)
     reading = value.defined_by(ops.dequantize_tensor)
     if reading is None:
-        return value, None
+        return value, None, ""
     codes, scale = reading.required("codes"), reading.required("scale")
     problem = unreadable_codes(codes.tensor, scale.tensor)
     if reading.attributes["dtype"] is not DType.F32:
         problem = f"codes are read as {reading.attributes['dtype']}"
     if problem is not None:
-        problems.append((CODES, f"{name}: {problem}"))
-        return value, None
-    return _held(codes), _held(scale)
+        return value, None, f"{name}: {problem}"
+    return _held(codes), _held(scale), ""
 
 
 def _held(value: Value) -> Value:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
-from graphwright.ir.dialects.cpu.rotary import rotary_embedding
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.codes import SMALLEST_SCALE
 from graphwright.ir.program import Program
@@ -80,15 +79,15 @@ class Part:
         return None if self.rope is None else (*self.rope.inputs[1:], *sorted(self.rope.attributes.items()))
 
 
-def parts_of(split: Op, program: Program) -> list[Part]:
-    """The results of a split that are cut into heads, and nothing else."""
+def parts_of(split: Op, program: Program, turning: OpDef) -> list[Part]:
+    """The results of a split that are cut into heads, and nothing else. `turning` is the op of rotary embedding."""
     matcher = Matcher(program)
     cut = ((v, _only_user(v, ops.split_heads)) for v in split.results)
-    return [_part(columns, heads, matcher) for columns, heads in cut if heads is not None]
+    return [_part(columns, heads, matcher, turning) for columns, heads in cut if heads is not None]
 
 
-def _part(columns: Value, heads: Op, matcher: Matcher) -> Part:
-    rope = _only_user(heads.result, rotary_embedding)
+def _part(columns: Value, heads: Op, matcher: Matcher, turning: OpDef) -> Part:
+    rope = _only_user(heads.result, turning)
     new = heads.result if rope is None else rope.result
     append = _only_user(new, ops.kv_append)
     if append is not None:

@@ -9,14 +9,13 @@ from typing import ClassVar
 
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
-from graphwright.ir.dialects.cpu.rotary import rotary_append, scale_types
+from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, scale_types
 from graphwright.ir.graph import Graph, Op
 from graphwright.ir.types import DType, StateType
 from graphwright.passes.base import register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass, first_column, splits_rows
 from graphwright.passes.lowering.cpu.packed_parts import Part, parts_of
-
-RULE = rotary_append.name
 
 
 @register
@@ -25,26 +24,30 @@ class FuseRotaryAppend(KernelPass):
     """`split`, `split_heads`, rotary embedding and `kv_append`, of numbers or codes, become `cpu.rotary_append`."""
 
     name: ClassVar[str] = "cpu-rotary-append"
-    findings: ClassVar[tuple[str, ...]] = (RULE,)
+    findings: ClassVar[tuple[str, ...]] = (rotary_append.name,)
+    made: ClassVar[OpDef] = rotary_append
+    turning_op: ClassVar[OpDef] = rotary_embedding
 
     def lower(self, context: Context) -> None:
         told: set[str] = set()
         for op in context.graph:
             if op.definition is ops.split and splits_rows(op) and op.inputs[0].type.rank == 3:
-                parts = parts_of(op, context.program)
+                parts = parts_of(op, context.program, self.turning_op)
                 if parts:
-                    problem = _fuse(op, parts, context)
+                    problem = _fuse(op, parts, context, self.made)
                     if problem is not None:
-                        context.near_miss(RULE, op, problem)
+                        context.near_miss(self.made.name, op, problem)
                         told.add(op.location)
         for op in context.graph:
             if op.definition is ops.kv_append and op.location not in told:
                 source = op.required("new").owner
                 found = "an input" if source is None else source.name
-                context.near_miss(RULE, op, f"what is appended comes from {found}, not from heads of a packed row")
+                context.near_miss(
+                    self.made.name, op, f"what is appended comes from {found}, not from heads of a packed row"
+                )
 
 
-def _fuse(split: Op, parts: list[Part], context: Context) -> str | None:
+def _fuse(split: Op, parts: list[Part], context: Context, made: OpDef) -> str | None:
     """Puts the kernel in the place of the last of the parts' ops; else says why it cannot."""
     queries = [part for part in parts if part.append is None]
     # Of two that are kept, the one that is turned holds keys; else the one whose scales are not its tokens'.
@@ -63,7 +66,7 @@ def _fuse(split: Op, parts: list[Part], context: Context) -> str | None:
     tables = (None, None) if query.rope is None else query.rope.operands[1:3]
     appends = key.kept, value.kept
     new = Builder(graph, last, value.kept.location).op(
-        rotary_append,
+        made,
         split.inputs[0],
         *(append.required("cache") for append in appends),
         *appends[0].operands[2:4],
@@ -84,7 +87,7 @@ def _fuse(split: Op, parts: list[Part], context: Context) -> str | None:
     for old, result in zip(results, new.results, strict=True):
         graph.replace(old, result)
     graph.erase_dead([op for old in results if (op := old.owner) is not None])
-    context.hit(RULE, split)
+    context.hit(made.name, split)
     return None
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.builder import Builder
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.rotary import rotary_embedding, rotary_table
 from graphwright.ir.graph import Op, Value
 from graphwright.passes.base import register
@@ -21,6 +22,8 @@ class RotaryByTables(KernelPass):
 
     name: ClassVar[str] = "cpu-rotary-tables"
     findings: ClassVar[tuple[str, ...]] = (rotary_embedding.name,)
+    table_op: ClassVar[OpDef] = rotary_table
+    turning_op: ClassVar[OpDef] = rotary_embedding
 
     def lower(self, context: Context) -> None:
         graph = context.graph
@@ -31,13 +34,13 @@ class RotaryByTables(KernelPass):
             x, positions, frequencies = op.inputs
             key = positions, frequencies, op.attributes["scale"]
             build = Builder(graph, op, op.location)
-            table = tables.get(key) or build.op(rotary_table, positions, frequencies, scale=op.attributes["scale"])
+            table = tables.get(key) or build.op(self.table_op, positions, frequencies, scale=op.attributes["scale"])
             interleaved = op.attributes["interleaved"]
-            new = build.op(rotary_embedding, x, *table.results, interleaved=interleaved)
-            if context.takes(rotary_embedding.name, op, new):
+            new = build.op(self.turning_op, x, *table.results, interleaved=interleaved)
+            if context.takes(self.turning_op.name, op, new):
                 tables[key] = table
                 graph.replace(op.result, new.result)
                 graph.erase(op)
-                context.spelt(rotary_embedding.name, op)
+                context.spelt(self.turning_op.name, op)
             elif key not in tables:
                 graph.erase(table)

@@ -1,0 +1,30 @@
+"""The kernels of this backend as they are declared; neither Triton nor bodies of kernels are imported for that."""
+
+from __future__ import annotations
+
+from graphwright.backends.kernel_library import Kernel, KernelLibrary
+from graphwright.ir import ops
+from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
+from graphwright.ir.dialects.cuda.linear import fused_linear
+from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
+from graphwright.ir.types import DType
+
+FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
+SINGLE = frozenset({DType.F32})
+INDICES = frozenset({DType.I64})
+BODIES = "graphwright.backends.cuda.emit"
+
+KERNELS = (
+    Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear"),
+    Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
+    Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
+    Kernel(rotary_append, FLOATS, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
+    Kernel(fused_attention, FLOATS, name="attention", body=f"{BODIES}.attention:emit_attention"),
+    Kernel(split_attention, FLOATS, name="split_attention", body=f"{BODIES}.attention:emit_split_attention"),
+    Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
+    Kernel(ops.rms_norm, FLOATS, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.embedding, FLOATS, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
+    Kernel(ops.take_tokens, FLOATS, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
+)
+
+LIBRARY = KernelLibrary("cuda", None, KERNELS)

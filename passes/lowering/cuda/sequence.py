@@ -1,0 +1,20 @@
+"""The lowering passes for a GPU's kernels in order."""
+
+from __future__ import annotations
+
+from graphwright.ir.targets import Target
+from graphwright.passes.base import Pass
+from graphwright.passes.lowering.cuda.linears import FuseLinears
+from graphwright.passes.lowering.cuda.shared import CudaAttention, CudaRotaryAppend, CudaRotaryByTables
+from graphwright.passes.lowering.cuda.split_attention import SplitAttention
+
+
+def cuda_lowering(target: Target) -> tuple[Pass, ...]:
+    """The passes down to what the kernels of a GPU take, which `target` tells."""
+    return (
+        CudaRotaryByTables(target),
+        CudaAttention(target),
+        SplitAttention(target),
+        CudaRotaryAppend(target),
+        FuseLinears(target),
+    )
