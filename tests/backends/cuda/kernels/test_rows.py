@@ -1,0 +1,76 @@
+"""Norms, tables and the way into caches on a GPU, interpreted, against the references in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graphwright.ir import ops
+from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_table
+from tests.emulator.interpreter import interpret
+
+ROTARY = "graphwright.backends.cuda.kernels.rotary"
+ROWS = "graphwright.backends.cuda.kernels.rows"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rms_norm(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 44, generator=generator).to(dtype)
+    gain = torch.randn(44, generator=generator).to(dtype)
+    y = torch.full_like(x, float("nan"))
+    interpret(f"{ROWS}:rms_norm", 5, x=x, gain=gain, y=y, K=44, EPSILON=1e-6, PADDED=64, PDL=False)
+    want = ops.rms_norm.evaluate([x.double(), gain.double()], {"epsilon": 1e-6})
+    assert ((y - want).abs() <= 2 * torch.finfo(dtype).eps * want.abs()).all()
+
+
+def test_rows_of_a_table_and_one_that_is_not_there() -> None:
+    table = torch.randn(7, 20, generator=torch.Generator().manual_seed(0)).half()
+    y = torch.zeros(4, 20, dtype=torch.float16)
+    rows = torch.tensor([6, 0, 7, -1])
+    interpret(f"{ROWS}:table_rows", 4, table=table, rows=rows, y=y, COUNT=7, K=20, PADDED=32, PDL=False)
+    assert torch.equal(y[:2], table[[6, 0]])
+    assert y[2:].isnan().all()
+
+
+def test_chosen_tokens() -> None:
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
+    places = torch.tensor([[4, 0, 2], [1, 1, 3]])
+    y = torch.zeros(2, 3, 12)
+    interpret(f"{ROWS}:token_rows", 6, x=x, places=places, y=y, N=3, S=5, K=12, PADDED=16, PDL=False)
+    assert torch.equal(y, ops.take_tokens.evaluate([x, places], {}))
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize(("pairs", "table_rows"), [(4, 2), (3, 1), (0, 1)])
+def test_rotary_append(interleaved: bool, pairs: int, table_rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch, tokens, heads, kv_heads, size, value_size, capacity = 2, 3, 4, 2, 8, 6, 9
+    columns = heads * size + kv_heads * (size + value_size) + 5
+    packed = torch.randn(batch, tokens, columns, generator=generator)
+    caches = [torch.randn(batch, kv_heads, capacity, n, generator=generator) for n in (size, value_size)]
+    past = torch.tensor([6, 2])
+    positions = (past[:, None] if table_rows == 2 else torch.zeros(1, 1, dtype=torch.int64)) + torch.arange(tokens)
+    frequencies = torch.tensor([1.0, 0.3, 0.1, 0.02])[:pairs]
+    cos, sin = (torch.full((table_rows, tokens, pairs), float("nan")) for _ in range(2))
+    if pairs:
+        interpret(
+            f"{ROTARY}:rotary_table", table_rows * tokens, positions=positions, frequencies=frequencies, cos=cos,
+            sin=sin, SCALE=1.25, PAIRS=pairs, PADDED=4, PDL=False,
+        )  # fmt: skip
+        tables = rotary_table.evaluate([positions, frequencies.double()], {"scale": 1.25})
+        assert max((a - b).abs().max() for a, b in zip((cos, sin), tables, strict=True)) <= 1e-6
+    places = {"query": 0, "key": heads * size + 5, "value": heads * size + 5 + kv_heads * size}
+    attributes = {"heads": heads, **places, "interleaved": interleaved}
+    operands = [packed, *caches, past, None, *((cos, sin) if pairs else (None, None)), None, None]
+    want = rotary_append.evaluate([None if x is None else x.clone() for x in operands], attributes)
+    queries = torch.full((batch, heads, tokens, size), float("nan"))
+    interpret(
+        f"{ROTARY}:rotary_append", batch * tokens * (heads + 2 * kv_heads), packed=packed, key_cache=caches[0],
+        value_cache=caches[1], past_length=past, cos=cos, sin=sin, queries=queries, S=tokens, C=capacity,
+        TABLE_ROWS=table_rows, COLUMNS=columns, HEADS=heads, KV_HEADS=kv_heads, SIZE=size, VALUE_SIZE=value_size,
+        QUERY=places["query"], KEY=places["key"], VALUE=places["value"], PAIRS=pairs, INTERLEAVED=interleaved,
+        PADDED=8, PDL=False,
+    )  # fmt: skip
+    for found, expected in zip((queries, *caches), want, strict=True):
+        assert (found - expected).abs().max() <= 1e-6
