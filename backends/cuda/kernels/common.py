@@ -36,19 +36,18 @@ def activate(x, KIND: tl.constexpr):
     """The activation of that name in `graphwright.ir.ops.neural`, of float32."""
     if KIND == "silu":
         return x / (1.0 + tl.exp(-x))
-    elif KIND == "gelu":
+    if KIND == "gelu":
         return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-    elif KIND == "gelu_tanh":
+    if KIND == "gelu_tanh":
         return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
-    elif KIND == "quick_gelu":
+    if KIND == "quick_gelu":
         return x / (1.0 + tl.exp(-1.702 * x))
-    elif KIND == "relu":
+    if KIND == "relu":
         return tl.maximum(x, 0.0)
-    elif KIND == "sigmoid":
+    if KIND == "sigmoid":
         return 1.0 / (1.0 + tl.exp(-x))
-    else:
-        tl.static_assert(KIND == "tanh")
-        return tanh(x)
+    tl.static_assert(KIND == "tanh")
+    return tanh(x)
 
 
 @triton.jit
@@ -56,5 +55,4 @@ def product(a, b, acc, EMULATED: tl.constexpr):
     """acc + a @ b in float32. The interpreter is wrong about bfloat16, so that it gets float32."""
     if EMULATED:
         return acc + tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    else:
-        return tl.dot(a, b, acc, input_precision="ieee")
+    return tl.dot(a, b, acc, input_precision="ieee")

@@ -24,6 +24,49 @@ def rotary_table(
 
 
 @triton.jit
+def turned(row, i, x, cos, sin, PAIRS: tl.constexpr, INTERLEAVED: tl.constexpr):
+    """The numbers x at places i of a head, which begins at `row`, turned by a token's cosines and sines."""
+    if PAIRS == 0:
+        return x
+    else:
+        pair = i // 2 if INTERLEAVED else i % PAIRS
+        first = i % 2 == 0 if INTERLEAVED else i < PAIRS
+        step = 1 if INTERLEAVED else PAIRS
+        inside = i < 2 * PAIRS
+        other = tl.load(row + tl.where(first, i + step, i - step), mask=inside, other=0.0).to(tl.float32)
+        c = tl.load(cos + pair, mask=inside, other=1.0)
+        s = tl.load(sin + pair, mask=inside, other=0.0)
+        return (x.to(tl.float32) * c + tl.where(first, -other, other) * s).to(x.dtype)
+
+
+@triton.jit
+def rotary_embedding(
+    x,
+    cos,
+    sin,
+    y,
+    S,
+    TABLE_ROWS: tl.constexpr,
+    HEADS: tl.constexpr,
+    SIZE: tl.constexpr,
+    PAIRS: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    PADDED: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    """`cuda.rotary_embedding` of x [batch, HEADS, S, SIZE], a token of a head a program."""
+    start_next(PDL)
+    wait_for_previous(PDL)
+    place = tl.program_id(0)
+    token = place % S if TABLE_ROWS == 1 else place // S // HEADS * S + place % S
+    i = tl.arange(0, PADDED)
+    row = x + place.to(tl.int64) * SIZE
+    numbers = tl.load(row + i, mask=i < SIZE, other=0.0)
+    result = turned(row, i, numbers, cos + token * PAIRS, sin + token * PAIRS, PAIRS, INTERLEAVED)
+    tl.store(y + place.to(tl.int64) * SIZE + i, result, mask=i < SIZE)
+
+
+@triton.jit
 def rotary_append(
     packed,
     key_cache,
@@ -66,25 +109,11 @@ def rotary_append(
     # As a block: the interpreter takes no mask made of a scalar.
     room = at + tl.zeros((PADDED,), tl.int64) < C
     if head < HEADS + KV_HEADS:
-        if head < HEADS:
-            start = QUERY + head * SIZE
-        else:
-            start = KEY + (head - HEADS) * SIZE
+        start = QUERY + head * SIZE if head < HEADS else KEY + (head - HEADS) * SIZE
         inside = i < SIZE
         x = tl.load(row + start + i, mask=inside, other=0.0)
-        if PAIRS > 0:
-            if INTERLEAVED:
-                pair, first = i // 2, i % 2 == 0
-                partner = tl.where(first, i + 1, i - 1)
-            else:
-                pair, first = i % PAIRS, i < PAIRS
-                partner = tl.where(first, i + PAIRS, i - PAIRS)
-            turned = i < 2 * PAIRS
-            table = tl.where(TABLE_ROWS == 1, s, token) * PAIRS + pair
-            c = tl.load(cos + table, mask=turned, other=1.0)
-            d = tl.load(sin + table, mask=turned, other=0.0)
-            other = tl.load(row + start + partner, mask=turned, other=0.0).to(tl.float32)
-            x = (x.to(tl.float32) * c + tl.where(first, -other, other) * d).to(packed.dtype.element_ty)
+        table = (s if TABLE_ROWS == 1 else token) * PAIRS
+        x = turned(row + start, i, x, cos + table, sin + table, PAIRS, INTERLEAVED) if PAIRS > 0 else x
         if head < HEADS:
             tl.store(queries + ((b * HEADS + head) * S + s).to(tl.int64) * SIZE + i, x, mask=inside)
         else:

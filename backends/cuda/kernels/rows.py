@@ -46,3 +46,48 @@ def token_rows(x, places, y, N, S, K: tl.constexpr, PADDED: tl.constexpr, PDL: t
     source = (place // N * S + tl.where(there, token, 0)) * K
     numbers = tl.load(x + source + k, mask=k < K, other=0.0)
     tl.store(y + place * K + k, tl.where(there, numbers, float("nan")).to(y.dtype.element_ty), mask=k < K)
+
+
+@triton.jit
+def copy_numbers(x, y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    """`cast`: COUNT numbers of x as numbers of y's type, BLOCK a program."""
+    start_next(PDL)
+    wait_for_previous(PDL)
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i, mask=i < COUNT, other=0).to(y.dtype.element_ty), mask=i < COUNT)
+
+
+@triton.jit
+def add_rows(
+    x,
+    y,
+    z,
+    COLUMNS,
+    X_ROWS: tl.constexpr,
+    X_COLUMNS: tl.constexpr,
+    Y_ROWS: tl.constexpr,
+    Y_COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    """`add` of x and y, each with all rows or one and all columns or one, to z [rows, COLUMNS]; BLOCK of a row a
+    program."""
+    start_next(PDL)
+    wait_for_previous(PDL)
+    blocks = tl.cdiv(COLUMNS, BLOCK)
+    row = tl.program_id(0) // blocks
+    c = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    x_row = row * (COLUMNS if X_COLUMNS else 1) if X_ROWS else 0
+    y_row = row * (COLUMNS if Y_COLUMNS else 1) if Y_ROWS else 0
+    first = tl.load(x + x_row + (c if X_COLUMNS else c * 0), mask=c < COLUMNS, other=0)
+    second = tl.load(y + y_row + (c if Y_COLUMNS else c * 0), mask=c < COLUMNS, other=0)
+    tl.store(z + row * COLUMNS + c, first + second, mask=c < COLUMNS)
+
+
+@triton.jit
+def count_up(y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    """`iota`: the numbers from 0 on, BLOCK a program."""
+    start_next(PDL)
+    wait_for_previous(PDL)
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, i.to(y.dtype.element_ty), mask=i < COUNT)

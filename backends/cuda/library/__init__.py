@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from graphwright.backends.cuda.gpu import EMULATED, Gpu
+from graphwright.backends.cuda.library.choices import ATTENTION, LINEAR, SPLIT_ATTENTION
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
@@ -15,16 +19,32 @@ INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
 KERNELS = (
-    Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear"),
+    Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
     Kernel(rotary_append, FLOATS, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
-    Kernel(fused_attention, FLOATS, name="attention", body=f"{BODIES}.attention:emit_attention"),
-    Kernel(split_attention, FLOATS, name="split_attention", body=f"{BODIES}.attention:emit_split_attention"),
+    Kernel(fused_attention, FLOATS, name="attention", body=f"{BODIES}.attention:emit_attention", choices=ATTENTION),
+    Kernel(
+        split_attention,
+        FLOATS,
+        name="split_attention",
+        body=f"{BODIES}.attention:emit_split_attention",
+        choices=SPLIT_ATTENTION,
+    ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
     Kernel(ops.rms_norm, FLOATS, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
     Kernel(ops.embedding, FLOATS, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
     Kernel(ops.take_tokens, FLOATS, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
+    Kernel(ops.cast, FLOATS, name="cast", body=f"{BODIES}.rows:emit_cast"),
+    Kernel(ops.add, INDICES, name="add", body=f"{BODIES}.rows:emit_add"),
+    Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )
 
-LIBRARY = KernelLibrary("cuda", None, KERNELS)
+
+@cache
+def library_for(gpu: Gpu) -> KernelLibrary:
+    """The kernels for an architecture. All have kernels for the same ops, with other defaults of choices."""
+    return KernelLibrary("cuda", gpu, KERNELS)
+
+
+LIBRARY = library_for(EMULATED)

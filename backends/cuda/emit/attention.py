@@ -1,0 +1,95 @@
+"""Attention: whole, and over pieces of the context."""
+
+from __future__ import annotations
+
+from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
+from graphwright.ir.dialects.cuda.attention import LOG2_E
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Op
+
+KERNELS = "graphwright.backends.cuda.kernels.attention"
+
+
+def _constants(e: Emitter, op: Op) -> dict[str, Constant]:
+    q, k, v = (op.required(name).type for name in ("q", "k", "v"))
+    size, value_size = fixed(q.shape[3], "head size"), fixed(v.shape[3], "head size of values")
+    positions = op.required("positions").type
+    return {
+        "POSITION_ROWS": 1 if positions.shape[0].constant == 1 else 0,
+        "HEADS": fixed(q.shape[1], "heads"),
+        "KV_HEADS": fixed(k.shape[1], "heads of keys"),
+        "SIZE": size,
+        "VALUE_SIZE": value_size,
+        "SCALE": op.attribute("scale", float) * LOG2_E,
+        "MASK": op.attribute("mask", str),
+        "WINDOW": op.attribute("window", int),
+        "SOFTCAP": op.attribute("softcap", float) * LOG2_E,
+        "BC": e.settings["keys"],
+        "PADDED": power_of_two(size),
+        "VALUE_PADDED": power_of_two(value_size),
+        "EMULATED": e.gpu.emulated,
+    }
+
+
+def emit_split_attention(e: Emitter, op: Op) -> None:
+    q, k = op.required("q"), op.required("k")
+    batch, heads, tokens, _ = q.type.shape
+    kv_heads, splits = k.type.shape[1], op.attribute("splits", int)
+    pointers = {
+        "q": e.buffer(q),
+        "key_cache": e.buffer(k),
+        "value_cache": e.buffer(op.required("v")),
+        "positions": e.buffer(op.required("positions")),
+        "key_length": e.buffer(op.required("key_length")),
+        "partial": e.make(op.result),
+    }
+    rows = power_of_two(fixed(tokens, "tokens") * (fixed(heads, "heads") // fixed(kv_heads, "heads of keys")))
+    constants = {**_constants(e, op), "SPLITS": splits, "ROWS": rows}
+    e.launch(
+        f"{KERNELS}:split_attention", batch * kv_heads * splits, pointers, {"S": tokens, "C": k.type.shape[2]},
+        constants, writes=("partial",), warps=e.settings["warps"],
+    )  # fmt: skip
+
+
+def emit_combine_splits(e: Emitter, op: Op) -> None:
+    partial, sinks = op.required("partial"), op.operand("sinks")
+    batch, heads, splits, tokens, width = partial.type.shape
+    size = fixed(width, "width") - 2
+    pieces = fixed(splits, "splits")
+    pointers = {
+        "partial": e.buffer(partial),
+        "sinks": None if sinks is None else e.buffer(sinks),
+        "y": e.make(op.result),
+    }
+    constants = {
+        "HEADS": fixed(heads, "heads"),
+        "VALUE_SIZE": size,
+        "SPLITS": pieces,
+        "PADDED_SPLITS": power_of_two(pieces),
+        "VALUE_PADDED": power_of_two(size),
+    }
+    e.launch(
+        f"{KERNELS}:combine_splits", batch * tokens * heads, pointers, {"S": tokens}, constants, writes=("y",), warps=2
+    )
+
+
+def emit_attention(e: Emitter, op: Op) -> None:
+    absent = ("bias", "sinks", "key_positions", "key_scale", "value_scale")
+    other = next((name for name in absent if op.operand(name) is not None), None)
+    if other is not None:
+        raise UnsupportedError(f"its kernel takes no {other}")
+    q, k = op.required("q"), op.required("k")
+    batch, heads, tokens, _ = q.type.shape
+    pointers = {
+        "q": e.buffer(q),
+        "key_cache": e.buffer(k),
+        "value_cache": e.buffer(op.required("v")),
+        "positions": e.buffer(op.required("positions")),
+        "key_length": e.buffer(op.required("key_length")),
+        "y": e.make(op.result),
+    }
+    constants = {**_constants(e, op), "BS": e.settings["queries"]}
+    e.launch(
+        f"{KERNELS}:attention", batch * heads * e.quotient(tokens, e.settings["queries"]), pointers,
+        {"S": tokens, "C": k.type.shape[2]}, constants, writes=("y",), warps=e.settings["warps"],
+    )  # fmt: skip

@@ -1,0 +1,184 @@
+"""What an emission writes with: launches of kernels on the buffers of a plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphwright.backends.cuda.gpu import Gpu
+from graphwright.backends.kernel_library import KernelLibrary, Problem, Settings
+from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary
+from graphwright.ir.dims import Dim
+from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.types import DType, TensorType
+from graphwright.ir.weights import Weight
+
+Constant = int | float | str | bool | None
+
+TRITON_TYPES = {
+    DType.F16: "fp16",
+    DType.BF16: "bf16",
+    DType.F32: "fp32",
+    DType.I64: "i64",
+    DType.I32: "i32",
+    DType.BOOL: "i1",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel with its constants: one function of machine code. `parameters` are Triton's types, in order."""
+
+    name: str
+    body: str
+    """`module:function`."""
+    parameters: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Constant], ...]
+    warps: int
+    stages: int
+
+
+class Emitter:
+    """One graph on its way into a plan. `variants` are shared with other graphs, by name."""
+
+    def __init__(self, graph: Graph, library: KernelLibrary, variants: dict[str, Variant]) -> None:
+        assert isinstance(library.device, Gpu), "the library of a GPU"
+        self.graph, self.library, self.variants = graph, library, variants
+        self.gpu = library.device
+        self.definitions: dict[str, Definition] = {}
+        self.launches: list[Launch] = []
+        self.weights: dict[str, Weight] = {}
+        self.buffers: dict[Value, Buffer] = {}
+        self.settings: Settings = {}
+        """The values of the choices of the kernel that is being emitted."""
+        self._stored: dict[str, Stored] = {}
+        self._stages: list[Stage] = []
+        self._temporaries = 0
+
+    def emit(self, op: Op) -> None:
+        """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
+        kernel = self.library.kernel_for(op)
+        self.settings = self.library.settings(kernel, Problem.of(self.gpu, op))
+        self._stages = []
+        kernel.load()(self, op)
+        if self._stages:
+            self.launches.append(Launch(op, tuple(self._stages), kernel.name, tuple(self.settings.items())))
+
+    # -- memory
+
+    def buffer(self, value: Value) -> Buffer:
+        """The memory of a value: that of a weight, or what it was bound to."""
+        if value.weight is not None:
+            return self._weight(value.weight)
+        return self.buffers[value]
+
+    def bind(self, value: Value, buffer: Buffer) -> None:
+        """Says that a value is in a buffer that there is: a view, or what is changed in place."""
+        self.buffers[value] = buffer
+
+    def make(self, value: Value) -> Buffer:
+        """Memory for a value: the caller's for an output, else of the workspace."""
+        names = [name for name, each in self.graph.outputs.items() if each is value]
+        if names:
+            taken = {str(v.name) for v in self.graph.inputs}
+            assert names[0] not in taken, f"an input is called {names[0]} too"
+            made: Buffer = Given(names[0], value.tensor)
+        else:
+            made = self.temporary(value.tensor)
+        self.buffers[value] = made
+        return made
+
+    def temporary(self, type: TensorType) -> Temporary:
+        self._temporaries += 1
+        return Temporary(f"t{self._temporaries - 1}", type)
+
+    def _weight(self, weight: Weight) -> Stored:
+        if weight.name not in self._stored:
+            if not isinstance(weight.type, TensorType):
+                raise UnsupportedError(f"weight '{weight.name}' is {weight.type}: no kernel reads it")
+            self.weights[weight.name] = weight
+            self._stored[weight.name] = Stored(weight.name, weight.type, weight.name, 0)
+        return self._stored[weight.name]
+
+    # -- sizes
+
+    def quotient(self, size: Dim, step: int) -> Dim:
+        """size / step, rounded up."""
+        over = size + step - 1
+        exact = size.exact_div(step)
+        if exact is not None:
+            return exact
+        if over.constant is not None:
+            return Dim.of(over.constant // step)
+        definition = Definition("floordiv", over, Dim.of(step))
+        for name, known in self.definitions.items():
+            if known == definition:
+                return Dim.of(name)
+        name = f"blocks_{len(self.definitions)}"
+        self.definitions[name] = definition
+        return Dim.of(name)
+
+    # -- launches
+
+    def launch(
+        self,
+        body: str,
+        programs: Dim | int,
+        pointers: Mapping[str, Buffer | None],
+        sizes: Mapping[str, Dim | int],
+        constants: Mapping[str, Constant],
+        *,
+        writes: tuple[str, ...],
+        updates: tuple[str, ...] = (),
+        warps: int = 4,
+        stages: int = 3,
+    ) -> None:
+        """One stage: so many programs of a kernel. Pointers and sizes are in the order of its parameters.
+
+        A pointer that is None becomes a constant None. What is in `writes` is only written, in `updates` changed in
+        part.
+        """
+        given = {name: buffer for name, buffer in pointers.items() if buffer is not None}
+        parameters = [(name, f"*{_triton_type(buffer.type.dtype)}") for name, buffer in given.items()]
+        parameters += [(name, "i32") for name in sizes]
+        fixed: dict[str, Constant] = {name: None for name, buffer in pointers.items() if buffer is None}
+        variant = self._variant(body, tuple(parameters), {**fixed, **constants}, warps, stages)
+        accesses = tuple(
+            Access(buffer, name not in writes, name in writes or name in updates) for name, buffer in given.items()
+        )
+        numbers = tuple((Dim.of(size), DType.I32) for size in sizes.values())
+        self._stages.append(Stage(variant, Dim.of(programs), accesses, numbers))
+
+    def _variant(
+        self,
+        body: str,
+        parameters: tuple[tuple[str, str], ...],
+        constants: Mapping[str, Constant],
+        warps: int,
+        stages: int,
+    ) -> str:
+        fixed = {**constants, "PDL": self.gpu.starts_early}
+        said = repr((body, parameters, sorted(fixed.items()), warps, stages))
+        name = f"{body.partition(':')[2]}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+        self.variants[name] = Variant(name, body, parameters, tuple(fixed.items()), warps, stages)
+        return name
+
+
+def _triton_type(dtype: DType) -> str:
+    if dtype not in TRITON_TYPES:
+        raise UnsupportedError(f"the CUDA backend has no tensors of {dtype}")
+    return TRITON_TYPES[dtype]
+
+
+def power_of_two(size: int) -> int:
+    """The next power of two, at least 16: what a product of tiles takes."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def fixed(size: Dim, what: str) -> int:
+    """A size that is a number. Raises `UnsupportedError` for one that depends on a dimension."""
+    if size.constant is None:
+        raise UnsupportedError(f"{what} is {size}, it must be a fixed number")
+    return size.constant

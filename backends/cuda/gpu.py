@@ -1,0 +1,30 @@
+"""The architectures that code is made for, and what their kernels may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One architecture. `number` is its compute capability, 90 for 9.0; 0 is the emulator, which has no machine code."""
+
+    name: str
+    number: int
+    shared_bytes: int
+    """Of a block of threads, at most."""
+
+    @property
+    def emulated(self) -> bool:
+        return self.number == 0
+
+    @property
+    def starts_early(self) -> bool:
+        """Whether a kernel may be started before the one before it has ended: programmatic dependent launch."""
+        return self.number >= 90
+
+
+_SHARED = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
+EMULATED = Gpu("emulated", 0, 1 << 30)
+GPUS = {f"sm_{number}": Gpu(f"sm_{number}", number, kib << 10) for number, kib in _SHARED.items()}
+"""By name. KiB of shared memory: CUDA C++ Programming Guide, table of technical specifications per compute capability."""
