@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from graphwright.backends.cuda.backend import CudaBackend
 from graphwright.backends.interface import Backend
 from graphwright.backends.onnx import OnnxBackend
 from graphwright.backends.tvm import TvmBackend
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OnnxBackend(), TvmBackend())}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OnnxBackend(), TvmBackend(), CudaBackend())}
 """By name; the first is the default."""

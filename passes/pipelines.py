@@ -65,10 +65,12 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "raise": RAISE,
     "default": (SplitContext(), *RAISE, *CACHE),
     "cpu": (ConvertDType(to="f32"), SplitContext(), *RAISE, *CACHE),
+    "cuda": (SplitContext(), *RAISE, *CACHE),
     "function": (ConvertDType(to="f32"), *RAISE, PackProjections(), Canonicalize(), RestoreQuantized()),
 }
 """raise: meaning without a cache. default: generation, in the checkpoint's type. cpu: the same, computed in float32.
-function: a plain call without a cache, computed in float32. Backends lower further."""
+cuda: the same, in the checkpoint's type. function: a plain call without a cache, computed in float32. Backends lower
+further."""
 
 _PASS = re.compile(r"\s*([A-Za-z0-9_-]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 

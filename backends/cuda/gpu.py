@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Gpu:
-    """One architecture. `number` is its compute capability, 90 for 9.0; 0 is the emulator, which has no machine code."""
+    """One architecture. `number` is its compute capability, 90 for 9.0, or 0: the emulator, without machine code."""
 
     name: str
     number: int
@@ -27,4 +27,4 @@ class Gpu:
 _SHARED = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
 EMULATED = Gpu("emulated", 0, 1 << 30)
 GPUS = {f"sm_{number}": Gpu(f"sm_{number}", number, kib << 10) for number, kib in _SHARED.items()}
-"""By name. KiB of shared memory: CUDA C++ Programming Guide, table of technical specifications per compute capability."""
+"""By name. KiB of shared memory: CUDA C++ Programming Guide, technical specifications per compute capability."""

@@ -13,6 +13,9 @@ from graphwright.runtime.artifact.tensors import CacheSpec, StateSpec, TensorSpe
 DECODER_INPUT_RANKS = dict(zip(DECODER_INPUTS, (2, 1, 1, 2), strict=True))
 """The inputs of every decoder, all int64: [B, S], [B], [B] and [B, N]."""
 
+PLANNED = ("tvm", "cuda")
+"""The backends whose programs are functions over one file of weights."""
+
 
 class Program(Strict):
     """The executable part.
@@ -69,9 +72,9 @@ class Program(Strict):
 
     @model_validator(mode="after")
     def _check_library(self) -> Self:
-        if self.backend == "tvm":
+        if self.backend in PLANNED:
             if not self.weights or self.weights == self.file or not self.functions:
-                raise ValueError("a program of the backend tvm names a file of weights and functions")
+                raise ValueError(f"a program of the backend {self.backend} names a file of weights and functions")
             shapes = [each.shape for each in (*self.inputs.values(), *self.kept)]
             check_dimensions(self.dimensions, shapes, [each.shape for each in self.outputs.values()])
             check_functions(self.functions, self.dimensions)
@@ -81,7 +84,7 @@ class Program(Strict):
                     self.encoder.dimensions, shapes, [each.shape for each in self.encoder.outputs.values()]
                 )
         elif self.weights or self.functions or self.dimensions or (self.encoder and self.encoder.dimensions):
-            raise ValueError("only a program of the backend tvm names weights, functions and dimensions")
+            raise ValueError(f"only a program of {' and '.join(PLANNED)} names weights, functions and dimensions")
         return self
 
     @model_validator(mode="after")

@@ -129,7 +129,7 @@ def combine_splits(
     VALUE_PADDED: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    """`cuda.combine_splits`: programs are (row of the batch, token, head), heads fastest; y [batch, S, HEADS * size]."""
+    """`cuda.combine_splits`: programs are (row, token, head), heads fastest; y [batch, S, HEADS * VALUE_SIZE]."""
     start_next(PDL)
     wait_for_previous(PDL)
     place = tl.program_id(0)

@@ -34,25 +34,30 @@ def tanh(x):
 @triton.jit
 def activate(x, KIND: tl.constexpr):
     """The activation of that name in `graphwright.ir.ops.neural`, of float32."""
+    # One return: Triton compiles what stands behind a return, though it is never reached.
     if KIND == "silu":
-        return x / (1.0 + tl.exp(-x))
-    if KIND == "gelu":
-        return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-    if KIND == "gelu_tanh":
-        return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
-    if KIND == "quick_gelu":
-        return x / (1.0 + tl.exp(-1.702 * x))
-    if KIND == "relu":
-        return tl.maximum(x, 0.0)
-    if KIND == "sigmoid":
-        return 1.0 / (1.0 + tl.exp(-x))
-    tl.static_assert(KIND == "tanh")
-    return tanh(x)
+        y = x / (1.0 + tl.exp(-x))
+    elif KIND == "gelu":
+        y = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    elif KIND == "gelu_tanh":
+        y = 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+    elif KIND == "quick_gelu":
+        y = x / (1.0 + tl.exp(-1.702 * x))
+    elif KIND == "relu":
+        y = tl.maximum(x, 0.0)
+    elif KIND == "sigmoid":
+        y = 1.0 / (1.0 + tl.exp(-x))
+    else:
+        tl.static_assert(KIND == "tanh")
+        y = tanh(x)
+    return y
 
 
 @triton.jit
 def product(a, b, acc, EMULATED: tl.constexpr):
     """acc + a @ b in float32. The interpreter is wrong about bfloat16, so that it gets float32."""
     if EMULATED:
-        return acc + tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    return tl.dot(a, b, acc, input_precision="ieee")
+        acc += tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    else:
+        acc = tl.dot(a, b, acc, input_precision="ieee")
+    return acc

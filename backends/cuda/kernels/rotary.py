@@ -26,17 +26,14 @@ def rotary_table(
 @triton.jit
 def turned(row, i, x, cos, sin, PAIRS: tl.constexpr, INTERLEAVED: tl.constexpr):
     """The numbers x at places i of a head, which begins at `row`, turned by a token's cosines and sines."""
-    if PAIRS == 0:
-        return x
-    else:
-        pair = i // 2 if INTERLEAVED else i % PAIRS
-        first = i % 2 == 0 if INTERLEAVED else i < PAIRS
-        step = 1 if INTERLEAVED else PAIRS
-        inside = i < 2 * PAIRS
-        other = tl.load(row + tl.where(first, i + step, i - step), mask=inside, other=0.0).to(tl.float32)
-        c = tl.load(cos + pair, mask=inside, other=1.0)
-        s = tl.load(sin + pair, mask=inside, other=0.0)
-        return (x.to(tl.float32) * c + tl.where(first, -other, other) * s).to(x.dtype)
+    pair = i // 2 if INTERLEAVED else i % PAIRS
+    first = i % 2 == 0 if INTERLEAVED else i < PAIRS
+    step = 1 if INTERLEAVED else PAIRS
+    inside = i < 2 * PAIRS
+    other = tl.load(row + tl.where(first, i + step, i - step), mask=inside, other=0.0).to(tl.float32)
+    c = tl.load(cos + pair, mask=inside, other=1.0)
+    s = tl.load(sin + pair, mask=inside, other=0.0)
+    return (x.to(tl.float32) * c + tl.where(first, -other, other) * s).to(x.dtype)
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""What a tuner may turn in the kernels. Of the emulator, which pays for each program, tiles are as large as they get."""
+"""What a tuner may turn in the kernels. The emulator pays for each program: it has the largest tiles."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""The backend `cuda`: machine code for NVIDIA GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from graphwright.backends.cuda.gpu import GPUS
+from graphwright.backends.interface import Backend, BackendOptions, Companions, option
+from graphwright.ir.errors import UserError
+
+if TYPE_CHECKING:
+    from graphwright.backends.kernel_library import KernelLibrary
+    from graphwright.ir.program import Program
+    from graphwright.passes.base import Pass
+    from graphwright.runtime.artifact import Manifest
+
+
+@dataclass(frozen=True)
+class CudaOptions(BackendOptions):
+    architectures: str = option("sm_90", f"GPUs to compile for, joined by commas: {', '.join(GPUS)}.")
+
+
+class CudaBackend(Backend):
+    """A graph for each phase, as launches of kernels that Triton compiles ahead."""
+
+    name: ClassVar[str] = "cuda"
+    summary: ClassVar[str] = "machine code for NVIDIA GPUs"
+    targets: ClassVar[tuple[str, ...]] = ("cuda",)
+    options: ClassVar[type[BackendOptions]] = CudaOptions
+
+    def missing(self) -> str | None:
+        if find_spec("triton") is None:
+            return "Triton is not installed: in the clone of Graphwright, run `pip install -e '.[cuda-compile]'`"
+        return None
+
+    def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
+        from graphwright.passes.lowering.cuda import cuda_lowering
+        from graphwright.passes.lowering.decoders import INTERFACE, PHASES
+
+        return (*(PHASES if decoder else INTERFACE), *cuda_lowering(self.library().target))
+
+    def library(self) -> KernelLibrary:
+        from graphwright.backends.cuda.library import LIBRARY
+
+        return LIBRARY
+
+    def build(self, program: Program, folder: Path, companions: Companions, options: BackendOptions) -> Manifest:
+        from graphwright.backends.cuda.compile import build_artifact
+
+        assert isinstance(options, CudaOptions), "the options of this backend"
+        names = [name.strip() for name in options.architectures.split(",")]
+        for name in names:
+            if name not in GPUS:
+                raise UserError(f"there is no architecture '{name}': there are {', '.join(GPUS)}")
+        return build_artifact(program, folder, companions, [GPUS[name] for name in names])
+
+    def plan_text(self, program: Program) -> str:
+        from graphwright.backends.cuda.lower import plan_graphs
+        from graphwright.backends.plan import print_plans
+
+        return print_plans(plan_graphs([*program.graphs.values()], GPUS["sm_90"]).plans.values())

@@ -1,0 +1,77 @@
+"""Machine code for variants of kernels: cubins by Triton, and for the emulator what it interprets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.gpu import Gpu
+from graphwright.ir.errors import UnsupportedError
+
+EMULATED_MAGIC = b"\x7fEMULATED\n"
+"""What stands before the description of a kernel in place of machine code."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A module for the driver with one function. `shared` are bytes of a block's shared memory."""
+
+    code: bytes
+    symbol: str
+    threads: int
+    shared: int
+    scratch_pointers: int
+    """How many pointers the function takes behind its own parameters, for memory that it does not use."""
+
+
+def image_of(variant: Variant, gpu: Gpu) -> Image:
+    """The module of a variant for an architecture. Raises `UnsupportedError` where it needs what a block has not."""
+    return _described(variant) if gpu.emulated else _compiled(variant, gpu)
+
+
+def _described(variant: Variant) -> Image:
+    facts = {
+        "symbol": variant.name,
+        "body": variant.body,
+        "parameters": variant.parameters,
+        "constants": dict(variant.constants),
+        "threads": 32 * variant.warps,
+    }
+    return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, 32 * variant.warps, 0, 0)
+
+
+def _compiled(variant: Variant, gpu: Gpu) -> Image:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    module, _, name = variant.body.partition(":")
+    function: Any = getattr(import_module(module), name)
+    kinds, constants = dict(variant.parameters), dict(variant.constants)
+    order = [parameter for parameter in function.arg_names if parameter in kinds]
+    assert order == [parameter for parameter, _ in variant.parameters], f"{name} takes {order}"
+    assert {*function.arg_names} == {*kinds, *constants}, f"{name} takes {function.arg_names}"
+    signature = {parameter: kinds.get(parameter, "constexpr") for parameter in function.arg_names}
+    # Every buffer begins at a multiple of 256 bytes, or of a page of the weights file.
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, parameter in enumerate(function.arg_names)
+        if kinds.get(parameter, "").startswith("*")
+    }
+    options: dict[str, Any] = {
+        "num_warps": variant.warps,
+        "num_stages": variant.stages,
+        "enable_fp_fusion": True,
+    }
+    if gpu.starts_early:
+        options["launch_pdl"] = True
+    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=aligned)
+    compiled: Any = triton.compile(source, target=GPUTarget("cuda", gpu.number, 32), options=options)
+    facts = compiled.metadata
+    if facts.shared > gpu.shared_bytes:
+        raise UnsupportedError(f"{name} needs {facts.shared} bytes of shared memory, {gpu.name} has {gpu.shared_bytes}")
+    assert facts.global_scratch_size == 0, f"{name} needs memory of its own"
+    return Image(compiled.asm["cubin"], facts.name, 32 * facts.num_warps, facts.shared, 2)

@@ -1,0 +1,71 @@
+"""The plans and kernels of an architecture as the runtime reads them: numbers and names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphwright.backends.cuda.images import Image
+from graphwright.backends.cuda.lower import Planned
+from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
+from graphwright.ir.dims import Dim
+
+
+def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[str, Any], bytes]:
+    """What `runtime.engines.cuda_program.Target` is read from, and the file of machine code that it tells of."""
+    code = bytearray()
+    kernels: dict[str, Any] = {}
+    for name, variant in planned.variants.items():
+        image = images[name]
+        kernels[name] = {
+            "offset": len(code),
+            "bytes": len(image.code),
+            "symbol": image.symbol,
+            "threads": image.threads,
+            "shared": image.shared,
+            "starts_early": bool(dict(variant.constants).get("PDL")),
+            "parameters": ["pointer" if kind.startswith("*") else kind for _, kind in variant.parameters],
+            "scratch_pointers": image.scratch_pointers,
+        }
+        code += image.code
+    graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
+    return {"kernels": kernels, "graphs": graphs}, bytes(code)
+
+
+def _graph(plan: Plan) -> dict[str, Any]:
+    return {
+        "definitions": {
+            name: {"kind": each.kind, "first": _size(each.first), "second": _size(each.second)}
+            for name, each in plan.definitions.items()
+        },
+        "slots": [_size(size) for size in plan.slots],
+        "launches": [_launch(stage, plan) for launch in plan.launches for stage in launch.stages],
+    }
+
+
+def _launch(stage: Stage, plan: Plan) -> dict[str, Any]:
+    assert stage.extent is not None, "a GPU has no stage of one thread"
+    return {
+        "kernel": stage.function,
+        "programs": _size(stage.extent),
+        "buffers": [_place(access.buffer, plan) for access in stage.accesses],
+        "sizes": [_size(size) for size, _ in stage.sizes],
+    }
+
+
+def _place(buffer: Buffer, plan: Plan) -> dict[str, Any]:
+    match buffer:
+        case Given():
+            return {"given": buffer.graph_name}
+        case Stored():
+            return {"stored": buffer.offset}
+        case Temporary():
+            assert plan.slot_of is not None, "memory is planned"
+            return {"slot": plan.slot_of[buffer]}
+        case _:
+            raise AssertionError(f"{buffer} is no memory")
+
+
+def _size(size: Dim) -> list[list[Any]]:
+    """A polynomial: of each term the factor, then its symbols."""
+    return [[factor, *symbols] for symbols, factor in size.terms]
