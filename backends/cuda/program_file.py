@@ -8,6 +8,7 @@ from typing import Any
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
+from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
 
 
@@ -67,5 +68,5 @@ def _place(buffer: Buffer, plan: Plan) -> dict[str, Any]:
 
 
 def _size(size: Dim) -> list[list[Any]]:
-    """A polynomial: of each term the factor, then its symbols."""
-    return [[factor, *symbols] for symbols, factor in size.terms]
+    """A polynomial: of each term the factor, then its symbols, as the manifest calls them."""
+    return [[factor, *(DIMENSION_NAMES.get(symbol, symbol) for symbol in symbols)] for symbols, factor in size.terms]

@@ -10,6 +10,7 @@ from graphwright.runtime.errors import SessionError
 ENGINES = {
     "onnx": ("graphwright.runtime.engines.onnxruntime", "OnnxRuntimeEngine"),
     "tvm": ("graphwright.runtime.engines.tvm", "TvmEngine"),
+    "cuda": ("graphwright.runtime.engines.cuda", "CudaEngine"),
 }
 """Of each backend the module and the class, imported on first use."""
 

@@ -1,0 +1,64 @@
+"""A process that interprets Triton kernels over the memory of the emulated device.
+
+It is one of its own as Triton decides when it is imported whether it compiles or interprets.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import pickle
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import torch
+
+DTYPES = {
+    "*fp16": torch.float16,
+    "*bf16": torch.bfloat16,
+    "*fp32": torch.float32,
+    "*i64": torch.int64,
+    "*i32": torch.int32,
+    "*i1": torch.bool,
+}
+
+
+def run(base: int, body: str, programs: int, arguments: list[tuple[str, str, int]], constants: dict[str, Any]) -> None:
+    """Runs a kernel. Of a pointer the argument is its distance from the beginning of the memory."""
+    given: dict[str, Any] = dict(constants)
+    for name, kind, value in arguments:
+        if kind in DTYPES:
+            # As long as any type: a kernel takes the address alone.
+            room = (ctypes.c_char * 16).from_address(base + value)
+            given[name] = torch.frombuffer(room, dtype=DTYPES[kind])
+        else:
+            given[name] = value
+    module, _, function = body.partition(":")
+    getattr(import_module(module), function)[(programs,)](**given)
+
+
+def main() -> None:
+    memory = mmap.mmap(int(sys.argv[1]), int(sys.argv[2]))
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what kernels print is no answer
+    while True:
+        try:
+            request = pickle.load(requests)
+        except EOFError:
+            return
+        problem: str | None = None
+        try:
+            run(base, *request)
+        except Exception as error:
+            traceback.print_exc()
+            problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        pickle.dump(problem, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Programs of launch plans on a GPU, by the driver alone: machine code, plans, and one file of weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphwright.runtime.artifact import Artifact
+from graphwright.runtime.cuda_api import Cuda, Launch, argument_sizes, argument_types, cuda
+from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
+from graphwright.runtime.engines.cuda_program import Kernel, PlannedGraph, Target, evaluated, read_program
+from graphwright.runtime.engines.engine import Array, Device, Signature, Value
+from graphwright.runtime.errors import ArtifactError, SessionError
+
+ALIGNMENT = 256
+"""Bytes: every slot of the workspace begins at a multiple of this."""
+CHUNK = 1 << 26
+"""Bytes of weights that are copied at a time."""
+
+
+class CudaValue:
+    """A tensor on the device."""
+
+    def __init__(self, driver: Cuda, shape: tuple[int, ...], dtype: ElementTypeName) -> None:
+        self._driver = driver
+        self.shape, self.dtype = shape, dtype
+        self._storage = ELEMENT_TYPES[dtype].storage
+        self.bytes = int(np.prod(shape, dtype=np.int64)) * self._storage.itemsize
+        self.address = driver.allocate(self.bytes)
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self._driver.free(self.address)
+
+    def numpy(self) -> Array:
+        array = np.empty(self.shape, self._storage)
+        self._driver.read(array, self.address)
+        return array
+
+    def update_inplace(self, data: Any) -> None:
+        if isinstance(data, CudaValue):
+            self._driver.copy(self.address, data.address, self.bytes)
+        else:
+            self._driver.write(self.address, np.ascontiguousarray(data, self._storage))
+
+
+class HostValue:
+    """An array of the host's: its content goes to the device where it is given, and comes from there after a run."""
+
+    def __init__(self, array: Array, dtype: ElementTypeName) -> None:
+        self.array, self.dtype = array, dtype
+
+    def numpy(self) -> Array:
+        return self.array
+
+    def update_inplace(self, data: Any) -> None:
+        self.array[...] = data.numpy() if isinstance(data, CudaValue | HostValue) else data
+
+
+class CudaEngine:
+    """Runs on the first device; weights and machine code are loaded once for all that the artifact executes."""
+
+    on_host = False
+
+    def __init__(self, artifact: Artifact, *, threads: int, device: Device) -> None:
+        self._artifact = artifact
+        self.driver = cuda()
+        program = artifact.manifest.program
+        path = artifact.path(program.file)
+        targets = read_program(artifact.read_text(program.file), str(path)).targets
+        if self.driver.architecture not in targets:
+            known = ", ".join(name for name in targets if name != "emulated")
+            raise SessionError(
+                f"{artifact.folder} is compiled for {known}, the GPU here is {self.driver.architecture}: compile it "
+                f"with --target cuda:{self.driver.architecture}"
+            )
+        self.target: Target = targets[self.driver.architecture]
+        self.functions = self._load_kernels(f"{self.driver.architecture}.kernels")
+        assert program.weights is not None, "the manifest of this backend is checked to have it"
+        self.weights = self._load_weights(program.weights)
+
+    def _load_kernels(self, file: str) -> dict[str, Any]:
+        self._code = self._artifact.path(file).read_bytes()
+        functions: dict[str, Any] = {}
+        for name, kernel in self.target.kernels.items():
+            image = self._code[kernel.offset : kernel.offset + kernel.bytes]
+            if len(image) != kernel.bytes:
+                raise ArtifactError(f"{self._artifact.path(file)} ends before kernel {name}: compile again")
+            function = self.driver.function(self.driver.module(image), kernel.symbol, kernel.shared)
+            wanted = argument_sizes(argument_types(kernel.parameters, kernel.scratch_pointers))
+            found = self.driver.parameter_sizes(function)
+            if found != wanted:
+                raise ArtifactError(
+                    f"{self._artifact.path(file)}: kernel {name} takes parameters of {found} bytes, the plan gives "
+                    f"{wanted}: compile again"
+                )
+            functions[name] = function
+        return functions
+
+    def _load_weights(self, file: str) -> CudaValue:
+        path = self._artifact.path(file)
+        size = path.stat().st_size
+        value = CudaValue(self.driver, (size,), "uint8")
+        mapped = np.memmap(path, np.uint8, "r")
+        for begin in range(0, size, CHUNK):
+            self.driver.write(value.address + begin, np.array(mapped[begin : begin + CHUNK]))
+        return value
+
+    def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> HostValue:
+        return HostValue(array, dtype)
+
+    def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> CudaValue:
+        value = CudaValue(self.driver, array.shape, dtype)
+        value.update_inplace(array)
+        return value
+
+    def load(self, signature: Signature) -> "CudaExecutable":
+        missing = [spec.name for spec in signature.functions if spec.name not in self.target.graphs]
+        if missing:
+            raise SessionError(f"{signature.file} has no graph {missing[0]}, which the manifest names; compile again")
+        return CudaExecutable(self, signature)
+
+
+class CudaExecutable:
+    """The graphs of a program."""
+
+    def __init__(self, engine: CudaEngine, signature: Signature) -> None:
+        self.engine, self.signature = engine, signature
+
+    def calls(self, count: int) -> "Sequence[CudaCall]":
+        return [CudaCall(self) for _ in range(count)]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: value.numpy() for name, value in self.values(inputs).items()}
+
+    def values(self, inputs: Mapping[str, Array]) -> dict[str, Value]:
+        call = CudaCall(self)
+        for name, array in inputs.items():
+            call.give(name, HostValue(array, self.signature.inputs[name].dtype))
+        sizes = call.sizes()
+        results: dict[str, Value] = {}
+        for name, spec in self.signature.outputs.items():
+            shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
+            results[name] = CudaValue(self.engine.driver, shape, spec.dtype)
+            call.take(name, results[name])
+        call.run()
+        return results
+
+
+class CudaCall:
+    """A call whose arguments stay bound, chosen anew where a shape may have changed.
+
+    A graph of fixed sizes is captured on its second run with the same arguments, and replayed from then on.
+    """
+
+    def __init__(self, executable: CudaExecutable) -> None:
+        self._engine = executable.engine
+        self._signature = executable.signature
+        self._held: dict[str, CudaValue] = {}
+        """What the program reads and writes, by the names of inputs and outputs."""
+        self._sources: dict[str, HostValue] = {}
+        self._targets: dict[str, HostValue] = {}
+        self._workspace: CudaValue | None = None
+        self._launches: list[Launch] | None = None
+        self._captured: Any = None
+        self._runs = 0
+
+    def give(self, name: str, value: Value) -> None:
+        self._sources.pop(name, None)
+        if isinstance(value, HostValue):
+            self._sources[name] = value
+            held = self._held.get(name)
+            if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
+                return
+            value = CudaValue(self._engine.driver, value.array.shape, value.dtype)
+        self._bind(name, value)
+
+    def take(self, name: str, value: Value) -> None:
+        self._targets.pop(name, None)
+        if isinstance(value, HostValue):
+            self._targets[name] = value
+            held = self._held.get(name)
+            if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
+                return
+            value = CudaValue(self._engine.driver, value.array.shape, value.dtype)
+        self._bind(name, value)
+
+    def _bind(self, name: str, value: Value) -> None:
+        assert isinstance(value, CudaValue), "a value of this engine"
+        self._held[name] = value
+        self._launches = self._captured = None
+        self._runs = 0
+
+    def sizes(self) -> dict[str, int]:
+        """Those of the dynamic dimensions, by name, as the arguments so far tell them."""
+        shapes = [*((n, s.shape) for n, s in self._signature.inputs.items())]
+        shapes += [(spec.input, spec.shape) for spec in self._signature.kept]
+        sizes: dict[str, int] = {}
+        for name, shape in shapes:
+            sizes |= {d: n for d, n in zip(shape, self._held[name].shape, strict=True) if isinstance(d, str)}
+        return sizes
+
+    def run(self) -> None:
+        driver = self._engine.driver
+        driver.enter()
+        for name, source in self._sources.items():
+            driver.write(self._held[name].address, np.ascontiguousarray(source.array))
+        launches = self._launches
+        if launches is None:
+            launches = self._launches = self._planned()
+        self._runs += 1
+        if self._captured is None and self._fixed and self._runs > 1:
+            self._captured = driver.captured(launches)
+        if self._captured is not None:
+            driver.replay(self._captured)
+        else:
+            for launch in launches:
+                driver.launch(launch)
+        for name, target in self._targets.items():
+            driver.read(target.array, self._held[name].address)
+
+    def _planned(self) -> list[Launch]:
+        """The launches for the arguments that there are."""
+        sizes = self.sizes()
+        spec = next(each for each in self._signature.functions if each.takes(sizes))
+        self._fixed = bool(spec.fixed)
+        graph = self._engine.target.graphs[spec.name]
+        known = dict(sizes)
+        for name, definition in graph.definitions.items():
+            known[name] = definition.evaluated(known)
+        offsets = self._slots(graph, known)
+        made: list[Launch] = []
+        for launch in graph.launches:
+            programs = evaluated(launch.programs, known)
+            if programs == 0:
+                continue
+            kernel = self._engine.target.kernels[launch.kernel]
+            values = [self._address(place.given, place.stored, place.slot, offsets) for place in launch.buffers]
+            values += [evaluated(size, known) for size in launch.sizes]
+            made.append(self._launch(launch.kernel, kernel, programs, values))
+        return made
+
+    def _launch(self, name: str, kernel: Kernel, programs: int, values: list[int]) -> Launch:
+        values += [0] * kernel.scratch_pointers
+        types = argument_types(kernel.parameters, kernel.scratch_pointers)
+        function = self._engine.functions[name]
+        return Launch(
+            function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types
+        )
+
+    def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
+        """Where each slot begins in the workspace, which is made if it is too small."""
+        offsets = [0]
+        for size in graph.slots:
+            offsets.append(offsets[-1] + -(-evaluated(size, known) // ALIGNMENT) * ALIGNMENT)
+        if self._workspace is None or self._workspace.bytes < offsets[-1]:
+            self._workspace = None
+            self._workspace = CudaValue(self._engine.driver, (offsets[-1],), "uint8")
+        return offsets
+
+    def _address(self, given: str | None, stored: int | None, slot: int | None, offsets: Sequence[int]) -> int:
+        if given is not None:
+            return self._held[given].address
+        if stored is not None:
+            return self._engine.weights.address + stored
+        assert slot is not None
+        assert self._workspace is not None
+        return self._workspace.address + offsets[slot]
