@@ -343,7 +343,7 @@ class _PlanParser(AtomParser):
             name = lexer.expect_kind("name", "an integer type")
             dtype = next((dtype for dtype in DType if dtype.value == name), None)
             if dtype is None or not dtype.is_integer:
-                raise lexer.error(f"'{name}' is no integer type", start)
+                raise lexer.error(f"'{name}' is not an integer type", start)
             found.append((size, dtype))
             if lexer.peek.text != ")":
                 lexer.expect(",")

@@ -244,7 +244,9 @@ class _Verifier:
                     if access.writes:
                         self.fail(f"{what.format('writes')}, which is a weight's", launch)
                     if buffer.weight not in weights and buffer.weight in of_graph:
-                        self.fail(f"{what.format('takes')} of weight '@{buffer.weight}', which is no operand", launch)
+                        self.fail(
+                            f"{what.format('takes')} of weight '@{buffer.weight}', which is not an operand", launch
+                        )
                     continue
                 scratch = isinstance(buffer, Temporary) and buffer not in self.holding
                 if access.writes and not scratch and buffer not in results:

@@ -100,7 +100,7 @@ def _apply(scores: Scores, step: Value, inner: Value, build: Builder) -> Refusal
 
 def _scale(scores: Scores, factor: float | None, divide: bool, build: Builder) -> Refusal | None:
     if factor is None:
-        return Refusal(f"the scores' {'divisor' if divide else 'factor'} is no constant")
+        return Refusal(f"the scores' {'divisor' if divide else 'factor'} is not a constant")
     if scores.softcap:
         return Refusal("the scores are scaled after they are capped")
     factor = 1 / factor if divide else factor

@@ -1,4 +1,5 @@
 # pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Small kernels that the region's tests take apart."""
 
