@@ -1,7 +1,5 @@
 """Reading of expressions that a file or torch wrote: as a tree, within limits, and never as code to run."""
 
-from __future__ import annotations
-
 import ast
 import warnings
 

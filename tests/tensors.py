@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from safetensors.torch import load_file as _load_file  # pyright: ignore[reportUnknownVariableType] - as below
@@ -21,16 +21,24 @@ class Tolerance(TypedDict):
 
 def listed(tensor: Tensor) -> list[Any]:
     """The elements as nested lists, as deep as the tensor has axes (one at least)."""
-    return tensor.tolist()  # pyright: ignore[reportUnknownMemberType] - torch says only that it is a list
+    return cast(Any, tensor).tolist()
 
 
 def manual_seed(seed: int) -> None:
-    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves the seed's type open
+    cast(Any, torch).manual_seed(seed)
 
 
 def norm(tensor: Tensor, dim: int | None = None) -> Tensor:
     """The Euclidean norm of all elements, or along one axis."""
-    return tensor.norm(dim=dim)  # pyright: ignore[reportUnknownMemberType] - torch says nothing of `dim`
+    return cast(Any, tensor).norm(dim=dim)
+
+
+def vector_norm(tensor: Tensor, order: float, dim: int) -> Tensor:
+    return cast(Any, torch.linalg).vector_norm(tensor, ord=order, dim=dim)
+
+
+def unflatten(tensor: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
+    return cast(Any, tensor).unflatten(dim, sizes)
 
 
 def load_file(path: str | PathLike[str]) -> dict[str, Tensor]:

@@ -3,8 +3,6 @@
 What a plan means is for `verify_plan` to check; here it is that the text states one.
 """
 
-from __future__ import annotations
-
 from typing import get_args
 
 from graphwright.backends.plan.plan import (

@@ -1,7 +1,5 @@
 """Sizes, to and fro: dimensions of the IR as TVM's expressions, and what TVM made of them as dimensions again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Torch looks a name up in its own modules, from where nearly all of Python is within reach, and calls what it finds.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -5,8 +5,6 @@ operators and types are looked up by name, conditions on sizes are run. Here eve
 name of its field. A field without one is refused.
 """
 
-from __future__ import annotations
-
 import json
 import keyword
 import re

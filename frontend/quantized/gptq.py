@@ -17,8 +17,6 @@ Source: github.com/ModelCloud/GPTQModel, gptqmodel/nn_modules/qlinear (pack_bloc
 gptqmodel/utils/model.py (convert_gptq_v1_to_v2_format_module).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field

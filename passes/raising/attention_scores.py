@@ -4,8 +4,6 @@ Between the two stand scaling, a soft cap, biases, masks added or chosen, casts,
 in any order that has the same meaning. What is read is put together again as one scale, one cap and one bias.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Splitting and merging of attention heads, out of reshapes and transposes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """RMSNorm and LayerNorm, out of their elementwise spellings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Rules that only tidy: what they remove or merge never changed a value."""
 
-from __future__ import annotations
-
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import product
