@@ -36,7 +36,7 @@ def compile(
     model: ModelLike,
     *,
     output: str | Path | None = None,
-    backend: str | Backend = "onnx",
+    backend: str | Backend | None = None,
     target: str = "cpu",
     pipeline: str | Sequence[Pass] | None = None,
     dtype: DType | str | None = None,
@@ -60,7 +60,9 @@ def compile(
     lengths. The model itself is not changed.
 
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
-    - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, or a backend of your own
+    - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, `cuda`, machine code for GPUs, or
+      a backend of your own; by default the first of these that compiles for the target
+    - `target`: `cpu`, or `cuda` with architectures of GPUs, as `cuda:sm_90`
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
@@ -83,7 +85,7 @@ def compile(
     kind = "language model"
     quantization = _quantization(quantize, calibration)
     options = Options(
-        backend, target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
+        backend or "", target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
     )
     said = ModelOptions(ignore_remote_code, logits, adapter)
     return _compiled(CompiledModel, model, options, output, threads, on_stage, said)
@@ -94,7 +96,7 @@ def compile_function(
     example_inputs: ExampleInputs | None = None,
     *,
     output: str | Path | None = None,
-    backend: str | Backend = "onnx",
+    backend: str | Backend | None = None,
     pipeline: str | Sequence[Pass] | None = None,
     dtype: DType | str | None = None,
     adapter: str | Path | None = None,
@@ -115,7 +117,7 @@ def compile_function(
     check_threads(threads)
     quantization = _quantization(quantize, calibration)
     options = Options(
-        backend,
+        backend or "",
         pipeline=pipeline,
         dtype=dtype,
         kind="function",

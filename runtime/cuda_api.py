@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.errors import SessionError
@@ -168,5 +167,3 @@ def argument_types(parameters: Sequence[str], scratch_pointers: int) -> tuple[An
 
 def argument_sizes(types: Sequence[Any]) -> list[int]:
     return [ctypes.sizeof(each) for each in types]
-
-

@@ -11,10 +11,11 @@ from graphwright.backends.interface import option_fields
 from graphwright.backends.registry import BACKENDS
 
 BackendOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="|".join(BACKENDS),
-        help="; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values()) + ".",
+        help="; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values())
+        + "; by default the first that compiles for the target.",
     ),
 ]
 TargetOption = Annotated[

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def compile_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="The artifact's folder; an artifact is replaced.")],
-    backend: BackendOption = "onnx",
+    backend: BackendOption = None,
     target: TargetOption = "cpu",
     pipeline: PipelineOption = None,
     dtype: DTypeOption = None,
@@ -75,7 +75,7 @@ def compile_command(
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(
-        backend, target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
+        backend or "", target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
     )
     check_request(options, output)
     with stage_display() as on_stage:

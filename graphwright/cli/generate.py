@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,6 +66,10 @@ def generate_command(
     ] = None,
     logits: LogitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Cores to use; by default all.")] = None,
+    device: Annotated[
+        Literal["emulator"] | None,
+        typer.Option(help="emulator: run an artifact for GPUs without one, for anyone who wants to look; slow."),
+    ] = None,
     adapter: AdapterOption = None,
     ignore_remote_code: IgnoreRemoteCodeOption = False,
 ) -> None:
@@ -101,7 +105,9 @@ def generate_command(
     }
     from graphwright.sources.models import ModelOptions
 
-    loaded = _load(model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits, adapter))
+    loaded = _load(
+        model, threads, max_context, arguments, ModelOptions(ignore_remote_code, logits, adapter), device == "emulator"
+    )
     if chat:
         messages = [{"role": "user", "content": text}]
         loaded.chat(messages, stream=_write, max_context=max_context, **arguments)
@@ -144,6 +150,7 @@ def _load(
     max_context: int | None,
     arguments: "GenerationArguments",
     options: "ModelOptions",
+    emulated: bool,
 ) -> "CompiledModel":
     from graphwright.runtime.artifact import claims_artifact
 
@@ -151,7 +158,13 @@ def _load(
         options.refuse_for_captured(f"{model} is compiled already")
         from graphwright.api import load
 
+        if emulated:
+            from graphwright.emulating import emulated_engine
+
+            return load(model, threads=threads, engine=emulated_engine)
         return load(model, threads=threads)
+    if emulated:
+        raise OptionError(f"--device emulator runs artifacts: compile {model} first, with --target cuda")
     from graphwright.api import compile
     from graphwright.compiling.compiler import check_context
     from graphwright.runtime.options import resolve_options

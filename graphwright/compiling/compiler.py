@@ -13,6 +13,7 @@ from graphwright.compiling.report import CompilationReport, Stopwatch
 from graphwright.compiling.requirements import require_compiler
 from graphwright.compiling.targets import (
     CACHE_LAYOUTS,
+    backend_for,
     backend_options,
     check_choice,
     choose_passes,
@@ -43,9 +44,13 @@ Kind = Literal["auto", "language model", "function"]
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name."""
+    """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name.
 
-    backend: str | Backend = "onnx"
+    A target may name architectures behind a colon, as `cuda:sm_90`: they are the backend's option of that name. Without
+    a backend it is the first that compiles for the target. Raises OptionError where none does.
+    """
+
+    backend: str | Backend = ""
     target: str = "cpu"
     pipeline: str | Sequence[Pass] | None = None
     dtype: Any = None
@@ -55,6 +60,13 @@ class Options:
     cache_layout: str = "contiguous"
     quantization: Quantization | None = None
     backend_options: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        target, colon, architectures = self.target.partition(":")
+        named = {"architectures": architectures} if colon else {}
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "backend", self.backend or backend_for(target).name)
+        object.__setattr__(self, "backend_options", {**self.backend_options, **named})
 
     def check(self) -> None:
         """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""

@@ -36,6 +36,12 @@ def find_backend(backend: str | Backend) -> Backend:
     return BACKENDS[backend]
 
 
+def backend_for(target: str) -> Backend:
+    """The first backend that compiles for the target. Raises OptionError for a target of none."""
+    check_choice("target", target, dict.fromkeys(each for backend in BACKENDS.values() for each in backend.targets))
+    return next(backend for backend in BACKENDS.values() if target in backend.targets)
+
+
 def require_backend(backend: Backend) -> None:
     """Raises UsageError where this machine lacks what building for the backend needs."""
     missing = backend.missing()

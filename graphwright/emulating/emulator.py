@@ -18,6 +18,9 @@ from typing import Any
 
 from graphwright.errors import UsageError
 from graphwright.ir.cache_folder import cache_folder
+from graphwright.runtime.artifact import Artifact
+from graphwright.runtime.engines import Device, Engine, start_engine
+from graphwright.runtime.errors import SessionError
 
 SOURCE = Path(__file__).parent / "driver.c"
 MEMORY = 1 << 36
@@ -104,6 +107,18 @@ def start_emulator() -> Emulator:
     Raises UsageError where there is no C compiler.
     """
     return Emulator()
+
+
+def emulated_engine(artifact: Artifact, *, threads: int, device: Device) -> Engine:
+    """What starts the engine of an artifact for GPUs on the emulator, as `graphwright.load` takes it.
+
+    Raises SessionError for an artifact of another backend.
+    """
+    backend = artifact.manifest.program.backend
+    if backend != "cuda":
+        raise SessionError(f"{artifact.folder} is for the backend {backend!r}; the emulator runs programs of 'cuda'")
+    start_emulator()
+    return start_engine(artifact, threads=threads, device=device)
 
 
 def _built() -> Path:

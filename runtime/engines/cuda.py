@@ -245,9 +245,7 @@ class CudaCall:
         values += [0] * kernel.scratch_pointers
         types = argument_types(kernel.parameters, kernel.scratch_pointers)
         function = self._engine.functions[name]
-        return Launch(
-            function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types
-        )
+        return Launch(function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types)
 
     def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
         """Where each slot begins in the workspace, which is made if it is too small."""
