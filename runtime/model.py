@@ -51,7 +51,7 @@ class Model:
     @overload
     def generate(
         self,
-        prompts: None = None,
+        prompts: Prompt | None = None,
         *,
         context: Context | Sequence[Context],
         stream: Callable[[str], object] | None = None,
@@ -64,7 +64,6 @@ class Model:
         self,
         prompts: str,
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -75,7 +74,6 @@ class Model:
         self,
         prompts: Sequence[int],
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
