@@ -50,7 +50,7 @@ class Model:
     @overload
     def generate(
         self,
-        prompts: None = None,
+        prompts: Prompt | None = None,
         *,
         context: Context | Sequence[Context],
         stream: Callable[[str], object] | None = None,
@@ -63,7 +63,6 @@ class Model:
         self,
         prompts: str,
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -74,7 +73,6 @@ class Model:
         self,
         prompts: Sequence[int],
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,

@@ -7,8 +7,7 @@ from os import PathLike
 from typing import Any, TypedDict, cast
 
 import torch
-from safetensors.torch import load_file as _load_file  # pyright: ignore[reportUnknownVariableType] - as below
-from safetensors.torch import save_file as _save_file  # pyright: ignore[reportUnknownVariableType] - PathLike of what?
+from safetensors import torch as safetensors
 from torch import Tensor
 
 
@@ -42,8 +41,8 @@ def unflatten(tensor: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
 
 
 def load_file(path: str | PathLike[str]) -> dict[str, Tensor]:
-    return _load_file(path)
+    return cast(Any, safetensors).load_file(path)
 
 
 def save_file(tensors: Mapping[str, Tensor], path: str | PathLike[str], metadata: dict[str, str] | None = None) -> None:
-    _save_file(dict(tensors), path, metadata)
+    cast(Any, safetensors).save_file(dict(tensors), path, metadata)
