@@ -18,6 +18,7 @@ from graphwright.ir.attributes import Attribute
 from graphwright.ir.cost import Cost
 from graphwright.ir.errors import UnsupportedError, UserError
 from graphwright.ir.graph import Op
+from graphwright.ir.pricing import declared_cost
 from graphwright.ir.targets import Capability, Target
 from graphwright.ir.types import Type
 from graphwright.ir.weights import WeightExpression
@@ -101,7 +102,7 @@ class Kernel(Capability):
 
     def cost(self, op: Op) -> Cost:
         """What the kernel costs for an op: by default what the op itself says."""
-        return op.definition.price(op) if self.price is None else self.price(op)
+        return declared_cost(op) if self.price is None else self.price(op)
 
 
 @dataclass(frozen=True)

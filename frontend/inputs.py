@@ -1,7 +1,5 @@
 """What a module is traced with: names and example tensors of its inputs, and which of their axes are dynamic."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

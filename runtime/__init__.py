@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphwright.runtime.artifact import Artifact, ArtifactWriter, Manifest, open_artifact
     from graphwright.runtime.cache import KVCache
-    from graphwright.runtime.completion import Completion, TokenLogProbability
     from graphwright.runtime.conversation import Conversation
     from graphwright.runtime.decoder import Decoder
     from graphwright.runtime.errors import (
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         UserError,
     )
     from graphwright.runtime.function import Function, load_function
+    from graphwright.runtime.generation import Completion, TokenLogProbability
     from graphwright.runtime.model import Model, load
     from graphwright.runtime.notices import Notice
     from graphwright.runtime.options import GenerationArguments, GenerationOptions
@@ -57,7 +57,7 @@ _HOMES = {
     "ArtifactError": "errors",
     "ArtifactWriter": "artifact",
     "ChatTemplateError": "errors",
-    "Completion": "completion",
+    "Completion": "generation",
     "ContextError": "errors",
     "Conversation": "conversation",
     "Decoder": "decoder",
@@ -70,7 +70,7 @@ _HOMES = {
     "Model": "model",
     "Notice": "notices",
     "SessionError": "errors",
-    "TokenLogProbability": "completion",
+    "TokenLogProbability": "generation",
     "UserError": "errors",
     "load": "model",
     "load_function": "function",

@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
-from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
 from graphwright.runtime.engines import Device, EngineFactory
 from graphwright.runtime.errors import ArtifactError, GenerationError
-from graphwright.runtime.generation import CancelSignal, continue_rows
+from graphwright.runtime.generation import CancelSignal, Completion, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
 from graphwright.runtime.options import GenerationArguments, GenerationOptions
 from graphwright.runtime.prompts import Prompt

@@ -3,8 +3,6 @@
 What a plan means is for `verify_plan` to check; here it is that the text states one.
 """
 
-from __future__ import annotations
-
 from typing import get_args
 
 from graphwright.backends.plan.plan import (
@@ -260,11 +258,12 @@ class _PlanParser(AtomParser):
         self.stated.add(op)
         if lexer.accept("in"):
             self._places(op)
+        kernel, settings = self.kernel() if lexer.accept("by") else ("", ())
         stages: list[Stage] = []
         while (waits := lexer.accept("wait")) or lexer.peek.text == "stage":
             stages.append(self.stage(waits))
         if stages or not op.definition.view:
-            self.launches.append(Launch(op, tuple(stages)))
+            self.launches.append(Launch(op, tuple(stages), kernel, settings))
 
     def _graph_line(self) -> Op:
         """The op whose line comes next, word for word as its graph has it."""
@@ -288,6 +287,21 @@ class _PlanParser(AtomParser):
             start = self.lexer.peek.start
             if not self.lexer.accept("-"):
                 self._place(value, self.buffer(), start)
+
+    def kernel(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+        """The name of a kernel and the values of its choices."""
+        lexer = self.lexer
+        name, settings = self.name(), dict[str, int]()
+        if lexer.accept("("):
+            while not settings or lexer.accept(","):
+                start = lexer.peek.start
+                choice = lexer.expect_kind("name", "a choice")
+                if choice in settings:
+                    raise lexer.error(f"choice '{choice}' has two values", start)
+                lexer.expect("=")
+                settings[choice] = self.integer("the value of a choice")
+            lexer.expect(")")
+        return name, tuple(settings.items())
 
     def stage(self, waits: bool) -> Stage:
         lexer = self.lexer
@@ -329,7 +343,7 @@ class _PlanParser(AtomParser):
             name = lexer.expect_kind("name", "an integer type")
             dtype = next((dtype for dtype in DType if dtype.value == name), None)
             if dtype is None or not dtype.is_integer:
-                raise lexer.error(f"'{name}' is no integer type", start)
+                raise lexer.error(f"'{name}' is not an integer type", start)
             found.append((size, dtype))
             if lexer.peek.text != ")":
                 lexer.expect(",")

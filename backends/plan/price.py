@@ -1,23 +1,24 @@
 """What a run of a plan costs: launches, stages and waits, the bytes that they move, memory, and time at least."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from graphwright.backends.kernel_library import KernelLibrary
 from graphwright.backends.plan.plan import Launch, Plan, Temporary
+from graphwright.ir.cost import Cost
+from graphwright.ir.graph import Op
 from graphwright.ir.machines import Machine
-from graphwright.ir.pricing import Limit, Work, graph_cost, total_time
+from graphwright.ir.pricing import Limit, Work, declared_cost, graph_cost, total_time
 
 
 @dataclass(frozen=True)
 class OpPrice:
     """What all launches of one op cost.
 
-    `flops` and `bytes` are what the op declares: operands read and results written, weights as they are stored.
-    `scratch_bytes` are read and written besides, of temporaries that no value is placed in, in all arms of branches;
-    stages and waits are counted likewise. `seconds` are those of the roofline without scratch, which often stays in a
-    cache, and without waits; None without a machine.
+    `flops` and `bytes` are what the op or its kernel declares: operands read and results written, weights as they are
+    stored. `scratch_bytes` are read and written besides, of temporaries that no value is placed in, in all arms of
+    branches; stages and waits are counted likewise. `seconds` are those of the roofline without scratch, which often
+    stays in a cache, and without waits; None without a machine.
     """
 
     op: str
@@ -59,14 +60,23 @@ class PlanPrice:
         return self.wait_seconds + sum(each.seconds or 0.0 for each in self.ops)
 
 
-def plan_price(plan: Plan, symbols: Mapping[str, int], machine: Machine | None = None) -> PlanPrice:
+def plan_price(
+    plan: Plan, symbols: Mapping[str, int], machine: Machine | None = None, library: KernelLibrary | None = None
+) -> PlanPrice:
     """The price of one run where the graph's symbols have these values. Raises `UserError` where one has none.
 
-    A wait takes what a machine's record calls a launch: the least time until work goes on behind work that was done.
+    A launch of a kernel of `library` costs what that kernel declares, any other what its op does. A wait takes what a
+    machine's record calls a launch: the least time until work goes on behind work that was done.
     """
     bindings = plan.bindings(symbols)
     works: dict[str, list[Work]] = {}
-    for work in graph_cost(plan.graph).at(symbols):
+    kernels = {} if library is None else {kernel.name: kernel for kernel in library.kernels}
+    by_op = {launch.op: kernels[launch.kernel] for launch in plan.launches if launch.kernel in kernels}
+
+    def cost_of(op: Op) -> Cost:
+        return by_op[op].cost(op) if op in by_op else declared_cost(op)
+
+    for work in graph_cost(plan.graph, cost_of=cost_of).at(symbols):
         works.setdefault(work.op, []).append(replace(work, launches=0))
     launches: dict[str, list[Launch]] = {}
     for launch in plan.launches:

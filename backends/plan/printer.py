@@ -10,6 +10,7 @@ plan forward(B) {
 
   %0 = mul(%x, @gain) : f32[B, 4]  at model.norm
     in t0
+    by products(unroll=4)
     stage mul_0(r x, r gain, w t0) sizes(B: i64) over blocks
   %1 = exp(%0) : f32[B, 4]
     in y
@@ -17,8 +18,6 @@ plan forward(B) {
     stage exp_0(r t0, w y) one thread
 }
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
@@ -30,9 +29,9 @@ LEGEND = """\
 // How the graphs of a program run: a plan for each. First its memory: tensors that are given (those of inputs; the
 // others take outputs), weights in the weights file (type, offset in bytes, of which weight), and temporaries in slots
 // of the workspace (sizes in bytes). Then its launches in order: an op of the graph, the buffers that its results are
-// in, and its stages: function, buffers that it reads (r) and writes (w), sizes, and how many iterations threads share.
-// Of stages in other arms of a branch of their launch one runs. All threads meet at a wait. A view is where its operand
-// is and launches nothing.
+// in, the kernel with its choices, and its stages: function, buffers that it reads (r) and writes (w), sizes, and how
+// many iterations threads share. Of stages in other arms of a branch of their launch one runs. All threads meet at a
+// wait. A view is where its operand is and launches nothing.
 """
 
 
@@ -117,6 +116,9 @@ class _Printer:
             yield f"    in {', '.join('-' if buffer is None else name_text(buffer.name) for buffer in buffers)}"
 
     def _stages(self, launch: Launch) -> Iterator[str]:
+        if launch.kernel:
+            settings = ", ".join(f"{name}={value}" for name, value in launch.settings)
+            yield f"    by {name_text(launch.kernel)}{settings and f'({settings})'}"
         for stage in launch.stages:
             if stage.waits:
                 yield "    wait"

@@ -1,8 +1,6 @@
 """Complex tensors as pairs of real ones. The IR has none: they come and go inside a model, as in the first Llama's
 rotary embedding, and every operator on them is one on their real and imaginary parts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -66,6 +66,7 @@ def inspect_command(
 
 def _print_prices(artifact: "Artifact", price: str) -> None:
     from graphwright.backends.plan import parse_plans
+    from graphwright.backends.registry import BACKENDS
     from graphwright.cli.plan_table import print_plan_prices
     from graphwright.ir import read_program
     from graphwright.machines.machine import choose_machine
@@ -75,7 +76,8 @@ def _print_prices(artifact: "Artifact", price: str) -> None:
         machine = choose_machine(price, on_stage)
     program = read_program(artifact.path(LOWERED_FILE))
     plans = parse_plans(artifact.read_text(PLAN_FILE), program, str(artifact.folder / PLAN_FILE))
-    print_plan_prices(plans, program, machine)
+    backend = BACKENDS.get(artifact.manifest.program.backend)
+    print_plan_prices(plans, program, machine, None if backend is None else backend.library())
 
 
 def _print(lines: "Iterable[str]") -> None:

@@ -11,13 +11,16 @@ from graphwright.cli.pipeline_table import WIDE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from graphwright.backends.kernel_library import KernelLibrary
     from graphwright.backends.plan import Plan
     from graphwright.backends.plan.price import OpPrice, PlanPrice
     from graphwright.ir import Program
     from graphwright.ir.machines import Machine
 
 
-def print_plan_prices(plans: "Sequence[Plan]", program: "Program", machine: "Machine") -> None:
+def print_plan_prices(
+    plans: "Sequence[Plan]", program: "Program", machine: "Machine", library: "KernelLibrary | None"
+) -> None:
     """Print for each phase a row for each op that its plans launch, then their sums and what the figures are of."""
     from graphwright.backends.plan.price import plan_price
     from graphwright.reporting.pricing import phases
@@ -30,7 +33,7 @@ def print_plan_prices(plans: "Sequence[Plan]", program: "Program", machine: "Mac
     workload = choose_workload(program)
     for phase, runs in phases(program, workload).items():
         for run in runs:
-            price = plan_price(by_name[run.graph.name], run.bindings, machine)
+            price = plan_price(by_name[run.graph.name], run.bindings, machine, library)
             sizes = ", ".join(f"{symbol} = {run.bindings[symbol]}" for symbol in sorted(run.graph.symbols))
             out.print(f"{phase}: graph {run.graph.name}{' of ' + sizes if sizes else ''}", markup=False)
             out.print(_table(price), soft_wrap=False)

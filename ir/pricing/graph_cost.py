@@ -1,12 +1,10 @@
 """The cost of a graph: those of its ops, alike ones counted, and the bytes told apart by what they hold."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from graphwright.ir.cost import ZERO, Size
+from graphwright.ir.cost import ZERO, Cost, Size
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Graph, Op
 from graphwright.ir.pricing.buffers import Buffers, Part
@@ -84,8 +82,18 @@ class GraphCost:
         return [work(cost, count) for cost, count in self.ops.items()]
 
 
-def graph_cost(graph: Graph, buffers: Buffers | None = None) -> GraphCost:
-    """The cost of every op of a graph but the views, which are free."""
+def declared_cost(op: Op) -> Cost:
+    """What the op's definition says that it costs."""
+    return op.definition.price(op)
+
+
+def graph_cost(
+    graph: Graph, buffers: Buffers | None = None, cost_of: Callable[[Op], Cost] = declared_cost
+) -> GraphCost:
+    """The cost of every op of a graph but the views, which are free.
+
+    `cost_of` is asked once for ops that are alike: of the same types, attributes and kinds of operands.
+    """
     buffers = buffers or Buffers(graph)
     # A model repeats its layers, so most ops are like one before: of the same types, attributes and parts.
     known: dict[object, OpCost] = {}
@@ -98,14 +106,13 @@ def graph_cost(graph: Graph, buffers: Buffers | None = None) -> GraphCost:
         key = op.definition, types, parts, tuple(op.attributes.values())
         cost = known.get(key)
         if cost is None:
-            cost = known[key] = _op_cost(op, parts)
+            cost = known[key] = _op_cost(op, parts, cost_of(op))
         if cost.launches:
             ops[cost] += 1
     return GraphCost(ops)
 
 
-def _op_cost(op: Op, parts: tuple[Part, ...]) -> OpCost:
-    cost = op.definition.price(op)
+def _op_cost(op: Op, parts: tuple[Part, ...], cost: Cost) -> OpCost:
     sizes: dict[Part, list[Size]] = {part: [] for part in PARTS}
     for part, size in zip(parts, (*cost.reads, *cost.writes), strict=True):
         if size is not ZERO:

@@ -1,7 +1,5 @@
 """Applies rules to a graph until none fires, and keeps a record of the closest failures."""
 
-from __future__ import annotations
-
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -5,8 +5,6 @@ value has one axis that holds its tokens, alone or folded with others in row-maj
 whose flow ends there mixes tokens; so does a reshape that tears a folded axis apart in another way than it was made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import gcd
@@ -15,7 +13,6 @@ from graphwright.ir import Dim, Op, PassError, Value, ops
 from graphwright.ir.convention import SEQUENCE
 from graphwright.ir.dims import product
 from graphwright.ir.location import at_source
-from graphwright.passes.raising.probing import has_symbol
 
 S = Dim.of(SEQUENCE)
 Factors = tuple[Dim, ...]
@@ -136,13 +133,3 @@ def regroup(factors: Sequence[Dim], shape: Sequence[Dim]) -> list[Factors] | Non
             rest[:1] = [] if remaining.constant == 1 else [remaining]
         groups.append(tuple(group))
     return groups if not rest else None
-
-
-def relates_tokens(value: Value) -> bool:
-    """Whether two axes of a value count tokens."""
-    return sum(SEQUENCE in d.symbols for d in value.type.shape) > 1
-
-
-def is_over_tokens(value: Value) -> bool:
-    """Whether a value has an axis that counts tokens."""
-    return has_symbol(value, SEQUENCE)

@@ -1,7 +1,5 @@
 """Activation functions, gated units and soft caps, out of their elementwise spellings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

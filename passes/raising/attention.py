@@ -142,7 +142,7 @@ def scale_into_attention(match: Match, build: Builder) -> Value | Refusal:
     factor, scale = match.number("factor"), match.attributes["scale"]
     q = match["q"]
     if factor is None or not isinstance(scale, float):
-        return Refusal("the factor is no constant")
+        return Refusal("the factor is not a constant")
     rest = [match.get(capture.name) for capture in REST]
     return build(ops.attention, q, match["k"], match["v"], *rest, **{**match.root.attributes, "scale": scale * factor})
 

@@ -1,7 +1,5 @@
 """Splitting and merging of attention heads, out of reshapes and transposes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,7 +46,7 @@ def raise_one_head(match: Match, build: Builder) -> Value | Refusal:
         return build(ops.split_heads, match["x"], heads=1)
     if x.rank == 4 and x.shape[1].constant == 1 and result.shape == (x.shape[0], *x.shape[2:]):
         return build(ops.merge_heads, match["x"])
-    return Refusal("it is no head axis")
+    return Refusal("it is not a head axis")
 
 
 @register

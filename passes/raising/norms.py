@@ -1,7 +1,5 @@
 """RMSNorm and LayerNorm, out of their elementwise spellings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,7 +29,7 @@ def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
 def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if weight.type.shape != x.type.shape[-1:] or weight.weight is None:
         return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     if not x.tensor.dtype is weight.tensor.dtype is match.root.result.tensor.dtype:
@@ -49,7 +47,7 @@ def _layer_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
 def fuse_layer_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if weight.weight is None or weight.type.shape != x.type.shape[-1:]:
         return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     return build(ops.layer_norm, x, weight, epsilon=epsilon)
@@ -74,7 +72,7 @@ def _norm_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
 def add_norm_bias(match: Match, build: Builder) -> Value | Refusal:
     x, bias = match["x"], match["bias"]
     if bias.weight is None or bias.type.shape != x.type.shape[-1:]:
-        return Refusal("what is added is no bias")
+        return Refusal("what is added is not a bias")
     return build(ops.layer_norm, x, match["weight"], bias, epsilon=match.attributes["epsilon"])
 
 

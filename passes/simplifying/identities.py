@@ -1,7 +1,5 @@
 """Rules that only tidy: what they remove or merge never changed a value."""
 
-from __future__ import annotations
-
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import product
@@ -93,7 +91,7 @@ def matmul_by_weight(match: Match, build: Builder) -> Value | Refusal:
     """A product with one matrix of weights for all rows is a projection."""
     y = match["y"]
     if y.weight is None or any(d.constant != 1 for d in y.type.shape[:-2]):
-        return Refusal("the second operand is no single matrix of weights")
+        return Refusal("the second operand is not a single matrix of weights")
     if y.type.rank > match["x"].type.rank:
         return Refusal("the weights have more axes than the rows")
     matrix = build(ops.reshape, y, shape=y.type.shape[-2:])
@@ -260,7 +258,7 @@ def _linear_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
 def add_bias(match: Match, build: Builder) -> Value | Refusal:
     bias = match["bias"]
     if bias.weight is None or bias.type.shape != match.root.result.type.shape[-1:]:
-        return Refusal("what is added is no bias")
+        return Refusal("what is added is not a bias")
     return build(ops.linear, match["x"], match["weight"], bias)
 
 

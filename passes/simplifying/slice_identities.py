@@ -1,7 +1,5 @@
 """Identities of slices, concatenations, repetitions and gathers."""
 
-from __future__ import annotations
-
 from graphwright.ir import Builder, Dim, Value, ops
 from graphwright.ir.ops.shape import slice_bounds
 from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, rule

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
+from graphwright.backends.onnx.compile import MODEL_FILE, write_models
 from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.dialects.ort import capabilities

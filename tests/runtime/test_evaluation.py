@@ -9,8 +9,7 @@ import pytest
 
 from graphwright.runtime import evaluation, load
 from graphwright.runtime.errors import DataError
-from graphwright.runtime.evaluation import Evaluation, Score, score
-from graphwright.runtime.model_language import RuntimeLanguageModel
+from graphwright.runtime.evaluation import Evaluation, RuntimeLanguageModel, Score, score
 from graphwright.runtime.token_rows import Stream, cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer import Tokenizer
 from tests.runtime import tokenizer_files

@@ -21,13 +21,12 @@ from graphwright.runtime import (
     cache,
     cores,
     load,
-    memory,
 )
 from graphwright.runtime.artifact import ModelInfo, Program, StateSpec, TensorSpec
 from graphwright.runtime.cores import available_cores, usable_cpus
-from graphwright.runtime.cpu_features import check_cpu_features
 from graphwright.runtime.engines.onnxruntime import OnnxExecutable
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
+from graphwright.runtime.session import check_cpu_features
 from tests.runtime.program import TinyDecoder, decoder_model, program_entry, write_artifact
 from tests.runtime.tvm_decoder import write_tvm_artifact
 
@@ -254,11 +253,11 @@ def test_arrays_larger_than_memory_are_not_asked_for(model: Model, monkeypatch: 
 
 
 def test_memory_is_held_to_the_containers_bound(tmp_path: Path) -> None:
-    whole = memory.total_memory(tmp_path)
+    whole = aligned.total_memory(tmp_path)
     assert whole > 2**28
     (tmp_path / "a/fs/cgroup").mkdir(parents=True)
     for text, expected in (("max\n", whole), ("1048576\n", 2**20)):
         (tmp_path / "a/fs/cgroup/memory.max").write_text(text)
-        memory.total_memory.cache_clear()
-        assert memory.total_memory(tmp_path / "a") == expected
-    memory.total_memory.cache_clear()
+        aligned.total_memory.cache_clear()
+        assert aligned.total_memory(tmp_path / "a") == expected
+    aligned.total_memory.cache_clear()

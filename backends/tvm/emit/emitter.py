@@ -1,7 +1,5 @@
 """What an emission writes with: calls of kernels on memory, sizes and weights of the graph that is lowered."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,9 +52,11 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class Calls:
-    """One op as calls of kernels in order."""
+    """One op as calls of kernels in order, and the declared kernel that makes them, with its choices."""
 
     op: Op
+    kernel: str
+    settings: Settings
     calls: list[KernelCall] = field(default_factory=list[KernelCall])
 
 
@@ -77,12 +77,12 @@ class Emitter:
 
     def emit(self, op: Op) -> None:
         """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
-        self.launches.append(Calls(op))
         self._singles.clear()
         library = self.kernels.library
         self._declared = kernel = library.kernel_for(op)
         problem = Problem.of(self.kernels.cpu, op)
         self.settings = library.settings(kernel, problem, self.kernels.chosen.get(kernel.name, {}))
+        self.launches.append(Calls(op, kernel.name, self.settings))
         kernel.load()(self, op)
 
     # -- reading the graph

@@ -1,7 +1,5 @@
 """A graph's calls of kernels as a launch plan: stages for kernels, buffers for memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from graphwright.backends.plan import (
@@ -39,7 +37,10 @@ class _Assembly:
 
     def plan(self) -> Plan:
         parameters = tuple(self._given(memory) for memory in self.emitted.parameters)
-        launches = tuple(Launch(each.op, self._launch(each.calls)) for each in self.emitted.launches)
+        launches = tuple(
+            Launch(each.op, self._launch(each.calls), each.kernel, tuple(each.settings.items()))
+            for each in self.emitted.launches
+        )
         # What no kernel touches is not there.
         placement = {v: self.buffers[m] for v, m in self.emitted.held.items() if m in self.buffers}
         plan = Plan(self.emitted.graph, self.emitted.sizes.definitions, parameters, placement, launches)

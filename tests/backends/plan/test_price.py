@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.backends.plan import parse_plan
 from graphwright.backends.plan.price import OpPrice, plan_price
-from graphwright.ir import DType, UserError, parse_program
+from graphwright.ir import Dim, DType, Op, UserError, ops, parse_program
+from graphwright.ir.cost import Cost
 from graphwright.ir.machines import Machine
+from graphwright.ir.pricing import declared_cost
 from tests.backends.plan.making import graph, whole_plan
 
 MACHINE = Machine("slow", {DType.F32: 1000.0}, 100.0, 2.0, "made up")
@@ -74,6 +79,27 @@ def test_without_a_machine_there_are_no_times() -> None:
     price = plan_price(parse_plan(TEXT, parse_program(PROGRAM)), {"B": 1})
     assert (price.seconds, price.wait_seconds) == (None, None)
     assert {each.op: (each.seconds, each.limit) for each in price.ops} == {"linear": (None, None), "neg": (None, None)}
+
+
+def test_a_kernel_may_declare_another_cost() -> None:
+    """The second product reads its weight twice; a launch without a kernel of the library costs what its op does."""
+
+    def twice(op: Op) -> Cost:
+        cost = declared_cost(op)
+        x, weight = cost.reads
+        assert isinstance(weight, Dim)
+        return replace(cost, reads=(x, weight * 2))
+
+    every = frozenset(DType)
+    kernels = Kernel(ops.linear, every, name="gemv"), Kernel(ops.linear, every, name="gemm", price=twice)
+    library = KernelLibrary("slow", None, kernels)
+    program = parse_program(PROGRAM)
+    plain = parse_plan(TEXT.replace("    stage linear_0", "    by gemv\n    stage linear_0"), program)
+    plan = parse_plan(TEXT.replace("    stage linear_0", "    by gemm\n    stage linear_0"), program)
+    assert plan_price(plain, {"B": 1}, library=library) == plan_price(plain, {"B": 1})
+    costs = [{p.op: p.bytes for p in plan_price(plan, {"B": 1}, library=lib).ops} for lib in (None, library)]
+    assert costs[1]["linear"] - costs[0]["linear"] == 8 * 4 + 8 * 4
+    assert costs[1]["neg"] == costs[0]["neg"]
 
 
 def test_a_size_must_be_known() -> None:

@@ -22,7 +22,7 @@ from graphwright.backends.plan import (
     print_plans,
     with_slots,
 )
-from graphwright.ir import Dim, DType, Graph, TensorType, TextError, parse_program
+from graphwright.ir import Dim, DType, Graph, Op, TensorType, TextError, parse_program
 from graphwright.ir.text.printer import value_names
 from tests.backends.plan.making import graph, plan_of, whole_plan
 from tests.ir.strategies import DTYPES, NAMES
@@ -67,6 +67,7 @@ plan forward(B, C) {
     in -, y
     stage split_0(r t0, w y) over B
   %5 = exp(%4) : f32[B, 3]  at "odd place"
+    by pointwise(vectors=4, tile=16)
     stage exp_0() sizes(few: i64) over 16 in arm 1 of branch 0, arm 0 of branch 2
     stage exp_1() one thread in arm 0 of branch 0
 }
@@ -171,11 +172,13 @@ def _plans(draw: st.DrawFn) -> Plan:
         arms = tuple(draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=2)))
         return Stage(draw(NAMES), extent, accesses, sizes, arms, draw(st.booleans()))
 
-    launches = [
-        Launch(op, tuple(stage() for _ in range(draw(st.integers(1, 2)))))
-        for op in chosen
-        if not op.definition.view and draw(st.integers(0, 9))
-    ]
+    def launch(op: Op) -> Launch:
+        stages = tuple(stage() for _ in range(draw(st.integers(1, 2))))
+        kernel = draw(st.one_of(st.just(""), NAMES))
+        choices = draw(st.dictionaries(st.sampled_from(("streams", "tile")), st.integers(0, 512))) if kernel else {}
+        return Launch(op, stages, kernel, tuple(choices.items()))
+
+    launches = [launch(op) for op in chosen if not op.definition.view and draw(st.integers(0, 9))]
     temporaries = [b for b in buffers if isinstance(b, Temporary)]
     slot_of: dict[Buffer, int] = {b: draw(st.integers(0, len(slots) - 1)) for b in temporaries}
     given = tuple(b for b in buffers if isinstance(b, Given))
@@ -207,6 +210,8 @@ def _facts(plan: Plan) -> object:
         [
             (
                 launch.op,
+                launch.kernel,
+                launch.settings,
                 [
                     (
                         s.function,
@@ -272,7 +277,7 @@ CASES = [
     (changed("in t0", "in t1"), "15:8: there is no buffer 't1'"),
     (changed("in -, y", "in y"), "27:5: expected ',', found 'stage'"),
     (changed("r x, r", "reads x, r"), "16:17: expected r, w, rw, - and a buffer, found 'reads'"),
-    (changed("2*B-1: i32", "2*B-1: f32"), "16:67: 'f32' is no integer type"),
+    (changed("2*B-1: i32", "2*B-1: f32"), "16:67: 'f32' is not an integer type"),
     (changed("over blocks", "over all"), "16:77: 'all' is not a symbol of the graph"),
     (changed("one thread", "one"), "25:3: expected 'thread', found '%3'"),
     (changed("one thread", ""), "25:3: expected 'over', found '%3'"),
@@ -284,9 +289,13 @@ CASES = [
         changed("slot 0", "slots 0"),
         "9:3: expected the line of an op, define, given, stored, slot, temporary, place or '}'",
     ),
-    (changed("in arm 1", "in 1"), "29:46: expected 'arm', found '1'"),
-    (changed("arm 0 of branch 2", "arm 0"), "30:5: expected 'of', found 'stage'"),
-    (TEXT[:-2], "31:1: expected the line of an op"),
+    (changed("by pointwise", "by (x"), "29:8: expected a name, found '('"),
+    (changed("vectors=4", ""), "29:18: expected a choice, found ','"),
+    (changed("vectors=4", "tile=4"), "29:26: choice 'tile' has two values"),
+    (changed("vectors=4", "vectors=four"), "29:26: expected the value of a choice, found 'four'"),
+    (changed("in arm 1", "in 1"), "30:46: expected 'arm', found '1'"),
+    (changed("arm 0 of branch 2", "arm 0"), "31:5: expected 'of', found 'stage'"),
+    (TEXT[:-2], "32:1: expected the line of an op"),
 ]
 
 

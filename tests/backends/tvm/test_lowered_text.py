@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from graphwright.backends.lowered_text import lowered_text, stored_weights
+from graphwright.backends.tvm.compile import with_unpacked
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.library import CPU
-from graphwright.backends.tvm.unpacked import with_unpacked
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.compiling.lowering import lowered
 from graphwright.ir import Program, parse_program, verify

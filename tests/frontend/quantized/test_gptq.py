@@ -309,7 +309,7 @@ def refused(folder: Path, kind: type[UserError], message: str) -> None:
         ({"dynamic": {"-:lm_head": {}, "+:.*down.*": {"bits": 8}}}, UnsupportedError, r"for layers '\+:\.\*down\.\*'"),
         ({"group_size": 64}, WeightError, r"scales' is f16\[\d, \d+\], expected f16 or bf16 or f32\[\d, \d+\]"),
         ({"bits": 8}, WeightError, r"scales' is f16\[\d, \d+\], expected f16 or bf16 or f32\[\d, \d+\]"),
-        ({"bits": 3}, WeightError, r"qweight' is i32\[16, 64\]: 16 words are no whole number of codes of 3 bits"),
+        ({"bits": 3}, WeightError, r"qweight' is i32\[16, 64\]: 16 words are not a whole number of codes of 3 bits"),
     ],
 )
 def test_settings_that_are_not_read(

@@ -14,7 +14,7 @@ def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
 def rms_norm(match: Match, build: Builder) -> Value | Refusal:
     epsilon = match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if match["weight"].type.rank != 1:
         return Refusal(f"weight is {match['weight'].type}, expected one axis")
     return build(ops.rms_norm, match["x"], match["weight"], epsilon=epsilon)

@@ -101,8 +101,8 @@ def test_what_the_command_line_says_is_what_is_printed() -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ("sparsity=1.0, method=magnitude", "prune: sparsity=1.0 is no part of the weights"),
-        ("sparsity=-0.5, method=magnitude", "prune: sparsity=-0.5 is no part of the weights"),
+        ("sparsity=1.0, method=magnitude", "prune: sparsity=1.0 must be more than 0 and less than 1"),
+        ("sparsity=-0.5, method=magnitude", "prune: sparsity=-0.5 must be more than 0 and less than 1"),
         ("sparsity=0.4, pattern=2:4", "prune: the pattern 2:4 leaves out half of the weights, not sparsity=0.4"),
         ("method=wanda", "this pass needs calibration tokens: give tokens=FILE.npy"),
         ("pattern=3:4", "pass prune: option pattern=3:4 is not one of 'unstructured', '2:4'"),

@@ -83,7 +83,7 @@ def test_a_cache_whose_codes_are_used_otherwise_stays_and_says_why() -> None:
     assert misses == ["packed-caches at other: cast takes codes of four bits one by one"]
     after, misses = packed(NARROW_CACHE.replace(", 8]", ", 7]"))
     assert "i4[B, 2, 24, 7]>" in after
-    assert misses == ["packed-caches: 7 codes of four bits are no whole number of bytes"]
+    assert misses == ["packed-caches: 7 codes of four bits are not a whole number of bytes"]
 
 
 RING = "state<ring f32[B, 2, 4, 8]>"
