@@ -53,33 +53,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Artifact": "artifact",
-    "ArtifactError": "errors",
-    "ArtifactWriter": "artifact",
-    "ChatTemplateError": "errors",
-    "Completion": "generation",
-    "ContextError": "errors",
-    "Conversation": "conversation",
-    "Decoder": "decoder",
-    "Function": "function",
-    "GenerationArguments": "options",
-    "GenerationError": "errors",
-    "GenerationOptions": "options",
-    "KVCache": "cache",
-    "Manifest": "artifact",
-    "Model": "model",
-    "Notice": "notices",
-    "SessionError": "errors",
-    "TokenLogProbability": "generation",
-    "UserError": "errors",
-    "load": "model",
-    "load_function": "function",
-    "open_artifact": "artifact",
-    "unpad": "padding",
+    "artifact": ("Artifact", "ArtifactWriter", "Manifest", "open_artifact"),
+    "cache": ("KVCache",),
+    "conversation": ("Conversation",),
+    "decoder": ("Decoder",),
+    "errors": ("ArtifactError", "ChatTemplateError", "ContextError", "GenerationError", "SessionError", "UserError"),
+    "function": ("Function", "load_function"),
+    "generation": ("Completion", "TokenLogProbability"),
+    "model": ("Model", "load"),
+    "notices": ("Notice",),
+    "options": ("GenerationArguments", "GenerationOptions"),
+    "padding": ("unpad",),
 }
+"""The files that have these names."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -21,11 +21,7 @@ def _standardized(x: Pattern, epsilon: Pattern) -> Pattern:
     return difference * ops.rsqrt(ops.var(x, axes=LAST, keepdims=True) + epsilon)
 
 
-def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
-    return _normalized(x, epsilon) * weight
-
-
-@rule(_rms_norm)
+@rule(lambda x, weight, epsilon: _normalized(x, epsilon) * weight)
 def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
@@ -39,11 +35,7 @@ def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.rms_norm, x, weight, epsilon=epsilon)
 
 
-def _layer_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
-    return _standardized(x, epsilon) * weight
-
-
-@rule(_layer_norm)
+@rule(lambda x, weight, epsilon: _standardized(x, epsilon) * weight)
 def fuse_layer_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
@@ -64,11 +56,7 @@ def centred_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.layer_norm, match["x"], match["weight"], epsilon=match.attributes["epsilon"])
 
 
-def _norm_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
-    return ops.layer_norm(x, weight, epsilon=attribute("epsilon")) + bias
-
-
-@rule(_norm_and_sum)
+@rule(lambda x, weight, bias: ops.layer_norm(x, weight, epsilon=attribute("epsilon")) + bias)
 def add_norm_bias(match: Match, build: Builder) -> Value | Refusal:
     x, bias = match["x"], match["bias"]
     if bias.weight is None or bias.type.shape != x.type.shape[-1:]:

@@ -246,6 +246,11 @@ COMPLEX: dict[str, Function] = {
     "views": lambda m, x, i: torch.view_as_real(
         pairs(x)[:, :, None].expand(-1, -1, 2, -1).transpose(1, 2)[:, 0, :, 1:]
     ),
+    "conversions": lambda m, x, i: (
+        torch.view_as_real(pairs(x).to(x.device) + pairs(x).type_as(pairs(x)) * x[..., :4].to(torch.complex64))
+        + torch.view_as_real(pairs(x).to(dtype=torch.complex128).to(torch.complex64))
+        + pairs(x).real.to(torch.complex64).to(x.dtype)[..., None]
+    ),
     "joins": lambda m, x, i: torch.view_as_real(torch.cat([pairs(x), -pairs(x)], -1).sum(1)),
     "mean of slices": lambda m, x, i: torch.view_as_real(torch.stack(pairs(x).chunk(2, -1)).mean(0)),
 }
@@ -311,6 +316,7 @@ REFUSED: dict[str, tuple[Callable[[Small, Tensor, Tensor], object], str]] = {
     "classes set by the data": (lambda m, x, i: F.one_hot(i), r"one_hot.*depends on the data|cannot be traced"),
     "bitwise logic of integers": (lambda m, x, i: i & 7, "bitwise logic of i64"),
     "a complex result": (lambda m, x, i: pairs(x), "is complex; return torch.view_as_real of it"),
+    "complex numbers as logic": (lambda m, x, i: pairs(x).to(torch.bool), "complex numbers become bool"),
     "a product of complex matrices": (
         lambda m, x, i: (pairs(x) @ pairs(x).mT).real,
         "aten.matmul.default: this operator is not known for complex numbers",
