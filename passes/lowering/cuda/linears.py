@@ -97,13 +97,13 @@ def _gated_behind(op: Op, graph: Graph) -> tuple[Op | None, str]:
     if split is None or split.definition is not ops.split or not splits_rows(split) or len(split.results) != 2:
         return None, ""
     gate, up = split.results
-    unit = _only_user(gate, graph)
-    if unit is None or unit.definition is not ops.glu:
+    unit = next((user for user in gate.users if user.definition is ops.glu), None)
+    if unit is None or up not in unit.inputs:
         return None, ""
-    if _only_user(up, graph) is not unit:
-        return None, "what the gate lets through is read by others too"
     if tuple(unit.inputs) != (gate, up):
         return None, "the gate is the second half of the columns"
+    if _only_user(gate, graph) is not unit or _only_user(up, graph) is not unit:
+        return None, "what the gate lets through is read by others too"
     return unit, ""
 
 

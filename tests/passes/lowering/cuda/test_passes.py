@@ -1,0 +1,118 @@
+"""Each lowering pass for GPUs on IR text: what it makes, what it leaves alone and why; `applied` compares numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+from graphwright.backends.cuda.library import LIBRARY
+from graphwright.passes import parse_passes, run_passes
+from graphwright.passes.lowering.cuda import cuda_lowering
+from graphwright.passes.lowering.decoders import PHASES
+from tests.backends.models import MODELS, decoder
+from tests.passes.graphs import applied, body, program, random_weight
+
+TARGETS = {"cuda": LIBRARY.target}
+WEIGHTS = random_weight("w", 6, 4) + random_weight("g", 4)
+NORMED = """(%x: f32[2, 4], %r: f32[2, 6]) {
+  %n = rms_norm(%x, @g) {epsilon=0.001} : f32[2, 4]
+  %p = linear(%n, @w) : f32[2, 6]  at layer
+  %y = add(%r, %p) : f32[2, 6]
+  return y=%y
+}"""
+GATED = """(%x: f32[B, 4]) {
+  %p = linear(%x, @w) : f32[B, 6]  at layer
+  %g, %u = split(%p) {axis=1, sizes=[3, 3]} : f32[B, 3], f32[B, 3]
+  %y = glu(%g, %u) {kind="gelu"} : f32[B, 3]
+  return y=%y
+}"""
+ATTENTION = """(%q: f32[B, 4, 1, 8], %k: state<contiguous f32[B, 2, 30, 8]>, %v: state<contiguous f32[B, 2, 30, 8]>,
+                %p: i64[B, 1], %l: i64[B]) {
+  %y = cuda.attention(%q, %k, %v, %p, key_length=%l) {scale=0.5, mask="causal"} : f32[B, 1, 32]  at layer
+  return y=%y
+}"""
+
+
+def lowered(text: str, name: str, weights: str = "") -> tuple[str, dict[str, str]]:
+    """The text after a pass, and the reason of each near miss by its rule."""
+    after, misses = applied(program(text, weights), *parse_passes(name, TARGETS))
+    return after, {miss.rule: miss.reason for miss in misses}
+
+
+def test_a_product_takes_in_norm_and_residual() -> None:
+    text, misses = lowered(NORMED, "cuda-linears", WEIGHTS)
+    assert body(text) == ["cuda.linear"]
+    assert "cuda.linear(%x, @w, gain=@g, residual=%r) {epsilon=0.001}" in text
+    assert not misses
+
+
+def test_a_norm_of_many_rows_or_with_other_readers_stays() -> None:
+    many = NORMED.replace("[2,", "[B,")
+    other = NORMED.replace("return y=%y", "%z = neg(%n) : f32[2, 4]\n  return y=%y, z=%z")
+    output = NORMED.replace("return y=%y", "return y=%y, n=%n")
+    for text, reason in (
+        (many, "B rows: each block of threads would compute the norm again"),
+        (other, "neg reads the norm too"),
+        (output, "an output reads the norm too"),
+    ):
+        after, misses = lowered(text, "cuda-linears", WEIGHTS)
+        assert "rms_norm" in after
+        assert misses == {"cuda.linear: norm before": reason}
+
+
+def test_a_gated_unit_of_the_halves_is_taken_in() -> None:
+    text, misses = lowered(GATED, "cuda-linears", WEIGHTS)
+    assert body(text) == ["cuda.linear"]
+    assert 'gated=true, kind="gelu"' in text
+    assert not misses
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("glu(%g, %u)", "glu(%u, %g)", "the gate is the second half of the columns"),
+        ("return y=%y", "return y=%y, u=%u", "what the gate lets through is read by others too"),
+    ],
+)
+def test_other_gated_units_stay(old: str, new: str, reason: str) -> None:
+    after, misses = lowered(GATED.replace(old, new), "cuda-linears", WEIGHTS)
+    assert "glu(" in after
+    assert misses == {"cuda.linear: gated unit behind": reason}
+
+
+def test_a_residual_of_another_type_stays() -> None:
+    row = NORMED.replace("%r: f32[2, 6]", "%r: f32[6]")
+    after, misses = lowered(row, "cuda-linears", WEIGHTS)
+    assert "add(" in after
+    assert misses == {"cuda.linear: residual behind": "it is added to f32[6]"}
+
+
+def test_attention_of_one_token_goes_over_pieces_of_the_context() -> None:
+    text, misses = lowered(ATTENTION, "cuda-split-attention{splits=3}")
+    assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
+    assert "splits=3" in text
+    assert not misses
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("4, 1, 8], %k", "4, S, 8], %k", "S queries of a row keep the blocks of threads busy"),
+        (", key_length=%l", "", "the number of its keys is not given"),
+    ],
+)
+def test_other_attention_stays_whole(old: str, new: str, reason: str) -> None:
+    text = ATTENTION.replace(old, new)
+    if "S, 8]" in text:
+        text = text.replace("i64[B, 1]", "i64[B, S]").replace("f32[B, 1, 32]", "f32[B, S, 32]")
+    after, misses = lowered(text, "cuda-split-attention")
+    assert body(after) == ["cuda.attention"]
+    assert misses == {"cuda.split_attention": reason}
+
+
+def test_a_layer_of_a_llama_takes_seven_launches_a_token() -> None:
+    counts: list[int] = []
+    for layers in (1, 3):
+        made = decoder(replace(MODELS["llama"], layers=layers))
+        run_passes(made, [*PHASES, *cuda_lowering(LIBRARY.target)])
+        counts.append(sum(not op.definition.view for op in made.graphs["decode_one_row"]))
+    assert counts[1] - counts[0] == 2 * 7
