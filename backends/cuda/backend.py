@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from graphwright.backends.cuda.gpu import GPUS
+from graphwright.backends.cuda.gpu import EMULATED, GPUS
 from graphwright.backends.interface import Backend, BackendOptions, Companions, option
 from graphwright.ir.errors import UserError
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CudaOptions(BackendOptions):
-    architectures: str = option("sm_90", f"GPUs to compile for, joined by commas: {', '.join(GPUS)}.")
+    architectures: str = option(
+        "sm_90", f"GPUs to compile for, joined by commas: {', '.join(GPUS)}; emulated: the emulator alone."
+    )
 
 
 class CudaBackend(Backend):
@@ -54,9 +56,9 @@ class CudaBackend(Backend):
         assert isinstance(options, CudaOptions), "the options of this backend"
         names = [name.strip() for name in options.architectures.split(",")]
         for name in names:
-            if name not in GPUS:
-                raise UserError(f"there is no architecture '{name}': there are {', '.join(GPUS)}")
-        return build_artifact(program, folder, companions, [GPUS[name] for name in names])
+            if name not in (*GPUS, EMULATED.name):
+                raise UserError(f"there is no architecture '{name}': there are {', '.join(GPUS)}, {EMULATED.name}")
+        return build_artifact(program, folder, companions, [GPUS[name] for name in names if name in GPUS])
 
     def plan_text(self, program: Program) -> str:
         from graphwright.backends.cuda.lower import plan_graphs
