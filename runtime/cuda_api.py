@@ -36,7 +36,7 @@ class Cuda:
             driver: Any = importlib.import_module("cuda.bindings.driver")
         except ImportError:
             raise SessionError(
-                "a program of the backend 'cuda' needs the package cuda-bindings: pip install 'graphwright[cuda]'"
+                "a program of the backend 'cuda' needs the package cuda-bindings: in the clone, run `pip install -e '.[cuda]'`"
             ) from None
         self._driver = driver
         try:

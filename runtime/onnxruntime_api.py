@@ -72,5 +72,5 @@ def import_onnxruntime() -> OnnxRuntime:
     except ImportError as error:
         raise SessionError(
             f"ONNX Runtime cannot be imported ({error}); in the clone of Graphwright, run `pip install -e '.[cpu]'` "
-            "or, for NVIDIA GPUs, '.[cuda]'"
+            "or, for NVIDIA GPUs, '.[onnx-cuda]'"
         ) from None

@@ -61,7 +61,7 @@ def package_problems(installed: dict[str, str | None]) -> list[str]:
         problems.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
             "run `pip uninstall -y onnxruntime onnxruntime-gpu`, "
-            "then `pip install -e '.[cpu]'` in the clone, or '.[cuda]'"
+            "then `pip install -e '.[cpu]'` in the clone, or '.[onnx-cuda]'"
         )
     if not cpu and not gpu and not tvm:
         problems.append(

@@ -33,7 +33,7 @@ class OnnxRuntimeEngine:
         if self._providers[0] not in self._library.get_available_providers():
             raise SessionError(
                 f"device {device!r} is not available: the installed ONNX Runtime has no {self._providers[0]}; "
-                f"in the clone, `pip install -e '.[{device}]'` on a machine that has one"
+                f"in the clone, `pip install -e '.[{"onnx-cuda" if device == "cuda" else device}]'` on a machine that has one"
             )
 
     @property
