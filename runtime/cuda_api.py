@@ -36,7 +36,8 @@ class Cuda:
             driver: Any = importlib.import_module("cuda.bindings.driver")
         except ImportError:
             raise SessionError(
-                "a program of the backend 'cuda' needs the package cuda-bindings: in the clone, run `pip install -e '.[cuda]'`"
+                "a program of the backend 'cuda' needs the package cuda-bindings: in the clone, run "
+                "`pip install -e '.[cuda]'`"
             ) from None
         self._driver = driver
         try:

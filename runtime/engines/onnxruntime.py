@@ -31,9 +31,10 @@ class OnnxRuntimeEngine:
         self._threads = threads
         self._providers = _PROVIDERS[device]
         if self._providers[0] not in self._library.get_available_providers():
+            extra = "onnx-cuda" if device == "cuda" else "cpu"
             raise SessionError(
                 f"device {device!r} is not available: the installed ONNX Runtime has no {self._providers[0]}; "
-                f"in the clone, `pip install -e '.[{"onnx-cuda" if device == "cuda" else device}]'` on a machine that has one"
+                f"in the clone, `pip install -e '.[{extra}]'` on a machine that has one"
             )
 
     @property
