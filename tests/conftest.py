@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -82,7 +82,7 @@ class SkipGuard:
 
     def _note(self, representation: object) -> None:
         # (file, line, "Skipped: reason") from pytest itself.
-        reason = representation[2] if isinstance(representation, tuple) else str(representation)
+        reason = cast("tuple[object, ...]", representation)[2] if isinstance(representation, tuple) else representation
         reason = str(reason).removeprefix("Skipped: ")
         if reason not in self._allowed:
             self._refused[reason] += 1

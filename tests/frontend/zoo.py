@@ -7,7 +7,7 @@ architectures are in `tests/models/zoo.py`, of several like layers too.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -15,6 +15,7 @@ import transformers
 from graphwright.frontend import capture
 from graphwright.ir import Program
 from tests.captures import shared
+from tests.tensors import manual_seed
 
 WINDOW = 8
 CONTEXT = 512
@@ -112,8 +113,8 @@ def configuration(name: str, **overrides: Any) -> Any:
 
 def tiny(name: str, **overrides: Any) -> Any:
     """A causal language model in evaluation mode."""
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(configuration(name, **overrides))
+    manual_seed(0)
+    model = cast(Any, transformers.AutoModelForCausalLM).from_config(configuration(name, **overrides))
     shake(model)
     if name in MIXTURES or name in OTHER_MIXTURES:
         # The library's own default does not run in float64.

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.tensors import manual_seed
+
 TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -151,7 +153,7 @@ def make(name: str, attention: str = "sdpa") -> torch.nn.Module:
     whole, _, part = case.model.partition(".")
     options = {k: v for k, v in case.options.items() if name != "dinov2" or k != "intermediate_size"}
     configuration = getattr(transformers, case.configuration)(**options)
-    torch.manual_seed(0)
+    manual_seed(0)
     model = getattr(transformers, whole)._from_config(configuration, attn_implementation=attention).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
+
+from tests.tensors import manual_seed
 
 COMMON: dict[str, Any] = {
     "hidden_size": 64,
@@ -115,10 +117,10 @@ def make(name: str, **changes: Any) -> torch.nn.Module:
 
     prefix, options = CONFIGURATIONS[name]
     config = getattr(transformers, f"{prefix}Config")(**{**options, **changes})
-    torch.manual_seed(0)
+    manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = cast(Any, transformers.AutoModelForCausalLM).from_config(config)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -18,6 +18,7 @@ from graphwright.passes import PIPELINES, parse_passes, run_passes
 from graphwright.runtime import ContextError, Decoder, KVCache, Model, load
 from tests.backends.ties import follow
 from tests.models.test_architectures import CHUNKS, LENGTHS, case
+from tests.tensors import listed
 
 RINGS = {"mistral": [True], "gemma3": [True, False], "gemma2": [True, False]}
 """Which layers have a ring; the window is 8."""
@@ -76,7 +77,7 @@ def test_rings_of_codes_go_on_as_in_the_interpreter(dialect: str, spec: str, tmp
     model = load(tmp_path / "artifact", threads=1)
     for feed in FEEDS.values():
         for row, logits in zip(it.rows, continued_logits(loaded(model), it.rows, feed, 60), strict=True):
-            follow(program.graphs["prefill"], row.tolist(), logits.numpy())
+            follow(program.graphs["prefill"], listed(row), logits.numpy())
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from tests.tensors import manual_seed
+
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -91,7 +93,7 @@ def make(name: str, **changes: Any) -> torch.nn.Module:
     config.use_cache = False
     config._experts_implementation = "eager"  # the grouped product has no float64
     head = "GPT2LMHeadModel" if prefix == "GPT2" else f"{prefix}ForCausalLM"
-    torch.manual_seed(0)
+    manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, head)(config)

@@ -23,6 +23,7 @@ from graphwright.reporting.pipeline_report import Workload
 from graphwright.reporting.pricing import memory_points, price_program, weight_bytes
 from tests.models import handwritten, test_architectures, test_recurrent, zoo
 from tests.models.test_encoder_decoder import bart
+from tests.tensors import manual_seed
 
 WORKLOADS = [
     Workload(batch=1, prefill_length=5, decode_context=6),
@@ -34,7 +35,7 @@ MODELS = ("llama", "Windowed", "gemma2", "mamba2")
 
 @cache
 def captured(name: str) -> Program:
-    torch.manual_seed(0)
+    manual_seed(0)
     if name in handwritten.MODELS:
         program = capture(handwritten.MODELS[name]().eval(), (torch.randint(0, 100, (2, 11)),))
         program.metadata.update(vocabulary_size=100, context_length=64)
