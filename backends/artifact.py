@@ -1,7 +1,5 @@
 """What all artifacts hold beside code and weights, whichever backend writes them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any

@@ -1,7 +1,5 @@
 """The files of a checkpoint that go along with its model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from graphwright.ir.errors import UserError

@@ -1,7 +1,5 @@
 """How element types are named in a safetensors header and in an artifact's manifest."""
 
-from __future__ import annotations
-
 from graphwright.ir.safetensors_file import SAFETENSORS_DTYPES
 from graphwright.ir.types import DType
 from graphwright.runtime.artifact import ElementTypeName

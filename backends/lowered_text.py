@@ -1,7 +1,5 @@
 """The text of a lowered program as an artifact holds it: its weights lie in the artifact's own file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from graphwright.backends.weights_file import PACKED

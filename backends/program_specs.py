@@ -1,7 +1,5 @@
 """What a manifest says of a program: the model, and the type of each tensor that crosses the program's border."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.backends.element_types import MANIFEST_NAMES

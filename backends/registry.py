@@ -1,7 +1,5 @@
 """The backends that come with Graphwright. Nothing else knows their list."""
 
-from __future__ import annotations
-
 from graphwright.backends.interface import Backend
 from graphwright.backends.onnx import OnnxBackend
 from graphwright.backends.tvm import TvmBackend

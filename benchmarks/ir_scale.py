@@ -132,7 +132,7 @@ def _norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
 def rms_norm(match: Match, build: Builder) -> Value | Refusal:
     epsilon = match.number("epsilon")
     if epsilon is None or match["x"].type != match.root.result.type:
-        return Refusal("epsilon is no constant, or the norm changes the type")
+        return Refusal("epsilon is not a constant, or the norm changes the type")
     return build(ops.rms_norm, match["x"], match["weight"], epsilon=epsilon)
 
 

@@ -1,7 +1,5 @@
 """The answer of a language model in the form that the compiler continues: `logits` [B, S, vocabulary]."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.every_position import every_position

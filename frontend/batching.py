@@ -6,8 +6,6 @@ both folded into one. What comes out is believed only where the op's declaration
 and that all other axes go where they went. Any other op is refused by name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.ir import Builder, Dim, Graph, Op, TensorType, UnsupportedError, Value, ops

@@ -1,7 +1,5 @@
 """Traces a skeleton and binds its weights: the last step of every capture."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """How a module is called: with its inputs in order or by name, or with token ids alone where it is a language model."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

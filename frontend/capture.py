@@ -1,7 +1,5 @@
 """Capture: a module, a Hugging Face checkpoint directory or a torch.export archive as a program, graph `forward`."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -5,8 +5,6 @@ A checkpoint that is quantized is captured as the model of floats that it stands
 there a code times its scale is exact, in half precision it is not. `restore-quantized` makes of it what is stored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Conditions on sizes under which a trace holds, as torch writes them down: which of them restrict nothing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """From torch's symbolic sizes to the IR's dimensions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

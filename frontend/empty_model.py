@@ -1,7 +1,5 @@
 """Hugging Face models built without weights: parameters on the meta device, buffers real."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path

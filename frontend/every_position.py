@@ -6,8 +6,6 @@ rows of one token in place of B rows. That is how each op is lifted; where the o
 ([B, S, …] for [B, 1, …] or [B, …]), it is given them so, and the folding is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

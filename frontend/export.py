@@ -1,7 +1,5 @@
 """Tracing with torch.export: dynamic batch and sequence, functional operators, and failures told in one line."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re

@@ -1,7 +1,5 @@
 """Reading of expressions that a file or torch wrote: as a tree, within limits, and never as code to run."""
 
-from __future__ import annotations
-
 import ast
 import warnings
 
@@ -30,7 +28,7 @@ def expression_tree(text: object) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # what Python's parser raises for bad or deep text
-        raise ExpressionError(f"{quoted(text)} is no expression") from None
+        raise ExpressionError(f"{quoted(text)} is not an expression") from None
 
 
 def integer(tree: ast.expr) -> int | None:

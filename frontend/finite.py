@@ -1,7 +1,5 @@
 """Whether a program's weights are numbers at all: a broken training run or conversion leaves NaN or infinity behind."""
 
-from __future__ import annotations
-
 import math
 
 import torch

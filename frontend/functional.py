@@ -6,8 +6,6 @@ only the nodes in question are looked at. What this file is not sure of it leave
 Whether two nodes share memory is read from their fake tensors, which share it too while they are those of the trace.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib import import_module
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Identifies what a gated unit computes by evaluating it, whatever its code looks like."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Capture of a traced torch.fx graph, as torch.compile hands it to a backend."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

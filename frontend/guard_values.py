@@ -1,7 +1,5 @@
 """What is known of conditions on sizes: for which lengths they hold, and whether they hold for all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any

@@ -1,7 +1,5 @@
 """All that is known of the transformers library: its models' configurations, classes, weights and calls."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys

@@ -1,7 +1,5 @@
 """What is known of the transformers library's mixtures of experts: their modules, and the registry that runs them."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which class a Hugging Face checkpoint names beside causal language models, and what such a model is traced with."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from importlib import import_module

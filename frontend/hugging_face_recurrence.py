@@ -6,8 +6,6 @@ that call one operator of ours. A replacement takes part only after it gave the 
 on random inputs, and it refuses every argument that it does not model.
 """
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphwright.frontend.custom_operators import linear_recurrence, weighted_mean
+from graphwright.frontend.aten.recurrence import linear_recurrence, weighted_mean
 from graphwright.ir import UnsupportedError
 
 Arguments = dict[str, Any]

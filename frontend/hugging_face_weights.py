@@ -4,8 +4,6 @@ The library describes what it does on loading as lists of renamings and of conve
 them through a chain of operations. The same is done here with lazy weights, so that nothing is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any

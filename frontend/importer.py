@@ -1,7 +1,5 @@
 """A traced program to a graph of the IR: walks the nodes, hands each to its importer, and checks what comes back."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What a module is traced with: names and example tensors of its inputs, and which of their axes are dynamic."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -20,8 +18,8 @@ OTHER_LENGTHS = (5, 3, 37, 131)
 
 _IDS = (torch.int64, torch.int32)
 
-Examples = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
-"""Tensors in the order of the forward method, or by the names of its parameters."""
+Examples = torch.Tensor | Sequence[torch.Tensor | float | str | None] | Mapping[str, torch.Tensor | float | str | None]
+"""In the order of the forward method, or by the names of its parameters; what is no tensor stays as it is."""
 
 LENGTHS = (SEQUENCE, SOURCE_SEQUENCE, "U", "V", "W")
 """The symbols of lengths: `S` that of `input_ids`, or else of the first input of token ids, and so on."""
@@ -32,7 +30,7 @@ def named_examples(module: torch.nn.Module, examples: Examples | None) -> dict[s
     if isinstance(examples, torch.Tensor):
         examples = [examples]
     if isinstance(examples, Mapping):
-        named = {str(name): example for name, example in examples.items()}
+        named: dict[str, Any] = {str(name): example for name, example in examples.items()}
         _check_names(module, named)
     else:
         user: Any = examples  # may be anything: it is checked below

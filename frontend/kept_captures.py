@@ -8,8 +8,6 @@ Whatever cannot be named so is not kept: a capture with the user's own inputs, o
 a process where somebody else's code has had transformers or torch in hand and may have changed them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

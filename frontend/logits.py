@@ -1,7 +1,5 @@
 """Which output of a language model holds its logits, told by shapes and by the table that the token ids index."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast

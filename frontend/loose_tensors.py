@@ -1,7 +1,5 @@
 """Where files and model do not meet: names that wrappers led, tensors without a place, weights that no file has."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Capture of an nn.Module that is in memory."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """What a module returns, as named tensors: any nest of tuples, lists, dictionaries, dataclasses, numbers and None."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

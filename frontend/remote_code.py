@@ -1,7 +1,5 @@
 """Code that came with a checkpoint: never run, and what transformers has under the same type may be another model."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

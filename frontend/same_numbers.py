@@ -1,7 +1,5 @@
 """Whether two captures of a module compute the same at one size: both are run in float64, on the same numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

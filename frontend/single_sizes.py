@@ -6,8 +6,6 @@ a trace; only where it asks for something else is the module traced at that size
 numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import product

@@ -1,7 +1,5 @@
 """A model without its weights: what is traced, so that neither reading nor copying weights is part of a capture."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable
 from typing import cast

@@ -1,7 +1,5 @@
 """Lines of the user's code: which line a traced operator came from, and which fixed a size while it was traced."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

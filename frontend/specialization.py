@@ -1,7 +1,5 @@
 """What a trace has settled about the sizes of its inputs: names for those that stayed free, refusal of the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

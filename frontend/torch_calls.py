@@ -4,8 +4,6 @@ Two runs that ask the same compute the same. What torch itself does otherwise at
 nothing) lies below these calls, and so does not tell runs apart.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack

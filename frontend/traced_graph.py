@@ -1,7 +1,5 @@
 """What is read from torch's traced graphs; the only file that knows the untyped parts of torch.export."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The files of weights in a checkpoint directory: which are the model's, and which tensor is where."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath

@@ -46,32 +46,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CompilationReport": "compiling.report",
-    "CompiledFunction": "compiling.compiled",
-    "CompiledModel": "compiling.compiled",
-    "Notice": "ir.notices",
-    "Quantization": "quantizing.quantization",
-    "UsageError": "errors",
-    "__version__": "version",
-    "compile": "api",
-    "compile_function": "api",
-    "evaluate": "evaluating.evaluate",
-    "export": "api",
-    "is_user_error": "errors",
-    "load": "api",
-    "load_function": "api",
-    "optimize": "api",
-    "quantize": "quantizing.quantize",
-    "read_program": "files.programs",
-    "trace": "api",
-    "write_program": "files.programs",
+    "api": ("compile", "compile_function", "export", "load", "load_function", "optimize", "trace"),
+    "compiling.compiled": ("CompiledFunction", "CompiledModel"),
+    "compiling.report": ("CompilationReport",),
+    "errors": ("UsageError", "is_user_error"),
+    "evaluating.evaluate": ("evaluate",),
+    "files.programs": ("read_program", "write_program"),
+    "ir.notices": ("Notice",),
+    "quantizing.quantization": ("Quantization",),
+    "quantizing.quantize": ("quantize",),
+    "version": ("__version__",),
 }
+"""The files that have these names."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -19,7 +19,7 @@ from graphwright.runtime.cores import check_threads
 from graphwright.sources.models import ModelOptions, Source, resolve
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from graphwright.backends.interface import Backend
     from graphwright.ir import DType, Program
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphwright.runtime.token_rows import TokenSource
 
     ModelLike = nn.Module | Program | str | Path | Source
-    ExampleInputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+    from graphwright.frontend.inputs import Examples as ExampleInputs
 
 
 def compile(

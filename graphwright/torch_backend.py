@@ -1,7 +1,5 @@
 """`torch.compile(module, backend="graphwright")`: forward passes by ONNX Runtime."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

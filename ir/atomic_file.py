@@ -3,8 +3,6 @@
 A writer holds a lock on its file, which the system takes back when the process ends, however it ends.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

@@ -1,7 +1,5 @@
 """Attributes: the compile-time arguments of ops, and the kinds that a declaration's annotations may name."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from types import UnionType

@@ -1,7 +1,5 @@
 """A place in a graph to build at: `build(ops.add, x, y)`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

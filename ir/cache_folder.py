@@ -1,7 +1,5 @@
 """What can be made again is kept between runs: where, and how, so that nothing is trusted that is not whole."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from dataclasses import dataclass

@@ -7,7 +7,8 @@ throughout: the value that the graph means, up to rounding nobody will see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from graphwright.ir.weights import WeightExpression
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 Precision = Literal["reference", "float64"]
 
@@ -196,3 +198,19 @@ def run(graph: Graph, inputs: Mapping[str, Tensor], precision: Precision = "refe
 
 
 __all__ = ["Interpreter", "Precision", "apply_reference", "bind_symbols", "cone", "run", "torch_dtype"]
+
+
+SMALL = 1e9
+"""FLOPs of a row below which the interpreter's ops are too small to be shared out."""
+
+
+@contextmanager
+def threads_for(flops: float) -> Generator[None]:
+    """One thread for small work, torch's own number for large."""
+    before = torch.get_num_threads()
+    if flops < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 """`torch`, imported when it is first used: reading and printing IR must not cost seconds of start-up."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Machines that prices are computed for, as records: peak rates, memory bandwidth, and the least time of a launch."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Notices that need no action by the user: warnings, printed as `note: …` on the command line."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a result is made by, beside the request: files, code, versions, settings. By these it is kept between runs."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sys

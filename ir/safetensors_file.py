@@ -1,7 +1,5 @@
 """Safetensors files: their header, checked against the file's size, and their values."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What weights take where they are stored: each once, and none for those that lie within another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

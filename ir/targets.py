@@ -4,8 +4,6 @@ A target takes islands, not everything. Each row says: this op, on these element
 attributes and shapes. An op that fits no row is rewritten by a lowering pass, which keeps the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

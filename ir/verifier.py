@@ -1,7 +1,5 @@
 """The verifier: checks every invariant of a graph. Cheap enough to run after each pass, so it is never switched off."""
 
-from __future__ import annotations
-
 from typing import NoReturn
 
 from graphwright.ir.errors import IRTypeError, VerificationError

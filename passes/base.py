@@ -1,7 +1,5 @@
 """What a pass is: a frozen dataclass whose fields are its options, with a contract that is checked, not remembered."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager

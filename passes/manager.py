@@ -1,7 +1,5 @@
 """The pass manager: runs passes, checks their contracts, verifies, proves and times each, and keeps what changed."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Passes are also given as text: `canonicalize,insert-kv-cache{layout=ring,window=4096}` is read into pass objects.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphwright.runtime.artifact import Artifact, ArtifactWriter, Manifest, open_artifact
     from graphwright.runtime.cache import KVCache
-    from graphwright.runtime.completion import Completion, TokenLogProbability
     from graphwright.runtime.conversation import Conversation
     from graphwright.runtime.decoder import Decoder
     from graphwright.runtime.errors import (
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         UserError,
     )
     from graphwright.runtime.function import Function, load_function
+    from graphwright.runtime.generation import Completion, TokenLogProbability
     from graphwright.runtime.model import Model, load
     from graphwright.runtime.notices import Notice
     from graphwright.runtime.options import GenerationArguments, GenerationOptions
@@ -53,33 +53,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Artifact": "artifact",
-    "ArtifactError": "errors",
-    "ArtifactWriter": "artifact",
-    "ChatTemplateError": "errors",
-    "Completion": "completion",
-    "ContextError": "errors",
-    "Conversation": "conversation",
-    "Decoder": "decoder",
-    "Function": "function",
-    "GenerationArguments": "options",
-    "GenerationError": "errors",
-    "GenerationOptions": "options",
-    "KVCache": "cache",
-    "Manifest": "artifact",
-    "Model": "model",
-    "Notice": "notices",
-    "SessionError": "errors",
-    "TokenLogProbability": "completion",
-    "UserError": "errors",
-    "load": "model",
-    "load_function": "function",
-    "open_artifact": "artifact",
-    "unpad": "padding",
+    "artifact": ("Artifact", "ArtifactWriter", "Manifest", "open_artifact"),
+    "cache": ("KVCache",),
+    "conversation": ("Conversation",),
+    "decoder": ("Decoder",),
+    "errors": ("ArtifactError", "ChatTemplateError", "ContextError", "GenerationError", "SessionError", "UserError"),
+    "function": ("Function", "load_function"),
+    "generation": ("Completion", "TokenLogProbability"),
+    "model": ("Model", "load"),
+    "notices": ("Notice",),
+    "options": ("GenerationArguments", "GenerationOptions"),
+    "padding": ("unpad",),
 }
+"""The files that have these names."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -1,13 +1,25 @@
 """Arrays whose memory begins where vector loads and cache lines do."""
 
 import math
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.memory import total_memory
+
+@cache
+def total_memory(system: Path = Path("/sys")) -> int:
+    """Bytes of the machine's memory, held to the container's bound on it; nothing larger can ever be had at once."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):
+        total = min(total, int((system / "fs/cgroup/memory.max").read_text()))
+    return total
+
 
 ALIGNMENT = 64
 """Bytes: one cache line, and the widest vector load."""

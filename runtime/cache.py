@@ -7,11 +7,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from graphwright.runtime.aligned import total_memory
 from graphwright.runtime.artifact import CacheSpec, Manifest, StateSpec
 from graphwright.runtime.buffers import Buffer
 from graphwright.runtime.element_types import ELEMENT_TYPES
 from graphwright.runtime.errors import ContextError
-from graphwright.runtime.memory import total_memory
 from graphwright.runtime.session import Session
 
 Lengths = npt.NDArray[np.int64]

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from graphwright.runtime.cache import KVCache
-from graphwright.runtime.completion import Completion
 from graphwright.runtime.decoder import Decoder
 from graphwright.runtime.errors import ChatTemplateError, ContextError, GenerationError
-from graphwright.runtime.generation import CancelSignal, Row, continue_rows
+from graphwright.runtime.generation import CancelSignal, Completion, Row, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
 from graphwright.runtime.options import GenerationArguments
 from graphwright.runtime.prompts import Prompt

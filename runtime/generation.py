@@ -1,12 +1,12 @@
 """The generation loop: one prefill for all rows of a batch, then one decode step a token."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from graphwright.runtime.completion import Completion, FinishReason, TokenLogProbability
 from graphwright.runtime.decoder import Decoder
 from graphwright.runtime.logits import RowFacts
 from graphwright.runtime.logits.filters import likeliest_tokens
@@ -16,6 +16,37 @@ from graphwright.runtime.streaming import IncrementalDecoder, StopStrings
 
 if TYPE_CHECKING:
     from graphwright.runtime.tokenizer import Tokenizer
+
+
+FinishReason = Literal["stop", "stop_string", "length", "cancelled"]
+"""`stop`: an end-of-sequence or stop token; `length`: max_new_tokens, or the context is full."""
+
+
+@dataclass(frozen=True)
+class TokenLogProbability:
+    """The natural log-probability the model itself gave a token, before penalty and temperature.
+
+    `alternatives` are the likeliest tokens and theirs, likeliest first, as many as were asked for.
+    """
+
+    token_id: int
+    log_probability: float
+    alternatives: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The continuation of one prompt.
+
+    `token_ids` are all tokens generated, the one that ended the row included. `text` leaves out special tokens, the
+    stop token and everything from a stop string on; it is None for a model without a tokenizer. `log_probabilities`
+    has one entry a token when they were asked for.
+    """
+
+    token_ids: list[int]
+    text: str | None
+    finish_reason: FinishReason
+    log_probabilities: list[TokenLogProbability] | None
 
 
 class CancelSignal(Protocol):

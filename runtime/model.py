@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from graphwright.runtime.artifact import Manifest, artifact_while_checked
 from graphwright.runtime.cache import KVCache
-from graphwright.runtime.completion import Completion
 from graphwright.runtime.conversation import Conversation
 from graphwright.runtime.engines import Device, EngineFactory
 from graphwright.runtime.errors import ArtifactError, GenerationError
-from graphwright.runtime.generation import CancelSignal, continue_rows
+from graphwright.runtime.generation import CancelSignal, Completion, continue_rows
 from graphwright.runtime.loaded_model import LoadedModel
 from graphwright.runtime.options import GenerationArguments, GenerationOptions
 from graphwright.runtime.prompts import Prompt
@@ -51,7 +50,7 @@ class Model:
     @overload
     def generate(
         self,
-        prompts: None = None,
+        prompts: Prompt | None = None,
         *,
         context: Context | Sequence[Context],
         stream: Callable[[str], object] | None = None,
@@ -64,7 +63,6 @@ class Model:
         self,
         prompts: str,
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,
@@ -75,7 +73,6 @@ class Model:
         self,
         prompts: Sequence[int],
         *,
-        context: Context | None = None,
         stream: Callable[[str], object] | None = None,
         max_context: int | None = None,
         cancel: CancelSignal | None = None,

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from graphwright.runtime.errors import GenerationError
 
+Rows = Sequence[Sequence[int]] | npt.NDArray[Any]
 
-def unpad(token_ids: Sequence[Sequence[int]], attention_mask: Sequence[Sequence[int]]) -> list[list[int]]:
+
+def unpad(token_ids: Rows, attention_mask: Rows) -> list[list[int]]:
     """The real tokens of each row of a batch padded on the left or on the right: prompts as `generate` takes them.
 
     Both are [batch, sequence], lists or arrays; the mask is 1 where a token is real. Every row starts at position 0

@@ -1,10 +1,11 @@
 """One loaded program, with its encoder if it has one, shared by any number of caches and threads."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import get_args
 
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.cores import available_cores, check_threads
-from graphwright.runtime.cpu_features import check_cpu_features
 from graphwright.runtime.engines import Device, EngineFactory, Executable, Signature, start_engine
 from graphwright.runtime.errors import SessionError
 
@@ -50,3 +51,26 @@ class Session:
         length = self.manifest.model.context_length
         assert length is not None, "the manifest of a decoder is checked to have it"
         return length
+
+
+def check_cpu_features(required: Iterable[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Raise SessionError unless `cpuinfo` lists every feature of `required` (`flags` on x86, `Features` on Arm)."""
+    required = set(required)
+    if not required:
+        return
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        raise SessionError(
+            f"the program needs the CPU features {', '.join(sorted(required))}, and {cpuinfo} cannot be read "
+            "to see whether this machine has them; compile the model on this machine"
+        ) from None
+    present = {
+        flag for line in lines if line.startswith(("flags", "Features")) for flag in line.partition(":")[2].split()
+    }
+    missing = sorted(required - present)
+    if missing:
+        raise SessionError(
+            f"the program needs CPU features that this machine lacks: {', '.join(missing)}; "
+            "compile the model on this machine"
+        )

@@ -1,11 +1,12 @@
 """In continuous integration (CI=true) a skipped test is a failure, unless its reason stands in `allowed_skips.txt`."""
 
+import gc
 import os
 import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / "build" / "cache")
 # After a step TVM's threads look for work 300000 times before they sleep: seconds in which another test has no core.
 os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
+# Modules of torch and transformers are a million objects: to look through them for cycles often finds nothing.
+gc.set_threshold(100_000, 20, 20)
 
 ALLOWED_FILE = Path(__file__).parent / "allowed_skips.txt"
 
@@ -79,7 +82,7 @@ class SkipGuard:
 
     def _note(self, representation: object) -> None:
         # (file, line, "Skipped: reason") from pytest itself.
-        reason = representation[2] if isinstance(representation, tuple) else str(representation)
+        reason = cast("tuple[object, ...]", representation)[2] if isinstance(representation, tuple) else representation
         reason = str(reason).removeprefix("Skipped: ")
         if reason not in self._allowed:
             self._refused[reason] += 1

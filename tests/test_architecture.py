@@ -172,7 +172,7 @@ def test_no_text_is_evaluated() -> None:
     assert found == EVALUATED.keys()
 
 
-def evaluators(source: str) -> set[str]:
+def evaluators(source: str) -> frozenset[str]:
     """The functions named in a source that evaluate text; not `module.eval()`, torch's switch for inference."""
     tree = parsed(source)
     switches = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call) and not n.args and not n.keywords}
@@ -182,7 +182,7 @@ def evaluators(source: str) -> set[str]:
         if isinstance(node, (ast.Name, ast.Attribute, ast.alias))
         and not (isinstance(node, ast.Attribute) and node.attr == "eval" and id(node) in switches)
     )
-    return EVALUATORS.intersection(names)
+    return EVALUATORS & set(names)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """How element types are named on ONNX's side."""
 
-from __future__ import annotations
-
 from onnx import TensorProto
 
 from graphwright.ir.types import DType

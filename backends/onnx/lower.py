@@ -1,7 +1,5 @@
 """A lowered graph as an ONNX model. Every op has one emission in a table; there are no special cases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper

@@ -1,7 +1,5 @@
 """Where threads have to wait for each other: before a stage that touches what others may still be working on."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from dataclasses import replace
 

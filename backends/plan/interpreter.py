@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from graphwright.backends.plan.memory import lifetimes
-from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stored
-from graphwright.backends.plan.views import shown, shown_weights
+from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stored, shown, shown_weights
 from graphwright.ir.errors import UserError
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.interpreter import Interpreter, bind_symbols, check_dtypes

@@ -1,7 +1,5 @@
 """Where temporaries lie in the workspace: two whose lives do not overlap may share a slot."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from graphwright.backends.plan.plan import Buffer, Plan, Temporary

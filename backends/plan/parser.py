@@ -3,8 +3,6 @@
 What a plan means is for `verify_plan` to check; here it is that the text states one.
 """
 
-from __future__ import annotations
-
 from typing import get_args
 
 from graphwright.backends.plan.plan import (
@@ -345,7 +343,7 @@ class _PlanParser(AtomParser):
             name = lexer.expect_kind("name", "an integer type")
             dtype = next((dtype for dtype in DType if dtype.value == name), None)
             if dtype is None or not dtype.is_integer:
-                raise lexer.error(f"'{name}' is no integer type", start)
+                raise lexer.error(f"'{name}' is not an integer type", start)
             found.append((size, dtype))
             if lexer.peek.text != ")":
                 lexer.expect(",")

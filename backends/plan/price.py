@@ -1,7 +1,5 @@
 """What a run of a plan costs: launches, stages and waits, the bytes that they move, memory, and time at least."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

@@ -19,8 +19,6 @@ plan forward(B) {
 }
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from graphwright.backends.plan.plan import Access, Buffer, Given, Launch, Plan, Stage, Stored, Temporary

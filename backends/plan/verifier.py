@@ -1,14 +1,11 @@
 """The plan's verifier: checks that its launches compute the graph, in memory that holds what they read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from typing import NoReturn
 
 from graphwright.backends.plan.memory import is_at_least, lifetimes
-from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stage, Stored, Temporary
-from graphwright.backends.plan.views import shown, shown_weights
+from graphwright.backends.plan.plan import Buffer, Given, Launch, Plan, Stage, Stored, Temporary, shown, shown_weights
 from graphwright.ir.convention import present_of
 from graphwright.ir.cost import ZERO
 from graphwright.ir.dims import Dim
@@ -247,7 +244,9 @@ class _Verifier:
                     if access.writes:
                         self.fail(f"{what.format('writes')}, which is a weight's", launch)
                     if buffer.weight not in weights and buffer.weight in of_graph:
-                        self.fail(f"{what.format('takes')} of weight '@{buffer.weight}', which is no operand", launch)
+                        self.fail(
+                            f"{what.format('takes')} of weight '@{buffer.weight}', which is not an operand", launch
+                        )
                     continue
                 scratch = isinstance(buffer, Temporary) and buffer not in self.holding
                 if access.writes and not scratch and buffer not in results:

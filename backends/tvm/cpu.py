@@ -1,7 +1,5 @@
 """The CPU that kernels are written for: its name for LLVM, and the features that choose between instructions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

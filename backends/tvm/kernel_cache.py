@@ -4,8 +4,6 @@ A kernel's name states its content: how it was made, for which CPU, by which ver
 of its stages and their machine code.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """Flat functions as machine code in a shared library."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Lowered graphs as launch plans, and plans as one library of step functions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,8 +12,7 @@ from graphwright.backends.tvm.linking import Library, compiled
 from graphwright.backends.tvm.region.assemble import assemble
 from graphwright.backends.tvm.region.plan_code import plans_code
 from graphwright.backends.tvm.region.step import step_functions
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.backends.tvm.tvm_library import llvm_target, tvm
 from graphwright.backends.weights_file import WeightsLayout, plan_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight

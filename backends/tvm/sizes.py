@@ -1,7 +1,5 @@
 """Sizes, to and fro: dimensions of the IR as TVM's expressions, and what TVM made of them as dimensions again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -59,7 +57,7 @@ class Sizes:
             return self.dimension(expression.value, values)
         combine = _COMBINED.get(type(expression))
         if combine is None:
-            raise UnsupportedError(f"{expression} is no size")
+            raise UnsupportedError(f"{expression} is not a size")
         first, second = (self.dimension(part, values) for part in (expression.a, expression.b))
         return combine(self, first, second)
 
@@ -89,7 +87,7 @@ class Sizes:
         for symbol, known in self.variables.items():
             if known.same_as(variable):
                 return Dim.of(symbol)
-        raise UnsupportedError(f"{variable} is no size")
+        raise UnsupportedError(f"{variable} is not a size")
 
 
 def _quotient(sizes: Sizes, first: Dim, second: Dim) -> Dim:

@@ -3,8 +3,6 @@
 Importing TVM takes seconds and brings in torch, so nothing outside this package imports this file on its own import.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import linecache
@@ -12,6 +10,7 @@ import sys
 from types import FrameType, ModuleType
 from typing import Any
 
+from graphwright.backends.tvm.cpu import Cpu
 from graphwright.ir.errors import UnsupportedError
 
 NEAR = 8
@@ -70,3 +69,8 @@ _quick = ModuleType(inspect.__name__, inspect.__doc__)
 vars(_quick).update(vars(inspect), stack=_stack, getouterframes=_outer_frames)
 for _name in _ASKING:
     _load(f"tvm.{_name}").inspect = _quick
+
+
+def llvm_target(cpu: Cpu) -> Any:
+    """TVM's target for code that runs on that CPU."""
+    return tvm.target.Target({"kind": "llvm", "mcpu": cpu.name})

@@ -22,8 +22,7 @@ from benchmarks.kernels.timing import written
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import T, tvm
+from graphwright.backends.tvm.tvm_library import T, llvm_target, tvm
 from graphwright.runtime.cores import available_cores
 
 COLD = 1 << 27

@@ -10,8 +10,7 @@ from typing import Any
 from graphwright.backends.kernel_library import Problem
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.library import library_for
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.backends.tvm.tvm_library import llvm_target, tvm
 
 COLD = 1 << 27
 """Bytes that are read between two readings of the same ones: four times the largest cache."""

@@ -13,8 +13,6 @@ base's own weights are called PATH.base_layer.weight.
 Source: github.com/huggingface/peft, src/peft/utils/save_and_load.py (get_peft_model_state_dict).
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ Sources: LoRA (arXiv 2106.09685); DoRA (arXiv 2402.09353), section 4.1; github.c
 src/peft/tuners/lora/layer.py (get_delta_weight, merge) and variants.py (DoraLinearVariant.merge_unsafe).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """An adapter merged into the weights of a model, lazily: each changed weight becomes an expression over both files."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 

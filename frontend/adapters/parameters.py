@@ -7,8 +7,6 @@ and B [out, r * E], the experts before the ranks in A and after them in B.
 Source: github.com/huggingface/peft, src/peft/tuners/lora/layer.py (ParamWrapper).
 """
 
-from __future__ import annotations
-
 from graphwright.frontend.adapters.files import Adapter, LowRank
 from graphwright.frontend.adapters.low_rank import added, cast, permuted, product, reshaped, wide
 from graphwright.frontend.adapters.places import Places, Values

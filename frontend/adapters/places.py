@@ -1,7 +1,5 @@
 """Where in a model an adapter's paths and names lie: it was trained on modules that may be called otherwise by now."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any

@@ -3,8 +3,6 @@
 Source: github.com/huggingface/peft, src/peft/tuners/lora/config.py (LoraConfig), utils/other.py (get_pattern_key).
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

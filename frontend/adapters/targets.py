@@ -1,7 +1,5 @@
 """Whether an adapter's file holds what its settings name, all of it and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

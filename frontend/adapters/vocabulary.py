@@ -1,7 +1,5 @@
 """A vocabulary that was given other tokens for an adapter: its embeddings have more rows than the base's, or fewer."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.frontend.adapters.files import Adapter

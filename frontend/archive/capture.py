@@ -1,7 +1,5 @@
 """Capture of an archive that torch.export saved (`.pt2`): traced already, so only imported."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path

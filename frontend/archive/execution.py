@@ -4,8 +4,6 @@ Torch then calls each operator with tensors that have sizes and no values, and e
 of results is not believed: operands are looked at when they are there.
 """
 
-from __future__ import annotations
-
 import itertools
 import operator
 from collections.abc import Generator, Mapping

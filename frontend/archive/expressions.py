@@ -4,8 +4,6 @@ Torch gives these texts to sympy, which evaluates them as Python. They are held 
 constants, and to a size at which sympy's arithmetic takes no time to speak of.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Loading of an archive by torch, once its content is held to what torch writes."""
 
-from __future__ import annotations
-
 import logging
 import zipfile
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """The files within an archive, as torch's own reader sees them: which there may be, and how large."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -3,8 +3,6 @@
 Torch looks a name up in its own modules, from where nearly all of Python is within reach, and calls what it finds.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -44,13 +42,13 @@ def require_operator(target: str) -> None:
         return
     found = _NAME.fullmatch(target)
     if found is None:
-        raise ExpressionError(f"{quoted(target)} is no operator that is read from an archive")
+        raise ExpressionError(f"{quoted(target)} is not an operator that is read from an archive")
     namespace, operator, overload = found.groups()
     there: Any = torch.ops
     for part in (namespace, operator, overload):
         there = getattr(there, part, None) if part != "load_library" else None
     if not isinstance(there, torch._ops.OpOverload):
-        raise ExpressionError(f"{quoted(target)} is no operator that this torch has registered")
+        raise ExpressionError(f"{quoted(target)} is not an operator that this torch has registered")
     name = f"{namespace}.{operator}.{overload}"
     if namespace not in _NAMESPACES or not (_on_tensors(there) or name in _ON_SIZES):
         raise ExpressionError(f"operator {quoted(target)} is none on tensors that a model has")

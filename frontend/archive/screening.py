@@ -5,8 +5,6 @@ operators and types are looked up by name, conditions on sizes are run. Here eve
 name of its field. A field without one is refused.
 """
 
-from __future__ import annotations
-
 import json
 import keyword
 import re
@@ -131,12 +129,12 @@ _PATH = re.compile(r"[^\x00-\x1f\x7f\"'\\]{0,1000}")
 def _require_path(text: str) -> None:
     """Paths of modules and weights, which torch writes into code between quotes."""
     if not _PATH.fullmatch(text):
-        raise ExpressionError(f"{quoted(text)} is no path of a module or weight")
+        raise ExpressionError(f"{quoted(text)} is not a path of a module or weight")
 
 
 def _require_word(text: str) -> None:
     if not re.fullmatch(r"[a-z_]{1,20}", text):
-        raise ExpressionError(f"{quoted(text)} is no device")
+        raise ExpressionError(f"{quoted(text)} is not a device")
 
 
 def _require_number(text: str) -> None:
@@ -167,7 +165,7 @@ def _accept(text: str) -> None:
 
 def _require_note(text: str) -> None:
     if not re.fullmatch(r"\w{1,40}", text, re.ASCII):
-        raise ExpressionError(f"{quoted(text)} is no kind of note")
+        raise ExpressionError(f"{quoted(text)} is not a kind of note")
 
 
 _NOTES: dict[str, Callable[[str], None]] = {

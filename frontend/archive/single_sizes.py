@@ -4,8 +4,6 @@ A module is run again at such sizes (`frontend.single_sizes`). Of an archive onl
 refused where one of them is within its sizes. One itself every trace of torch leaves out; `capture` says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How an archive writes the structure of a module's arguments and results, as JSON in a string."""
 
-from __future__ import annotations
-
 import json
 import keyword
 import re

@@ -1,7 +1,5 @@
 """torch's scaled dot-product attention."""
 
-from __future__ import annotations
-
 import math
 
 from graphwright.frontend.aten.registry import Imported, aten

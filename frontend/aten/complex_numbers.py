@@ -1,8 +1,6 @@
 """Complex tensors as pairs of real ones. The IR has none: they come and go inside a model, as in the first Llama's
 rotary embedding, and every operator on them is one on their real and imaginary parts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,10 +36,17 @@ PART_BY_PART = frozenset(
     )
 )
 """Operators whose parts are what the operator makes of the parts."""
+CONVERSIONS = frozenset(
+    f"aten.{name}"
+    for name in ("to.dtype", "to.device", "to.dtype_layout", "to.other", "_to_copy.default", "type_as.default")
+)
+"""Conversions of type, or of device alone."""
 
 
 def import_complex(site: Site, arguments: Sequence[Any], named: dict[str, Any], *, gives_complex: bool) -> Any:
     """What an operator gives that takes or gives complex tensors: values, and `Complex` for complex ones."""
+    if site.operator in CONVERSIONS:
+        return _converted(site, arguments[0], gives_complex=gives_complex)
     importer = COMPLEX.get(site.operator)
     if importer is not None:
         return importer(site, *arguments, **named)
@@ -56,6 +61,19 @@ def import_complex(site: Site, arguments: Sequence[Any], named: dict[str, Any], 
     if isinstance(real, Value):
         return Complex(real, imaginary)
     return tuple(Complex(r, i) for r, i in zip(real, imaginary, strict=True))
+
+
+def _converted(site: Site, x: Value | Complex, *, gives_complex: bool) -> Value | Complex:
+    """The numbers as another type. As in torch a complex number becomes its real part where the type is real."""
+    dtype = site.type.dtype
+    if not gives_complex:
+        if not dtype.is_float:
+            raise site.unsupported(f"complex numbers become {dtype}; take the real part first")
+        return site.cast(x.real if isinstance(x, Complex) else x, dtype)
+    if isinstance(x, Complex):
+        return Complex(site.cast(x.real, dtype), site.cast(x.imaginary, dtype))
+    value = site.cast(x, dtype)
+    return Complex(value, site.full(0.0, value.tensor.shape, dtype))
 
 
 def _part(site: Site, argument: Any, which: str) -> Any:
@@ -192,11 +210,3 @@ def import_complex_div(site: Site, x: Operand | Complex | complex, y: Operand | 
     if isinstance(a, Value):
         raise site.unsupported("a quotient of two real tensors that is complex")
     return Complex(site.build(ops.div, a.real, b), site.build(ops.div, a.imaginary, b))
-
-
-@_complex("to.dtype", "_to_copy", "to.dtype_layout")
-def import_complex_to(site: Site, x: Value | Complex, *_: object, dtype: object = None) -> Complex:
-    if isinstance(x, Complex):
-        raise site.unsupported("a conversion of complex numbers is not supported; take the real part first")
-    value = site.cast(x, site.type.dtype)
-    return Complex(value, site.full(0.0, value.tensor.shape, site.type.dtype))

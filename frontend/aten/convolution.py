@@ -1,7 +1,5 @@
 """Convolutions, and padding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.positions import padded_from_within

@@ -1,7 +1,5 @@
 """Arithmetic, comparisons, logic, casts and choice."""
 
-from __future__ import annotations
-
 from graphwright.frontend.aten.registry import Imported, aten, same
 from graphwright.frontend.aten.rounding import truncated_quotient
 from graphwright.frontend.aten.site import Operand, Site

@@ -1,7 +1,5 @@
 """A layer of experts as one operator, which stands in a trace for code that sorts tokens by what the router chose."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Exponentials and logarithms near their fixed points, and activations made of them."""
 
-from __future__ import annotations
-
 import math
 
 from graphwright.frontend.aten.registry import Imported, aten

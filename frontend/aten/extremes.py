@@ -1,7 +1,5 @@
 """Where the largest and the smallest elements stand."""
 
-from __future__ import annotations
-
 from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Site
 from graphwright.ir import DType, Value, ops

@@ -1,7 +1,5 @@
 """Tensors made from nothing: constants, ranges, triangles."""
 
-from __future__ import annotations
-
 from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Operand, Site, Size
 from graphwright.ir import Dim, DType, Value, ops

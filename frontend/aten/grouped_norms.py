@@ -1,7 +1,5 @@
 """Norms over channels: group, batch and instance norm, and the forms of layer norm that give their statistics too."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

@@ -1,7 +1,5 @@
 """Picking elements by tensors of indices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

@@ -1,7 +1,5 @@
 """Norms, activations, dropout and embedding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Rearrangements by position: flips, rolls, diagonals, padding from the tensor itself, repetition of pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

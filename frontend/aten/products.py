@@ -1,7 +1,5 @@
 """Products of matrices: `linear` where a weight of two axes stands on the right, `matmul` otherwise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

@@ -1,7 +1,5 @@
 """Sums, means, extremes, softmax and running sums."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

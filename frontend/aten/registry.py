@@ -1,7 +1,5 @@
 """The table of importers: `@aten("add.Tensor")` registers the function below it for that overload."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

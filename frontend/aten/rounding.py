@@ -1,7 +1,5 @@
 """Rounding, signs, remainders and tests of numbers, out of `floor` and comparisons."""
 
-from __future__ import annotations
-
 import math
 
 from graphwright.frontend.aten.registry import Imported, aten

@@ -1,7 +1,5 @@
 """Views, transposes, cuts and joins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.frontend.aten.registry import Imported, aten

@@ -1,7 +1,5 @@
 """The place where one traced operator is imported: what it should give, and the spellings that importers share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The largest elements, sorting, and writing elements to places that are computed."""
 
-from __future__ import annotations
-
 from graphwright.frontend.aten.registry import Imported, aten
 from graphwright.frontend.aten.site import Operand, Site
 from graphwright.ir import Dim, DType, Value, ops

@@ -1,7 +1,5 @@
 """Inputs that a quantized checkpoint rounds when it runs: an op of its own in front of the layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from graphwright.frontend.quantized.layer import Rounding

@@ -11,8 +11,6 @@ and stands for (code - zero) * scale.
 Source: github.com/casper-hansen/AutoAWQ, awq/modules/linear/gemm.py (WQLinear_GEMM.from_linear: order_map).
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import AliasChoices, Field

@@ -1,7 +1,5 @@
 """Quantized layers as weights of a model of floats: each stands for its numbers, and keeps how they are stored."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ as a block has columns.
 Source: DeepSeek-V3 (arXiv 2412.19437), section 3.3, and its inference/kernel.py (weight_dequant, act_quant).
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import PositiveInt

@@ -1,7 +1,5 @@
 """The groups of layers in a compressed-tensors configuration: what their weights and activations were rounded to."""
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

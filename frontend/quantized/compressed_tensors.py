@@ -19,8 +19,6 @@ Source: github.com/vllm-project/compressed-tensors, src/compressed_tensors/compr
 naive_quantized/base.py, nvfp4/helpers.py, mxfp4/base.py) and quantization/quant_args.py.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Packed codes taken apart, as lazy weights: nothing is read until a weight is written."""
 
-from __future__ import annotations
-
 from graphwright.ir import Dim, DType, ops
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import OpDef

@@ -17,8 +17,6 @@ Source: github.com/ModelCloud/GPTQModel, gptqmodel/nn_modules/qlinear (pack_bloc
 gptqmodel/utils/model.py (convert_gptq_v1_to_v2_format_module).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -50,7 +48,7 @@ class GPTQ(Format):
         qweight = tensors.get("qweight", (DType.I32,), None, None)
         words, rows = lengths(qweight)
         if words * 32 % self.bits:
-            raise tensors.damaged("qweight", f"{words} words are no whole number of codes of {self.bits} bits")
+            raise tensors.damaged("qweight", f"{words} words are not a whole number of codes of {self.bits} bits")
         columns = words * 32 // self.bits
         group = 0 if self.group_size in (-1, 0) else self.group_size
         groups = -(-columns // group) if group else 1

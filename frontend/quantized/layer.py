@@ -1,7 +1,5 @@
 """What a format makes of one layer's tensors, and the tensors it makes it of."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A quantized checkpoint's tensors as weights: those of quantized layers put together, the others as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast

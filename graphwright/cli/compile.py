@@ -5,23 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    AdapterOption,
-    AssetsOption,
-    BitsOption,
-    CalibrationLengthOption,
-    CalibrationOption,
-    CalibrationRowsOption,
-    DTypeOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    MaxContextOption,
-    MaxKLOption,
-    ModelArgument,
-    PipelineOption,
-    QuantizeOption,
-    WorkOption,
-)
+from graphwright.cli import arguments
 from graphwright.cli.backend_options import BackendOption, TargetOption, with_backend_options
 from graphwright.cli.output import console, count_text, size_text, stage_display
 from graphwright.cli.quantization import read_quantization, summary
@@ -32,17 +16,17 @@ if TYPE_CHECKING:
 
 @with_backend_options
 def compile_command(
-    model: ModelArgument,
+    model: arguments.ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="The artifact's folder; an artifact is replaced.")],
     backend: BackendOption = "onnx",
     target: TargetOption = "cpu",
-    pipeline: PipelineOption = None,
-    dtype: DTypeOption = None,
-    logits: LogitsOption = None,
-    max_context: MaxContextOption = None,
-    assets: AssetsOption = None,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    pipeline: arguments.PipelineOption = None,
+    dtype: arguments.DTypeOption = None,
+    logits: arguments.LogitsOption = None,
+    max_context: arguments.MaxContextOption = None,
+    assets: arguments.AssetsOption = None,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
     cache_layout: Annotated[
         str,
         typer.Option(
@@ -52,13 +36,13 @@ def compile_command(
     function: Annotated[
         bool, typer.Option("--function", help="Compile a function without a KV cache, for models that do not generate.")
     ] = False,
-    quantize: QuantizeOption = None,
-    calibration: CalibrationOption = None,
-    calibration_rows: CalibrationRowsOption = None,
-    calibration_length: CalibrationLengthOption = None,
-    work: WorkOption = None,
-    max_kl: MaxKLOption = None,
-    bits: BitsOption = None,
+    quantize: arguments.QuantizeOption = None,
+    calibration: arguments.CalibrationOption = None,
+    calibration_rows: arguments.CalibrationRowsOption = None,
+    calibration_length: arguments.CalibrationLengthOption = None,
+    work: arguments.WorkOption = None,
+    max_kl: arguments.MaxKLOption = None,
+    bits: arguments.BitsOption = None,
     **backend_options: object,
 ) -> None:
     """Compile MODEL into an artifact folder.

@@ -4,14 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    AdapterOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    NamedPipelineOption,
-    PassesOption,
-    ProgramArgument,
-)
+from graphwright.cli import arguments
 from graphwright.cli.module_ranges import module_ranges
 from graphwright.cli.output import console, stage_display, write_text
 
@@ -22,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def explain_command(
-    model: ProgramArgument,
+    model: arguments.ProgramArgument,
     rule: Annotated[
         str | None, typer.Option("--rule", help="One rule, or all rules of one pass; by default those that came near.")
     ] = None,
-    passes: PassesOption = None,
-    pipeline: NamedPipelineOption = None,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
-    logits: LogitsOption = None,
+    passes: arguments.PassesOption = None,
+    pipeline: arguments.NamedPipelineOption = None,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
+    logits: arguments.LogitsOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where each rule matched, where it nearly matched, and the first mismatch there.

@@ -5,29 +5,13 @@ from typing import Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    AdapterOption,
-    AssetsOption,
-    BitsOption,
-    CalibrationLengthOption,
-    CalibrationOption,
-    CalibrationRowsOption,
-    DTypeOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    MaxContextOption,
-    MaxKLOption,
-    ModelArgument,
-    PipelineOption,
-    QuantizeOption,
-    WorkOption,
-)
+from graphwright.cli import arguments
 from graphwright.cli.output import console, stage_display
 from graphwright.cli.quantization import read_quantization
 
 
 def export_command(
-    model: ModelArgument,
+    model: arguments.ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     layout: Annotated[
         str,
@@ -37,20 +21,20 @@ def export_command(
         str,
         typer.Option(metavar="portable|ort", help="portable: standard ONNX; ort: ONNX Runtime's own operators."),
     ] = "portable",
-    pipeline: PipelineOption = None,
-    dtype: DTypeOption = None,
-    logits: LogitsOption = None,
-    max_context: MaxContextOption = None,
-    assets: AssetsOption = None,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
-    quantize: QuantizeOption = None,
-    calibration: CalibrationOption = None,
-    calibration_rows: CalibrationRowsOption = None,
-    calibration_length: CalibrationLengthOption = None,
-    work: WorkOption = None,
-    max_kl: MaxKLOption = None,
-    bits: BitsOption = None,
+    pipeline: arguments.PipelineOption = None,
+    dtype: arguments.DTypeOption = None,
+    logits: arguments.LogitsOption = None,
+    max_context: arguments.MaxContextOption = None,
+    assets: arguments.AssetsOption = None,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
+    quantize: arguments.QuantizeOption = None,
+    calibration: arguments.CalibrationOption = None,
+    calibration_rows: arguments.CalibrationRowsOption = None,
+    calibration_length: arguments.CalibrationLengthOption = None,
+    work: arguments.WorkOption = None,
+    max_kl: arguments.MaxKLOption = None,
+    bits: arguments.BitsOption = None,
 ) -> None:
     """Export MODEL as ONNX for another runtime."""
     from graphwright.api import export

@@ -5,15 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    MACHINE_NAMES,
-    AdapterOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    NamedPipelineOption,
-    PassesOption,
-    ProgramArgument,
-)
+from graphwright.cli import arguments
 from graphwright.cli.optional_values import optional_values
 from graphwright.cli.output import stage_display, write_text
 from graphwright.errors import OptionError, UsageError
@@ -28,13 +20,13 @@ OptCommand = optional_values("--print-before", "--print-after", "--print-changed
 
 
 def opt_command(
-    program: ProgramArgument,
+    program: arguments.ProgramArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a .gw file; by default print.")] = None,
-    passes: PassesOption = None,
-    pipeline: NamedPipelineOption = None,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
-    logits: LogitsOption = None,
+    passes: arguments.PassesOption = None,
+    pipeline: arguments.NamedPipelineOption = None,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
+    logits: arguments.LogitsOption = None,
     stop_after: Annotated[
         str | None, typer.Option("--stop-after", metavar="PASS", help="Stop after the first pass of this name.")
     ] = None,
@@ -55,7 +47,7 @@ def opt_command(
     ] = False,
     price: Annotated[
         str | None,
-        typer.Option("--price", metavar="MACHINE", help=f"Predict times on {MACHINE_NAMES}."),
+        typer.Option("--price", metavar="MACHINE", help=f"Predict times on {arguments.MACHINE_NAMES}."),
     ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows to price; by default 1.")] = None,
     length: Annotated[

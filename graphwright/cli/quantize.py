@@ -5,23 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    SCHEMES,
-    AdapterOption,
-    AssetsOption,
-    BitsOption,
-    CalibrationLengthOption,
-    CalibrationOption,
-    CalibrationRowsOption,
-    DTypeOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    MaxContextOption,
-    MaxKLOption,
-    ModelArgument,
-    PipelineOption,
-    WorkOption,
-)
+from graphwright.cli import arguments
 from graphwright.cli.output import console, stage_display
 from graphwright.cli.quantization import print_quantization, read_quantization
 from graphwright.errors import OptionError
@@ -31,30 +15,30 @@ if TYPE_CHECKING:
 
 
 def quantize_command(
-    model: ModelArgument,
+    model: arguments.ModelArgument,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A .gw file for `compile`, or a folder for the artifact.")
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="SCHEME", help=f"{SCHEMES}."),
+        typer.Option("--to", metavar="SCHEME", help=f"{arguments.SCHEMES}."),
     ] = None,
-    calibration: CalibrationOption = None,
-    calibration_rows: CalibrationRowsOption = None,
-    calibration_length: CalibrationLengthOption = None,
-    work: WorkOption = None,
-    max_kl: MaxKLOption = None,
-    bits: BitsOption = None,
+    calibration: arguments.CalibrationOption = None,
+    calibration_rows: arguments.CalibrationRowsOption = None,
+    calibration_length: arguments.CalibrationLengthOption = None,
+    work: arguments.WorkOption = None,
+    max_kl: arguments.MaxKLOption = None,
+    bits: arguments.BitsOption = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Measure the KL divergence after every lossy step.")
     ] = True,
-    pipeline: PipelineOption = None,
-    dtype: DTypeOption = None,
-    logits: LogitsOption = None,
-    max_context: MaxContextOption = None,
-    assets: AssetsOption = None,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    pipeline: arguments.PipelineOption = None,
+    dtype: arguments.DTypeOption = None,
+    logits: arguments.LogitsOption = None,
+    max_context: arguments.MaxContextOption = None,
+    assets: arguments.AssetsOption = None,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
 ) -> None:
     """Quantize MODEL: run the passes of its pipeline, then those of the scheme.
 

@@ -5,14 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphwright.cli.arguments import (
-    MACHINE_NAMES,
-    AdapterOption,
-    IgnoreRemoteCodeOption,
-    LogitsOption,
-    NamedPipelineOption,
-    PassesOption,
-)
+from graphwright.cli import arguments
 from graphwright.cli.output import console, counted, stage_display
 from graphwright.errors import OptionError, UsageError
 
@@ -30,12 +23,12 @@ def report_command(
         str | None,
         typer.Option("--from", help="The output of `graphwright opt --json`; - reads standard input."),
     ] = None,
-    pipeline: NamedPipelineOption = None,
-    passes: PassesOption = None,
-    logits: LogitsOption = None,
+    pipeline: arguments.NamedPipelineOption = None,
+    passes: arguments.PassesOption = None,
+    logits: arguments.LogitsOption = None,
     machine: Annotated[
         str | None,
-        typer.Option("--machine", help=f"Predict times on {MACHINE_NAMES} (the default)."),
+        typer.Option("--machine", help=f"Predict times on {arguments.MACHINE_NAMES} (the default)."),
     ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows in a batch; by default 1.")] = None,
     length: Annotated[int | None, typer.Option("--length", min=1, help="Tokens in the prompt; by default 512.")] = None,
@@ -44,8 +37,8 @@ def report_command(
     ] = None,
     prove: Annotated[bool, typer.Option("--prove", help="Compare answers before and after each pass.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the compiled model here.")] = False,
-    adapter: AdapterOption = None,
-    ignore_remote_code: IgnoreRemoteCodeOption = False,
+    adapter: arguments.AdapterOption = None,
+    ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
 ) -> None:
     """Run passes over MODEL and write a self-contained HTML page about them.
 

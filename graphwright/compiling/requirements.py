@@ -1,7 +1,5 @@
 """The packages that only a part of Graphwright needs, and what to say where one is not installed."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 from graphwright.errors import UsageError

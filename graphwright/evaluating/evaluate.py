@@ -172,7 +172,7 @@ def _captured(source: Source, length: int | None, on_stage: Callable[[str], obje
 
 
 def _loaded(model: Model) -> _Opened:
-    from graphwright.runtime.model_language import RuntimeLanguageModel
+    from graphwright.runtime.evaluation import RuntimeLanguageModel
 
     return _Opened(RuntimeLanguageModel(model), model.tokenizer, tuple(model.manifest.model.bos_token_ids))
 

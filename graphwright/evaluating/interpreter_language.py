@@ -16,10 +16,10 @@ from graphwright.ir.convention import (
     context_window,
     is_decoder,
 )
+from graphwright.ir.interpreter import threads_for
 from graphwright.ir.lazy import torch
 from graphwright.passes.calibration import calibration_graph
 from graphwright.passes.proving.cached import CachedRun
-from graphwright.passes.proving.threads import threads_for
 from graphwright.passes.proving.trial_selection import row_flops
 
 if TYPE_CHECKING:

@@ -22,12 +22,11 @@ from graphwright.ir.convention import (
     context_window,
     is_decoder,
 )
-from graphwright.ir.interpreter import bind_symbols
+from graphwright.ir.interpreter import bind_symbols, threads_for
 from graphwright.ir.lazy import torch
 from graphwright.ir.weights import sources
 from graphwright.passes.proving.cached import CachedRun, Context
 from graphwright.passes.proving.inputs import random_input
-from graphwright.passes.proving.threads import threads_for
 from graphwright.passes.proving.trial_selection import row_flops
 
 if TYPE_CHECKING:

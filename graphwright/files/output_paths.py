@@ -1,7 +1,5 @@
 """Where results go, checked before any work is done for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Programs as `.gw` files and as text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The safetensors file beside a `.gw` file: it keeps the arrays that a program held in memory."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,5 @@
 """Temporary folders that go when the process ends, or, if that was killed, when a later one needs a folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """What `graphwright doctor` reports: installed packages, the machine, and what is wrong with either."""
 
-from __future__ import annotations
-
 import os
 import platform
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Machines by name, and this one, `local`, as measured: kept in the user's cache, by processor and number of cores."""
 
-from __future__ import annotations
-
 import datetime
 import platform
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What this machine reaches: memory bandwidth, products in float32, and how soon one op follows another."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import time

@@ -1,7 +1,5 @@
 """How long a compiled program really takes, phase by phase, beside what was predicted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a run of passes did, as data: `opt --json` prints it, the HTML report is drawn from it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

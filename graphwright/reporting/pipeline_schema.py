@@ -3,8 +3,6 @@
 `python -m graphwright.reporting.pipeline_schema > docs/pipeline-report.schema.json` writes the committed file.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """What a program costs at given sizes: prefill and decode apart, or one run of a plain function."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Reads what `graphwright opt --json` printed."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from pydantic import ValidationError

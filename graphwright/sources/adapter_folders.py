@@ -1,7 +1,5 @@
 """Folders of adapters beside or instead of checkpoints, looked at without torch."""
 
-from __future__ import annotations
-
 import json
 import weakref
 from dataclasses import dataclass

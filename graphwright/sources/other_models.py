@@ -1,7 +1,5 @@
 """What people give that is not a model here: what it is, and what to give instead."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

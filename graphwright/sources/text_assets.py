@@ -6,8 +6,6 @@ other libraries. It reads them here, once, so that an artifact has a complete `t
 `tokenizer_config.json`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Generator

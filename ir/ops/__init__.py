@@ -1,7 +1,6 @@
 """The op declarations. `ops.rms_norm` is the declared op; calling it builds a pattern."""
 
 from graphwright.ir.ops.attention import *
-from graphwright.ir.ops.bits import *
 from graphwright.ir.ops.caches import *
 from graphwright.ir.ops.causal import *
 from graphwright.ir.ops.codes import *

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
+from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.rules import aligned_right, broadcast, require_float
+from graphwright.ir.ops.rules import aligned_right, broadcast, last, require_float
 from graphwright.ir.rounding import Grid
+from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.traits import Trait
 from graphwright.ir.types import CODE_TYPES, DType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["dequantize_tensor", "quantize_tensor"]
+
+__all__ = ["bitcast", "dequantize_tensor", "quantize_tensor"]
 
 TENSOR_CODES = CODE_TYPES - {DType.F4E2M1}
 """Codes that a plain tensor can hold: those that are numbers themselves."""
@@ -78,3 +81,18 @@ def quantize_tensor_cost(op: Op) -> Cost:
 @dequantize_tensor.cost
 def dequantize_tensor_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements)
+
+
+@op("bitcast", view=True)
+def bitcast(x: TensorType, *, to: DType) -> TensorType:
+    """Integers [..., n] of whole bytes, lowest byte first, as elements `to` of no more bits: [..., n * bits / bits]."""
+    if not x.dtype.is_integer or x.dtype.bits < 8:
+        raise IRTypeError(f"x must hold integers of whole bytes, it is {x}")
+    if to is DType.BOOL or to.bits < 8 or to.bits > x.dtype.bits:
+        raise IRTypeError(f"elements of {x.dtype} do not divide into {to}")
+    return TensorType(to, (*x.shape[:-1], last("x", x) * Dim.of(x.dtype.bits // to.bits)))
+
+
+@bitcast.reference
+def bitcast_reference(x: Tensor, *, to: DType) -> Tensor:
+    return x.contiguous().view(torch_dtype(to))

@@ -1,7 +1,5 @@
 """What type rules and axis flows share."""
 
-from __future__ import annotations
-
 from graphwright.ir.declare import AxisFlow
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError

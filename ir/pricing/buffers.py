@@ -4,8 +4,6 @@ A view lies in its operand's buffer, and what is written in place in the cache t
 buffer of its own, from the op that makes it to the last that reads it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The cost of a graph: those of its ops, alike ones counted, and the bytes told apart by what they hold."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """In which form prefill reads quantized weights: packed as decode does, unpacked once a call, or from a second copy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

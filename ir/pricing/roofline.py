@@ -1,7 +1,5 @@
 """The roofline model (Williams et al. 2009): an op takes as long as the scarcest of what it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Applies rules to a graph until none fires, and keeps a record of the closest failures."""
 
-from __future__ import annotations
-
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -40,7 +38,16 @@ class Rule:
         return tuple(dict.fromkeys(pattern.definition.name for pattern in self.patterns))
 
 
-def rule(*patterns: Callable[..., Pattern], name: str = "") -> Callable[[Build], Rule]:
+PatternFunction = (
+    Callable[[Pattern], Pattern]
+    | Callable[[Pattern, Pattern], Pattern]
+    | Callable[[Pattern, Pattern, Pattern], Pattern]
+    | Callable[[Pattern, Pattern, Pattern, Pattern], Pattern]
+)
+"""A pattern of captures. The numbers of them stand here one by one, so that parameters of a lambda have a type."""
+
+
+def rule(*patterns: PatternFunction, name: str = "") -> Callable[[Build], Rule]:
     """A rule whose patterns are functions of captures named like their parameters; each is traced once, here."""
 
     def make(build: Build) -> Rule:

@@ -1,7 +1,5 @@
 """Why an attempt to match failed, in words."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Near misses to report: a failed match is none where another rule matched in the end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 

@@ -163,7 +163,7 @@ class AtomParser:
             start = lexer.peek.start
             layout = lexer.expect_kind("name", "a layout")
             if layout not in LAYOUTS:
-                raise lexer.error(f"'{layout}' is no layout: write {', '.join(LAYOUTS)}", start)
+                raise lexer.error(f"'{layout}' is not a layout: write {', '.join(LAYOUTS)}", start)
             inner = self.tensor_type()
             lexer.expect(">")
             return StateType(layout, inner)
@@ -175,7 +175,7 @@ class AtomParser:
         start = self.lexer.peek.start
         name = self.lexer.expect_kind("name", "a type")
         if name not in _DTYPES:
-            raise self.lexer.error(f"'{name}' is no element type", start)
+            raise self.lexer.error(f"'{name}' is not an element type", start)
         return TensorType(_DTYPES[name], self.shape())
 
     def shape(self) -> tuple[Dim, ...]:
@@ -224,5 +224,5 @@ class AtomParser:
         if text == "channel":
             return None
         if text[0] != "g" or not text[1:].isdecimal() or len(text) > 10 or int(text[1:]) < 1:
-            raise self.lexer.error(f"'{text[:20]}' is no group: write g128 or channel", start)
+            raise self.lexer.error(f"'{text[:20]}' is not a group: write g128 or channel", start)
         return int(text[1:])

@@ -1,7 +1,5 @@
 """The textual difference that a pass made, without what only got another number."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 All the numbers of a list of eight or more are one token, `numbers`: the elements of a weight may be a million.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

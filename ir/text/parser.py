@@ -1,7 +1,5 @@
 """Reads programs: weights, graphs and ops. Errors name the file, line and column and what was expected there."""
 
-from __future__ import annotations
-
 import difflib
 from pathlib import Path
 from typing import Any, cast

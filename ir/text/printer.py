@@ -10,8 +10,6 @@ graph forward(%ids: i64[B, S]) {
 }
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from itertools import count, zip_longest

@@ -4,8 +4,6 @@ A transformer's narrow cuts lie between its blocks, where only the residual stre
 tokens (positions, masks) is computed again, so it does not count.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from graphwright.ir import Graph, Op, Value

@@ -1,7 +1,5 @@
 """Where calibration stops: the graph that it runs, and the products in it that read one value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

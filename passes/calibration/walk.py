@@ -9,6 +9,7 @@ replaced at a stop is the one that everything behind it sees, since nothing behi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Interpreter, Op, PassError, Program, Value
@@ -18,12 +19,43 @@ from graphwright.ir.lazy import torch
 from graphwright.passes.base import report_progress
 from graphwright.passes.calibration.cuts import Cuts
 from graphwright.passes.calibration.sites import Site, calibration_graph, calibration_sites
-from graphwright.passes.calibration.statistics import InputStatistics
 from graphwright.passes.proving.cached import empty_states
 from graphwright.passes.proving.inputs import chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass
+class InputStatistics:
+    """Of the vectors x [size] that a linear layer read, over all calibration tokens.
+
+    `second_moment` f32 [size, size] is the sum of x xᵀ, so the squared error that a change D [out, size] of the weight
+    makes is trace(D second_moment Dᵀ); `total_magnitude` and `largest` f32 [size] are sum and maximum of |x|; `count`
+    says how many vectors there were.
+    """
+
+    second_moment: Tensor
+    total_magnitude: Tensor
+    largest: Tensor
+    count: int = 0
+
+    @classmethod
+    def empty(cls, size: int) -> InputStatistics:
+        return cls(torch.zeros(size, size), torch.zeros(size), torch.zeros(size))
+
+    @property
+    def mean_magnitude(self) -> Tensor:
+        return self.total_magnitude / max(self.count, 1)
+
+    def add(self, x: Tensor) -> None:
+        """Takes vectors x [..., size]."""
+        rows = x.reshape(-1, x.shape[-1]).float()
+        self.second_moment.addmm_(rows.T, rows)
+        self.total_magnitude += rows.abs().sum(0)
+        torch.maximum(self.largest, rows.abs().amax(0), out=self.largest)
+        self.count += rows.shape[0]
+
 
 TOKENS_AT_ONCE = 2048
 """Of how many tokens intermediates are held: enough to keep products of matrices busy."""

@@ -69,7 +69,7 @@ class Prune(Pass):
 
     def _check(self) -> None:
         if not 0 < self.sparsity < 1:
-            raise PassError(f"prune: sparsity={self.sparsity} is no part of the weights: give more than 0, less than 1")
+            raise PassError(f"prune: sparsity={self.sparsity} must be more than 0 and less than 1")
         if self.pattern == "2:4" and self.sparsity != 0.5:
             raise PassError(f"prune: the pattern 2:4 leaves out half of the weights, not sparsity={self.sparsity}")
 

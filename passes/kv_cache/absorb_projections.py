@@ -6,8 +6,6 @@ done on the query and the result, once a step, and the cache holds the latent al
 share (rotary ones) stand beside it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -6,8 +6,6 @@ others (products, attention) are not. Among the values behind which only cheap o
 cached: the heads before they are repeated for their group, one latent instead of keys and values made from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Iterable
 from importlib import import_module
 from typing import Any

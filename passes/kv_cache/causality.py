@@ -5,8 +5,6 @@ everything else must treat each token by itself (`token_axes`). Attention to a c
 no mixing of tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, Value, ops, tensor

@@ -1,7 +1,5 @@
 """Contexts of different lengths in one batch: padding behind a row's own length is hidden from attention."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from graphwright.ir import Dim, DType, Graph, Op, TensorType, Value, clone_graph, ops

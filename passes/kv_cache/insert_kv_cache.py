@@ -10,8 +10,6 @@ Values that depend on positions alone (learned position embeddings, biases on sc
 positions (`row_positions`), so the rows of a batch may stand at different lengths.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

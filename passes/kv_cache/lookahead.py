@@ -1,7 +1,5 @@
 """Whether tokens see later ones, found by running the model."""
 
-from __future__ import annotations
-
 from graphwright.ir import Graph, Interpreter, PassError, UserError, Value, ops
 from graphwright.ir.convention import INPUT_IDS, LOGITS
 from graphwright.ir.lazy import torch

@@ -6,8 +6,6 @@ attention goes over the ring as it was before the new tokens, and those tokens t
 only then does the ring take them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from graphwright.ir import Builder, Dim, Op, StateType, Value, ops

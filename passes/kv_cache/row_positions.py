@@ -6,8 +6,6 @@ gets a leading axis for the rows. As *keys* it counts all places of a cache, 0 t
 on scores has an axis of each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from graphwright.ir import Builder, Dim, DType, Op, TensorType, Type, Value, ops

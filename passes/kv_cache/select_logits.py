@@ -1,7 +1,5 @@
 """Logits only where they are asked for: the head is a small model's largest product, and prefill needs one row."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

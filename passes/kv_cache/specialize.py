@@ -1,7 +1,5 @@
 """Phases, visibly: graphs that are `prefill` at the sizes of one phase."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -5,8 +5,6 @@ tokens so far to logits. What depends on the context alone becomes the graph `en
 meet (the keys and values of cross-attention) are its results, and inputs of what is left.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar

@@ -5,8 +5,6 @@ value has one axis that holds its tokens, alone or folded with others in row-maj
 whose flow ends there mixes tokens; so does a reshape that tears a folded axis apart in another way than it was made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import gcd

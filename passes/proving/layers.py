@@ -4,8 +4,6 @@ Layers are told by the numbers in module paths (`model.layers.7`). Two are equal
 order with the same attributes, types and shared operands, and take and give one value of one type: the residual stream.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field

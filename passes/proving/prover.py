@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 
 from graphwright.ir import Interpreter, Notice, Op, Program, print_graph, verify
+from graphwright.ir.interpreter import threads_for
 from graphwright.ir.weights import WeightExpression
 from graphwright.passes.base import Pass
 from graphwright.passes.proving.comparison import Comparison
@@ -17,7 +18,6 @@ from graphwright.passes.proving.float64_interpreter import Float64Interpreter
 from graphwright.passes.proving.functions import FunctionTrial
 from graphwright.passes.proving.layers import unlike_layers, without_repeats
 from graphwright.passes.proving.result import Proof, ProofError
-from graphwright.passes.proving.threads import threads_for
 from graphwright.passes.proving.trial_selection import DOES_NOT_RUN, comparison_for, proven_graph, row_flops
 from graphwright.passes.simplifying.convert_dtype import is_written_rounding, own_float
 

@@ -1,7 +1,5 @@
 """The inputs that a proof runs a program with: which trial fits it, and rows of which lengths."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from graphwright.ir import Graph, PassError, Program

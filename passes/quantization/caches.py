@@ -1,7 +1,5 @@
 """The KV caches of a graph: what is appended to each, who reads it, and whether it holds keys or values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The layers whose inputs can be scaled without an op, with what they read of calibration tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

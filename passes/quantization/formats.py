@@ -1,7 +1,5 @@
 """Formats of weights, as options of passes name them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """What linear layers read, in few bits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

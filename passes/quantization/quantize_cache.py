@@ -1,7 +1,5 @@
 """KV caches of codes: rounded as they are appended, and read by way of their scales."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

@@ -1,15 +1,13 @@
 """Embedding tables in few bits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from graphwright.ir import Op, Program, TensorType, ops
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes.base import Pass, register
-from graphwright.passes.quantization.finite import require_finite
 from graphwright.passes.quantization.formats import Codes, Format, ScaleType
+from graphwright.passes.quantization.weights import require_finite
 
 RULE = "quantize-embedding"
 

@@ -1,7 +1,5 @@
 """Weights of linear layers in few bits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -15,9 +13,14 @@ from graphwright.passes.base import Pass, PassError, register
 from graphwright.passes.calibration import calibration_tokens
 from graphwright.passes.calibration.resume import FinishedWeights, fingerprint
 from graphwright.passes.quantization.compensated import Compensation, replace_with_compensation
-from graphwright.passes.quantization.finite import require_finite
 from graphwright.passes.quantization.formats import Codes, Format, ScaleType
-from graphwright.passes.quantization.weights import Layers, covers, linear_weights, replace_linear_weight
+from graphwright.passes.quantization.weights import (
+    Layers,
+    covers,
+    linear_weights,
+    replace_linear_weight,
+    require_finite,
+)
 
 RULE = "quantize-weights"
 

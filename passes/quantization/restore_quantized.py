@@ -1,7 +1,5 @@
 """Linear layers over numbers that were stored as codes multiply by the codes again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Rotates the residual stream, so that no channel of it, and no column or row of a weight, stands out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,8 +11,8 @@ from graphwright.ir.weights import Applied, WeightExpression
 from graphwright.passes.base import Pass, register
 from graphwright.passes.quantization.weight_folds import Blocked, ResidualStream, WeightChanges, rotation
 from graphwright.passes.quantization.weight_folds.residual_stream import Reader
-from graphwright.passes.quantization.weight_folds.rounding_once import Transform, in_double, rounded_once
 from graphwright.passes.quantization.weight_folds.scale_flow import READERS
+from graphwright.passes.quantization.weight_folds.weight_changes import Transform, in_double, rounded_once
 
 RULE = "rotate-residual"
 

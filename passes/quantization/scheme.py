@@ -4,8 +4,6 @@ The passes go behind a pipeline, in this order: what moves scales between weight
 SmoothQuant), then weights, the embedding, activations, and the KV cache.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, get_type_hints

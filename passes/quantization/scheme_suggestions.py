@@ -1,7 +1,5 @@
 """Words of other tools for quantization, and which scheme is meant here."""
 
-from __future__ import annotations
-
 import re
 
 _FOUR = "w4a16-g128 (weights in 4 bits, computing in floats), or w4a8-g32 (int8 activations, fastest on a CPU)"

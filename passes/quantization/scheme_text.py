@@ -1,7 +1,5 @@
 """The names of schemes: `w4a16-g128`, `w4a8-g32-gptq`, `w8a8-smoothquant`, `w4a8-g128+kv8`, `w4a16-g128+head=w8`."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import replace

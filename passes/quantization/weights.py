@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import TYPE_CHECKING, Literal
 
-from graphwright.ir import Op, Program, Value, Weight, ops
+from graphwright.ir import Op, PassError, Program, Value, Weight, ops
+from graphwright.ir.lazy import torch
 from graphwright.ir.traits import Trait
 from graphwright.ir.weights import WeightExpression
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 Layers = Literal["all", "body", "head"]
 """Which linear layers a pass treats: the output head is often left alone, or gets more bits."""
@@ -51,3 +57,24 @@ def replace_linear_weight(program: Program, weight: Weight, name: str, expressio
             if op.definition is ops.linear and op.required("weight").weight is weight:
                 graph.set_operand(op, index, graph.weight(new))
     return new
+
+
+AT_ONCE = 1 << 20
+"""Elements looked at together, so that they stay in the processor's cache."""
+
+
+def require_finite(weight: Weight, layers: list[Op]) -> None:
+    """Raises `PassError`, naming the weight and the module that reads it, where an element is not finite."""
+    value = weight.evaluate()
+    for number, part in enumerate(torch.split(value.reshape(-1), AT_ONCE)):
+        # The extremes are finite exactly if all is: NaN wins every comparison.
+        low, high = (float(extreme) for extreme in torch.aminmax(part.float()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise PassError(_problem(weight, layers, value, number * AT_ONCE, part))
+
+
+def _problem(weight: Weight, layers: list[Op], value: Tensor, start: int, part: Tensor) -> str:
+    first = int(torch.nonzero(~torch.isfinite(part.float()))[0, 0])
+    place = [int(i) for i in torch.unravel_index(torch.tensor(start + first), value.shape)]
+    where = layers[0].location or layers[0].name
+    return f"weight '{weight.name}' of {where} cannot be quantized: element {place} is {float(part[first])}"

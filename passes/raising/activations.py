@@ -1,7 +1,5 @@
 """Activation functions, gated units and soft caps, out of their elementwise spellings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,28 +18,8 @@ def _activation(kind: str, *patterns: Callable[[Pattern], Pattern]) -> Rule:
     return fuse
 
 
-def _silu(x: Pattern) -> Pattern:
-    return x * either(ops.sigmoid(x), ops.activation(x, kind="sigmoid"))
-
-
-def _quick_gelu(x: Pattern) -> Pattern:
-    return x * either(ops.sigmoid(x * 1.702), ops.activation(x * 1.702, kind="sigmoid"))
-
-
 def _erf(x: Pattern) -> Pattern:
     return 1.0 + ops.erf(either(x / math.sqrt(2.0), x * math.sqrt(0.5)))
-
-
-def _gelu_half_first(x: Pattern) -> Pattern:
-    return (x * 0.5) * _erf(x)
-
-
-def _gelu_half_last(x: Pattern) -> Pattern:
-    return x * (_erf(x) * 0.5)
-
-
-def _gelu_half_outside(x: Pattern) -> Pattern:
-    return (x * _erf(x)) * 0.5
 
 
 def _tanh(x: Pattern) -> Pattern:
@@ -54,23 +32,7 @@ def _tanh(x: Pattern) -> Pattern:
     return 1.0 + ops.tanh(either(argument, spread))
 
 
-def _gelu_tanh_half_first(x: Pattern) -> Pattern:
-    return (x * 0.5) * _tanh(x)
-
-
-def _gelu_tanh_half_last(x: Pattern) -> Pattern:
-    return x * (_tanh(x) * 0.5)
-
-
-def _gelu_tanh_half_outside(x: Pattern) -> Pattern:
-    return (x * _tanh(x)) * 0.5
-
-
-def _gated(gate: Pattern, up: Pattern) -> Pattern:
-    return ops.activation(gate, kind=attribute("kind")) * up
-
-
-@rule(_gated)
+@rule(lambda gate, up: ops.activation(gate, kind=attribute("kind")) * up)
 def fuse_glu(match: Match, build: Builder) -> Value | Refusal:
     gate, up = match["gate"], match["up"]
     if gate.type != up.type:
@@ -99,10 +61,16 @@ class FuseActivations(RulePass):
 
     name: ClassVar[str] = "fuse-activations"
     rules: ClassVar[tuple[Rule, ...]] = (
-        _activation("silu", _silu),
-        _activation("quick_gelu", _quick_gelu),
-        _activation("gelu", _gelu_half_first, _gelu_half_last, _gelu_half_outside),
-        _activation("gelu_tanh", _gelu_tanh_half_first, _gelu_tanh_half_last, _gelu_tanh_half_outside),
+        _activation("silu", lambda x: x * either(ops.sigmoid(x), ops.activation(x, kind="sigmoid"))),
+        _activation(
+            "quick_gelu", lambda x: x * either(ops.sigmoid(x * 1.702), ops.activation(x * 1.702, kind="sigmoid"))
+        ),
+        _activation(
+            "gelu", lambda x: (x * 0.5) * _erf(x), lambda x: x * (_erf(x) * 0.5), lambda x: (x * _erf(x)) * 0.5
+        ),
+        _activation(
+            "gelu_tanh", lambda x: (x * 0.5) * _tanh(x), lambda x: x * (_tanh(x) * 0.5), lambda x: (x * _tanh(x)) * 0.5
+        ),
         fuse_softcap,
     )
 

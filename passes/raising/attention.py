@@ -12,11 +12,7 @@ from graphwright.passes.base import RulePass, register
 from graphwright.passes.raising.attention_scores import read_scores
 
 
-def _shifted(x: Pattern) -> Pattern:
-    return ops.softmax(x - ops.amax(x), axis=LAST)
-
-
-@rule(_shifted)
+@rule(lambda x: ops.softmax(x - ops.amax(x), axis=LAST))
 def softmax_without_shift(match: Match, build: Builder) -> Value | Refusal:
     """A softmax subtracts the largest score itself; done before, it changes nothing."""
     x, largest = match["x"], match.root.inputs[0].owner
@@ -26,16 +22,12 @@ def softmax_without_shift(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.softmax, x, axis=x.type.rank - 1)
 
 
-def _spelled(scores: Pattern, v: Pattern) -> Pattern:
-    return ops.matmul(cast_or_not(ops.softmax(scores, axis=LAST)), v)
-
-
 def _with_sinks(joined: Pattern, v: Pattern) -> Pattern:
     weights = ops.slice(cast_or_not(ops.softmax(joined, axis=LAST)), axis=LAST, start=0, step=1)
     return ops.matmul(cast_or_not(weights), v)
 
 
-@rule(_spelled, _with_sinks)
+@rule(lambda scores, v: ops.matmul(cast_or_not(ops.softmax(scores, axis=LAST)), v), _with_sinks)
 def raise_attention(match: Match, build: Builder) -> Value | Refusal:
     sinks: Value | Refusal | None = None
     spelled = match.get("scores")
@@ -128,21 +120,16 @@ REST = tuple(Capture(name, optional=name != "positions") for name in ("positions
 """Attention's operands after q, k and v, whatever they are."""
 
 
-def _scaled_queries(q: Pattern, factor: Pattern, k: Pattern, v: Pattern) -> Pattern:
-    return ops.attention(q * factor, k, v, *REST, scale=attribute("scale"))
-
-
-def _scaled_keys(q: Pattern, factor: Pattern, k: Pattern, v: Pattern) -> Pattern:
-    return ops.attention(q, k * factor, v, *REST, scale=attribute("scale"))
-
-
-@rule(_scaled_queries, _scaled_keys)
+@rule(
+    lambda q, factor, k, v: ops.attention(q * factor, k, v, *REST, scale=attribute("scale")),
+    lambda q, factor, k, v: ops.attention(q, k * factor, v, *REST, scale=attribute("scale")),
+)
 def scale_into_attention(match: Match, build: Builder) -> Value | Refusal:
     """A constant factor on queries or keys is part of the scale."""
     factor, scale = match.number("factor"), match.attributes["scale"]
     q = match["q"]
     if factor is None or not isinstance(scale, float):
-        return Refusal("the factor is no constant")
+        return Refusal("the factor is not a constant")
     rest = [match.get(capture.name) for capture in REST]
     return build(ops.attention, q, match["k"], match["v"], *rest, **{**match.root.attributes, "scale": scale * factor})
 
@@ -155,11 +142,7 @@ def _grouped(q: Pattern, k: Pattern, v: Pattern) -> Pattern:
     return ops.attention(q, _repeated(k), _repeated(v), *REST)
 
 
-def _one_for_all(q: Pattern, k: Pattern, v: Pattern) -> Pattern:
-    return ops.attention(q, ops.expand(k), ops.expand(v), *REST)
-
-
-@rule(_one_for_all)
+@rule(lambda q, k, v: ops.attention(q, ops.expand(k), ops.expand(v), *REST))
 def ungroup_one_head(match: Match, build: Builder) -> Value | Refusal:
     """One head of keys and values given to all queries (multi-query attention, Shazeer 2019)."""
     q, k, v = match["q"], match["k"], match["v"]

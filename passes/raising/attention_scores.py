@@ -4,8 +4,6 @@ Between the two stand scaling, a soft cap, biases, masks added or chosen, casts,
 in any order that has the same meaning. What is read is put together again as one scale, one cap and one bias.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 
@@ -102,7 +100,7 @@ def _apply(scores: Scores, step: Value, inner: Value, build: Builder) -> Refusal
 
 def _scale(scores: Scores, factor: float | None, divide: bool, build: Builder) -> Refusal | None:
     if factor is None:
-        return Refusal(f"the scores' {'divisor' if divide else 'factor'} is no constant")
+        return Refusal(f"the scores' {'divisor' if divide else 'factor'} is not a constant")
     if scores.softcap:
         return Refusal("the scores are scaled after they are capped")
     factor = 1 / factor if divide else factor

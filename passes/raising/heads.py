@@ -1,20 +1,14 @@
 """Splitting and merging of attention heads, out of reshapes and transposes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Builder, Dim, Value, ops
-from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, rule
+from graphwright.ir.rewriting import Match, Refusal, Rule, rule
 from graphwright.passes.base import RulePass, register
 
 
-def _split(x: Pattern) -> Pattern:
-    return ops.transpose(ops.reshape(x), permutation=(0, 2, 1, 3))
-
-
-@rule(_split)
+@rule(lambda x: ops.transpose(ops.reshape(x), permutation=(0, 2, 1, 3)))
 def raise_split_heads(match: Match, build: Builder) -> Value | Refusal:
     x, result = match["x"].tensor, match.root.result.tensor
     batch, heads, sequence, _ = result.shape
@@ -23,11 +17,7 @@ def raise_split_heads(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.split_heads, match["x"], heads=heads.constant)
 
 
-def _merged(x: Pattern) -> Pattern:
-    return ops.reshape(ops.transpose(x, permutation=(0, 2, 1, 3)))
-
-
-@rule(_merged)
+@rule(lambda x: ops.reshape(ops.transpose(x, permutation=(0, 2, 1, 3))))
 def raise_merge_heads(match: Match, build: Builder) -> Value | Refusal:
     batch, heads, sequence, size = match["x"].tensor.shape
     result = match.root.result.tensor
@@ -36,11 +26,7 @@ def raise_merge_heads(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.merge_heads, match["x"])
 
 
-def _inserted_axis(x: Pattern) -> Pattern:
-    return ops.reshape(x)
-
-
-@rule(_inserted_axis)
+@rule(lambda x: ops.reshape(x))
 def raise_one_head(match: Match, build: Builder) -> Value | Refusal:
     """A head axis of length 1, put in or taken out, is a split into one head or a merge of one."""
     x, result = match["x"].tensor, match.root.result.tensor
@@ -48,7 +34,7 @@ def raise_one_head(match: Match, build: Builder) -> Value | Refusal:
         return build(ops.split_heads, match["x"], heads=1)
     if x.rank == 4 and x.shape[1].constant == 1 and result.shape == (x.shape[0], *x.shape[2:]):
         return build(ops.merge_heads, match["x"])
-    return Refusal("it is no head axis")
+    return Refusal("it is not a head axis")
 
 
 @register

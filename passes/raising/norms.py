@@ -1,7 +1,5 @@
 """RMSNorm and LayerNorm, out of their elementwise spellings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,15 +21,11 @@ def _standardized(x: Pattern, epsilon: Pattern) -> Pattern:
     return difference * ops.rsqrt(ops.var(x, axes=LAST, keepdims=True) + epsilon)
 
 
-def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
-    return _normalized(x, epsilon) * weight
-
-
-@rule(_rms_norm)
+@rule(lambda x, weight, epsilon: _normalized(x, epsilon) * weight)
 def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if weight.type.shape != x.type.shape[-1:] or weight.weight is None:
         return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     if not x.tensor.dtype is weight.tensor.dtype is match.root.result.tensor.dtype:
@@ -41,15 +35,11 @@ def fuse_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.rms_norm, x, weight, epsilon=epsilon)
 
 
-def _layer_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
-    return _standardized(x, epsilon) * weight
-
-
-@rule(_layer_norm)
+@rule(lambda x, weight, epsilon: _standardized(x, epsilon) * weight)
 def fuse_layer_norm(match: Match, build: Builder) -> Value | Refusal:
     x, weight, epsilon = match["x"], match["weight"], match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if weight.weight is None or weight.type.shape != x.type.shape[-1:]:
         return Refusal(f"the factor {weight.type} is not a weight of the last axis of {x.type}")
     return build(ops.layer_norm, x, weight, epsilon=epsilon)
@@ -66,15 +56,11 @@ def centred_rms_norm(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.layer_norm, match["x"], match["weight"], epsilon=match.attributes["epsilon"])
 
 
-def _norm_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
-    return ops.layer_norm(x, weight, epsilon=attribute("epsilon")) + bias
-
-
-@rule(_norm_and_sum)
+@rule(lambda x, weight, bias: ops.layer_norm(x, weight, epsilon=attribute("epsilon")) + bias)
 def add_norm_bias(match: Match, build: Builder) -> Value | Refusal:
     x, bias = match["x"], match["bias"]
     if bias.weight is None or bias.type.shape != x.type.shape[-1:]:
-        return Refusal("what is added is no bias")
+        return Refusal("what is added is not a bias")
     return build(ops.layer_norm, x, match["weight"], bias, epsilon=match.attributes["epsilon"])
 
 

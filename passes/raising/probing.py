@@ -1,7 +1,5 @@
 """What a captured subgraph means, found by evaluating it instead of recognizing its spelling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 from graphwright.ir import Graph, Interpreter, Op, Value, ops

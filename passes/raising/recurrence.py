@@ -5,8 +5,6 @@ the zeros are its own padding, joined on, or followed by a cut to the sequence's
 are one too, with a window that picks. A running sum over tokens is `running_sum`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Batch and heads that were folded into one axis for `bmm`, taken apart: the fold moves behind what can do without."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,14 +1,13 @@
 """Canonicalization: one spelling for what can be spelt in many ways, so that later patterns meet few."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphwright.ir import Program
+from graphwright.ir import Graph, Op, Program, Value
+from graphwright.ir.attributes import attribute_text
 from graphwright.ir.rewriting import Outcome, rewrite
+from graphwright.ir.types import StateType
 from graphwright.passes.base import Pass, register
-from graphwright.passes.simplifying.common_subexpressions import eliminate_common_subexpressions
 from graphwright.passes.simplifying.constant_folding import fold_numbers, fold_weights
 from graphwright.passes.simplifying.identities import IDENTITIES
 from graphwright.passes.simplifying.slice_identities import SLICE_IDENTITIES
@@ -41,3 +40,24 @@ class Canonicalize(Pass):
                     break
         program.erase_unused_weights()
         return total
+
+
+def eliminate_common_subexpressions(graph: Graph) -> int:
+    """Merges equal ops; the first one stays. Returns how many were removed."""
+    first: dict[object, Op] = {}
+    numbers: dict[Value, int] = {}
+    removed = 0
+    for op in graph:
+        if any(isinstance(v.type, StateType) for v in op.results):
+            continue
+        operands = tuple(-1 if v is None else numbers.setdefault(v, len(numbers)) for v in op.operands)
+        if op.definition.commutative:
+            operands = tuple(sorted(operands))
+        key = (op.definition, operands, tuple(attribute_text(a) for a in op.attributes.values()))
+        earlier = first.setdefault(key, op)
+        if earlier is not op:
+            for old, new in zip(op.results, earlier.results, strict=True):
+                graph.replace(old, new)
+            graph.erase(op)
+            removed += 1
+    return removed

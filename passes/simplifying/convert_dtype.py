@@ -1,7 +1,5 @@
 """Computes in a wider float type than the checkpoint's: a graph in bfloat16 runs in float32 on a CPU without it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Rules that only tidy: what they remove or merge never changed a value."""
 
-from __future__ import annotations
-
 from graphwright.ir import Builder, Value, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import product
@@ -11,39 +9,24 @@ from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, n
 def _same_type(definition: OpDef) -> Rule:
     """An op of one operand whose result has its operand's type and value is that operand."""
 
-    def pattern(x: Pattern) -> Pattern:
-        return definition(x)
-
-    @rule(pattern, name=f"drop-{definition.name}")
+    @rule(lambda x: definition(x), name=f"drop-{definition.name}")
     def drop(match: Match, build: Builder) -> Value | Refusal:
         return match["x"] if match["x"].type == match.root.result.type else Refusal("it changes the type")
 
     return drop
 
 
-def _reshapes(x: Pattern) -> Pattern:
-    return ops.reshape(ops.reshape(x))
-
-
-@rule(_reshapes)
+@rule(lambda x: ops.reshape(ops.reshape(x)))
 def merge_reshapes(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.reshape, match["x"], shape=match.root.attributes["shape"])
 
 
-def _expands(x: Pattern) -> Pattern:
-    return ops.expand(ops.expand(x))
-
-
-@rule(_expands)
+@rule(lambda x: ops.expand(ops.expand(x)))
 def merge_expands(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.expand, match["x"], shape=match.root.attributes["shape"])
 
 
-def _transposes(x: Pattern) -> Pattern:
-    return ops.transpose(ops.transpose(x, permutation=attribute("inner")), permutation=attribute("outer"))
-
-
-@rule(_transposes)
+@rule(lambda x: ops.transpose(ops.transpose(x, permutation=attribute("inner")), permutation=attribute("outer")))
 def merge_transposes(match: Match, build: Builder) -> Value | Refusal:
     inner, outer = (match.attribute(n, tuple[int, ...]) for n in ("inner", "outer"))
     return build(ops.transpose, match["x"], permutation=tuple(inner[o] for o in outer))
@@ -84,16 +67,12 @@ def transpose_without_ones(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.reshape, moved, shape=match.root.result.tensor.shape)
 
 
-def _matmul(x: Pattern, y: Pattern) -> Pattern:
-    return ops.matmul(x, y)
-
-
-@rule(_matmul)
+@rule(lambda x, y: ops.matmul(x, y))
 def matmul_by_weight(match: Match, build: Builder) -> Value | Refusal:
     """A product with one matrix of weights for all rows is a projection."""
     y = match["y"]
     if y.weight is None or any(d.constant != 1 for d in y.type.shape[:-2]):
-        return Refusal("the second operand is no single matrix of weights")
+        return Refusal("the second operand is not a single matrix of weights")
     if y.type.rank > match["x"].type.rank:
         return Refusal("the weights have more axes than the rows")
     matrix = build(ops.reshape, y, shape=y.type.shape[-2:])
@@ -103,10 +82,7 @@ def matmul_by_weight(match: Match, build: Builder) -> Value | Refusal:
 def _neutral(definition: OpDef, value: float) -> Rule:
     """`x op value` is x."""
 
-    def pattern(x: Pattern, c: Pattern) -> Pattern:
-        return definition(x, c)
-
-    @rule(pattern, name=f"drop-{definition.name}-{value:g}")
+    @rule(lambda x, c: definition(x, c), name=f"drop-{definition.name}-{value:g}")
     def drop(match: Match, build: Builder) -> Value | Refusal:
         x = match["x"]
         if match.number("c") != value and definition.commutative and match.number("x") == value:
@@ -118,60 +94,24 @@ def _neutral(definition: OpDef, value: float) -> Rule:
     return drop
 
 
-def _square(x: Pattern) -> Pattern:
-    return ops.pow(x, 2.0)
-
-
-@rule(_square)
+@rule(lambda x: ops.pow(x, 2.0))
 def square_is_product(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.mul, match["x"], match["x"])
 
 
-def _root(x: Pattern) -> Pattern:
-    return ops.reciprocal(ops.sqrt(x))
-
-
-def _power(x: Pattern) -> Pattern:
-    return ops.pow(x, -0.5)
-
-
-def _quotient(x: Pattern) -> Pattern:
-    return 1.0 / ops.sqrt(x)
-
-
-@rule(_root, _power, _quotient)
+@rule(lambda x: ops.reciprocal(ops.sqrt(x)), lambda x: ops.pow(x, -0.5), lambda x: 1.0 / ops.sqrt(x))
 def one_over_root(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.rsqrt, match["x"])
 
 
-def _over_root(y: Pattern, x: Pattern) -> Pattern:
-    return y / ops.sqrt(x)
-
-
-@rule(_over_root)
+@rule(lambda y, x: y / ops.sqrt(x))
 def divide_by_root(match: Match, build: Builder) -> Value | Refusal:
     if match["y"].owner is not None and match.number("y") is not None:
         return Refusal("a constant over a root is rsqrt")
     return build(ops.mul, match["y"], build(ops.rsqrt, match["x"]))
 
 
-def _reshape(x: Pattern) -> Pattern:
-    return ops.reshape(x)
-
-
-def _expand(x: Pattern) -> Pattern:
-    return ops.expand(x)
-
-
-def _slice(x: Pattern) -> Pattern:
-    return ops.slice(x)
-
-
-def _cast(x: Pattern) -> Pattern:
-    return ops.cast(x)
-
-
-@rule(_reshape, _expand, _slice)
+@rule(lambda x: ops.reshape(x), lambda x: ops.expand(x), lambda x: ops.slice(x))
 def shape_of_constant(match: Match, build: Builder) -> Value | Refusal:
     """A constant has the same value everywhere, so changing its shape gives a constant."""
     filled = number(match["x"])
@@ -185,7 +125,7 @@ EXACT_INTEGERS, NARROWEST = 1 << 8, 16
 """Integers up to this one are exact in float types of this many bits or more."""
 
 
-@rule(_cast)
+@rule(lambda x: ops.cast(x))
 def cast_of_constant(match: Match, build: Builder) -> Value | Refusal:
     filled = number(match["x"])
     result = match.root.result.tensor
@@ -197,11 +137,7 @@ def cast_of_constant(match: Match, build: Builder) -> Value | Refusal:
     return Refusal("the cast may round")
 
 
-def _running_sum(x: Pattern) -> Pattern:
-    return ops.cumsum(x, axis=attribute("axis"))
-
-
-@rule(_running_sum)
+@rule(lambda x: ops.cumsum(x, axis=attribute("axis")))
 def sum_of_constant(match: Match, build: Builder) -> Value | Refusal:
     """Running sums of an integer constant count up: positions out of a mask of ones."""
     filled, result = match.number("x"), match.root.result.tensor
@@ -252,15 +188,11 @@ def slice_of_linear(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.linear, match["x"], weight, None if bias is None else build(ops.slice, bias, **bounds))
 
 
-def _linear_and_sum(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
-    return ops.linear(x, weight) + bias
-
-
-@rule(_linear_and_sum)
+@rule(lambda x, weight, bias: ops.linear(x, weight) + bias)
 def add_bias(match: Match, build: Builder) -> Value | Refusal:
     bias = match["bias"]
     if bias.weight is None or bias.type.shape != match.root.result.type.shape[-1:]:
-        return Refusal("what is added is no bias")
+        return Refusal("what is added is not a bias")
     return build(ops.linear, match["x"], match["weight"], bias)
 
 
@@ -283,11 +215,7 @@ def linear_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
     return projected if projected.type == result else build(ops.reshape, projected, shape=result.shape)
 
 
-def _folded_product(x: Pattern, y: Pattern) -> Pattern:
-    return ops.reshape(ops.matmul(x, y))
-
-
-@rule(_folded_product)
+@rule(lambda x, y: ops.reshape(ops.matmul(x, y)))
 def product_on_all_axes(match: Match, build: Builder) -> Value | Refusal:
     """A product whose leading axes were folded into one and come apart after it is a product over those axes."""
     x, y, result = match["x"], match["y"], match.root.result.tensor

@@ -1,7 +1,5 @@
 """Packing of projections: products of one input with several weights become one product, split afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

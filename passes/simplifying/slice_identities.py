@@ -1,17 +1,11 @@
 """Identities of slices, concatenations, repetitions and gathers."""
 
-from __future__ import annotations
-
 from graphwright.ir import Builder, Dim, Value, ops
 from graphwright.ir.ops.shape import slice_bounds
-from graphwright.ir.rewriting import Match, Pattern, Refusal, Rule, attribute, rule
+from graphwright.ir.rewriting import Match, Refusal, Rule, attribute, rule
 
 
-def _slice(x: Pattern) -> Pattern:
-    return ops.slice(x)
-
-
-@rule(_slice)
+@rule(lambda x: ops.slice(x))
 def slice_of_concat(match: Match, build: Builder) -> Value | Refusal:
     """A slice that lies within one of the concatenated parts is a slice of that part."""
     root, x = match.root, match["x"]
@@ -35,11 +29,7 @@ def slice_of_concat(match: Match, build: Builder) -> Value | Refusal:
     return Refusal("it reaches over several parts")
 
 
-def _reshaped_expand(x: Pattern) -> Pattern:
-    return ops.reshape(ops.expand(x))
-
-
-@rule(_reshaped_expand)
+@rule(lambda x: ops.reshape(ops.expand(x)))
 def reshape_before_expand(match: Match, build: Builder) -> Value | Refusal:
     """A reshape that only adds or drops axes of length 1 goes in front of a repetition."""
     source, wide, result = match["x"].type.shape, match.root.inputs[0].type.shape, match.root.result.tensor.shape
@@ -51,15 +41,10 @@ def reshape_before_expand(match: Match, build: Builder) -> Value | Refusal:
     return build(ops.expand, build(ops.reshape, match["x"], shape=narrow), shape=result)
 
 
-def _picked_elements(x: Pattern, indices: Pattern) -> Pattern:
-    return ops.gather_elements(x, ops.expand(indices), axis=attribute("axis"))
-
-
-def _picked_by_one(x: Pattern, indices: Pattern) -> Pattern:
-    return ops.gather_elements(x, indices, axis=attribute("axis"))
-
-
-@rule(_picked_elements, _picked_by_one)
+@rule(
+    lambda x, indices: ops.gather_elements(x, ops.expand(indices), axis=attribute("axis")),
+    lambda x, indices: ops.gather_elements(x, indices, axis=attribute("axis")),
+)
 def gather_whole_slices(match: Match, build: Builder) -> Value | Refusal:
     """Elements picked by an index that is the same along all other axes are whole slices."""
     x, indices = match["x"], match["indices"]

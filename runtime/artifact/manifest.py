@@ -1,5 +1,10 @@
 """What `manifest.json` says: the model, its program, and the size and hash of every file."""
 
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -72,3 +77,16 @@ class Manifest(Strict):
             if vocabulary != self.model.vocabulary_size:
                 raise ValueError(f"logits are of {vocabulary} tokens, vocabulary_size is {self.model.vocabulary_size}")
         return self
+
+
+def hash_files(paths: Sequence[Path]) -> list[FileEntry]:
+    """The entry of each file, in order. Raises OSError when one cannot be read."""
+    # hashlib releases the interpreter lock, so threads are enough.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_entry, paths))
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileEntry(size=file.tell(), sha256=digest)

@@ -11,8 +11,14 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from graphwright.runtime.artifact.hashing import hash_files
-from graphwright.runtime.artifact.manifest import FORMAT, FORMAT_VERSION, LOWERED_FILE, MANIFEST_FILE, Manifest
+from graphwright.runtime.artifact.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    LOWERED_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    hash_files,
+)
 from graphwright.runtime.artifact.paths import resolve_inside
 from graphwright.runtime.errors import ArtifactError
 from graphwright.runtime.files import SETTINGS, TABLES, read_bytes, read_text

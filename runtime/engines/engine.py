@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from importlib import import_module
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from graphwright.runtime.artifact import Artifact, CacheSpec, EncoderSpec, FunctionSpec, Program, StateSpec, TensorSpec
 from graphwright.runtime.artifact.convention import ENCODE
 from graphwright.runtime.element_types import ElementTypeName
+from graphwright.runtime.errors import SessionError
 
 Device = Literal["cpu", "cuda"]
 Array = npt.NDArray[Any]
@@ -111,3 +113,26 @@ class EngineFactory(Protocol):
     def __call__(self, artifact: Artifact, *, threads: int, device: Device) -> Engine:
         """Raises SessionError for a device or a library that is not there."""
         ...
+
+
+ENGINES = {
+    "onnx": ("graphwright.runtime.engines.onnxruntime", "OnnxRuntimeEngine"),
+    "tvm": ("graphwright.runtime.engines.tvm", "TvmEngine"),
+}
+"""Of each backend the module and the class, imported on first use."""
+
+
+def start_engine(artifact: Artifact, *, threads: int, device: Device) -> Engine:
+    """The engine for the artifact's backend. Imports its library, and no other.
+
+    Raises SessionError for another backend, and for a device or a library that is not there.
+    """
+    backend = artifact.manifest.program.backend
+    if backend not in ENGINES:
+        raise SessionError(
+            f"{artifact.folder}: the program is for the backend {backend!r}; this runtime runs "
+            f"{' and '.join(map(repr, ENGINES))}: compile the model for one of them"
+        )
+    module, name = ENGINES[backend]
+    factory = cast(EngineFactory, getattr(import_module(module), name))
+    return factory(artifact, threads=threads, device=device)

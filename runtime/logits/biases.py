@@ -62,3 +62,21 @@ def _group(pairs: list[tuple[tuple[int, ...], float]]) -> tuple[Ids, Ids, Logits
     """Of sequences of one length: all but their last tokens [n, length - 1], the last ones [n], the biases [n]."""
     sequences = np.array([sequence for sequence, _ in pairs], dtype=np.int64)
     return sequences[:, :-1], sequences[:, -1], np.array([bias for _, bias in pairs], dtype=np.float32)
+
+
+class SuppressTokens:
+    """Forbids `tokens`, always or only where a row has exactly `length` tokens, the prompt's included."""
+
+    def __init__(self, tokens: Sequence[int], length: int | None = None) -> None:
+        self._tokens = list(tokens)
+        self._length = length
+
+    def __call__(self, logits: Logits, history: History) -> None:
+        if self._length in (None, len(history)):
+            logits[self._tokens] = -np.inf
+
+
+def make_finite(logits: Logits, history: History) -> None:
+    """0 for what is not a number, the greatest and the least float32 for infinities."""
+    greatest = float(np.finfo(np.float32).max)
+    np.nan_to_num(logits, copy=False, nan=0.0, posinf=greatest, neginf=-greatest)

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphwright.runtime.logits.biases import LogitBias, SequenceBias, no_bad_words
+from graphwright.runtime.logits.biases import LogitBias, SequenceBias, SuppressTokens, make_finite, no_bad_words
 from graphwright.runtime.logits.history import LogitsProcessor
 from graphwright.runtime.logits.lengths import EndReward, ForcedTokens, MinimumLength
-from graphwright.runtime.logits.ngrams import NoNgramsOfContext, NoRepeatedNgrams
-from graphwright.runtime.logits.repetition import ContextReward, CountPenalties, RepetitionPenalty
-from graphwright.runtime.logits.suppression import SuppressTokens, make_finite
+from graphwright.runtime.logits.repetition import (
+    ContextReward,
+    CountPenalties,
+    NoNgramsOfContext,
+    NoRepeatedNgrams,
+    RepetitionPenalty,
+)
 from graphwright.runtime.options import GenerationOptions
 
 

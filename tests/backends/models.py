@@ -55,8 +55,8 @@ class _Maker:
         self.build = Builder(self.graph)
 
     def array(self, name: str, *size: int, scale: float | None = None, offset: float = 0.0) -> Value:
-        scale = size[-1] ** -0.5 if scale is None else scale
-        value = torch.randn(*size, generator=self.generator) * scale + offset
+        spread: float = size[-1] ** -0.5 if scale is None else scale
+        value = torch.randn(*size, generator=self.generator) * spread + offset
         return self.graph.weight(self.program.add_weight(name, StoredArray.of(value)))
 
     def linear(self, name: str, x: Value, out: int) -> Value:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
+import numpy.typing as npt
 import torch
 
 from graphwright.ir import Graph, Program
 from graphwright.ir.interpreter import Interpreter
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.runtime.engines.onnxruntime import NO_ROUNDING
+
+onnxruntime = importlib.import_module("onnxruntime")
+"""As an untyped module, which it is."""
 
 ROUNDOFF = 2.0**-24
 """Of one float32 operation, relative."""
@@ -71,7 +75,7 @@ class Reference:
         self.caches = empty_caches(graph, batch, capacity)
 
     def step(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        given = {name: torch.as_tensor(value) for name, value in inputs.items()}
         out = self.interpreter.run(self.graph, {**given, **self.caches})
         self.caches = {name: out[name.replace("past.", "present.", 1)] for name in self.caches}
         return out["logits"].numpy()
@@ -115,11 +119,11 @@ def empty_caches(graph: Graph, batch: int, capacity: int) -> dict[str, torch.Ten
 
 
 def prefill_inputs(
-    ids: np.ndarray[Any, Any], past: np.ndarray[Any, Any], new: np.ndarray[Any, Any]
-) -> dict[str, np.ndarray[Any, Any]]:
+    ids: npt.NDArray[np.int64], past: npt.NDArray[np.int64], new: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[np.int64]]:
     """Inputs of a step that wants logits everywhere."""
-    batch, length = ids.shape
-    everywhere = np.tile(np.arange(length), (batch, 1))
+    size: tuple[int, ...] = ids.shape
+    everywhere = np.tile(np.arange(size[1]), (size[0], 1))
     return {"input_ids": ids, "past_length": past, "new_length": new, "logit_positions": everywhere}
 
 

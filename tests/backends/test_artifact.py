@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -106,8 +108,8 @@ def test_the_portable_dialect_is_standard_onnx(name: str, tmp_path: Path) -> Non
     program = decoder(MODELS[name])
     build_artifact(program, tmp_path / "a", dialect="portable")
     path = tmp_path / "a" / "model.onnx"
-    onnx.checker.check_model(path, full_check=True)
-    model = onnx.load(path)
+    onnx.checker.check_model(path, full_check=True)  # pyright: ignore[reportUnknownMemberType] - partly untyped
+    model = onnx.load(path)  # pyright: ignore[reportUnknownMemberType] - partly untyped
     assert [o.domain for o in model.opset_import] == [""]
     assert {node.domain for node in model.graph.node} == {""}
     graph = program.graphs["prefill"]
@@ -115,9 +117,10 @@ def test_the_portable_dialect_is_standard_onnx(name: str, tmp_path: Path) -> Non
     inputs = prefill_inputs(np.array([[5, 6, 0, 0], [7, 8, 9, 10]]), past, new)
     caches = {n: np.ones_like(zeros.numpy()) for n, zeros in empty_caches(graph, 2, 9).items()}
     reference = Reference(graph, 2, 9)
-    reference.caches = {n: torch.from_numpy(c) for n, c in caches.items()}
+    reference.caches = {n: torch.as_tensor(c) for n, c in caches.items()}
     expected = reference.step(inputs)
-    standard = onnx.reference.ReferenceEvaluator(model).run(["logits"], {**inputs, **caches})[0]
+    evaluator = cast(Any, onnx.reference.ReferenceEvaluator(model))  # what it returns is declared a list or a mapping
+    standard = evaluator.run(["logits"], {**inputs, **caches})[0]
     ours = start(path).run(["logits"], {**inputs, **caches})[0]
     for row, count in enumerate(new):
         for got in (standard, ours):
@@ -158,19 +161,19 @@ def test_decode_must_be_prefill_of_one_token(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda p: p.graphs.clear(), "has the graphs none; expected prefill and decode, or forward"),
-        (lambda p: p.graphs["prefill"].add_input("mask", tensor("i64", "B")), "its inputs are .*mask, expected"),
-        (lambda p: p.graphs["prefill"].outputs.pop("present.1.key"), "its outputs are"),
-        (lambda p: p.metadata.pop("context_length"), "context_length"),
-    ],
-)
-def test_a_program_that_is_no_decoder_is_refused(change: object, message: str, tmp_path: Path) -> None:
+Change = Callable[[Program], object]
+NO_DECODERS: list[tuple[Change, str]] = [
+    (lambda p: p.graphs.clear(), "has the graphs none; expected prefill and decode, or forward"),
+    (lambda p: p.graphs["prefill"].add_input("mask", tensor("i64", "B")), "its inputs are .*mask, expected"),
+    (lambda p: p.graphs["prefill"].outputs.pop("present.1.key"), "its outputs are"),
+    (lambda p: p.metadata.pop("context_length"), "context_length"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), NO_DECODERS)
+def test_a_program_that_is_no_decoder_is_refused(change: Change, message: str, tmp_path: Path) -> None:
     program = decoder(LLAMA)
     del program.graphs["decode"]
-    assert callable(change)
     change(program)
     with pytest.raises((UserError, ArtifactError), match=message):
         build_artifact(program, tmp_path / "a")

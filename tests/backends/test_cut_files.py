@@ -19,7 +19,7 @@ X = np.ones((2, 64), dtype=np.float32)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = torch.nn.Linear(64, 64).eval().requires_grad_(False)
     folder = tmp_path_factory.mktemp("artifacts") / request.param
-    graphwright.compile_function(module, {"input": torch.from_numpy(X)}, backend=request.param, output=folder)
+    graphwright.compile_function(module, {"input": torch.as_tensor(X)}, backend=request.param, output=folder)
     return folder
 
 

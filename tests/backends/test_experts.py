@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphwright.backends.onnx.model_file import MODEL_FILE, write_models
+from graphwright.backends.onnx.compile import MODEL_FILE, write_models
 from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
 from graphwright.ir.dialects.ort import capabilities
@@ -20,6 +20,7 @@ from graphwright.ir.rewriting import Outcome
 from tests.backends.running import start
 from tests.frontend.zoo import captured, tiny
 from tests.passes.lowering.ort.lowered import lower_program
+from tests.tensors import manual_seed
 
 EXPERTS, SIZE, INNER = 5, 16, 24
 GPT_OSS = {"kind": "silu", "gated": True, "alpha": 1.702, "limit": 0.7, "up_offset": 1.0}
@@ -43,7 +44,7 @@ FUSED = {"swiglu", "gpt_oss", "clamped", "relu", "gelu"}
 
 def mixture(attributes: dict[str, Any], biased: bool = False, out: int = SIZE, **changes: str) -> Program:
     """`moe_experts` alone, of x [B, S, size]."""
-    torch.manual_seed(0)
+    manual_seed(0)
     program = Program("mixture")
     graph = program.add_graph(Graph("forward"))
     rows = INNER * 2 if attributes["gated"] else INNER
@@ -118,7 +119,7 @@ def test_weights_of_another_float_type_are_cast(tmp_path: Path) -> None:
         inputs["weights"] = inputs["weights"].double()
         write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=dialect == "ort")
         (got,) = start(tmp_path / "model.onnx").run(None, {n: v.numpy() for n, v in inputs.items()})
-        torch.testing.assert_close(torch.from_numpy(got), Interpreter().run(program.graphs["forward"], inputs)["y"])
+        torch.testing.assert_close(torch.as_tensor(got), Interpreter().run(program.graphs["forward"], inputs)["y"])
 
 
 def test_what_the_operator_does_not_do_is_told() -> None:
@@ -134,7 +135,7 @@ def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
     """Prefill would not fit into memory with a copy of the weights for each token."""
     graph, _ = lowered(mixture({"kind": "silu", "gated": True}), "portable")
     write_models({MODEL_FILE: graph}, "mixture", tmp_path, "weights", contrib=False)
-    proto = onnx.load(str(tmp_path / "model.onnx"), load_external_data=False).graph
+    proto = onnx.load_model_from_string((tmp_path / "model.onnx").read_bytes()).graph
     assert not [n for n in proto.node if {"gate_up", "down"} & set(n.input)]
     (loop,) = (n for n in proto.node if n.op_type == "Loop")
     body = next(a.g for a in loop.attribute if a.name == "body")
@@ -148,7 +149,7 @@ def test_the_loop_gathers_one_expert_at_a_time(tmp_path: Path) -> None:
 def test_captured_mixture(name: str, dialect: str, tmp_path: Path) -> None:
     model = tiny(name)
     build_artifact(captured(name), tmp_path / "model", dialect=dialect)
-    nodes = onnx.load(str(tmp_path / "model" / "model.onnx"), load_external_data=False).graph.node
+    nodes = onnx.load_model_from_string((tmp_path / "model" / "model.onnx").read_bytes()).graph.node
     assert ("MoE" in {n.op_type for n in nodes}) == (dialect == "ort")
     assert ("Loop" in {n.op_type for n in nodes}) == (dialect == "portable")
     session = start(tmp_path / "model" / "model.onnx")

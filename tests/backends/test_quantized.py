@@ -21,6 +21,7 @@ from graphwright.ir.dialects.ort.capabilities import BLOCKS, ORT, PORTABLE, ROUN
 from graphwright.ir.dialects.ort.quantized import matmul_nbits
 from graphwright.ir.ops.quantization import fake_quantize
 from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.rounding import Search
 from graphwright.ir.storage import stored_bytes, weights_of
 from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
@@ -37,6 +38,7 @@ from tests.backends.running import (
     vocabulary,
 )
 from tests.backends.ties import follow
+from tests.ir.quantized_types import dequantized
 from tests.passes.lowering.ort.lowered import lower_program
 
 ROWS, COLUMNS = 5, 7
@@ -68,14 +70,13 @@ def _product(x: Tensor, weight: Applied, block: int, rounded: bool) -> Tensor:
     attributes = {"bits": weight.type.element.bits, "block": block, "rounded": rounded}
     graph.outputs["y"] = Builder(graph)(matmul_nbits, value, *parts, **attributes)
     model = lower(graph, "probe", contrib=True).model
-    return torch.from_numpy(start(model.SerializeToString()).run(None, {"x": x.numpy()})[0])
+    return torch.as_tensor(start(model.SerializeToString()).run(None, {"x": x.numpy()})[0])
 
 
 def _values(weight: WeightExpression) -> Tensor:
     """What a quantized weight stands for, in float64."""
-    value = weight.evaluate()
-    assert isinstance(value, QuantizedTensor)
-    return value.dequantize(torch.float64)
+    assert isinstance(weight.type, QuantizedType)
+    return dequantized(weight.evaluate(), torch.float64)
 
 
 def _bound(x: Tensor, weight: Tensor) -> Tensor:
@@ -263,7 +264,7 @@ def test_table_and_head_share_their_bytes(tmp_path: Path) -> None:
     for name in ("w4a8", "w8"):
         program = quantized(decoder(MODELS["tied"]), FORMATS[name][0])
         build_artifact(program, tmp_path / name)
-        model = onnx.load(tmp_path / name / "model.onnx", load_external_data=False)
+        model = onnx.load_model_from_string((tmp_path / name / "model.onnx").read_bytes())
         places: dict[str, list[str]] = {}
         for initializer in model.graph.initializer:
             for entry in initializer.external_data:
@@ -279,7 +280,7 @@ def test_table_and_head_share_their_bytes(tmp_path: Path) -> None:
 def test_predicted_weight_bytes_are_those_of_the_file(dialect: str, tmp_path: Path) -> None:
     program = quantized(decoder(MODELS["qwen2"]), FORMATS["w4a8"][0])
     build_artifact(program, tmp_path / "a", dialect=dialect)
-    model = onnx.load(tmp_path / "a" / "model.onnx", load_external_data=False)
+    model = onnx.load_model_from_string((tmp_path / "a" / "model.onnx").read_bytes())
     lowered = read_program(tmp_path / "a" / "lowered.gw")
     weights = {w.name: w for w in weights_of(lowered.graphs.values())}
     external = [t for t in model.graph.initializer if t.external_data]
@@ -308,10 +309,10 @@ def test_a_weight_is_rounded_once_for_all_that_is_written_of_it(
     calls = 0
     rounding = quantization.quantize
 
-    def counted(*arguments: object) -> object:
+    def counted(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
         nonlocal calls
         calls += 1
-        return rounding(*arguments)  # pyright: ignore[reportArgumentType] - passed on
+        return rounding(x, type, search)
 
     monkeypatch.setattr(quantization, "quantize", counted)
     build_artifact(program, tmp_path / "a")

@@ -25,6 +25,7 @@ from tests.backends.quantizing import quantized as rounded
 from tests.backends.running import InPlace, continued, vocabulary
 from tests.backends.test_models import STEPS
 from tests.backends.ties import follow
+from tests.tensors import listed
 
 BATCH, CAPACITY = 3, 26
 SPECS = {
@@ -65,10 +66,10 @@ def test_compiled_model_equals_the_interpreter(
     assert (report.lowering.hits["group-query-attention"] > 0) == fused
     model = load(tmp_path / "model", threads=1)
     random = np.random.default_rng(7)
-    rows = [torch.from_numpy(random.integers(0, 48, n)) for n in (25, 17, 9)]
+    rows = [torch.as_tensor(random.integers(0, 48, n)) for n in (25, 17, 9)]
     chunks = [length for length, _ in STEPS] + [1] * 7
     for row, logits in zip(rows, continued_logits(loaded(model), rows, chunks, 44), strict=True):
-        follow(program.graphs["prefill"], row.tolist(), logits.numpy())
+        follow(program.graphs["prefill"], listed(row), logits.numpy())
 
 
 @pytest.mark.parametrize("dialect", ["ort", "portable"])

@@ -55,10 +55,12 @@ class _Wrong(Interpreter):
     def run_op(self, op: Op, operands: Sequence[Tensor | None], bindings: Mapping[str, int]) -> list[Tensor]:
         if op is not self.wrong:
             return super().run_op(op, operands, bindings)
-        given = [None if each is None else each.clone() if isinstance(each, Tensor) else each for each in operands]
+        first, *rest = operands
+        assert first is not None
+        first = first.clone()
         if self.before:
-            self.change([given[0]])
-        results = super().run_op(op, given, bindings)
+            self.change([first])
+        results = super().run_op(op, [first, *rest], bindings)
         if not self.before:
             self.change(results)
         return results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +17,21 @@ from tests.backends.toy_backend import LIBRARY, Engine, Toy
 STORIES = Path(__file__).parents[3] / "shared/models/stories260k"
 
 
+def counted(kernel: Callable[..., Any], calls: set[str]) -> Callable[..., Any]:
+    """The kernel, which leaves its name in `calls`."""
+
+    def call(*arguments: Any) -> Any:
+        calls.add(kernel.__name__)
+        return kernel(*arguments)
+
+    return call
+
+
 @pytest.mark.skipif(not STORIES.is_dir(), reason="the shared model stories260k is not here")
 def test_it_generates_the_published_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: set[str] = set()
     for name in ("linear", "rms_norm", "add"):
-        kernel = getattr(toy_backend, name)
-        monkeypatch.setattr(toy_backend, name, lambda *a, f=kernel: calls.add(f.__name__) or f(*a))
+        monkeypatch.setattr(toy_backend, name, counted(getattr(toy_backend, name), calls))
     model = graphwright.compile(STORIES, backend=Toy(), output=tmp_path / "toy")
     text = model.generate("", max_new_tokens=40)
     assert len(text) > 100

@@ -23,6 +23,7 @@ from graphwright.ir.interpreter import Interpreter
 from graphwright.ir.rounding import Grid, fit, grouped, ungrouped
 from graphwright.ir.types import QuantizedType
 from tests.backends.running import ROUNDOFF, SLACK, close_enough, empty_caches, prefill_inputs
+from tests.tensors import listed
 
 TOGETHER = 3
 """So many ties of one token may have gone the other way. One in a hundred tokens of these models has one that did."""
@@ -104,7 +105,7 @@ class Turning(Interpreter):
         self._ties = [set() for _ in turned]
         rows = np.tile(np.asarray(ids, np.int64), (count, 1))
         given = prefill_inputs(rows, np.zeros(count, np.int64), np.full(count, length))
-        inputs = {name: torch.from_numpy(value) for name, value in given.items()}
+        inputs = {name: torch.as_tensor(value) for name, value in given.items()}
         out = self.run(self.graph, {**inputs, **empty_caches(self.graph, count, length)})
         return [
             World(each, {name: value[i : i + 1] for name, value in out.items()}, frozenset(self._ties[i]))
@@ -130,7 +131,8 @@ class Turning(Interpreter):
         bound = 2 * SLACK * ROUNDOFF * largest / scale
         lower, upper = code(units - bound), code(units + bound)
         other = torch.where(code(units) == lower, upper, lower)
-        for world, *element in (lower != upper).nonzero().tolist():
+        doubtful: list[list[int]] = listed((lower != upper).nonzero())
+        for world, *element in doubtful:
             at = (world, *element)
             turned = self._turned[world].get((op, tuple(element)))
             if turned is None:

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from examples.storyteller import STORIES
 from examples.storyteller.quality import judge, share_tellable, tell
+from tests import pretrained
+from tests.pretrained import language_model
+from tests.tensors import load_file
 
 FOLDER = Path(__file__).parents[2] / "examples" / "models" / "storyteller"
 
 
 @pytest.fixture(scope="module")
 def model() -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    return language_model(FOLDER, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,12 @@ def test_the_shape_is_that_of_a_small_llama_with_grouped_queries():
     assert config["model_type"] == "llama"
     assert config["head_dim"] in (32, 64)
     assert 1 < config["num_key_value_heads"] < config["num_attention_heads"]
-    with safe_open(FOLDER / "model.safetensors", framework="np") as weights:
-        parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    parameters = sum(weight.numel() for weight in load_file(FOLDER / "model.safetensors").values())
     assert 1_000_000 <= parameters <= 3_000_000
 
 
 def test_the_tokenizer_is_one_for_transformers_too(tokenizer: Tokenizer):
-    theirs = AutoTokenizer.from_pretrained(FOLDER)
+    theirs = pretrained.tokenizer(FOLDER)
     for text in (*STORIES.stories(20, seed=3), "Unknown words: naïve 狐 🦔\n"):
         assert theirs(text).input_ids == tokenizer.encode(text).ids
         assert tokenizer.decode(tokenizer.encode(text).ids) == text

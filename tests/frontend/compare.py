@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphwright.ir import Interpreter, Program, parse_program, print_program
+from tests.tensors import manual_seed
 
 SLACK = 3
 """Sums in another order: the interpreter's error may exceed eager PyTorch's by chance, not by an order of magnitude."""
@@ -60,14 +61,18 @@ def operators(program: Program) -> list[str]:
 class Small(torch.nn.Module):
     """Token ids to `function(module, embedded, ids)`: one idea of a model at a time."""
 
-    def __init__(self, function: Callable[..., torch.Tensor], width: int = 8, vocabulary: int = 256) -> None:
+    lower: torch.Tensor
+
+    def __init__(
+        self, function: Callable[[Small, torch.Tensor, torch.Tensor], object], width: int = 8, vocabulary: int = 256
+    ) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed = torch.nn.Embedding(vocabulary, width)
         self.weight = torch.nn.Parameter(torch.randn(width, width) / width**0.5)
         self.bias = torch.nn.Parameter(torch.randn(width))
         self.register_buffer("lower", torch.tril(torch.ones(64, 64)))
         self.function = function
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids: torch.Tensor) -> object:
         return self.function(self, self.embed(input_ids), input_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from graphwright.ir import Notice, UnsupportedError, UserError, run
 from tests.frontend.archives.write import Attention, write
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.handwritten import MODELS
+from tests.tensors import manual_seed
 
 S = "L['input_ids'].size()[1]"
 
@@ -24,7 +26,7 @@ S = "L['input_ids'].size()[1]"
 class Masked(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed, self.head = nn.Embedding(50, 8), nn.Linear(8, 50)
         self.register_buffer("scale", torch.randn(8), persistent=False)
 
@@ -39,7 +41,11 @@ class Pair(nn.Module):
         return a @ b.mT, a + 1
 
 
-def saved(path: Path, module: nn.Module, *inputs: Tensor, shapes: object = None, **named: Tensor) -> Path:
+Shapes = dict[str, Any] | tuple[Any, ...]
+"""As `torch.export` takes them: in each place what stands for an input there."""
+
+
+def saved(path: Path, module: nn.Module, *inputs: Tensor, shapes: Shapes | None = None, **named: Tensor) -> Path:
     exported = torch.export.export(module.eval(), inputs, named, dynamic_shapes=shapes)
     torch.export.save(exported, path)
     return path

@@ -174,10 +174,13 @@ def test_what_cannot_take_a_batch_is_refused_by_name(name: str) -> None:
         add_batch(made.graph)
 
 
+Answer = Callable[[Tensor, Tensor, Tensor], object]
+
+
 class OneSequence(nn.Module):
     """Token ids [S] to `answer(embedded, logits, ids)`."""
 
-    def __init__(self, answer: Callable[[Tensor, Tensor, Tensor], object], columns: int = 12) -> None:
+    def __init__(self, answer: Answer, columns: int = 12) -> None:
         super().__init__()
         self.embed, self.head = nn.Embedding(12, 8), nn.Linear(8, columns)
         self.answer = answer
@@ -191,21 +194,18 @@ class OneSequence(nn.Module):
 IDS = torch.zeros(5, dtype=torch.int64)
 
 
-@pytest.mark.parametrize(
-    ("answer", "problem"),
-    [
-        (lambda x, y, ids: y[ids], r"no batch, and gather cannot be given one: take ids .*test_batching\.py:\d+"),
-        (lambda x, y, ids: (y, 2 * y), "several of its outputs may be the logits"),
-        (lambda x, y, ids: y.mean(0), "mean cannot be lifted to all tokens"),
-        (
-            lambda x, y, ids: y[: len(ids)],
-            r"fixes the sequence length \(axis 0 of 'input_ids'\) to 5 at .*test_batching",
-        ),
-        (lambda x, y, ids: 2 * y if len(y) == 3 else y, "fixes the sequence length"),
-        (lambda x, y, ids: 2 * y if ids.shape[0] == 3 else y, "computes something else at a sequence of 3"),
-    ],
-)
-def test_refusals(answer: Callable[[Tensor, Tensor, Tensor], object], problem: str) -> None:
+REFUSED_ANSWERS: list[tuple[Answer, str]] = [
+    (lambda x, y, ids: y[ids], r"no batch, and gather cannot be given one: take ids .*test_batching\.py:\d+"),
+    (lambda x, y, ids: (y, 2 * y), "several of its outputs may be the logits"),
+    (lambda x, y, ids: y.mean(0), "mean cannot be lifted to all tokens"),
+    (lambda x, y, ids: y[: len(ids)], r"fixes the sequence length \(axis 0 of 'input_ids'\) to 5 at .*test_batching"),
+    (lambda x, y, ids: 2 * y if len(y) == 3 else y, "fixes the sequence length"),
+    (lambda x, y, ids: 2 * y if ids.shape[0] == 3 else y, "computes something else at a sequence of 3"),
+]
+
+
+@pytest.mark.parametrize(("answer", "problem"), REFUSED_ANSWERS)
+def test_refusals(answer: Answer, problem: str) -> None:
     with pytest.raises(UnsupportedError, match=problem) as caught:
         capture(OneSequence(answer), IDS)
     assert "\n" not in str(caught.value)

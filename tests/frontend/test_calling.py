@@ -13,6 +13,7 @@ from graphwright.frontend.inputs import Examples
 from graphwright.ir import Notice, Program, UnsupportedError, UserError, run
 from tests.models.answering import Base
 from tests.models.handwritten import LONGEST, VOCABULARY
+from tests.tensors import listed, manual_seed
 
 IDS = torch.zeros(2, 5, dtype=torch.int64)
 
@@ -74,7 +75,7 @@ class AtMostSix(Base):
 
 
 def _captured(cls: type[Base], examples: Examples | None = None) -> tuple[Base, Program]:
-    torch.manual_seed(0)
+    manual_seed(0)
     module = cls().eval()
     return module, capture(module, examples)
 
@@ -152,4 +153,4 @@ def test_fixed_arguments_of_a_function() -> None:
 
     program = capture(Scaled(), {"x": torch.ones(2, 3), "factor": 2.5, "name": None})
     assert [v.name for v in program.graphs["forward"].inputs] == ["x"]
-    assert run(program.graphs["forward"], {"x": torch.ones(1, 3)})["output"].tolist() == [[2.5] * 3]
+    assert listed(run(program.graphs["forward"], {"x": torch.ones(1, 3)})["output"]) == [[2.5] * 3]

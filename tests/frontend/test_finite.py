@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from graphwright.frontend import check_finite, finite
 from graphwright.ir import Program, StoredArray, StoredFile, WeightError, ops, tensor
 from graphwright.ir.weights import Applied
+from tests.tensors import save_file
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
 

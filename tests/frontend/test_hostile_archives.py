@@ -6,8 +6,9 @@ import json
 import struct
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,7 +46,11 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rewritten(
-    honest: Path, folder: Path, edit: Callable[[Program], None] | None = None, compression: int = 0, **members: bytes
+    honest: Path,
+    folder: Path,
+    edit: Callable[[Program], None] | None = None,
+    members: Mapping[str, bytes] = MappingProxyType({}),
+    compression: int = 0,
 ) -> Path:
     """A copy whose program is edited; `members` are more files, or others of a name."""
     copy = folder / "hostile.pt2"
@@ -166,9 +171,13 @@ def test_names_that_become_code(honest: Path, tmp_path: Path, place: str) -> Non
             context = json.dumps({"__enum__": True, "fqn": "antigravity:x", "name": "y"})
             call["out_spec"] = json.dumps([1, {"type": "builtins.dict", "context": context, "children_spec": []}])
         else:
-            context = {"default_factory_module": "os", "default_factory_name": "getcwd", "dict_context": []}
+            factory: dict[str, object] = {
+                "default_factory_module": "os",
+                "default_factory_name": "getcwd",
+                "dict_context": [],
+            }
             call["out_spec"] = json.dumps(
-                [1, {"type": "collections.defaultdict", "context": context, "children_spec": []}]
+                [1, {"type": "collections.defaultdict", "context": factory, "children_spec": []}]
             )
 
     refuse(rewritten(honest, tmp_path, edit), "cannot read this archive")
@@ -275,7 +284,7 @@ def test_counts_that_hang(honest: Path, tmp_path: Path) -> None:
     ],
 )
 def test_other_members(honest: Path, tmp_path: Path, member: str, message: str) -> None:
-    refuse(rewritten(honest, tmp_path, **{member: b"x"}), message)
+    refuse(rewritten(honest, tmp_path, members={member: b"x"}), message)
 
 
 @pytest.mark.parametrize(
@@ -288,13 +297,13 @@ def test_other_members(honest: Path, tmp_path: Path, member: str, message: str) 
 )
 def test_pickled_constants(honest: Path, tmp_path: Path, entry: dict[str, Any]) -> None:
     configuration = json.dumps({"config": {"c": entry}}).encode()
-    path = rewritten(honest, tmp_path, **{"data/constants/model_constants_config.json": configuration})
+    path = rewritten(honest, tmp_path, members={"data/constants/model_constants_config.json": configuration})
     refuse(path, "pickled object, which can run code")
 
 
 def test_files_larger_than_the_archive(honest: Path, tmp_path: Path) -> None:
     many = {f"extra/{i}": bytes(1 << 20) for i in range(8)}
-    refuse(rewritten(honest, tmp_path, compression=zipfile.ZIP_DEFLATED, **many), "torch packs none")
+    refuse(rewritten(honest, tmp_path, members=many, compression=zipfile.ZIP_DEFLATED), "torch packs none")
 
 
 def test_a_size_that_lies(honest: Path, tmp_path: Path) -> None:
@@ -316,7 +325,8 @@ def test_tensors_larger_than_what_is_stored(honest: Path, tmp_path: Path) -> Non
     meta["sizes"] = [{"as_int": 1 << 20}, {"as_int": 1 << 20}]
     meta["strides"] = [{"as_int": 0}, {"as_int": 0}]
     refuse(
-        rewritten(honest, tmp_path, **{name: json.dumps(configuration).encode()}), "elements, and 64 bytes are stored"
+        rewritten(honest, tmp_path, members={name: json.dumps(configuration).encode()}),
+        "elements, and 64 bytes are stored",
     )
 
 
@@ -330,7 +340,7 @@ def test_many_tensors_larger_than_what_is_stored(honest: Path, tmp_path: Path) -
     entry["tensor_meta"]["sizes"] = [{"as_int": 1 << 14}, {"as_int": 1 << 14}]
     entry["tensor_meta"]["strides"] = [{"as_int": 0}, {"as_int": 0}]
     configuration["config"] |= {f"w{i}": entry for i in range(100)}
-    path = rewritten(honest, tmp_path, **{name: json.dumps(configuration).encode()})
+    path = rewritten(honest, tmp_path, members={name: json.dumps(configuration).encode()})
     refuse(path, "its tensors have 27111981060 elements together")
 
 

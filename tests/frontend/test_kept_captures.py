@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
 
 import graphwright
 from graphwright import cli
@@ -26,6 +25,7 @@ from graphwright.ir.location import Location
 from graphwright.ir.origin import runs_our_code_alone
 from graphwright.ir.weights import Applied, WeightExpression, stored_tensors
 from tests.frontend.zoo import tiny
+from tests.tensors import listed, save_file
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,10 @@ def spelt(expression: WeightExpression) -> str:
     if isinstance(expression, Applied):
         operands = [None if each is None else spelt(each) for each in expression.operands]
         return f"{expression.definition.name}{operands}{expression.attribute_text}"
-    return str(expression.array.tolist()) if isinstance(expression, StoredArray) else repr(expression)
+    if isinstance(expression, StoredArray):
+        values: list[object] = listed(expression.array)
+        return str(values)
+    return repr(expression)
 
 
 def lines(program: Program) -> list[str]:
@@ -135,12 +138,16 @@ def test_what_the_text_does_not_say_is_kept_too(maker: Maker, folder: Path) -> N
 def other_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder.parent / "site").mkdir()
     (folder.parent / "site" / "mamba_ssm-2.0.dist-info").mkdir()
-    monkeypatch.syspath_prepend(folder.parent / "site")
+    monkeypatch.syspath_prepend(folder.parent / "site")  # pyright: ignore[reportUnknownMemberType] - an untyped path
 
 
 def edited_library(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     look = origin._library_source
-    monkeypatch.setattr(origin, "_library_source", lambda package: [*look(package), (package, 1, 2)])
+
+    def edited(package: str) -> list[tuple[str, int, int]]:
+        return [*look(package), (package, 1, 2)]
+
+    monkeypatch.setattr(origin, "_library_source", edited)
 
 
 def same_size_and_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -150,13 +157,20 @@ def same_size_and_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def other_source(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def other(*roots: object) -> str:
+        return "other"
+
+    monkeypatch.setattr(origin, "source_digest", other)
+
+
 CHANGES: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "a file's text": lambda patch, folder: (folder / "config.json").write_text("{ }"),
     "a weight, in a file of the same size and time": same_size_and_time,
     "a new file": lambda patch, folder: (folder / "adapter_config.json").write_text("{}"),
     "one file fewer": lambda patch, folder: (folder / "config.json").unlink(),
     "the environment": lambda patch, folder: patch.setenv("HF_SOMETHING", "1"),
-    "our source": lambda patch, folder: patch.setattr(origin, "source_digest", lambda *roots: "other"),
+    "our source": other_source,
     "what is installed": other_version,
     "a library's source": edited_library,
     "Python": lambda patch, folder: patch.setattr("sys.version", "3.99"),
@@ -189,8 +203,12 @@ def test_options_and_places_tell_captures_apart(maker: Maker, folder: Path) -> N
     assert maker.times == 3
 
 
-@pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: b"", lambda c: c.replace(b"layer", b"laser")])
-def test_what_is_damaged_is_made_anew(maker: Maker, folder: Path, kept: Path, damage: Callable[[bytes], bytes]) -> None:
+Damage = Callable[[bytes], bytes]
+DAMAGES: list[Damage] = [lambda c: c[:-1], lambda c: b"", lambda c: c.replace(b"layer", b"laser")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_made_anew(maker: Maker, folder: Path, kept: Path, damage: Damage) -> None:
     again(maker, folder)
     (entry,) = kept.iterdir()
     entry.write_bytes(damage(entry.read_bytes()))
@@ -210,7 +228,7 @@ def test_a_cache_that_cannot_be_written_to_is_no_error(maker: Maker, folder: Pat
 def test_captures_at_once_agree(maker: Maker, folder: Path) -> None:
     with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
         warnings.simplefilter("ignore")
-        programs = list(pool.map(lambda _: capture_once(maker, [folder], None), range(8)))
+        programs = [each.result() for each in [pool.submit(capture_once, maker, [folder], None) for _ in range(8)]]
     assert len({print_program(program) for program in programs}) == 1
 
 
@@ -255,8 +273,11 @@ def test_the_users_own_inputs_are_not_kept(tmp_path: Path, kept: Path) -> None:
 def test_nothing_is_kept_where_libraries_may_be_changed(
     monkeypatch: pytest.MonkeyPatch, maker: Maker, folder: Path, kept: Path
 ) -> None:
+    def unchanged(self: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return x
+
     with monkeypatch.context() as patch:
-        patch.setattr(torch.nn.Linear, "forward", lambda self, x: x)
+        patch.setattr(torch.nn.Linear, "forward", unchanged)
         assert unkept(maker, folder, kept)
     with monkeypatch.context() as patch:
         patch.setattr(origin, "runs_our_code_alone", lambda: False)

@@ -17,6 +17,7 @@ from graphwright.frontend import capture
 from graphwright.ir import UnsupportedError, UserError, run
 from graphwright.ir.convention import LANGUAGE_MODEL_PROBLEM
 from graphwright.sources.models import resolve
+from tests.tensors import manual_seed
 
 ROWS = 12
 IDS = torch.randint(0, ROWS, (2, 7))
@@ -27,7 +28,7 @@ class Answering(nn.Module):
 
     def __init__(self, answer: Callable[[Tensor, Tensor], Any], width: int = 8, columns: int = ROWS) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed, self.head = nn.Embedding(ROWS, width), nn.Linear(width, columns)
         self.answer = answer
 
@@ -125,19 +126,17 @@ def test_other_objects_of_a_function_are_refused() -> None:
         capture(Answering(lambda x, y: (x, {"name": "text"}), width=16, columns=3))
 
 
-@pytest.mark.parametrize(
-    ("answer", "problem"),
-    [
-        (lambda x, y: y.mean(1), "mean cannot be lifted to all tokens: it does not plainly pick the last token"),
-        (lambda x, y: y[:, 0], "slice cannot be lifted to all tokens: it does not plainly pick the last token"),
-        (
-            lambda x, y: y[:, -1] - y[:, -1].mean(0),
-            "mean cannot be lifted to all tokens: the batch is not the first axis",
-        ),
-        (lambda x, y: (y[:, -1:] + y).sum(1), "it does not plainly pick the last token"),
-    ],
-)
-def test_what_is_not_the_last_tokens_is_not_lifted(answer: Callable[[Tensor, Tensor], Tensor], problem: str) -> None:
+Answer = Callable[[Tensor, Tensor], Tensor]
+NOT_THE_LAST: list[tuple[Answer, str]] = [
+    (lambda x, y: y.mean(1), "mean cannot be lifted to all tokens: it does not plainly pick the last token"),
+    (lambda x, y: y[:, 0], "slice cannot be lifted to all tokens: it does not plainly pick the last token"),
+    (lambda x, y: y[:, -1] - y[:, -1].mean(0), "mean cannot be lifted to all tokens: the batch is not the first axis"),
+    (lambda x, y: (y[:, -1:] + y).sum(1), "it does not plainly pick the last token"),
+]
+
+
+@pytest.mark.parametrize(("answer", "problem"), NOT_THE_LAST)
+def test_what_is_not_the_last_tokens_is_not_lifted(answer: Answer, problem: str) -> None:
     found = str(capture(Answering(answer)).metadata[LANGUAGE_MODEL_PROBLEM])
     assert problem in found
     assert "test_logits.py:" in found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.frontend.loose_tensors import without_wrappers
@@ -16,6 +16,8 @@ from graphwright.frontend.weight_files import stored_weights
 from graphwright.ir import Notice, WeightError
 from tests.frontend.compare import assert_same_function
 from tests.frontend.test_checkpoint import edit_config, edit_weights, loaded, saved
+from tests.pretrained import save_pretrained
+from tests.tensors import load_file, manual_seed, save_file
 
 Tensors = dict[str, torch.Tensor]
 
@@ -156,9 +158,9 @@ def marian(folder: Path) -> transformers.MarianMTModel:
         decoder_start_token_id=63,
         forced_eos_token_id=0,
     )
-    torch.manual_seed(0)
+    manual_seed(0)
     model = transformers.MarianMTModel(configuration).eval()
-    model.save_pretrained(folder)
+    save_pretrained(model, folder)
     return model
 
 
@@ -169,7 +171,7 @@ TABLES = ["model.encoder.embed_positions.weight", "model.decoder.embed_positions
 def test_tables_that_the_class_computes(tmp_path: Path, dtype: str) -> None:
     model = marian(tmp_path)
     edit_weights(tmp_path, lambda t: [t.pop(name, None) for name in TABLES])
-    again = transformers.MarianMTModel.from_pretrained(
+    again = cast(Any, transformers.MarianMTModel).from_pretrained(
         tmp_path, dtype={"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
     )
     weights = capture(tmp_path, dtype=dtype).weights
@@ -191,8 +193,9 @@ def test_weights_that_are_only_initialized_are_missing(tmp_path: Path, key: str)
 
 def test_running_statistics_are_missing(tmp_path: Path) -> None:
     """A persistent buffer that training fills is not a table either."""
-    configuration = transformers.MobileNetV2Config(image_size=32, depth_multiplier=0.25, num_labels=3)
-    transformers.MobileNetV2ForImageClassification(configuration).save_pretrained(tmp_path)
+    configuration = transformers.MobileNetV2Config(image_size=32, depth_multiplier=0.25)
+    configuration.num_labels = 3
+    save_pretrained(transformers.MobileNetV2ForImageClassification(configuration), tmp_path)
     with_statistics = load_file(tmp_path / "model.safetensors")
     key = next(key for key in with_statistics if key.endswith("running_mean"))
     edit_weights(tmp_path, lambda t: t.pop(key))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from graphwright.frontend import capture
 from graphwright.ir import StoredFile, UnsupportedError, WeightError
 from graphwright.ir.weights import sources
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.frontend.test_checkpoint import edit_weights, loaded, saved
+from tests.tensors import load_file
 
 
 def refused(folder: Path, kind: type[Exception], message: str) -> None:
@@ -92,5 +92,9 @@ def test_a_conversion_that_is_not_known(tmp_path: Path, monkeypatch: pytest.Monk
     rename = loading.WeightRenaming(".block_sparse_moe.", ".mlp.")
     mapping = [rename, loading.WeightConverter(source, target, operations=[Reversed(dim=0)])]
     library = import_module("transformers.conversion_mapping")
-    monkeypatch.setattr(library, "get_model_conversion_mapping", lambda model: mapping)
+
+    def conversions(model: object) -> list[Any]:
+        return mapping
+
+    monkeypatch.setattr(library, "get_model_conversion_mapping", conversions)
     refused(tmp_path, UnsupportedError, "w2.*is stored in a layout that transformers would convert by Reversed")

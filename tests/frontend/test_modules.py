@@ -12,10 +12,13 @@ from torch.nn import functional
 from graphwright.frontend import capture
 from graphwright.ir import UnsupportedError, run
 from tests.frontend.compare import Small, assert_round_trip, assert_same_function, operators, tokens
+from tests.tensors import manual_seed, unflatten
 
 
 class Attention(torch.nn.Module):
     """Masked attention with einsum over a triangle that is a buffer, updated in place."""
+
+    mask: torch.Tensor
 
     def __init__(self, width: int, heads: int, longest: int) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class NanoGPT(torch.nn.Module):
 
     def __init__(self, longest: int = 32) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.tokens = torch.nn.Embedding(256, 32)
         self.positions = torch.nn.Embedding(longest, 32)
         self.norm = torch.nn.LayerNorm(32)
@@ -96,8 +99,8 @@ def interleaved_rotary(m: Small, x: torch.Tensor, ids: torch.Tensor) -> torch.Te
 
 
 def torch_attention(m: Small, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    q = x.unflatten(-1, (4, 2)).transpose(1, 2)
-    k = x[..., :4].unflatten(-1, (2, 2)).transpose(1, 2)
+    q = unflatten(x, -1, (4, 2)).transpose(1, 2)
+    k = unflatten(x[..., :4], -1, (2, 2)).transpose(1, 2)
     out = functional.scaled_dot_product_attention(q, k, k, is_causal=True, enable_gqa=True, scale=0.7)
     return out.transpose(1, 2).flatten(2)
 
@@ -119,11 +122,19 @@ def tied_head(m: Small, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return x @ m.embed.weight.T
 
 
-FUNCTIONS = [grouped_queries, interleaved_rotary, torch_attention, three_axes_attention, assigned_slices, tied_head]
+Function = Callable[[Small, torch.Tensor, torch.Tensor], torch.Tensor]
+FUNCTIONS: list[Function] = [
+    grouped_queries,
+    interleaved_rotary,
+    torch_attention,
+    three_axes_attention,
+    assigned_slices,
+    tied_head,
+]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_hand_written(function: object) -> None:
+def test_hand_written(function: Function) -> None:
     model = Small(function).eval()
     program = capture(model)
     assert_same_function(program, model)
@@ -148,7 +159,7 @@ class Encoder(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed = torch.nn.Embedding(256, 16)
         self.layer = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
 
@@ -168,7 +179,7 @@ def test_torch_transformer_layer() -> None:
 class TwoInputs(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.left = torch.nn.Linear(6, 4)
 
     def forward(self, image: torch.Tensor, scale: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from graphwright.frontend import capture
 from graphwright.ir import UnsupportedError, run
 from tests.frontend.compare import Small, assert_round_trip, operators, tokens
+from tests.tensors import norm, unflatten, vector_norm
 
 Function = Callable[[Small, Tensor, Tensor], Tensor]
 
@@ -64,7 +66,7 @@ ARITHMETIC: dict[str, Function] = {
 SHAPES: dict[str, Function] = {
     "view": lambda m, x, i: x.view(x.shape[0], -1, 2, 4).view(-1, 4),
     "unsqueeze squeeze": lambda m, x, i: x.unsqueeze(-2).squeeze(2)[None].squeeze((0,)),
-    "flatten unflatten": lambda m, x, i: x.flatten(1).unflatten(-1, (-1, 4)),
+    "flatten unflatten": lambda m, x, i: unflatten(x.flatten(1), -1, (-1, 4)),
     "transposes": lambda m, x, i: x.transpose(0, -1).permute(1, 2, 0).mT,
     "movedim": lambda m, x, i: x.movedim(0, -1),
     "movedim several": lambda m, x, i: x.movedim((0, 1), (1, 2)),
@@ -79,10 +81,10 @@ SHAPES: dict[str, Function] = {
     "slice to the length": lambda m, x, i: m.lower[: x.shape[1], : x.shape[1]],
     "narrow": lambda m, x, i: x.narrow(2, 1, 3),
     "select": lambda m, x, i: x[:, -1] + x.select(1, 0) + x[:, :, 3].sum(1, keepdim=True),
-    "split": lambda m, x, i: torch.cat(x.split(3, -1)[::-1], -1),
-    "split sizes": lambda m, x, i: x.split([2, 6], -1)[1],
+    "split": lambda m, x, i: torch.cat(torch.split(x, 3, -1)[::-1], -1),
+    "split sizes": lambda m, x, i: torch.split(x, [2, 6], -1)[1],
     "chunk": lambda m, x, i: x.chunk(2, -1)[0] * x.chunk(2, -1)[1],
-    "unbind": lambda m, x, i: x.unflatten(-1, (2, 4)).unbind(2)[1],
+    "unbind": lambda m, x, i: unflatten(x, -1, (2, 4)).unbind(2)[1],
     "cat promotes": lambda m, x, i: torch.cat([x, i[..., None]], -1),
     "cat of an empty leftover": lambda m, x, i: torch.cat([torch.zeros(0), x], -1),
     "stack": lambda m, x, i: torch.stack([x, x * 2], 1),
@@ -116,7 +118,7 @@ REDUCTIONS: dict[str, Function] = {
     "var": lambda m, x, i: x.var(-1, correction=0),
     "var unbiased": lambda m, x, i: x.var(-1),
     "std over the batch": lambda m, x, i: torch.cat([x, x + 1], 1).std((0, 1)),
-    "norm": lambda m, x, i: x.norm(dim=-1) + torch.linalg.vector_norm(x, ord=1, dim=-1),
+    "norm": lambda m, x, i: norm(x, dim=-1) + vector_norm(x, 1, -1),
     "softmax": lambda m, x, i: x.softmax(-1) + F.softmax(x, dim=1),
     "softmax dtype": lambda m, x, i: F.softmax(x.half(), dim=-1, dtype=torch.float32),
     "log_softmax": lambda m, x, i: F.log_softmax(100 * x, dim=-1),
@@ -158,7 +160,7 @@ NEURAL: dict[str, Function] = {
     "dropout off": lambda m, x, i: F.dropout(x, 0.5, training=m.training),
     "layer_norm": lambda m, x, i: F.layer_norm(x, (8,), m.bias, m.bias, 1e-3),
     "layer_norm bare": lambda m, x, i: F.layer_norm(x, (8,)),
-    "layer_norm of two axes": lambda m, x, i: F.layer_norm(x.unflatten(-1, (2, 4)), (2, 4), m.bias.view(2, 4)),
+    "layer_norm of two axes": lambda m, x, i: F.layer_norm(unflatten(x, -1, (2, 4)), (2, 4), m.bias.view(2, 4)),
     "rms_norm": lambda m, x, i: F.rms_norm(x, (8,), m.bias, 1e-4),
     "rms_norm bare": lambda m, x, i: F.rms_norm(x, (8,)),
     "embedding": lambda m, x, i: F.embedding(i % 8, m.weight, padding_idx=0),
@@ -172,7 +174,7 @@ CONVOLUTIONS: dict[str, Function] = {
     "dilated, the same length": lambda m, x, i: F.conv1d(x.mT, m.weight[..., None][:4].expand(4, 8, 4), padding="same"),
     "without a batch": lambda m, x, i: F.conv1d(x.flatten(0, 1).t(), m.weight[:, :, None], padding="valid"),
     "images": lambda m, x, i: F.conv2d(
-        x.unflatten(-1, (2, 4))[:, :, None].flatten(0, 1), m.weight.view(16, 1, 2, 2), stride=(1, 2), dilation=(1, 3)
+        unflatten(x, -1, (2, 4))[:, :, None].flatten(0, 1), m.weight.view(16, 1, 2, 2), stride=(1, 2), dilation=(1, 3)
     ),
     "convolution": lambda m, x, i: torch.convolution(
         x.mT, m.weight[:, :, None], m.bias, (1,), (1,), (1,), False, (0,), 1
@@ -244,13 +246,18 @@ COMPLEX: dict[str, Function] = {
     "views": lambda m, x, i: torch.view_as_real(
         pairs(x)[:, :, None].expand(-1, -1, 2, -1).transpose(1, 2)[:, 0, :, 1:]
     ),
+    "conversions": lambda m, x, i: (
+        torch.view_as_real(pairs(x).to(x.device) + pairs(x).type_as(pairs(x)) * x[..., :4].to(torch.complex64))
+        + torch.view_as_real(pairs(x).to(dtype=torch.complex128).to(torch.complex64))
+        + pairs(x).real.to(torch.complex64).to(x.dtype)[..., None]
+    ),
     "joins": lambda m, x, i: torch.view_as_real(torch.cat([pairs(x), -pairs(x)], -1).sum(1)),
     "mean of slices": lambda m, x, i: torch.view_as_real(torch.stack(pairs(x).chunk(2, -1)).mean(0)),
 }
 
 
 def pairs(x: Tensor) -> Tensor:
-    return torch.view_as_complex(x.unflatten(-1, (4, 2)))
+    return torch.view_as_complex(unflatten(x, -1, (4, 2)))
 
 
 ALL = {**ARITHMETIC, **SHAPES, **FACTORIES, **REDUCTIONS, **PRODUCTS, **NEURAL, **CONVOLUTIONS, **INDEXING}
@@ -299,7 +306,7 @@ def test_normal_form(name: str) -> None:
     assert [op for op in found if op != "transpose"] == [op for op in wanted if op != "transpose"]
 
 
-REFUSED: dict[str, tuple[Function, str]] = {
+REFUSED: dict[str, tuple[Callable[[Small, Tensor, Tensor], object], str]] = {
     "active dropout": (lambda m, x, i: F.dropout(x, 0.5), r"aten\.dropout\.default.*dropout is active"),
     "dropout in attention": (
         lambda m, x, i: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], dropout_p=0.1),
@@ -309,6 +316,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "classes set by the data": (lambda m, x, i: F.one_hot(i), r"one_hot.*depends on the data|cannot be traced"),
     "bitwise logic of integers": (lambda m, x, i: i & 7, "bitwise logic of i64"),
     "a complex result": (lambda m, x, i: pairs(x), "is complex; return torch.view_as_real of it"),
+    "complex numbers as logic": (lambda m, x, i: pairs(x).to(torch.bool), "complex numbers become bool"),
     "a product of complex matrices": (
         lambda m, x, i: (pairs(x) @ pairs(x).mT).real,
         "aten.matmul.default: this operator is not known for complex numbers",
@@ -316,7 +324,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "batch norm over the batch": (lambda m, x, i: F.batch_norm(x.mT, None, None, training=True), "relates its rows"),
     "roll of everything": (lambda m, x, i: x.roll(1), "a roll without axes"),
     "stretched by a fraction": (lambda m, x, i: F.interpolate(x[:, None, :, :], size=(12, 12)), "whole multiples"),
-    "uncommon norm": (lambda m, x, i: torch.linalg.vector_norm(x, ord=3, dim=-1), "norm of order 3"),
+    "uncommon norm": (lambda m, x, i: vector_norm(x, 3, -1), "norm of order 3"),
     "halved sequence": (lambda m, x, i: x[:, : x.shape[1] // 2], "holds only where .axis 1 of input 0 // 2"),
     "every second token": (lambda m, x, i: x[:, ::2], "is not made of batch and sequence|holds only where"),
     "chunks of the sequence": (lambda m, x, i: x.view(x.shape[0], -1, 11, 8).sum(2), "fixes|holds only where"),
@@ -329,7 +337,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "shape set by the data": (lambda m, x, i: x[i > 3], r"aten\.index\.Tensor: size u\d+ depends on the data"),
     "a long sequence only": (lambda m, x, i: x[:, 6] if x.shape[1] > 6 else x[:, 0], "takes 7 or more"),
     "nothing": (lambda m, x, i: None, "returns nothing"),
-    "a mistake of its own": (lambda m, x, i: x.no_such_method(), "AttributeError.*no_such_method"),
+    "a mistake of its own": (lambda m, x, i: cast(Any, x).no_such_method(), "AttributeError.*no_such_method"),
 }
 
 

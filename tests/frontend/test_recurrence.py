@@ -24,7 +24,7 @@ LIBRARY = "transformers.models"
 
 def test_mamba_in_bfloat16_keeps_its_state_in_float32() -> None:
     program = capture(make("mamba2").to(torch.bfloat16))
-    (scan, _) = [op for op in program.graphs["forward"] if op.name == "linear_recurrence"]
+    (scan,) = [op for op in program.graphs["forward"] if op.name == "linear_recurrence"]
     assert str(scan.results[1].type) == "state<recurrent f32[B, 8, 16, 16]>"
     assert {str(v.tensor.dtype) for v in scan.inputs} == {"f32"}
 
@@ -39,10 +39,10 @@ def test_the_library_is_left_as_it_was() -> None:
 @pytest.fixture
 def mamba_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     hugging_face_recurrence._difference.cache_clear()
-    module = importlib.import_module(f"{LIBRARY}.mamba.modeling_mamba")
-    original = module.mamba_selective_scan
-    yield module
-    module.mamba_selective_scan = original
+    module: Any = importlib.import_module(f"{LIBRARY}.mamba.modeling_mamba")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "mamba_selective_scan", module.mamba_selective_scan)
+        yield module
     hugging_face_recurrence._difference.cache_clear()
 
 
@@ -71,9 +71,15 @@ def _altered(module: Any, change: Callable[[Tensor], Tensor]) -> Callable[..., A
     return selective_scan_fn
 
 
-@pytest.mark.parametrize(
-    "change", [lambda y: y * 1.001, lambda y: y + 0.01, lambda y: y.flip(2), lambda y: y[:, :, :1].expand_as(y)]
-)
+ALTERATIONS: list[Callable[[Tensor], Tensor]] = [
+    lambda y: y * 1.001,
+    lambda y: y + 0.01,
+    lambda y: y.flip(2),
+    lambda y: y[:, :, :1].expand_as(y),
+]
+
+
+@pytest.mark.parametrize("change", ALTERATIONS)
 def test_a_function_that_computes_something_else_is_refused(
     mamba_module: Any, change: Callable[[Tensor], Tensor]
 ) -> None:

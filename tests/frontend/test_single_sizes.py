@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from graphwright.frontend import build, capture, single_sizes
+from graphwright.frontend.single_sizes import Trace
 from graphwright.ir import Interpreter, UnsupportedError
 from tests.frontend.compare import Small, assert_same_function, tokens
 from tests.models.handwritten import NanoGPT
+from tests.tensors import unflatten
 
 Function = Callable[[Small, Tensor, Tensor], Tensor]
 
@@ -72,9 +74,9 @@ def _attention(m: Small, x: Tensor, hidden: bool) -> Tensor:
 HELD: dict[str, Callable[[Small, Tensor, int], Any]] = {
     "tensors in a list": lambda m, x, n: x * cast("Any", m).held[n],
     "tensors of a file": lambda m, x, n: x * ONE_AND_TWO[n],
-    "arrays of numpy": lambda m, x, n: x * torch.from_numpy(ARRAYS[n]),
+    "arrays of numpy": lambda m, x, n: x * torch.as_tensor(ARRAYS[n]),
     "numbers of numpy": lambda m, x, n: x * torch.as_tensor(ARRAYS[n][0]),
-    "attributes": lambda m, x, n: getattr(torch.view_as_complex(x.unflatten(-1, (4, 2))), "imag" if n else "real"),
+    "attributes": lambda m, x, n: getattr(torch.view_as_complex(unflatten(x, -1, (4, 2))), "imag" if n else "real"),
     "outputs": lambda m, x, n: SimpleNamespace(logits=(x + 1, x + 2)[n]),
 }
 ONE_AND_TWO = [torch.tensor(1.0), torch.tensor(2.0)]
@@ -123,8 +125,8 @@ def test_what_torch_does_otherwise_at_a_size_costs_no_trace(monkeypatch: pytest.
     tried: list[object] = []
     excluded = single_sizes.excluded_sizes
 
-    def counted(*arguments: object) -> object:
-        found = excluded(*arguments)  # type: ignore[arg-type]  # passed on
+    def counted(traced: Trace, generic: Mapping[str, int], context: object) -> dict[tuple[tuple[str, int], ...], str]:
+        found = excluded(traced, generic, context)
         tried.extend(found)
         return found
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.frontend.weight_files import PRECEDENCE, stored_weights
 from graphwright.ir import Notice, StoredFile, UserError, WeightError
 from tests.frontend.compare import assert_same_function
 from tests.frontend.test_checkpoint import edit_config, loaded, saved
+from tests.tensors import load_file, save_file
 
 NORM = "model.norm.weight"
 SINGLE, SHARDED, PICKLED, PICKLED_SHARDED = PRECEDENCE
@@ -177,24 +177,25 @@ class Code:
         return os.mkdir, ("ran",)
 
 
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (lambda file: torch.save({"w": torch.ones(2), "x": Code()}, file), "to read it would run code .*mkdir"),
-        (lambda file: torch.save(torch.nn.Linear(2, 2), file), "to read it would run code .*Linear"),
-        (lambda file: file.write_bytes(pickle.dumps({"x": Code()})), "would run code|not a file of torch.save"),
-        (lambda file: file.write_bytes(b""), "not a file of torch.save, or damaged"),
-        (lambda file: file.write_bytes(b"PK\x03\x04" + bytes(100)), "not a file of torch.save, or damaged"),
-        (lambda file: torch.save([torch.ones(2)], file), "it holds a list, expected tensors by their names"),
-        (lambda file: torch.save({"epoch": 3}, file), "'epoch' is not a tensor but a int; save the model's state_dict"),
-        (lambda file: torch.save({"state": {"w": torch.ones(1)}}, file), "'state' is not a tensor but a dict"),
-        (lambda file: torch.save({3: torch.ones(2)}, file), "a tensor is named 3, expected text"),
-        (lambda file: torch.save({"w": torch.ones(2).to_sparse()}, file), "tensor 'w' is not a plain dense one"),
-        (lambda file: torch.save({"w": torch.ones(2, dtype=torch.complex64)}, file), "tensor 'w': torch.complex64"),
-    ],
-)
+Write = Callable[[Path], object]
+REFUSED: list[tuple[Write, str]] = [
+    (lambda file: torch.save({"w": torch.ones(2), "x": Code()}, file), "to read it would run code .*mkdir"),
+    (lambda file: torch.save(torch.nn.Linear(2, 2), file), "to read it would run code .*Linear"),
+    (lambda file: file.write_bytes(pickle.dumps({"x": Code()})), "would run code|not a file of torch.save"),
+    (lambda file: file.write_bytes(b""), "not a file of torch.save, or damaged"),
+    (lambda file: file.write_bytes(b"PK\x03\x04" + bytes(100)), "not a file of torch.save, or damaged"),
+    (lambda file: torch.save([torch.ones(2)], file), "it holds a list, expected tensors by their names"),
+    (lambda file: torch.save({"epoch": 3}, file), "'epoch' is not a tensor but a int; save the model's state_dict"),
+    (lambda file: torch.save({"state": {"w": torch.ones(1)}}, file), "'state' is not a tensor but a dict"),
+    (lambda file: torch.save({3: torch.ones(2)}, file), "a tensor is named 3, expected text"),
+    (lambda file: torch.save({"w": torch.ones(2).to_sparse()}, file), "tensor 'w' is not a plain dense one"),
+    (lambda file: torch.save({"w": torch.ones(2, dtype=torch.complex64)}, file), "tensor 'w': torch.complex64"),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), REFUSED)
 def test_pickled_files_that_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / PICKLED)

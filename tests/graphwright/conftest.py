@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import graphwright
 from tests.graphwright.commands import Commands
+from tests.pretrained import save_pretrained
 from tests.runtime import tokenizer_files
+from tests.tensors import manual_seed
 
 CONTEXT = 64
 
@@ -30,8 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=1,
         eos_token_id=2,
     )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    manual_seed(0)
+    save_pretrained(LlamaForCausalLM(config), folder)
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     return folder
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from tests.tensors import manual_seed
+
 VOCABULARY = 50
 
 
@@ -11,7 +13,7 @@ class Own(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed = nn.Embedding(VOCABULARY, 16)
         self.qkv = nn.Linear(16, 48)
         self.head = nn.Linear(16, VOCABULARY)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphwright.ir import Program
-from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price, Workload
+from graphwright.reporting.pipeline_report import Kind, MachineRow, MemoryPoint, Phase, Price
+from graphwright.reporting.pricer import Pricer
 
 
 @dataclass(frozen=True)
-class OpCounter:
+class OpCounter(Pricer):
     """Every op is one launch and takes a millisecond, every weight a byte."""
 
-    name: str
-    workload: Workload
+    name: str = "abacus"
 
     @property
     def machine(self) -> MachineRow:

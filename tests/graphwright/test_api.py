@@ -2,11 +2,11 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 import graphwright
 from graphwright import CompiledModel, UsageError
@@ -14,6 +14,7 @@ from graphwright.ir import PassError, UnsupportedError, WeightError
 from graphwright.passes import parse_passes
 from graphwright.runtime import ArtifactError, ContextError, GenerationError, SessionError
 from tests.graphwright import models
+from tests.pretrained import language_model
 
 IDS = [[3, 14, 15, 9, 26], [5, 35, 8, 9, 7]]
 
@@ -25,7 +26,7 @@ def compiled(artifact: Path) -> CompiledModel:
 
 @pytest.fixture(scope="module")
 def eager(checkpoint: Path) -> torch.nn.Module:
-    return AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    return language_model(checkpoint)
 
 
 def test_threads_that_there_are_not_are_found_before_the_work() -> None:
@@ -54,7 +55,7 @@ def test_logits_are_the_models_own(compiled: CompiledModel, eager: torch.nn.Modu
     with torch.no_grad():
         expected = eager(torch.tensor(IDS)).logits
     # Both compute in float32; sums of at most 48 products of numbers near 1 differ by their order alone.
-    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=48 * 2**-23, rtol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(logits), expected, atol=48 * 2**-23, rtol=1e-5)
 
 
 def test_ragged_batches_continue_each_prompt_as_if_alone(compiled: CompiledModel, eager: torch.nn.Module) -> None:
@@ -76,7 +77,7 @@ def test_a_module_of_ones_own_is_compiled_and_left_alone() -> None:
     assert module.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     expected = module.eval()(torch.tensor(IDS)).detach()
-    torch.testing.assert_close(torch.from_numpy(compiled.logits(IDS)), expected, atol=16 * 2**-23, rtol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(compiled.logits(IDS)), expected, atol=16 * 2**-23, rtol=1e-5)
     assert compiled.manifest.model.vocabulary_size == models.VOCABULARY
     assert compiled.manifest.model.context_length == 32
 
@@ -181,9 +182,9 @@ def test_the_context_is_bounded_but_never_stretched(checkpoint: Path) -> None:
         ({"assets": "absent"}, "assets is absent, which is not a folder"),
     ],
 )
-def test_bad_choices(options: dict[str, str], message: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_bad_choices(options: dict[str, Any], message: str, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=message) as error:
-        graphwright.compile(checkpoint, output=tmp_path / "out", **options)  # pyright: ignore[reportArgumentType]
+        graphwright.compile(checkpoint, output=tmp_path / "out", **options)
     assert graphwright.is_user_error(error.value)
     assert not (tmp_path / "out").exists()
 
@@ -203,4 +204,4 @@ def test_a_batch_of_none_is_refused(compiled: CompiledModel) -> None:
     with pytest.raises(GenerationError, match="there are no prompts"):
         compiled.logits([])
     with pytest.raises(GenerationError, match="there are no prompts"):
-        compiled.logits(np.zeros((0, 4), dtype=np.int64))  # pyright: ignore[reportArgumentType]
+        compiled.logits(np.zeros((0, 4), dtype=np.int64))  # pyright: ignore[reportArgumentType] - an array is taken too

@@ -1,6 +1,7 @@
 """torch.compile with this backend: numbers against eager, dynamic sizes, several graphs, and what is refused."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from torch._dynamo.exc import BackendCompilerFailed
 from graphwright.errors import UsageError
 from graphwright.torch_backend import graphwright
 from tests.models.encoders import ENCODERS, make
+from tests.tensors import manual_seed
 
 
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.project = nn.Linear(8, 8)
         self.norm = nn.LayerNorm(8)
         self.register_buffer("shift", torch.randn(8))
@@ -45,8 +47,9 @@ def _fresh() -> Generator[None]:
     torch._dynamo.reset()
 
 
-def compiled(module: nn.Module, **options: object) -> nn.Module:
-    return torch.compile(module, backend=graphwright, options={"threads": 1, **options})  # type: ignore[return-value]  # a module for a module
+def compiled(function: Callable[..., Any], dynamic: bool | None = None, **options: Any) -> Callable[..., Any]:
+    library = cast(Any, torch)  # `compile` is partly untyped
+    return library.compile(function, backend=graphwright, dynamic=dynamic, options={"threads": 1, **options})
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -65,7 +68,7 @@ def test_sizes_that_were_not_compiled(freeze: bool) -> None:
 @pytest.mark.slow
 def test_a_transformer() -> None:
     module = make("bert")
-    fast = torch.compile(module, backend=graphwright, dynamic=True, options={"freeze": True, "threads": 1})
+    fast = compiled(module, dynamic=True, freeze=True)
     with torch.no_grad():
         for batch, length in ((2, 11), (4, 23)):
             inputs = ENCODERS["bert"].inputs(batch, length)
@@ -102,8 +105,10 @@ def test_weights_that_change() -> None:
 
 
 def test_numbers_that_change() -> None:
-    fast = torch.compile(lambda x, k: x * k + 1, backend=graphwright, dynamic=True, options={"threads": 1})
-    x = torch.randn(3, 4)
+    def scaled(x: torch.Tensor, k: float) -> torch.Tensor:
+        return x * k + 1
+
+    fast, x = compiled(scaled, dynamic=True), torch.randn(3, 4)
     with torch.no_grad():
         for k in (0.5, 0.25, 3.0, 0.5):
             torch.testing.assert_close(fast(x, k), x * k + 1)
@@ -116,12 +121,15 @@ def test_numbers_that_change() -> None:
         ({"speed": 9}, "has no option 'speed'; it has dialect, freeze, threads"),
     ],
 )
-def test_refused(options: dict[str, object], message: str) -> None:
+def test_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BackendCompilerFailed, match=message) as failure, torch.set_grad_enabled(not options):
         compiled(nn.Linear(4, 4), **options)(torch.randn(2, 4))
     assert isinstance(failure.value.inner_exception, UsageError)
 
 
 def test_an_operator_without_importer_is_named() -> None:
+    def medians(x: torch.Tensor) -> torch.Tensor:
+        return x.median(-1).values
+
     with pytest.raises(BackendCompilerFailed, match=r"aten\.median\.dim.* there is no importer"), torch.no_grad():
-        torch.compile(lambda x: x.median(-1).values, backend=graphwright)(torch.randn(2, 4))
+        compiled(medians)(torch.randn(2, 4))

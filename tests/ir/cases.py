@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphwright.ir import Dim, DType, Graph, Op, QuantizedType, StateType, ops
+from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import OpDef
 from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
@@ -22,8 +23,8 @@ class Case:
 
     op: OpDef
     operands: tuple[str | None, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    below: dict[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict[str, Attribute])
+    below: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __str__(self) -> str:
         return f"{self.op.name}({', '.join(map(str, self.operands))}){self.attributes or ''}"
@@ -75,7 +76,7 @@ X = "f32[B, S, 4]"
 HEADS = "f32[B, 4, S, 8]"
 KEYS = "f32[B, 2, P, 8]"
 VALUES = "f32[B, 2, P, 6]"
-ATTENTION: dict[str, Any] = {"scale": 0.3, "mask": "causal"}
+ATTENTION: dict[str, Attribute] = {"scale": 0.3, "mask": "causal"}
 CACHE = "state<contiguous f32[B, 2, 9, 8]>"
 
 CHOICE, SHARES, GATED_EXPERTS = "i64[B, S, 2]", "f32[B, S, 2]", ("f32[5, 6, 4]", "f32[5, 4, 3]")

@@ -30,9 +30,15 @@ def test_what_is_kept_is_found() -> None:
     assert (CACHE.kept("a"), CACHE.kept("b"), CACHE.kept("c")) == (b"one\ntwo", b"", None)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda c: c[:-1], lambda c: c + b"1", lambda c: b"", lambda c: c.replace(b"o", b"0")]
-)
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda c: c[:-1],
+    lambda c: c + b"1",
+    lambda c: b"",
+    lambda c: c.replace(b"o", b"0"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_not_there(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     CACHE.keep("a", b"one")
     (folder / "a").write_bytes(damage((folder / "a").read_bytes()))

@@ -21,6 +21,7 @@ from graphwright.ir.rounding import quantize
 from graphwright.ir.text import parse_type
 from graphwright.ir.torch_types import torch_dtype
 from tests.ir.cases import CASES, Case, random
+from tests.ir.quantized_types import dequantized
 
 BINDINGS = {"B": 2, "S": 3, "P": 5}
 
@@ -76,7 +77,7 @@ def test_an_axis_that_flows_is_touched_at_one_index_only(case: Case) -> None:
 
         def evaluate(values: list[Any]) -> list[torch.Tensor]:
             results = apply_reference(op.definition, values, op.attributes, types, BINDINGS, "float64")
-            return [r.dequantize(torch.float64) if isinstance(r, QuantizedTensor) else r for r in results]
+            return [dequantized(result, torch.float64) for result in results]
 
         before = evaluate(operands)
         for i, flow in zip(present, flows, strict=True):

@@ -8,6 +8,7 @@ from graphwright.ir import (
     DType,
     Graph,
     IRTypeError,
+    Op,
     Program,
     StoredArray,
     clone_graph,
@@ -81,7 +82,7 @@ def test_iteration_survives_erasing_what_comes_next() -> None:
     graph = chain(5)
     ops_before = list(graph)
     graph.outputs["y"] = ops_before[0].result
-    seen = []
+    seen: list[Op] = []
     for op in graph:
         seen.append(op)
         if op is ops_before[0]:
@@ -93,7 +94,7 @@ def test_backward_iteration_survives_erasing_a_cone() -> None:
     graph = chain(5)
     ops_before = list(graph)
     graph.outputs["y"] = ops_before[1].result
-    seen = []
+    seen: list[Op] = []
     for op in graph.backwards():
         seen.append(op)
         graph.erase_dead([op])
@@ -102,7 +103,7 @@ def test_backward_iteration_survives_erasing_a_cone() -> None:
 
 def test_ops_inserted_ahead_are_visited_and_ops_inserted_behind_are_not() -> None:
     graph = chain(2)
-    names = []
+    names: list[str] = []
     for op in graph:
         names.append(op.name)
         if op.name == "neg" and len(graph) < 4:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from graphwright.ir import DType, IRTypeError, ops, rounding, tensor
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
 from graphwright.ir.rounding import Grid, Search, quantize
-from graphwright.ir.types import CODE_TYPES
+from graphwright.ir.types import CODE_TYPES, QuantizedType
 from graphwright.ir.weights import Applied, StoredArray
 from tests.ir.evaluation import evaluate
 from tests.ir.quantized_types import of
+from tests.tensors import listed
 
 INTEGERS = sorted((d for d in CODE_TYPES if d.is_integer), key=str)
 FLOATS = sorted((d for d in CODE_TYPES if d.is_float), key=str)
@@ -26,9 +27,9 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("search", ["absmax", "mse"])
 @pytest.mark.parametrize("element", INTEGERS, ids=str)
 @pytest.mark.parametrize("group", [None, 32, 7])
-def test_every_code_is_the_nearest(element: DType, group: int | None, search: str) -> None:
+def test_every_code_is_the_nearest(element: DType, group: int | None, search: Search) -> None:
     x = random(5, 45)
-    q = quantize(x, of(element, (5, 45), group), search)  # type: ignore[arg-type] - parametrized
+    q = quantize(x, of(element, (5, 45), group), search)
     value = q.dequantize(torch.float64)
     grid = Grid(element)
     assert grid.least <= q.codes.min()
@@ -73,11 +74,11 @@ def test_zeros_stay_zeros(element: DType) -> None:
 def test_f4e2m1_rounds_to_even_codes() -> None:
     values = torch.tensor(F4E2M1_VALUES)
     codes = Grid(DType.F4E2M1).encode(values)
-    assert codes.tolist() == [*range(8), 0, *range(9, 16)]  # -0 is 0
+    assert listed(codes) == [*range(8), 0, *range(9, 16)]  # -0 is 0
     halves = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, 100.0])
     # OCP microscaling: to nearest, ties to the even significand.
-    assert values[Grid(DType.F4E2M1).encode(halves).long()].tolist() == [0, 1, 1, 2, 2, 4, 4, 6]
-    assert values[Grid(DType.F4E2M1).encode(-halves).long()].tolist() == [0, -1, -1, -2, -2, -4, -4, -6]
+    assert listed(values[Grid(DType.F4E2M1).encode(halves).long()]) == [0, 1, 1, 2, 2, 4, 4, 6]
+    assert listed(values[Grid(DType.F4E2M1).encode(-halves).long()]) == [0, -1, -1, -2, -2, -4, -4, -6]
 
 
 def test_mxfp4_has_scales_that_are_powers_of_two_and_nvfp4_one_scale_more() -> None:
@@ -101,7 +102,7 @@ def test_packing_is_undone_and_puts_low_bits_first(count: int, seed: int, elemen
     held = codes.to(torch.int8 if signed else torch.uint8)
     expression = StoredArray(held, tensor(element, 2, count))
     packed = Applied.of(ops.pack_bits, (expression,), {"bits": element.bits}).evaluate()
-    for row, bytes_ in zip(codes.tolist(), packed.tolist(), strict=True):
+    for row, bytes_ in zip(listed(codes), listed(packed), strict=True):
         number = sum((c & ((1 << element.bits) - 1)) << (i * element.bits) for i, c in enumerate(row))
         assert bytes(bytes_) == number.to_bytes(-(-count * element.bits // 8), "little")
     assert torch.equal(evaluate(ops.unpack_bits, packed, to=element, length=count), held)
@@ -111,7 +112,8 @@ def test_packing_is_undone_and_puts_low_bits_first(count: int, seed: int, elemen
 def test_a_weight_of_its_parts_is_the_weight(element: DType) -> None:
     x = StoredArray.of(random(6, 10))
     whole = Applied.of(ops.round_to_nearest, (x,), {"to": element, "group": 4, "search": "mse"})
-    names = ["codes", "scales"] + ([] if whole.type.symmetric else ["zero_points"])  # type: ignore[union-attr] - quantized
+    assert isinstance(whole.type, QuantizedType)
+    names = ["codes", "scales"] + ([] if whole.type.symmetric else ["zero_points"])
     parts = tuple(Applied.of(getattr(ops, f"quantized_{name}"), (whole,), {}) for name in names)
     again = Applied.of(ops.quantized, parts, {"group": 4})
     assert again.type == whole.type
@@ -203,9 +205,11 @@ def test_a_search_works_on_one_thread_and_gives_the_others_back(monkeypatch: pyt
     threads: list[int] = []
     fit = rounding.fit
 
-    def watched(*arguments: object) -> rounding.Scales:
+    def watched(
+        groups: torch.Tensor, type: QuantizedType, search: Search, tensor_scale: torch.Tensor | None
+    ) -> rounding.Scales:
         threads.append(torch.get_num_threads())
-        return fit(*arguments)  # type: ignore[arg-type] - passed on
+        return fit(groups, type, search, tensor_scale)
 
     monkeypatch.setattr(rounding, "fit", watched)
     before = torch.get_num_threads()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from graphwright.ir import StoredFile, WeightError, parse_program, print_program, read_program, tensor
 from graphwright.ir.tensor_files import REMEMBERED, tensor_file
 from graphwright.ir.weights import stored_tensors
+from tests.tensors import save_file
 
 OLD, NEW = torch.arange(4.0), torch.arange(4.0) + 10
 CHANGED = "the file has changed since the program was made; capture the model again"

@@ -53,9 +53,12 @@ def test_elementwise_ops_treat_every_place_alike(case: Case) -> None:
         order = torch.randperm(before.shape[axis], generator=generator)
         permuted: list[Any] = []
         for x in operands:
-            own = None if x is None else axis - before.dim() + x.dim()
-            moves = own is not None and own >= 0 and x.shape[own] == before.shape[axis]
-            permuted.append(x.index_select(own, order) if moves else x)
+            if x is None:
+                permuted.append(x)
+                continue
+            own = axis - before.dim() + x.dim()
+            moves = own >= 0 and x.shape[own] == before.shape[axis]
+            permuted.append(x.index_select(own, order) if x is not None and moves else x)
         (after,) = evaluate(case, permuted)
         assert torch.equal(after, before.index_select(axis, order))
 

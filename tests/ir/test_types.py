@@ -37,13 +37,13 @@ def test_printing_by_example(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("g32[2]", "<text>:1:1: 'g32' is no element type"),
+        ("g32[2]", "<text>:1:1: 'g32' is not an element type"),
         ("f32", r"<text>:1:4: expected '\['"),
         ("f32[2", r"<text>:1:6: expected ','"),
         ("f32[2]]", "<text>:1:7: expected the end"),
-        ("state<flat f32[2]>", "<text>:1:7: 'flat' is no layout: write contiguous, ring, paged, recurrent"),
+        ("state<flat f32[2]>", "<text>:1:7: 'flat' is not a layout: write contiguous, ring, paged, recurrent"),
         ("q4<128, sym>[8]", "<text>:1:4: expected g and a group size, or channel"),
-        ("q4<g0, sym>[8]", "<text>:1:4: 'g0' is no group"),
+        ("q4<g0, sym>[8]", "<text>:1:4: 'g0' is not a group"),
         ("q4<g8, odd>[8]", "<text>:1:8: expected sym, asym or min, found 'odd'"),
         ("q4<g8, sym, scale=3>[8]", "<text>:1:13: a quantized type takes scale=DTYPE, axis=INTEGER and tensor"),
         ("q5<g8, sym>[8]", "<text>:1:1: there are no codes of 5 bits"),

@@ -60,7 +60,7 @@ def wrong_type(p: Program) -> None:
 
 def ill_typed(p: Program) -> None:
     _, exp, _ = broken(p)
-    exp.operands[0].type = tensor("i64", "S", 4)
+    exp.inputs[0].type = tensor("i64", "S", 4)
 
 
 def stray_attribute(p: Program) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from graphwright.ir import IRTypeError, Program, StoredArray, StoredFile, Weight, WeightError, ops, tensor
 from graphwright.ir.safetensors_file import read_header
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import DType
 from graphwright.ir.weights import Applied, sources
+from tests.tensors import listed, save_file
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def stored(path: Path, key: str = "w", type: str = "f32", *shape: int) -> Stored
 
 def test_a_file_is_read_when_the_value_is_wanted(file: Path) -> None:
     assert read_header(str(file)) == {"w": tensor("f32", 2, 3), "half": tensor("bf16", 4)}
-    assert stored(file).evaluate().tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert listed(stored(file).evaluate()) == [[0, 1, 2], [3, 4, 5]]
     # Nothing is opened until then.
     assert Weight("w", stored(file.parent / "none.safetensors")).type == tensor("f32", 2, 3)
 
@@ -111,7 +111,7 @@ def transposed(expression: Any) -> Applied:
 def test_an_applied_op_waits(file: Path) -> None:
     expression = transposed(stored(file))
     assert expression.type == tensor("f32", 3, 2)
-    assert expression.evaluate().tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert listed(expression.evaluate()) == [[0, 3], [1, 4], [2, 5]]
     late = transposed(stored(file.parent / "later.safetensors"))
     assert late.type == tensor("f32", 3, 2)
     with pytest.raises(WeightError, match="the file is missing"):
@@ -123,7 +123,7 @@ def test_an_applied_op_waits(file: Path) -> None:
 def test_nested_transforms_and_absent_operands(file: Path) -> None:
     part = Applied.of(ops.slice, (stored(file),), {"axis": 0, "start": 1})
     both = Applied.of(ops.concat, (part, stored(file)), {"axis": 0})
-    assert both.evaluate().tolist() == [[3, 4, 5], [0, 1, 2], [3, 4, 5]]
+    assert listed(both.evaluate()) == [[3, 4, 5], [0, 1, 2], [3, 4, 5]]
     assert list(sources(both)) == [stored(file), stored(file)]
     square = Applied.of(ops.linear, (both, both), {})
     assert len(square.operands) == 3

@@ -41,6 +41,8 @@ def joined(x: Tensor) -> Tensor:
 class TrilBuffer(nn.Module):
     """A buffer of ones cut to length, masked_fill, fused projections, dropout that does nothing."""
 
+    mask: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.attn = nn.Linear(WIDTH, 3 * WIDTH)
@@ -163,6 +165,8 @@ class Windowed(Decoder):
 class FoldedBlock(nn.Module):
     """Batch and heads folded into one axis, bmm and baddbmm, a linear bias of the distance (ALiBi)."""
 
+    slopes: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.qkv, self.o = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
@@ -248,7 +252,7 @@ class LoopBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[1]
         seen = torch.tril(torch.ones((length, length))) != 0
-        results = []
+        results: list[Tensor] = []
         for projection in self.projections:
             q, k, v = projection(x).split(SIZE, -1)
             scores = (q @ k.transpose(1, 2) / SIZE**0.5).masked_fill(~seen, float("-inf"))
@@ -263,6 +267,8 @@ class Loop(Decoder):
 
 class InterleavedBlock(nn.Module):
     """Rotary on neighbouring pairs, half of each head only; SDPA; a gated unit with separate projections and GELU."""
+
+    rate: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,6 +297,8 @@ class Interleaved(Decoder):
 
 class ComplexBlock(nn.Module):
     """Rotary by complex numbers, as the first Llama had it."""
+
+    turns: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ class Rotary(Base):
     def __init__(self) -> None:
         super().__init__()
         self.gate = nn.Linear(WIDTH, 2 * WIDTH, bias=False)
-        self.norm = nn.RMSNorm(WIDTH, eps=1e-5)  # pyright: ignore[reportAttributeAccessIssue] - another norm
+        self.norm = nn.RMSNorm(WIDTH, eps=1e-5)  # another norm
 
     def states(self, ids: Tensor) -> Tensor:
         x = self.embed(ids)
@@ -136,6 +136,9 @@ class Rotary(Base):
 
 class Rotated(Rotary):
     """Rotation by halves, tables of the whole context, a window."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +214,9 @@ class Last(OneHot):
 class LastAndLoss(FusedMask):
     """`(logits, loss)`, the last token as an axis of one."""
 
-    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Any:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - another way to be called
+        self, idx: Tensor, targets: Tensor | None = None
+    ) -> Any:
         x = self.norm(self.states(idx))
         if targets is not None:
             logits = self.head(x)
@@ -220,7 +225,9 @@ class LastAndLoss(FusedMask):
 
 
 class LogitsAndLoss(Base):
-    def forward(self, *, tokens: Tensor, targets: Tensor | None = None) -> Any:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - another way to be called
+        self, *, tokens: Tensor, targets: Tensor | None = None
+    ) -> Any:
         logits = self.reference(tokens)
         return {"loss": None if targets is None else F.cross_entropy(logits, targets), "logits": logits}
 

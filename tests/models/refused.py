@@ -114,7 +114,10 @@ class SharperWithLengthBlock(_Block):
 
 
 def _decoder(block: type[nn.Module]) -> type[Decoder]:
-    return type(block.__name__.removesuffix("Block"), (Decoder,), {"block": lambda _: block()})
+    def made(_: Decoder) -> nn.Module:
+        return block()
+
+    return type(block.__name__.removesuffix("Block"), (Decoder,), {"block": made})
 
 
 REFUSED: dict[str, tuple[type[Decoder], str]] = {

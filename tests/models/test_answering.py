@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
@@ -15,6 +16,7 @@ from graphwright.passes import PIPELINES, run_passes
 from tests.captures import shared
 from tests.models.answering import MODELS, Base
 from tests.models.handwritten import VOCABULARY
+from tests.tensors import manual_seed
 
 CHUNKS = (4, 1, 3, 1)
 LENGTHS = (9, 5, 2)
@@ -22,7 +24,7 @@ LENGTHS = (9, 5, 2)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_equal_to_the_original(name: str) -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
     model = MODELS[name]().eval()
     program = shared(f"answering {name}", lambda: capture(model))
     assert is_language_model(program), program.metadata
@@ -46,7 +48,7 @@ def _assert_last_token_of_every_prefix(model: Base, program: Program) -> None:
     assert every.shape == (2, 7, VOCABULARY)
     for length in range(1, 8):
         with torch.no_grad():
-            own = model(ids[:, :length])
-        own = own[0] if isinstance(own, tuple) else own
+            answer: Tensor | tuple[Tensor, ...] = model(ids[:, :length])
+        own = answer[0] if isinstance(answer, tuple) else answer
         # float32, sums of 32 products
         torch.testing.assert_close(every[:, length - 1], own.reshape(2, VOCABULARY), rtol=1e-4, atol=1e-5)

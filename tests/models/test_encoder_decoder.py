@@ -16,6 +16,7 @@ from graphwright.passes import PIPELINES, run_passes
 from graphwright.passes.proving.cached import empty_states
 from tests.captures import shared
 from tests.models.zoo import scaled
+from tests.tensors import manual_seed
 
 CHUNKS = (3, 1, 1, 4, 2)
 LENGTHS = (11, 6, 8)
@@ -34,12 +35,12 @@ def t5(prefix: str = "T5") -> Any:
 def bart() -> Any:
     import transformers
 
-    shared = {"vocab_size": 256, "d_model": 32, "max_position_embeddings": 64}
-    layers = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()}
-    return transformers.BartForConditionalGeneration(transformers.BartConfig(**shared, **layers))
+    config = transformers.BartConfig(vocab_size=256, d_model=32, max_position_embeddings=64, **SIDES)
+    return transformers.BartForConditionalGeneration(config)
 
 
-SIDE = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+SIDE = {"layers": 1, "attention_heads": 4, "ffn_dim": 64}
+SIDES: dict[str, Any] = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()}
 
 
 def whisper() -> Any:
@@ -55,7 +56,7 @@ def whisper() -> Any:
         bos_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=1,
-        **{f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()},
+        **SIDES,
     )
     return transformers.WhisperForConditionalGeneration(config)
 
@@ -72,7 +73,7 @@ def contexts(name: str) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_continuation_beside_a_context(name: str) -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
     model = scaled(MODELS[name]())
     source = "input_features" if name == "whisper" else "input_ids"
     given = contexts(name)
@@ -114,7 +115,8 @@ def continued(program: Program, context: dict[str, Tensor], rows: list[Tensor]) 
     found: list[list[Tensor]] = [[] for _ in rows]
     for size in CHUNKS:
         parts = [row[int(p) : int(p) + size] for row, p in zip(rows, past, strict=True)]
-        new = torch.tensor([len(part) for part in parts])
+        counts = [len(part) for part in parts]
+        new = torch.tensor(counts)
         inputs = {
             "input_ids": torch.stack([torch.nn.functional.pad(p, (0, size - len(p)), value=5) for p in parts]),
             "past_length": past,
@@ -122,7 +124,7 @@ def continued(program: Program, context: dict[str, Tensor], rows: list[Tensor]) 
             "logit_positions": torch.arange(size).expand(len(rows), size),
         }
         out = Interpreter().run(graph, {**inputs, **context, **caches})
-        for row, count in enumerate(new.tolist()):
+        for row, count in enumerate(counts):
             found[row].append(out["logits"][row, :count])
         caches = {name: out[name.replace("past", "present", 1)] for name in caches}
         past = past + new

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from graphwright.frontend import capture
 from graphwright.ir import Program
 from tests.captures import shared
 from tests.models.encoders import ENCODERS, Inputs, make
+from tests.pretrained import save_pretrained
+from tests.tensors import manual_seed
 
 SIZES = ((1, 3), (4, 23))
 """Batch and length; the traced ones are 2 and 11. The longer one is past every local window."""
@@ -36,7 +40,7 @@ def captured(name: str, attention: str) -> Program:
 def named(output: object) -> dict[str, Tensor]:
     """The tensors of a model's output that a captured program gives."""
     logits = getattr(output, "logits", None)
-    found = {"logits": logits} if logits is not None else dict(output)  # type: ignore[call-overload]  # a mapping
+    found = {"logits": logits} if logits is not None else dict(cast("Mapping[str, object]", output))
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
@@ -63,7 +67,7 @@ def check(
     found = function(**{name: value.numpy() for name, value in inputs.items()})
     assert found.keys() == eager.keys()
     for name, value in found.items():
-        got, wanted, own = (seen(v, inputs) for v in (torch.from_numpy(value), exact[name], eager[name]))
+        got, wanted, own = (seen(v, inputs) for v in (torch.as_tensor(value), exact[name], eager[name]))
         assert got.dtype == own.dtype
         # four times eager float32's own distance from float64: sums as long, in another order
         bound = 4 * max(float((own - wanted).abs().max()), torch.finfo(torch.float32).eps * float(wanted.abs().max()))
@@ -92,7 +96,7 @@ class _Filled(torch.nn.Module):
 
     def __init__(self, low: float) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.low = low
         self.embed = torch.nn.Embedding(50, 16)
         self.q, self.k, self.v = (torch.nn.Linear(16, 16) for _ in range(3))
@@ -118,9 +122,9 @@ def test_rows_of_padding_average_all_values(low: float, backend: str, dialect: s
         "input_ids": torch.arange(21).reshape(3, 7),
         "attention_mask": torch.tensor([[0, 0, 0, 1, 1, 1, 1], [1] * 7, [0] * 7]),
     }
-    options = {"dialect": dialect} if backend == "onnx" else {}
+    options: dict[str, Any] = {"dialect": dialect} if backend == "onnx" else {}
     function = graphwright.compile_function(capture(model, inputs), backend=backend, threads=1, **options)
-    found = torch.from_numpy(function(**{name: value.numpy() for name, value in inputs.items()})["output"])
+    found = torch.as_tensor(function(**{name: value.numpy() for name, value in inputs.items()})["output"])
     with torch.no_grad():
         eager, exact = model(**inputs)["output"], copy.deepcopy(model).double()(**inputs)["output"]
     bound = 4 * max(float((eager - exact).abs().max()), torch.finfo(torch.float32).eps * float(exact.abs().max()))
@@ -136,7 +140,7 @@ def test_padded_rows_of_deberta_are_eager_s(side: str) -> None:
     mask[0, :4] = 0
     inputs = {"input_ids": ids, "attention_mask": mask if side == "left" else mask.flip(1)}
     function = graphwright.compile_function(captured("deberta-v2", "eager"), threads=1)
-    found = torch.from_numpy(function(**{n: v.numpy() for n, v in inputs.items()})["last_hidden_state"])
+    found = torch.as_tensor(function(**{n: v.numpy() for n, v in inputs.items()})["last_hidden_state"])
     with torch.no_grad():
         eager = model(**inputs).last_hidden_state
         exact = copy.deepcopy(model).double()(**inputs).last_hidden_state
@@ -163,7 +167,7 @@ def test_lengths_of_their_own() -> None:
 @pytest.mark.parametrize("name", ["bert", "vit", "t5", "whisper"])
 def test_checkpoint_directories_need_no_example(name: str, tmp_path: Path) -> None:
     model = make(name)
-    model.save_pretrained(tmp_path)
+    save_pretrained(model, tmp_path)
     inputs = ENCODERS[name].inputs(3, 9)
     if name == "t5":
         # what generates beside a context is captured without a mask

@@ -20,10 +20,11 @@ from tests.captures import shared
 from tests.models.case import CHUNKS, LENGTHS
 from tests.models.handwritten import MODELS
 from tests.models.refused import REFUSED
+from tests.tensors import manual_seed
 
 
 def made(name: str) -> nn.Module:
-    torch.manual_seed(0)
+    manual_seed(0)
     return MODELS[name]().eval()
 
 
@@ -47,8 +48,8 @@ def test_exact(name: str, tmp_path: Path) -> None:
     bound = 4 * worst(eager, exact)
     assert worst(continued_logits(interpreted(program), rows, CHUNKS, 40), exact) < bound
     build_artifact(program, tmp_path / "artifact")
-    model = load(tmp_path / "artifact", threads=1)
-    assert worst(continued_logits(loaded(model), rows, CHUNKS, 64), exact) < bound
+    compiled = load(tmp_path / "artifact", threads=1)
+    assert worst(continued_logits(loaded(compiled), rows, CHUNKS, 64), exact) < bound
 
 
 SEES_NO_LATER_TOKEN = ("DividedByLength", "FromTheEnd", "LongerWindow", "MaskFromData", "SharperWithLength")
@@ -57,7 +58,7 @@ SEES_NO_LATER_TOKEN = ("DividedByLength", "FromTheEnd", "LongerWindow", "MaskFro
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name: str) -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
     model, reason = REFUSED[name]
     with pytest.raises((PassError, UnsupportedError)) as caught:
         run_passes(capture(model().eval(), example()), PIPELINES["cpu"])

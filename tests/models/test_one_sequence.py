@@ -15,6 +15,7 @@ from graphwright.passes import PIPELINES, run_passes
 from tests.captures import shared
 from tests.models.handwritten import VOCABULARY
 from tests.models.one_sequence import MODELS
+from tests.tensors import manual_seed
 
 CHUNKS = (4, 1, 3, 1)
 LENGTHS = (9, 5, 2)
@@ -24,7 +25,7 @@ WITHOUT_EXAMPLE = "LogitsAndLoss"
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_row_equals_the_original(name: str) -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
     model = MODELS[name]().eval()
     inputs = None if name == WITHOUT_EXAMPLE else torch.zeros(5, dtype=torch.int64)
     program = shared(f"one sequence {name}", lambda: capture(model, inputs))

@@ -8,6 +8,7 @@ from graphwright.ir import DType, Graph, Interpreter, Program, parse_program, pr
 from graphwright.ir.rewriting import NearMiss
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.passes import Pass, run_passes
+from tests.tensors import listed
 
 
 def program(body: str, weights: str = "") -> Program:
@@ -18,9 +19,7 @@ def program(body: str, weights: str = "") -> Program:
 def random_weight(name: str, *shape: int, seed: int = 0) -> str:
     """Text of a weight with random values of size about 1, in steps of 1/64 so that small sums of them are exact."""
     generator = torch.Generator().manual_seed(seed + sum(map(ord, name)))
-    values = ", ".join(
-        str(v) for v in (torch.randn(shape, generator=generator) * 64).round().div(64).flatten().tolist()
-    )
+    values = ", ".join(str(v) for v in listed((torch.randn(shape, generator=generator) * 64).round().div(64).flatten()))
     type = f"f32[{', '.join(map(str, shape))}]"
     return f"weight @{name} : {type} = data([{values}]) : {type}\n"
 

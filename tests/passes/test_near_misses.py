@@ -46,7 +46,11 @@ def test_a_failure_inside_what_a_later_pass_recognizes_is_none() -> None:
     assert (first, second) == ([], [])
 
 
-@rule(lambda x: ops.pow(ops.sin(x) + 0.0, 2.0))
+def _near(x: Pattern) -> Pattern:
+    return ops.pow(ops.sin(x) + 0.0, 2.0)
+
+
+@rule(_near)
 def near(match: Match, build: Builder) -> Value:
     return match["x"]
 

@@ -7,7 +7,7 @@ changes the logits. The cache is written by TensorScatter or by GroupQueryAttent
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -155,7 +155,7 @@ class _Graph:
         }
         self._constants = [numpy_helper.from_array(value, name) for name, value in constants.items()]
 
-    def add(self, op: str, inputs: list[str], output: str, **attributes: object) -> None:
+    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
 
     def model(self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:

@@ -1,14 +1,15 @@
 """Scores of models: against sums by hand, in pieces of any size, and for rows that do not fit."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from graphwright.runtime import evaluation, load
 from graphwright.runtime.errors import DataError
-from graphwright.runtime.evaluation import Evaluation, Score, score
-from graphwright.runtime.model_language import RuntimeLanguageModel
+from graphwright.runtime.evaluation import Evaluation, RuntimeLanguageModel, Score, score
 from graphwright.runtime.token_rows import Stream, cut_rows, read_stream, start_token
 from graphwright.runtime.tokenizer import Tokenizer
 from tests.runtime import tokenizer_files
@@ -126,12 +127,13 @@ def test_what_holds_no_tokens_is_refused(tmp_path: Path) -> None:
         read_stream(text, tokenizer, 1000)
     with pytest.raises(DataError, match=r"a\.txt is a text, and the model has no tokenizer\.json"):
         read_stream(text, None, 1000)
-    for wrong, message in (
+    arrays: list[tuple[npt.NDArray[Any], str]] = [
         (np.array([1, 10]), r"holds the token id 10, outside the vocabulary \(0 to 9\)"),
         (np.array([-1]), "holds the token id -1"),
         (np.zeros(3), r"holds float64\[3\]; it must be token ids"),
         (np.zeros((0, 2), dtype=np.int64), "holds int64"),
-    ):
+    ]
+    for wrong, message in arrays:
         with pytest.raises(DataError, match=message):
             read_stream(wrong, None, 10)
 

@@ -104,7 +104,7 @@ def tokens(path: Path) -> object:
 
 
 def generation_settings(path: Path) -> object:
-    return read_generation_settings(Source(None, "model"), path.parent)
+    return read_generation_settings(Source("model", path.parent), path.parent)
 
 
 READ: list[tuple[str, Callable[[Path], object], type[Exception]]] = [

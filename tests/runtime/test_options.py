@@ -1,11 +1,9 @@
 """Options: defaults of the model, arguments over them, and refusals in one line."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from graphwright.runtime import GenerationError, GenerationOptions
+from graphwright.runtime import GenerationArguments, GenerationError, GenerationOptions
 from graphwright.runtime.options import resolve_options
 
 
@@ -21,9 +19,10 @@ def test_arguments_override_the_models_defaults() -> None:
 
 
 @pytest.mark.parametrize("argument", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.9}])
-def test_a_filter_asks_for_sampling(argument: Any) -> None:
+def test_a_filter_asks_for_sampling(argument: GenerationArguments) -> None:
     assert resolve_options({}, argument).temperature == 1
-    assert resolve_options({}, {**argument, "temperature": 0}).temperature == 0
+    greedy: GenerationArguments = {**argument, "temperature": 0}
+    assert resolve_options({}, greedy).temperature == 0
 
 
 def test_one_stop_string_needs_no_list() -> None:
@@ -57,7 +56,7 @@ def test_numpy_scalars_are_numbers() -> None:
         ({"tempurature": 1}, "tempurature is not known here: did you mean temperature?"),
         ({"top_p": 2, "min_p": 2}, "top_p is 2: must be above 0 and at most 1 (and 1 more)"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1: must be at least 0"),
-        ({"bad_words_ids": [[]]}, "bad_words_ids.0 is not valid: Tuple should have at least 1 item"),
+        ({"bad_words_ids": [list[int]()]}, "bad_words_ids.0 is not valid: Tuple should have at least 1 item"),
         ({"logit_bias": {3: float("inf")}}, "logit_bias.3 is inf: must be below inf"),
         ({"logit_bias": {3: float("nan")}}, "logit_bias.3 is nan: must be below inf"),
         ({"logit_bias": {-3: 1.0}}, "logit_bias.-3.[key] is -3: must be at least 0"),
@@ -73,7 +72,7 @@ def test_numpy_scalars_are_numbers() -> None:
         ({"forced_eos_token_id": [3], "suppress_tokens": [3, 4]}, "every token of forced_eos_token_id is in"),
     ],
 )
-def test_refusals(arguments: Any, message: str) -> None:
+def test_refusals(arguments: GenerationArguments, message: str) -> None:
     with pytest.raises(GenerationError) as caught:
         resolve_options({}, arguments)
     assert message in str(caught.value)

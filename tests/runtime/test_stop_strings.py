@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphwright.runtime.completion import Completion
-from graphwright.runtime.generation import Row
+from graphwright.runtime.generation import Completion, Row
 from graphwright.runtime.logits import RowFacts
 from graphwright.runtime.options import GenerationOptions
 from graphwright.runtime.streaming import StopStrings

@@ -32,7 +32,8 @@ def _finish(pieces: list[str], merges: list[tuple[str, str]], *, byte_fallback: 
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    special = [AddedToken(token, special=True) for token in SPECIAL]
+    tokenizer.add_special_tokens(special)  # pyright: ignore[reportUnknownMemberType] - partly untyped
     return tokenizer.to_str()
 
 

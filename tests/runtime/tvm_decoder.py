@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # TVM's parser reads the annotations of scripts, Python does not.
 """The tiny decoder as a library of TVM's, which obeys the same contract as the one in ONNX. Nothing in it is fast."""
 
@@ -21,7 +22,7 @@ def tvm_program(tiny: TinyDecoder) -> Program:
     entry = program_entry(tiny).model_dump()
     functions = FunctionSpec(name="decode", fixed=DECODE), FunctionSpec(name="prefill")
     entry |= {"backend": "tvm", "dialect": "", "file": "program.so", "weights": "weights.bin"}
-    return Program(**entry | {"functions": functions, "dimensions": DIMENSIONS})
+    return Program.model_validate(entry | {"functions": functions, "dimensions": DIMENSIONS})
 
 
 def write_tvm_artifact(path: Path, tiny: TinyDecoder, program: Program | None = None) -> Path:

@@ -3,7 +3,6 @@
 from graphwright.backends.onnx.emit import (
     attention,
     codes,
-    convolution,
     elementwise,
     experts,
     indexing,
@@ -18,7 +17,7 @@ from graphwright.backends.onnx.emit.emitter import Emitter
 __all__ = ["EMISSIONS", "TABLES", "Emitter"]
 
 TABLES = (
-    *(attention, codes, convolution, elementwise, experts, indexing),
+    *(attention, codes, elementwise, experts, indexing),
     *(neural, quantized, recurrence, reduction, shape),
 )
 EMISSIONS = {definition: emission for table in TABLES for definition, emission in table.EMISSIONS.items()}

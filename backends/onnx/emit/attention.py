@@ -1,9 +1,6 @@
 """Emission of attention and rotary embedding."""
 
-from __future__ import annotations
-
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import Emission
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emission, Emitter
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.group_query import CODES_IN_A_BYTE, group_query_attention
 from graphwright.ir.dialects.ort.operators import masked_attention, rotary_embedding

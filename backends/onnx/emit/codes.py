@@ -4,11 +4,8 @@ QuantizeLinear knows scales along one axis only, and divides by them, which deci
 GroupQueryAttention does.
 """
 
-from __future__ import annotations
-
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import Emission
+from graphwright.backends.onnx.emit.emitter import Emission, Emitter
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.packed_caches import OFFSET, dequantize_packed, quantize_packed

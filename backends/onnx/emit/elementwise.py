@@ -1,10 +1,7 @@
 """Emission of arithmetic, comparisons, logic, casts and choice."""
 
-from __future__ import annotations
-
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import Emission, single_nodes
+from graphwright.backends.onnx.emit.emitter import Emission, Emitter, single_nodes
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.graph import Op

@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.weights_file import raw_bytes, weight_bytes
+from graphwright.ir.declare import OpDef
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
@@ -20,6 +21,7 @@ from graphwright.ir.weights import Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 MICROSOFT = "com.microsoft"
 INLINE_LIMIT = 1024
@@ -230,3 +232,16 @@ class Emitter:
             return self.integers(*(c for c in constants if c is not None))
         parts = [self.integers(d) if isinstance(d, int) else self.dim(d) for d in dims]
         return self.node("Concat", *parts, axis=0)
+
+
+Emission = Callable[[Emitter, Op], None]
+"""Writes the nodes of one op. The names of its results are given by `Emitter.name`."""
+
+
+def single_nodes(kinds: Mapping[OpDef, str]) -> dict[OpDef, Emission]:
+    """Emissions of ops that are one node, of that kind, with the same operands and no attributes."""
+
+    def emission(kind: str) -> Emission:
+        return lambda e, op: e.results(op, kind, *e.operands(op))
+
+    return {definition: emission(kind) for definition, kind in kinds.items()}

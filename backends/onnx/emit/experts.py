@@ -1,15 +1,12 @@
 """Emission of mixtures of experts."""
 
-from __future__ import annotations
-
 import math
 
 from onnx import GraphProto, TensorProto, helper
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emission, Emitter
 from graphwright.backends.onnx.emit.neural import activate
-from graphwright.backends.onnx.emit.table import Emission
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.experts import chosen_experts

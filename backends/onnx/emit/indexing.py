@@ -1,9 +1,6 @@
 """Emission of the ops that pick elements by index, and of the cache update."""
 
-from __future__ import annotations
-
-from graphwright.backends.onnx.emit.emitter import Emitter
-from graphwright.backends.onnx.emit.table import Emission, single_nodes
+from graphwright.backends.onnx.emit.emitter import Emission, Emitter, single_nodes
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.operators import as_cache, gather_ring

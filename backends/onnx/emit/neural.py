@@ -1,9 +1,6 @@
-"""Emission of products, norms, activations and gated units."""
+"""Emission of products, convolutions, norms, activations and gated units."""
 
-from __future__ import annotations
-
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import Emission, single_nodes
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emission, Emitter, single_nodes
 from graphwright.ir import ops
 from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import OpDef
@@ -103,6 +100,18 @@ def emit_softcap(e: Emitter, op: Op) -> None:
     e.results(op, "Mul", e.node("Tanh", e.node("Div", x, limit)), limit)
 
 
+def emit_convolution(e: Emitter, op: Op) -> None:
+    e.results(
+        op,
+        "Conv",
+        *e.operands(op),
+        strides=op.attribute("stride", tuple[int, ...]),
+        pads=op.attribute("padding", tuple[int, ...]),
+        dilations=op.attribute("dilation", tuple[int, ...]),
+        group=op.attribute("groups", int),
+    )
+
+
 EMISSIONS: dict[OpDef, Emission] = {
     **single_nodes(NODES),
     fused_matmul: emit_fused_matmul,
@@ -114,4 +123,5 @@ EMISSIONS: dict[OpDef, Emission] = {
     ops.activation: emit_activation,
     ops.glu: emit_glu,
     ops.softcap: emit_softcap,
+    ops.convolution: emit_convolution,
 }

@@ -1,10 +1,7 @@
 """Emission of products with quantized weights, of rows of quantized tables, and of rounding."""
 
-from __future__ import annotations
-
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import Emission
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emission, Emitter
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.quantized import (

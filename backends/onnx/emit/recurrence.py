@@ -3,14 +3,11 @@
 Padding is kept out of the state by making its tokens do nothing: a key of zero and no decay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 from graphwright.backends.onnx.element_types import ONNX_TYPES
-from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emitter
-from graphwright.backends.onnx.emit.table import Emission
+from graphwright.backends.onnx.emit.emitter import MICROSOFT, Emission, Emitter
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort.recurrence import linear_attention, stateful_conv

@@ -1,15 +1,13 @@
 """Writes a program as ONNX for runtimes other than ours."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from graphwright.backends.assets import asset_files
+from graphwright.backends.onnx.compile import MODEL_FILE, model_files, write_models
 from graphwright.backends.onnx.export.genai import CONFIG_FILE, genai_config
 from graphwright.backends.onnx.export.readme import README_FILE, interface_note
-from graphwright.backends.onnx.model_file import MODEL_FILE, model_files, write_models
 from graphwright.ir.convention import ENCODE, PREFILL, is_decoder
 from graphwright.ir.errors import UserError
 from graphwright.ir.files import TABLES, read_bytes

@@ -1,7 +1,5 @@
 """`genai_config.json`, with which onnxruntime-genai (0.18) runs a decoder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

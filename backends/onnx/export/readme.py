@@ -1,7 +1,5 @@
 """The note that goes with a model for other runtimes: what to feed it and what comes out."""
 
-from __future__ import annotations
-
 from graphwright.backends.program_specs import shape_names
 from graphwright.ir.convention import (
     ATTENTION_MASK,

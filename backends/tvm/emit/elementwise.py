@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of elementwise ops: arithmetic, comparisons, logic, casts and choice."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

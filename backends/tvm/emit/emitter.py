@@ -1,7 +1,5 @@
 """What an emission writes with: calls of kernels on memory, sizes and weights of the graph that is lowered."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial

@@ -1,7 +1,5 @@
 """Emission of mixtures of experts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, flat_type

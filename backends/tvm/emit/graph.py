@@ -1,7 +1,5 @@
 """A graph as calls of kernels, op by op."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of ops that pick by index."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.backends.element_types import MANIFEST_NAMES

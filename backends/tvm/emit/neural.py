@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of norms, activations and gated units."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count

@@ -3,8 +3,6 @@
 Operands are of one type, and no narrower float than float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

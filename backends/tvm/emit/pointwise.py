@@ -1,7 +1,5 @@
 """How an op is written whose result depends, element by element, on its operands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

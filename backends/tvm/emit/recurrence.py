@@ -1,7 +1,5 @@
 """Emission of what carries a recurrent state along the tokens, and of running sums."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, type_name

@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of reductions and softmax."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

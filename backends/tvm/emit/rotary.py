@@ -1,11 +1,9 @@
 """Emission of rotary embedding, and of packed projections that go to caches."""
 
-from __future__ import annotations
-
 from typing import cast
 
+from graphwright.backends.tvm.emit.attention import scale_of
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
-from graphwright.backends.tvm.emit.scales import scale_of
 from graphwright.backends.tvm.kernels import rotary_append as appending
 from graphwright.backends.tvm.kernels import rotary_table as tables
 from graphwright.backends.tvm.kernels.rope import rope

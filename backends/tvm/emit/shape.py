@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of ops that make or move elements without arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

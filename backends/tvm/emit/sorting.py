@@ -2,8 +2,6 @@
 # Functions of tensor expressions are called by TVM, which has no types.
 """Emission of the largest elements, and of the order of all."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.backends.tvm.emit import numbers

@@ -1,7 +1,5 @@
 """Kernels of attention, of the caches that it reads and of rotary embedding."""
 
-from __future__ import annotations
-
 from graphwright.backends.kernel_library import Kernel
 from graphwright.backends.tvm.library.choices import ATTENTION as CHOICES
 from graphwright.backends.tvm.library.choices import SMALL

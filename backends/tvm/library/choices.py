@@ -3,8 +3,6 @@
 Defaults are what was measured to be best on the machines at hand (`benchmarks/kernels`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from graphwright.backends.kernel_library import Choice, Problem

@@ -1,7 +1,5 @@
 """Which ops kernels of this backend take: element types, and conditions in words."""
 
-from __future__ import annotations
-
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.packed_weights import codes_in_a_step, packable
 from graphwright.ir.graph import Op

@@ -1,15 +1,13 @@
 """All kernels of this backend, as the library of a CPU."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from graphwright.backends.kernel_library import KernelLibrary
 from graphwright.backends.tvm.cpu import GENERIC, Cpu
-from graphwright.backends.tvm.library import attention, loops, products, recurrence, rows
+from graphwright.backends.tvm.library import attention, loops, products, rows
 from graphwright.backends.tvm.library.choices import STEP
 
-KERNELS = (*products.KERNELS, *attention.KERNELS, *rows.KERNELS, *recurrence.KERNELS, *loops.KERNELS)
+KERNELS = (*products.KERNELS, *attention.KERNELS, *rows.KERNELS, *loops.KERNELS)
 
 
 @cache

@@ -1,7 +1,5 @@
 """How weights lie that kernels of this backend read, as expressions that are evaluated when they are written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from graphwright.backends.kernel_library import OperandLayout

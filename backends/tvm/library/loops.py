@@ -1,15 +1,15 @@
-"""Kernels that TVM makes of tensor expressions: what has none of ours."""
-
-from __future__ import annotations
+"""Kernels that TVM makes of tensor expressions: what has none of ours. And those that go along the tokens."""
 
 from graphwright.backends.kernel_library import Kernel
 from graphwright.backends.tvm.library.choices import LOOPS
-from graphwright.backends.tvm.library.conditions import FLOATS, INTEGERS, given_scale
+from graphwright.backends.tvm.library.conditions import FLOATS, INTEGERS, NARROW, given_scale
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.memory import STORED, copy
 from graphwright.ir.targets import Condition
 from graphwright.ir.types import DType
+
+RECURRENCE = "graphwright.backends.tvm.emit.recurrence"
 
 ELEMENTWISE = (
     *(ops.add, ops.sub, ops.mul, ops.div, ops.remainder, ops.maximum, ops.minimum, ops.where, copy),
@@ -55,4 +55,10 @@ KERNELS = (
     *(_loops(op, "shape") for op in (ops.reshape, ops.bitcast)),
     *(_loops(op, "indexing") for op in (ops.take_tokens, ops.gather, ops.gather_elements, ops.scatter_elements)),
     *(_loops(op, "sorting") for op in (ops.topk, ops.sort_order)),
+    # Those that carry a state along the tokens, and running sums.
+    Kernel(ops.causal_conv, FLOATS, name="causal_conv", body=f"{RECURRENCE}:emit_causal_conv", choices=LOOPS),
+    Kernel(ops.cumsum, STORED, name="cumsum", body=f"{RECURRENCE}:emit_cumsum", choices=LOOPS),
+    Kernel(ops.running_sum, STORED, name="running_sum", body=f"{RECURRENCE}:emit_running_sum", choices=LOOPS),
+    Kernel(ops.linear_recurrence, NARROW, name="linear_recurrence", body=f"{RECURRENCE}:emit_linear_recurrence"),
+    Kernel(ops.weighted_mean, NARROW, name="weighted_mean", body=f"{RECURRENCE}:emit_weighted_mean"),
 )

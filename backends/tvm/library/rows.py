@@ -1,7 +1,5 @@
 """Kernels that take each row of the last axis by itself: norms, activations, gated units."""
 
-from __future__ import annotations
-
 from graphwright.backends.kernel_library import Kernel
 from graphwright.backends.tvm.library.choices import LOOPS, ROWS, SMALL
 from graphwright.backends.tvm.library.conditions import NARROW, SINGLE, fixed_rows

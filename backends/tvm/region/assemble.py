@@ -1,7 +1,5 @@
 """A graph's calls of kernels as a launch plan: stages for kernels, buffers for memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from graphwright.backends.plan import (

@@ -1,7 +1,5 @@
 """Looking into flat TensorIR and changing it: the few questions that taking kernels apart asks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

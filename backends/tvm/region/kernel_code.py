@@ -1,7 +1,5 @@
 """A kernel as code: from a function in TensorIR to a record of its stages and their machine code."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +9,10 @@ from graphwright.backends.element_types import DTYPES
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.linking import compiled
 from graphwright.backends.tvm.region.code import is_buffer, key
-from graphwright.backends.tvm.region.flatten import flatten
 from graphwright.backends.tvm.region.kernel_record import Axes, BufferUse, KernelRecord, StageRecord
 from graphwright.backends.tvm.region.stages import Kernel, Stage, split_kernel
 from graphwright.backends.tvm.sizes import Sizes
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.backends.tvm.tvm_library import llvm_target, s_tir, tirx, tvm
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import TensorType
 
@@ -85,3 +81,32 @@ def _recorded(kernel: Kernel) -> KernelRecord:
 
     stages = tuple(map(stage, kernel.stages))
     return KernelRecord(parameters, scratch, sizes.definitions, stages)
+
+
+def flatten(module: Any, target: Any) -> Any:
+    """The module with every PrimFunc lowered as far as is possible before functions get their calling convention."""
+    steps = [
+        tirx.transform.BindTarget(target),
+        s_tir.transform.CanonicalizeLoop(),
+        s_tir.transform.LowerInitBlock(),
+        s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+        s_tir.transform.ConvertBlocksToOpaque(),
+        s_tir.transform.LowerMatchBuffer(),
+        s_tir.transform.StmtSimplify(),
+        s_tir.transform.AnnotateIrregularLoop(),
+        s_tir.transform.LowerOpaqueBlock(),
+        tirx.transform.FlattenBuffer(),
+        tirx.transform.BF16ComputeLegalize(),
+        tirx.transform.NarrowDataType(32),
+        s_tir.transform.LoopPartition(),
+        tirx.transform.VectorizeLoop(),
+        tirx.transform.UnrollLoop(),
+        s_tir.transform.RenormalizeSplitPattern(),
+        tirx.transform.StmtSimplify(),
+        tirx.transform.RemoveNoOp(),
+        s_tir.transform.RewriteUnsafeSelect(),
+        # A kernel's inlined functions may bind one variable in several places, which one stage may have.
+        tirx.transform.ConvertSSA(),
+    ]
+    with target:
+        return tvm.transform.Sequential(steps)(module)

@@ -1,7 +1,5 @@
 """What a plan needs to know of a kernel's code: its stages, in plain data that a file can hold."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

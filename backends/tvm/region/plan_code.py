@@ -5,8 +5,6 @@ them all. Threads that run a step meet at a counter which every one raises and t
 to start a parallel region of a thread pool for each stage, as long as all of them run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from graphwright.backends.kernel_library import Settings

@@ -4,8 +4,6 @@ A parallel loop at the top of a kernel is a stage in which each thread takes its
 between two of them is a stage that one thread runs. Branches on sizes guard each stage within them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count

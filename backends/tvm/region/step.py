@@ -1,7 +1,5 @@
 """The functions of a library that a runtime calls: a whole step on threads that start once, and its workspace."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

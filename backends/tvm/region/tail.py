@@ -4,8 +4,6 @@ Each of their loop nests becomes a stage: parallel over the outer axes of its re
 vectors along the innermost one if that has a known length.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from graphwright.backends.kernel_library import Settings

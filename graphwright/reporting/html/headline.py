@@ -1,7 +1,5 @@
 """The figures at the top of the page: before the first pass, and after the last."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import get_args

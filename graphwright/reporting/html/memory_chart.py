@@ -1,7 +1,5 @@
 """Memory by part against the length of the context, as stacked areas."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, get_args
 

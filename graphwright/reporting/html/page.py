@@ -1,7 +1,5 @@
 """The page: one file that loads nothing, made from the templates beside this file."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Numbers as a reader of the page sees them: three digits and a unit."""
 
-from __future__ import annotations
-
 import math
 import re
 

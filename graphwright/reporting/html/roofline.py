@@ -3,8 +3,6 @@
 Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 52 (2009).
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from dataclasses import dataclass

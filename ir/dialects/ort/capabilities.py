@@ -4,8 +4,6 @@
 for. Element types are those with a CPU kernel in ONNX Runtime 1.32, which the tests probe row by row.
 """
 
-from __future__ import annotations
-
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.ort import operators, packed_caches, quantized, recurrence

@@ -69,7 +69,7 @@ def _unfit(op: Op) -> str | None:
         return f"{op.name} takes codes of four bits one by one"
     sizes = [v.type.shape[-1] for v in narrow]
     odd = next((size for size in sizes if size.exact_div(2) is None), None)
-    return None if odd is None else f"{odd} codes of four bits are no whole number of bytes"
+    return None if odd is None else f"{odd} codes of four bits are not a whole number of bytes"
 
 
 def _half(size: Dim) -> Dim:

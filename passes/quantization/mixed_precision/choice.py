@@ -1,7 +1,5 @@
 """One format for each weight, at least cost within a budget: a multiple-choice knapsack, as an integer program."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module

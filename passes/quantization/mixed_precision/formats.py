@@ -1,7 +1,5 @@
 """The formats that a weight may get, by name: `i4-g32` is signed 4-bit codes with a scale for each 32 inputs."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The pass: formats for all weights, chosen within a budget of loss or of bits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Choices within a budget of bits, or within one of loss, which is measured because losses do not quite add up."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graphwright.ir import PassError

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir import Graph, Op, Program, Value
 from graphwright.ir.lazy import torch
-from graphwright.passes.quantization.weight_folds.rounding_once import Transform
 from graphwright.passes.quantization.weight_folds.scale_flow import Places, ScaleFlow
-from graphwright.passes.quantization.weight_folds.weight_changes import WeightChanges, times
+from graphwright.passes.quantization.weight_folds.weight_changes import Transform, WeightChanges, times
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,7 +1,5 @@
 """The residual stream: the values that layers add to and read through norms, and the weights on its way in and out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from graphwright.ir import Graph, Op, Value, ops

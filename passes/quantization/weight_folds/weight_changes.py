@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from graphwright.ir import DType, Graph, Op, Program, StoredArray, Value, Weight, ops
 from graphwright.ir.types import TensorType
 from graphwright.ir.weights import Applied, WeightExpression
-from graphwright.passes.quantization.weight_folds.rounding_once import Transform, rounded_once
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Transform = Callable[[WeightExpression], WeightExpression]
+"""Makes a weight of another; the type stays."""
+
+
+def rounded_once(expression: WeightExpression, transform: Transform) -> WeightExpression:
+    """The transform of an expression in float64, rounded to the expression's own type."""
+    assert isinstance(expression.type, TensorType)
+    return Applied.of(ops.cast, (transform(in_double(expression)),), {"dtype": expression.type.dtype})
+
+
+def in_double(expression: WeightExpression) -> WeightExpression:
+    """The expression in float64: what it was before it was rounded, if it was computed there."""
+    if isinstance(expression, Applied) and expression.definition is ops.cast:
+        (computed,) = expression.operands
+        if computed is not None and isinstance(computed.type, TensorType) and computed.type.dtype is DType.F64:
+            return computed
+    return Applied.of(ops.cast, (expression,), {"dtype": DType.F64})
+
 
 Place = tuple[Op, int]
 """An op and the index of its operand."""

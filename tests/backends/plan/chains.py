@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphwright.backends.plan.views import shown
+from graphwright.backends.plan.plan import shown
 from graphwright.ir import Builder, Dim, DType, Graph, Op, Program, StateType, StoredArray, TensorType, Value, tensor
 from graphwright.ir import ops as o
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graphwright.backends.plan import Access, Buffer, Given, Launch, Plan, Stage, Stored, Temporary
 from graphwright.backends.plan.hazards import with_waits
 from graphwright.backends.plan.memory import with_slots
-from graphwright.backends.plan.views import shown
+from graphwright.backends.plan.plan import shown
 from graphwright.ir import Dim, DType, Graph, Op, QuantizedType, StateType, Value, parse_program, tensor
 
 

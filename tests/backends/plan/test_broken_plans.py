@@ -127,7 +127,7 @@ CASES = {
     "a weight that is not read": (["r gain, ", ""], "launch 0: no stage reads weight '@gain': %0 = mul"),
     "another weight": (
         ["r other, w z", "r other, r gain, w z"],
-        "launch 4: stage 'mul2' takes buffer 'gain' of weight '@gain', which is no operand",
+        "launch 4: stage 'mul2' takes buffer 'gain' of weight '@gain', which is not an operand",
     ),
     "a result that is not written": (["r t1, w y", "r t1, r y"], "launch 3: no stage writes buffer 'y' of result '%5'"),
     "a result nowhere": (["in -, t1", "in -, -"], "launch 2: result '%4' is in no buffer: %3, %4 = split"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphwright.backends.plan import Access, Given, Plan, Stage, Temporary, verify_plan
 from graphwright.backends.plan.interpreter import POISON, DenseInterpreter, run_bytes, run_values
 from graphwright.backends.plan.memory import lifetimes
-from graphwright.backends.plan.views import shown
+from graphwright.backends.plan.plan import shown
 from graphwright.ir import Dim, Graph, UserError, VerificationError
 from tests.backends.plan.chains import chains, inputs_of
 from tests.backends.plan.making import finished, graph, plan_of, whole_plan

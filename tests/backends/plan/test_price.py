@@ -9,7 +9,7 @@ import pytest
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.backends.plan import parse_plan
 from graphwright.backends.plan.price import OpPrice, plan_price
-from graphwright.ir import DType, Op, UserError, parse_program
+from graphwright.ir import Dim, DType, Op, UserError, ops, parse_program
 from graphwright.ir.cost import Cost
 from graphwright.ir.machines import Machine
 from graphwright.ir.pricing import declared_cost
@@ -86,10 +86,12 @@ def test_a_kernel_may_declare_another_cost() -> None:
 
     def twice(op: Op) -> Cost:
         cost = declared_cost(op)
-        return replace(cost, reads=(cost.reads[0], cost.reads[1] * 2))
+        x, weight = cost.reads
+        assert isinstance(weight, Dim)
+        return replace(cost, reads=(x, weight * 2))
 
     every = frozenset(DType)
-    kernels = Kernel("linear", every, name="gemv"), Kernel("linear", every, name="gemm", price=twice)
+    kernels = Kernel(ops.linear, every, name="gemv"), Kernel(ops.linear, every, name="gemm", price=twice)
     library = KernelLibrary("slow", None, kernels)
     program = parse_program(PROGRAM)
     plain = parse_plan(TEXT.replace("    stage linear_0", "    by gemv\n    stage linear_0"), program)

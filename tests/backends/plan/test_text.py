@@ -277,7 +277,7 @@ CASES = [
     (changed("in t0", "in t1"), "15:8: there is no buffer 't1'"),
     (changed("in -, y", "in y"), "27:5: expected ',', found 'stage'"),
     (changed("r x, r", "reads x, r"), "16:17: expected r, w, rw, - and a buffer, found 'reads'"),
-    (changed("2*B-1: i32", "2*B-1: f32"), "16:67: 'f32' is no integer type"),
+    (changed("2*B-1: i32", "2*B-1: f32"), "16:67: 'f32' is not an integer type"),
     (changed("over blocks", "over all"), "16:77: 'all' is not a symbol of the graph"),
     (changed("one thread", "one"), "25:3: expected 'thread', found '%3'"),
     (changed("one thread", ""), "25:3: expected 'over', found '%3'"),

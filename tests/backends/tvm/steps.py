@@ -51,7 +51,7 @@ class Steps:
         cpu = cpu or host_cpu()
         planned = plan_graphs(graphs, cpu, chosen)
         write_weights(folder / "weights.safetensors", planned.weights, planned.layout)
-        self._memory = torch.from_numpy(np.fromfile(folder / "weights.safetensors", np.uint8))
+        self._memory = torch.as_tensor(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)
         self.dimensions = sorted(graphs[-1].symbols)
         write_library(build_steps(planned, graphs, cpu), folder / "steps.so")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,13 @@ def test_a_kernel_is_made_once(made: list[str], kernels: Path) -> None:
     assert sorted(path.suffix for path in kernels.iterdir()) == [RECORD, CODE]
 
 
+Damage = Callable[[bytes], bytes]
+DAMAGES: list[Damage] = [lambda content: content[:-1], lambda content: b"", lambda content: content + b"1"]
+
+
 @pytest.mark.parametrize("kind", [RECORD, CODE])
-@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"", lambda content: content + b"1"])
-def test_what_is_damaged_is_made_anew(made: list[str], kernels: Path, kind: str, damage: Any) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_made_anew(made: list[str], kernels: Path, kind: str, damage: Damage) -> None:
     first = compiled()
     (path,) = kernels.glob(f"*{kind}")
     path.write_bytes(damage(path.read_bytes()))

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from graphwright.backends.lowered_text import lowered_text, stored_weights
+from graphwright.backends.tvm.compile import with_unpacked
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.library import CPU
-from graphwright.backends.tvm.unpacked import with_unpacked
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.compiling.lowering import lowered
 from graphwright.ir import Program, parse_program, verify
-from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.weights import Weight
 from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.decoders import PHASES
 from tests.backends.models import LLAMA, decoder
 from tests.backends.quantizing import Scheme, quantized
+from tests.ir.quantized_types import dequantized
 
 ONE = replace(LLAMA, layers=1)
 SCHEMES = {
@@ -36,8 +36,7 @@ SCHEMES = {
 
 
 def numbers(weight: Weight) -> torch.Tensor:
-    value: object = weight.evaluate()
-    return value.dequantize(torch.float32) if isinstance(value, QuantizedTensor) else weight.evaluate()
+    return dequantized(weight.evaluate(), torch.float32)
 
 
 def read_back(program: Program, folder: Path) -> tuple[Program, Program]:

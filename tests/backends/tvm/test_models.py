@@ -23,6 +23,7 @@ from tests.models import test_architectures, test_encoder_decoder, test_recurren
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.test_handwritten import example, made
 from tests.models.test_ring_caches import FEEDS, ringed
+from tests.tensors import manual_seed
 
 ARCHITECTURES = ("llama", "gemma2", "bloom", "gpt_oss", "deepseek_v3")
 RECURRENT = ("mamba", "qwen3_next", "rwkv")
@@ -97,7 +98,7 @@ def test_handwritten_modules_equal_eager(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BESIDE_A_CONTEXT)
 def test_a_context_is_encoded_and_continued(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
     model = zoo.scaled(test_encoder_decoder.MODELS[name]())
     source = "input_features" if name == "whisper" else "input_ids"
     given = test_encoder_decoder.contexts(name)

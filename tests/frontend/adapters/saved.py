@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 
 from graphwright.frontend.adapters import read_adapter
 from graphwright.frontend.checkpoint import adapted, bind
 from graphwright.frontend.empty_model import empty_model
 from graphwright.frontend.weight_files import stored_weights
 from tests.frontend.zoo import tiny
+from tests.tensors import load_file, save_file
 
 Tensors = dict[str, torch.Tensor]
 PREFIX = "base_model.model."
@@ -26,7 +26,8 @@ QUERIES = [ATTENTION.format(layer, "q") for layer in range(2)]
 
 
 def base(folder: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **configuration: Any) -> Path:
-    tiny(name, **configuration).to(dtype).save_pretrained(folder)
+    """A checkpoint of two layers."""
+    tiny(name, **{"num_hidden_layers": 2, **configuration}).to(dtype).save_pretrained(folder)
     return folder
 
 
@@ -65,7 +66,7 @@ def stored(folder: Path) -> Tensors:
 
 def merged(base: Path, folder: Path, dtype: torch.dtype | None = None) -> Tensors:
     """Every weight of the base with the adapter in that folder, by its name."""
-    config = transformers.AutoConfig.from_pretrained(base)
+    config = cast(Any, transformers.AutoConfig).from_pretrained(base)
     build: Any = getattr(transformers, config.architectures[0])
     model = empty_model(build, config, base, dtype or config.dtype)
     model, weights = adapted(read_adapter(folder), model, stored_weights(base, {}), base)

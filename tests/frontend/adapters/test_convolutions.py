@@ -14,6 +14,7 @@ from graphwright.frontend.adapters import read_adapter
 from graphwright.frontend.adapters.merging import merge_adapter
 from graphwright.ir import StoredArray, UnsupportedError, WeightError
 from tests.frontend.adapters.saved import RANK, Tensors, adapter, random
+from tests.tensors import norm
 
 PATH = "part.conv"
 SCALING = 8 / RANK
@@ -24,7 +25,7 @@ class Model(transformers.PreTrainedModel):
     """A convolution in a model of transformers."""
 
     def __init__(self, conv: nn.Module) -> None:
-        super().__init__(transformers.PreTrainedConfig())
+        super().__init__(transformers.PreTrainedConfig())  # pyright: ignore[reportUnknownMemberType] - partly untyped
         self.part = nn.ModuleDict({"conv": conv})
 
 
@@ -40,7 +41,8 @@ def _pair(conv: Any) -> Tensors:
 def _merged(conv: Any, tensors: Tensors, folder: Path, **settings: Any) -> torch.Tensor:
     model = Model(conv)
     weights = {name: StoredArray.of(value.detach()) for name, value in model.state_dict().items()}
-    found = read_adapter(adapter(folder / "adapter", tensors, **{"target_modules": ["conv"], **settings}))
+    options: dict[str, Any] = {"target_modules": ["conv"], **settings}
+    found = read_adapter(adapter(folder / "adapter", tensors, **options))
     return merge_adapter(found, model, weights, [])[f"{PATH}.weight"].evaluate()
 
 
@@ -76,7 +78,7 @@ def test_magnitudes_of_a_convolution(tmp_path: Path) -> None:
     conv = nn.Conv2d(3, 6, (2, 5))
     tensors = {**_pair(conv), f"{PATH}.lora_magnitude_vector": random(1, 6, 1, 1).abs() + 1}
     summed, magnitude = _sum(conv, tensors), tensors[f"{PATH}.lora_magnitude_vector"].double().reshape(6, 1, 1, 1)
-    wanted = magnitude * summed / summed.flatten(1).norm(dim=1).reshape(6, 1, 1, 1)
+    wanted = magnitude * summed / norm(summed.flatten(1), dim=1).reshape(6, 1, 1, 1)
     torch.testing.assert_close(_merged(conv, tensors, tmp_path, use_dora=True), wanted.float())
 
 

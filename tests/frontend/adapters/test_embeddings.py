@@ -16,7 +16,7 @@ from tests.frontend.test_checkpoint import loaded
 
 VOCABULARY = 256
 EMBED, HEAD = "model.embed_tokens", "lm_head"
-TIED = {"tie_word_embeddings": True}
+TIED: dict[str, Any] = {"tie_word_embeddings": True}
 
 
 def of_embedding(rows: int = VOCABULARY) -> Tensors:

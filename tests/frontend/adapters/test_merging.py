@@ -29,6 +29,7 @@ from tests.frontend.adapters.saved import (
 )
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.frontend.test_checkpoint import loaded
+from tests.tensors import norm
 
 Q0, Q1 = QUERIES
 
@@ -101,7 +102,7 @@ def test_magnitudes(tmp_path: Path) -> None:
     got = merged(tmp_path / "base", adapter(tmp_path / "adapter", tensors, use_dora=True))
     for path in QUERIES:
         changed = weights[f"{path}.weight"] + change(tensors, path, 2.0)
-        wanted = changed * (tensors[f"{path}.lora_magnitude_vector"] / torch.linalg.norm(changed, dim=1))[:, None]
+        wanted = changed * (tensors[f"{path}.lora_magnitude_vector"] / norm(changed, dim=1))[:, None]
         # The sum of 64 squares in another order, then a root and two more roundings.
         assert torch.allclose(got[f"{path}.weight"], wanted, rtol=36 * torch.finfo(torch.float32).eps, atol=0)
 

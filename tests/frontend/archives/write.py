@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from tests.tensors import manual_seed
+
 
 class Attention(nn.Module):
     """Sizes that are multiplied, divided and compared, named results, a constant."""
 
+    positions: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
+        manual_seed(0)
         self.embed, self.qkv, self.head = nn.Embedding(20, 8), nn.Linear(8, 24), nn.Linear(8, 20, bias=False)
         self.register_buffer("positions", torch.arange(16.0), persistent=False)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from graphwright.frontend import capture
 from graphwright.frontend.quantized import dequantized, read_quantized
@@ -20,6 +19,7 @@ from graphwright.passes import PIPELINES, run_passes
 from graphwright.passes.quantization.stored_weights import rows, symmetric
 from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.frontend.zoo import tiny
+from tests.tensors import load_file, save_file
 
 Tensors = dict[str, torch.Tensor]
 
@@ -34,6 +34,10 @@ class Written:
 
 Writer = Callable[[str, torch.Tensor, torch.Generator], "Written | None"]
 """What a format stores for a layer of that name, given its weight; None: the layer stays as it is."""
+
+
+def unquantized(name: str, weight: torch.Tensor, generator: torch.Generator) -> None:
+    """The writer of a checkpoint whose layers all stay as they are."""
 
 
 def write(folder: Path, settings: Mapping[str, Any], writer: Writer, name: str = "llama", **configuration: Any) -> Any:

@@ -22,6 +22,7 @@ from tests.frontend.quantized.checkpoints import (
     signed,
     write,
 )
+from tests.tensors import listed
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -32,8 +33,9 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 def packed(values: torch.Tensor) -> torch.Tensor:
     """[n, out] to [n, out / 8]: the i-th code of a word is output ORDER[i] of eight."""
+    codes: list[list[int]] = listed(values)
     rows: list[list[int]] = []
-    for row in values.tolist():
+    for row in codes:
         eights = [row[i : i + 8] for i in range(0, len(row), 8)]
         rows.append([signed(sum(eight[o] << (4 * i) for i, o in enumerate(ORDER))) for eight in eights])
     return torch.tensor(rows, dtype=torch.int32)
@@ -59,9 +61,11 @@ def test_a_checkpoint_computes_what_its_weights_say(tmp_path: Path) -> None:
 def test_layers_that_are_not_quantized(tmp_path: Path) -> None:
     """Which ones these are is seen in the files; two projections of one input come apart if one of them is."""
     each = settings(modules_to_not_convert=["v_proj", "down_proj"])
-    model = write(
-        tmp_path, each, lambda name, *rest: None if name.endswith(("v_proj", "down_proj")) else layer(name, *rest)
-    )
+
+    def some(name: str, weight: torch.Tensor, generator: torch.Generator) -> Written | None:
+        return None if name.endswith(("v_proj", "down_proj")) else layer(name, weight, generator)
+
+    model = write(tmp_path, each, some)
     name = "q4<g32, asym, scale=f16>"
     sizes = ("[96, 64]", "[256, 64]", "[64, 64]")
     assert_read(tmp_path, model, *(f"{name}{size}" for size in sizes), floats=3)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.ir import DType, UnsupportedError, UserError
 from graphwright.passes import PIPELINES, run_passes
-from tests.frontend.quantized.checkpoints import Written, assert_weights, store, write
+from tests.frontend.quantized.checkpoints import Written, assert_weights, store, unquantized, write
+from tests.tensors import load_file
 
 BLOCK = 48
 
@@ -41,7 +41,7 @@ def test_blocks_are_groups_whose_scales_rows_share(tmp_path: Path) -> None:
 
 def test_experts_that_round_their_inputs(tmp_path: Path) -> None:
     """They become one weight, multiplied by one op, in front of which nothing is rounded."""
-    write(tmp_path, settings(), lambda name, *rest: None, "mixtral")
+    write(tmp_path, settings(), unquantized, "mixtral")
     tensors = load_file(tmp_path / "model.safetensors")
     for expert in [name for name in tensors if ".experts." in name]:
         written = layer(expert, tensors.pop(expert), torch.Generator().manual_seed(0)).tensors

@@ -10,6 +10,7 @@ import graphwright
 from tests.frontend.compare import tokens
 from tests.frontend.quantized.checkpoints import write
 from tests.frontend.quantized.test_gptq import settings, writer
+from tests.tensors import listed
 
 
 def test_a_checkpoint_runs_in_onnx_runtime(tmp_path: Path) -> None:
@@ -18,4 +19,5 @@ def test_a_checkpoint_runs_in_onnx_runtime(tmp_path: Path) -> None:
     ids = tokens(1, 6)
     with torch.no_grad():
         best = model(ids).logits[0, -1].argmax().item()
-    assert next(iter(compiled.generate(ids[0].tolist(), max_new_tokens=1))) == best
+    prompt: list[int] = listed(ids[0])
+    assert compiled.generate(prompt, max_new_tokens=1) == [best]

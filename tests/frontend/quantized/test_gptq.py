@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from graphwright.frontend import CheckpointError, capture
 from graphwright.ir import Notice, StoredFile, UnsupportedError, UserError, WeightError, run, tensor
@@ -25,9 +24,11 @@ from tests.frontend.quantized.checkpoints import (
     scales,
     signed,
     store,
+    unquantized,
     words,
     write,
 )
+from tests.tensors import listed, load_file
 
 GROUP = 32
 
@@ -50,8 +51,8 @@ def three_bits(values: list[int]) -> list[int]:
 
 def packed(values: torch.Tensor, bits: int) -> torch.Tensor:
     """Rows of codes as rows of words."""
-    pack = three_bits if bits == 3 else lambda row: words(row, bits)
-    return torch.tensor([pack(row) for row in values.tolist()], dtype=torch.int32)
+    rows: list[list[int]] = listed(values)
+    return torch.tensor([three_bits(row) if bits == 3 else words(row, bits) for row in rows], dtype=torch.int32)
 
 
 def writer(
@@ -80,7 +81,8 @@ def writer(
         elif version == 1:
             # The whole word at once: a zero point of 0 borrows from its neighbour.
             ones = sum(1 << i for i in range(0, 32, bits))
-            stored = torch.tensor([[signed((w - ones) & 0xFFFFFFFF) for w in row] for row in stored.tolist()])
+            packed_rows: list[list[int]] = listed(stored)
+            stored = torch.tensor([[signed((w - ones) & 0xFFFFFFFF) for w in row] for row in packed_rows])
         tensors = {
             "qweight": packed(code, bits).T.contiguous(),
             "qzeros": stored.to(torch.int32),
@@ -172,7 +174,7 @@ def test_settings_beside_a_plain_configuration(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_model_that_is_not_quantized_are_no_matter(tmp_path: Path) -> None:
-    model = write(tmp_path, settings(), lambda name, *rest: None)
+    model = write(tmp_path, settings(), unquantized)
     edit_config(tmp_path, quantization_config=None)
     beside(tmp_path)
     assert capture(tmp_path).weights["lm_head.weight"].type == tensor("f16", *model.lm_head.weight.shape)
@@ -232,12 +234,13 @@ def test_columns_that_are_stored_by_the_library_untransposed(tmp_path: Path) -> 
 
 def test_experts_stay_floats(tmp_path: Path) -> None:
     """Experts are merged into one weight of floats, exact ones."""
-    write(tmp_path, settings(), lambda name, *rest: None, "mixtral")
+    write(tmp_path, settings(), unquantized, "mixtral")
     tensors = load_file(tmp_path / "model.safetensors")
     exact, packed_ones = dict(tensors), dict(tensors)
     generator = torch.Generator().manual_seed(1)
     for name in (n for n in tensors if ".experts." in n):
         written = writer()(name, packed_ones.pop(name), generator)
+        assert written is not None
         packed_ones |= {f"{name.removesuffix('.weight')}.{part}": t for part, t in written.tensors.items()}
         exact[name] = written.weight.float()
     store(tmp_path, packed_ones)
@@ -306,7 +309,7 @@ def refused(folder: Path, kind: type[UserError], message: str) -> None:
         ({"dynamic": {"-:lm_head": {}, "+:.*down.*": {"bits": 8}}}, UnsupportedError, r"for layers '\+:\.\*down\.\*'"),
         ({"group_size": 64}, WeightError, r"scales' is f16\[\d, \d+\], expected f16 or bf16 or f32\[\d, \d+\]"),
         ({"bits": 8}, WeightError, r"scales' is f16\[\d, \d+\], expected f16 or bf16 or f32\[\d, \d+\]"),
-        ({"bits": 3}, WeightError, r"qweight' is i32\[16, 64\]: 16 words are no whole number of codes of 3 bits"),
+        ({"bits": 3}, WeightError, r"qweight' is i32\[16, 64\]: 16 words are not a whole number of codes of 3 bits"),
     ],
 )
 def test_settings_that_are_not_read(

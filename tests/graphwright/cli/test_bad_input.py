@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
+from tests.tensors import load_file, save_file
 
 FACTORIES = Path(models.__file__)
 

@@ -12,6 +12,7 @@ from graphwright.cli.app import app
 from graphwright.cli.arguments import PIPELINE_NAMES
 from graphwright.compiling.targets import pipelines
 from graphwright.ir.machines import MACHINES
+from graphwright.runtime import GenerationArguments
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
 
@@ -95,12 +96,20 @@ def test_generate_without_a_prompt_begins_at_the_start_token(commands: Commands,
 
 
 def test_generate_hands_every_option_on(commands: Commands, artifact: Path) -> None:
-    options = {"temperature": 1.5, "top_k": 20, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.2, "seed": 7}
+    options: GenerationArguments = {
+        "max_new_tokens": 12,
+        "temperature": 1.5,
+        "top_k": 20,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "repetition_penalty": 1.2,
+        "seed": 7,
+    }
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    expected = graphwright.load(artifact).generate("hello", max_new_tokens=12, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    assert commands.succeed("generate", artifact, "hello", "--max-new-tokens", "12", *flags) == expected + "\n"
+    expected = graphwright.load(artifact).generate("hello", **options)
+    assert commands.succeed("generate", artifact, "hello", *flags) == expected + "\n"
     stop = expected[3:5]
-    cut = commands.succeed("generate", artifact, "hello", "--max-new-tokens", "12", *flags, "--stop", stop)
+    cut = commands.succeed("generate", artifact, "hello", *flags, "--stop", stop)
     assert cut == expected.partition(stop)[0] + "\n"
 
 
@@ -245,7 +254,7 @@ def test_an_archive_of_torch_export(commands: Commands, tmp_path: Path) -> None:
     model = graphwright.load(tmp_path / "own", threads=1)
     assert model.manifest.model.context_length == 32
     wanted = models.Own()(torch.tensor([[5, 6, 7]])).detach()
-    torch.testing.assert_close(torch.from_numpy(model.logits([[5, 6, 7]])), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(model.logits([[5, 6, 7]])), wanted, rtol=1e-5, atol=1e-5)
     commands.succeed("export", file, "-o", tmp_path / "onnx")
     assert (tmp_path / "onnx" / "model.onnx").is_file()
 

@@ -7,6 +7,7 @@ import torch
 
 import graphwright
 from tests.graphwright.commands import Commands
+from tests.tensors import manual_seed
 
 MODEL = """
 import torch
@@ -39,9 +40,9 @@ def test_the_name_that_is_right(tmp_path: Path, commands: Commands, model: str) 
     assert "return logits=" in commands.succeed("trace", model, "--logits", "second")
     options = ("--max-context", "16", "-o", tmp_path / "out")
     commands.succeed("compile", model, "--logits", "second", *options)
-    torch.manual_seed(0)
+    manual_seed(0)
     embed, head = torch.nn.Embedding(12, 8), torch.nn.Linear(8, 12)
-    got = torch.from_numpy(graphwright.load(tmp_path / "out").logits([[3, 1, 4]]))
+    got = torch.as_tensor(graphwright.load(tmp_path / "out").logits([[3, 1, 4]]))
     torch.testing.assert_close(got, 2 * head(embed(torch.tensor([[3, 1, 4]]))).detach())
 
 

@@ -13,7 +13,7 @@ from graphwright.backends.tvm import TvmBackend
 from graphwright.compiling.targets import check_choice
 from graphwright.errors import UsageError
 from graphwright.ir import Builder, Program, UnsupportedError, Value, ops
-from graphwright.ir.rewriting import Match, Rule, rule
+from graphwright.ir.rewriting import Match, Pattern, Rule, rule
 from graphwright.passes import REGISTRY
 from graphwright.passes.base import RulePass
 from graphwright.reporting import pricer
@@ -35,7 +35,11 @@ graph forward(%x: f32[B, 4]) {
 """
 
 
-@rule(lambda x: ops.neg(x))
+def _neg(x: Pattern) -> Pattern:
+    return ops.neg(x)
+
+
+@rule(_neg)
 def forget(match: Match, build: Builder) -> Value:
     """Wrong, to be found."""
     return match["x"]
@@ -62,7 +66,7 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(machine: str | None, on_stage: object) -> Callable[[Workload], OpCounter | None]:
         if machine is not None:
             check_choice("machine", machine, ["abacus"])
-        return lambda workload: None if machine is None else OpCounter(machine, workload)
+        return lambda workload: None if machine is None else OpCounter(None, workload, machine)
 
     monkeypatch.setattr(pricer, "find_pricer", find)
 

@@ -25,12 +25,13 @@ class Terminal(io.StringIO):
 def test_stages_and_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    shown = []
+    shown: list[str] = []
     for stage in ("capture", "optimize: fuse-norms", "prove: convert-dtype{to=[f64]}", "else", "optimize: \x1b[5m"):
-        monkeypatch.setattr(sys, "stderr", Terminal())
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
         with stage_display() as on_stage:
             on_stage(stage)
-        shown.append(sys.stderr.getvalue())  # pyright: ignore[reportAttributeAccessIssue]
+        shown.append(terminal.getvalue())
     for text, expected in zip(
         shown,
         (

@@ -12,6 +12,7 @@ from torch import nn
 
 import graphwright
 from tests.graphwright.commands import Commands
+from tests.tensors import listed, manual_seed
 
 STORIES = Path(__file__).parents[4] / "shared" / "models" / "stories260k"
 PROMPT = [5, 6, 7]
@@ -62,7 +63,7 @@ def test_a_program_on_standard_input_has_its_weights_where_told(commands: Comman
 
 @pytest.fixture(scope="module")
 def layer() -> nn.Linear:
-    torch.manual_seed(0)
+    manual_seed(0)
     return nn.Linear(3, 2).requires_grad_(False)
 
 
@@ -79,9 +80,9 @@ def test_a_function_takes_numbers_files_and_a_seed(
 ) -> None:
     x = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, 4.0]])
     np.save(tmp_path / "x.npy", x.numpy())
-    for value in (json.dumps(x.tolist()), tmp_path / "x.npy"):
+    for value in (json.dumps(listed(x)), tmp_path / "x.npy"):
         first, second = commands.succeed("run", function, "--input", f"input={value}").splitlines()
-        assert first == f"input   input: f32[2, 3] = {x.tolist()}"
+        assert first == f"input   input: f32[2, 3] = {listed(x)}"
         head, _, numbers = second.partition(" = ")
         assert head == "output  output: f32[2, 2]"
         # sums of three products of float32

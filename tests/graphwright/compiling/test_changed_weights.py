@@ -15,6 +15,8 @@ from graphwright.ir import StoredFile, WeightError
 from tests.frontend.quantized.checkpoints import write
 from tests.frontend.quantized.test_gptq import settings, writer
 from tests.graphwright.files.test_programs import array, program_of, values
+from tests.pretrained import save_pretrained
+from tests.tensors import manual_seed
 
 IDS = [[3, 1, 4, 1, 5]]
 CHANGED = r"model\.safetensors: the file has changed since the program was made; capture the model again"
@@ -30,7 +32,7 @@ def small() -> transformers.LlamaForCausalLM:
         max_position_embeddings=16,
         tie_word_embeddings=True,
     )
-    torch.manual_seed(0)
+    manual_seed(0)
     return transformers.LlamaForCausalLM(configuration).eval()
 
 
@@ -53,12 +55,12 @@ def close(compiled: graphwright.CompiledModel, wanted: np.ndarray[Any, Any]) -> 
 def test_the_second_artifact_has_the_second_weights(tmp_path: Path) -> None:
     """Into the same output too, while the first one is in use."""
     model = small()
-    model.save_pretrained(tmp_path / "model")
+    save_pretrained(model, tmp_path / "model")
     (tmp_path / "latest").symlink_to("model")
     first = logits(model)
     one = graphwright.compile(tmp_path / "latest", output=tmp_path / "out")
     train(model)
-    model.save_pretrained(tmp_path / "model")
+    save_pretrained(model, tmp_path / "model")
     second = logits(model)
     two = graphwright.compile(tmp_path / "latest", output=tmp_path / "out")
     assert close(one, first)
@@ -68,11 +70,11 @@ def test_the_second_artifact_has_the_second_weights(tmp_path: Path) -> None:
 
 def test_a_program_in_memory_does_not_take_the_weights_of_another_day(tmp_path: Path) -> None:
     model = small()
-    model.save_pretrained(tmp_path / "model")
+    save_pretrained(model, tmp_path / "model")
     program = graphwright.trace(tmp_path / "model")
     graphwright.write_program(program, tmp_path / "before.gw")
     train(model)
-    model.save_pretrained(tmp_path / "model")
+    save_pretrained(model, tmp_path / "model")
     with pytest.raises(WeightError, match=CHANGED):
         graphwright.compile(program, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -82,13 +84,13 @@ def test_a_program_in_memory_does_not_take_the_weights_of_another_day(tmp_path: 
 
 
 def test_other_shapes_under_the_old_name(tmp_path: Path) -> None:
-    small().save_pretrained(tmp_path)
+    save_pretrained(small(), tmp_path)
     graphwright.trace(tmp_path)
     model = small()
     model.resize_token_embeddings(40)
-    model.save_pretrained(tmp_path)
+    save_pretrained(model, tmp_path)
     weights = graphwright.trace(tmp_path).weights
-    assert torch.equal(weights["model.embed_tokens.weight"].evaluate(), model.get_input_embeddings().weight)
+    assert torch.equal(weights["model.embed_tokens.weight"].evaluate(), model.model.embed_tokens.weight)
 
 
 def test_a_quantized_checkpoint(tmp_path: Path) -> None:

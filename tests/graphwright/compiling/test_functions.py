@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +17,14 @@ from graphwright.runtime import ArtifactError, GenerationError
 from tests.frontend.test_logits import ROWS, Answering
 from tests.graphwright import models
 from tests.graphwright.commands import Commands
+from tests.pretrained import save_pretrained
+from tests.tensors import manual_seed
 
 FACTORIES = Path(models.__file__)
 
 
 def bert() -> BertForMaskedLM:
-    torch.manual_seed(0)
+    manual_seed(0)
     config = BertConfig(
         vocab_size=50,
         hidden_size=16,
@@ -38,7 +39,7 @@ def bert() -> BertForMaskedLM:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("function") / "bert"
-    bert().save_pretrained(folder)
+    save_pretrained(bert(), folder)
     return folder
 
 
@@ -47,7 +48,7 @@ def test_a_module_with_examples(tmp_path: Path) -> None:
     function = graphwright.compile_function(model, torch.zeros(2, 4), threads=1)
     x = torch.randn(7, 4)
     (found,) = function(input=x.numpy()).values()
-    torch.testing.assert_close(torch.from_numpy(found), model(x).detach())
+    torch.testing.assert_close(torch.as_tensor(found), model(x).detach())
     assert function.report is not None
     assert [op.name for op in function.graph.graphs["forward"]] != []
     function.save(tmp_path / "copy")
@@ -64,7 +65,7 @@ def test_examples_by_name() -> None:
     found = function(input_ids=ids.numpy(), attention_mask=mask.numpy())["logits"]
     with torch.no_grad():
         wanted = model(ids, mask).logits
-    torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(found), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_language_model_may_be_a_function_too() -> None:
@@ -72,31 +73,30 @@ def test_a_language_model_may_be_a_function_too() -> None:
     function = graphwright.compile_function(module, threads=1)
     ids = torch.randint(0, models.VOCABULARY, (3, 8))
     found = function(input_ids=ids.numpy())["logits"]
-    torch.testing.assert_close(torch.from_numpy(found), module(ids).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(found), module(ids).detach(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("answer", "names"),
-    [
-        (lambda x, y: (y, x), ["output.0", "output.1"]),
-        (lambda x, y: y[:, -1], ["logits"]),
-        (lambda x, y: y.transpose(1, 2), ["logits"]),
-        (lambda x, y: y.flatten(0, 1), ["logits"]),
-    ],
-)
-def test_a_function_gives_what_the_module_returns(
-    answer: Callable[[torch.Tensor, torch.Tensor], Any], names: list[str]
-) -> None:
+Answer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...]]
+ANSWERS: list[tuple[Answer, list[str]]] = [
+    (lambda x, y: (y, x), ["output.0", "output.1"]),
+    (lambda x, y: y[:, -1], ["logits"]),
+    (lambda x, y: y.transpose(1, 2), ["logits"]),
+    (lambda x, y: y.flatten(0, 1), ["logits"]),
+]
+
+
+@pytest.mark.parametrize(("answer", "names"), ANSWERS)
+def test_a_function_gives_what_the_module_returns(answer: Answer, names: list[str]) -> None:
     """Even if its logits, and what they would be as a language model's, are plain."""
     module = Answering(answer, columns=ROWS).eval()
     function = graphwright.compile_function(module, threads=1)
     ids = torch.randint(0, ROWS, (3, 8))
     with torch.no_grad():
-        wanted = module(ids)
+        wanted: torch.Tensor | tuple[torch.Tensor, ...] = module(ids)
     found = function(input_ids=ids.numpy())
     assert list(found) == names
     for one, other in zip(found.values(), wanted if isinstance(wanted, tuple) else [wanted], strict=True):
-        torch.testing.assert_close(torch.from_numpy(one), other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(torch.as_tensor(one), other, rtol=1e-5, atol=1e-5)
     assert list(graphwright.trace(module).graphs["forward"].outputs) == ["logits"]
 
 

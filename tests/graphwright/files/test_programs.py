@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 import graphwright
 from graphwright import UsageError, read_program, write_program
 from graphwright.files.programs import program_text
 from graphwright.ir import Builder, Graph, Program, StoredArray, StoredFile, TensorType, ops, tensor, verify
 from graphwright.ir.types import DType
+from tests.tensors import listed, load_file, save_file
 
 
 def program_of(*expressions: StoredArray | StoredFile) -> Program:
@@ -113,4 +113,4 @@ def test_a_traced_module_survives_the_file(tmp_path: Path) -> None:
     write_program(graphwright.trace(module), tmp_path / "own.gw")
     model = graphwright.compile(tmp_path / "own.gw", max_context=16)
     ids = torch.tensor([[3, 1, 4, 1, 5]])
-    torch.testing.assert_close(torch.from_numpy(model.logits(ids.tolist())), module(ids).detach())
+    torch.testing.assert_close(torch.as_tensor(model.logits(listed(ids))), module(ids).detach())

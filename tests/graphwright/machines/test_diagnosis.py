@@ -35,12 +35,13 @@ def test_a_library_that_cannot_be_loaded_is_a_problem(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tvm_api, "import_tvm", broken)
     monkeypatch.setattr(onnxruntime_api, "import_onnxruntime", broken)
-    monkeypatch.setattr(diagnosis, "_version", lambda name: "0.1.14" if name != "onnxruntime-gpu" else None)
+    versions = {name: "0.1.14" for name in diagnosis.PACKAGES if name != "onnxruntime-gpu"}
+    monkeypatch.setattr(diagnosis, "_version", versions.get)
     assert diagnose().problems == ("TVM's runtime cannot be loaded",) * 2
 
 
 def test_the_linker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "_version", lambda name: "0.27" if name == "apache-tvm" else None)
+    monkeypatch.setattr(diagnosis, "_version", {"apache-tvm": "0.27"}.get)
     monkeypatch.setenv("CXX", "/opt/clang")
     assert dict(diagnose().facts)["linker"] == "/opt/clang"
     monkeypatch.delenv("CXX")

@@ -126,7 +126,10 @@ def test_measurements_are_finite() -> None:
 
 
 def test_without_an_engine_there_is_nothing_to_measure_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurement.importlib.util, "find_spec", lambda name: None)
+    def nowhere(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(measurement.importlib.util, "find_spec", nowhere)
     with pytest.raises(UsageError, match=r"pip install -e '\.\[compile\]'"):
         product_rate(size=8)
 

@@ -35,8 +35,8 @@ def test_the_command_line_says_what_became_smaller(commands: Commands, checkpoin
     assert "stored   w4a8-g32: weights " in output
     commands.succeed("quantize", checkpoint, "--to", "w4a8-g32", "-o", tmp_path / "folder")
     ids = [[1, 2, 3]]
-    both = [graphwright.load(tmp_path / name, threads=1).logits(ids) for name in ("out", "folder")]
-    np.testing.assert_array_equal(*both)
+    compiled, rebuilt = (graphwright.load(tmp_path / name, threads=1).logits(ids) for name in ("out", "folder"))
+    np.testing.assert_array_equal(compiled, rebuilt)
 
 
 def test_calibrated_methods_compile(checkpoint: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_pass_is_told(traced: Program) -> None:
         PIPELINES["default"],
         workload,
         pipeline="default",
-        pricer=OpCounter("abacus", workload),
+        pricer=OpCounter(None, workload),
         prover=Told(),
         on_stage=stages.append,
     )
@@ -88,7 +88,7 @@ def test_the_schema_is_that_of_the_documents() -> None:
 def test_what_is_printed_validates_and_reads_back(traced: Program) -> None:
     workload = choose_workload(traced, batch=2, length=9, context=20)
     passes = parse_passes("canonicalize,raise-heads,fuse-norms")
-    for pricer, prover in ((None, None), (OpCounter("abacus", workload), Told())):
+    for pricer, prover in ((None, None), (OpCounter(None, workload), Told())):
         report = record_pipeline(traced.clone(), passes, workload, pricer=pricer, prover=prover)
         text = report.model_dump_json()
         jsonschema.validate(json.loads(text), json.loads(SCHEMA.read_text(encoding="utf-8")))

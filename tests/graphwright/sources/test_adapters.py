@@ -15,6 +15,7 @@ from graphwright.sources.models import ModelOptions, resolve
 from tests.frontend.adapters.saved import QUERIES, adapter, base, change, queries
 from tests.frontend.test_checkpoint import loaded
 from tests.graphwright.commands import Commands
+from tests.tensors import listed
 
 TOKENIZER = Path("examples/models/storyteller/tokenizer.json").resolve()
 
@@ -29,7 +30,7 @@ def test_compiled_with_its_base_and_its_own_tokenizer(tmp_path: Path) -> None:
         eager.get_submodule(path).weight.data += change(queries(), path, 2.0)
     ids = torch.arange(12).reshape(2, 6)
     # As far as the tests of compiled models in float32 allow logits of a few units.
-    torch.testing.assert_close(torch.from_numpy(model.logits(ids.tolist())), eager(ids).logits.detach())
+    torch.testing.assert_close(torch.as_tensor(model.logits(listed(ids))), eager(ids).logits.detach())
     # Of two tokenizers nothing is mixed, and the settings are the base's.
     assert (tmp_path / "artifact/tokenizer.json").read_bytes() == TOKENIZER.read_bytes()
     assert not (tmp_path / "artifact/tokenizer_config.json").exists()

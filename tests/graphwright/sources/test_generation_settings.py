@@ -21,6 +21,7 @@ from graphwright.runtime import ContextError, GenerationError
 from graphwright.runtime.settings import read_settings
 from graphwright.sources.generation_settings import check_special_tokens, read_generation_settings
 from graphwright.sources.models import resolve
+from tests.tensors import manual_seed
 
 PROMPT = [5, 17, 9, 5, 17]
 NEW_TOKENS = 14
@@ -39,9 +40,9 @@ def eager() -> Any:
         max_position_embeddings=40,
         bos_token_id=1,
         eos_token_id=2,
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue] - taken by all, declared by none
     )
-    torch.manual_seed(0)
+    manual_seed(0)
     module = LlamaForCausalLM(config).eval()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -112,11 +113,11 @@ def test_an_option_does_what_it_does_in_transformers(
 
 @pytest.mark.parametrize("option", [{"min_length": 9}, {"min_new_tokens": 6}, {"min_length": 30, "min_new_tokens": 2}])
 def test_least_lengths_are_those_of_transformers(
-    option: dict[str, int], compiled: graphwright.CompiledModel, eager: Any
+    option: dict[str, Any], compiled: graphwright.CompiledModel, eager: Any
 ) -> None:
-    early: Any = {"sequence_bias": [[[2], 1000.0]]}
+    early: dict[str, Any] = {"sequence_bias": [[[2], 1000.0]]}
     assert compiled.generate(PROMPT, max_new_tokens=NEW_TOKENS, **early) == [2]
-    expected = generated(eager, {**early, **option})
+    expected = generated(eager, early | option)
     assert 1 < len(expected) < NEW_TOKENS
     assert compiled.generate(PROMPT, max_new_tokens=NEW_TOKENS, **early, **option) == expected
 
@@ -160,7 +161,7 @@ def test_log_probabilities_are_the_models_own_whatever_is_forbidden(compiled: gr
 
 
 def test_sampling_repeats_by_seed_whatever_the_batch(compiled: graphwright.CompiledModel) -> None:
-    options: Any = {
+    options: dict[str, Any] = {
         "temperature": 1.5,
         "typical_p": 0.95,
         "eta_cutoff": 1e-4,
@@ -173,7 +174,8 @@ def test_sampling_repeats_by_seed_whatever_the_batch(compiled: graphwright.Compi
     alone = compiled.generate(PROMPT, **options)
     assert compiled.generate(PROMPT, **options) == alone
     assert compiled.generate([PROMPT, [8], [1, 2, 3]], **options)[0] == alone
-    assert compiled.generate(PROMPT, **{**options, "seed": 4}) != alone
+    options["seed"] = 4
+    assert compiled.generate(PROMPT, **options) != alone
 
 
 def write_settings(folder: Path, **settings: Any) -> None:
@@ -222,7 +224,8 @@ def test_settings_of_old_checkpoints_stand_in_the_configuration(checkpoint_copy:
     old = {"bad_words_ids": [[7]], "num_beams": 4, "forced_bos_token_id": None, "task": "translate"}
     inner = {"decoder": {"no_repeat_ngram_size": 3, "num_beams": 2}}
     (checkpoint_copy / "config.json").write_text(json.dumps({**config, **old, **inner}))
-    original = GenerationConfig.from_pretrained(checkpoint_copy, "config.json", _from_model_config=True)
+    theirs = cast(Any, GenerationConfig)
+    original = theirs.from_pretrained(checkpoint_copy, "config.json", _from_model_config=True)
     found = read_generation_settings(resolve(checkpoint_copy), checkpoint_copy)
     assert found is not None
     assert found.text is not None
@@ -265,9 +268,11 @@ def test_what_loading_refuses_is_refused_before_the_work(
 
 def test_a_function_has_no_settings(checkpoint_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_settings(checkpoint_copy, guidance_scale=3)
-    monkeypatch.setattr(
-        "graphwright.compiling.compiler.prepare", lambda *_, generation, **__: pytest.fail(str(generation))
-    )
+
+    def prepare(*_: object, generation: object, **__: object) -> None:
+        pytest.fail(str(generation))
+
+    monkeypatch.setattr("graphwright.compiling.compiler.prepare", prepare)
     with pytest.raises(pytest.fail.Exception, match="None"):
         build(resolve(checkpoint_copy), tmp_path / "out", Options(kind="function"))
     with pytest.raises(UsageError, match="guidance_scale"):

@@ -16,6 +16,7 @@ from graphwright import UsageError
 from graphwright.runtime import ContextError, GenerationError
 from graphwright.runtime.settings import read_settings
 from tests.runtime import tokenizer_files
+from tests.tensors import listed, manual_seed
 
 TOKENIZER = tokenizer_files.byte_level()
 VOCABULARY = tokenizer_files.size(TOKENIZER) + 7
@@ -48,7 +49,10 @@ class Speech:
             d_model=16,
             num_mel_bins=8,
             max_source_positions=20,
-            **{f"{side}_{name}": 1 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")},
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=1,
+            decoder_attention_heads=1,
             encoder_ffn_dim=32,
             decoder_ffn_dim=32,
             max_target_positions=32,
@@ -58,7 +62,7 @@ class Speech:
             decoder_start_token_id=START,
             tie_word_embeddings=False,
         )
-        torch.manual_seed(0)
+        manual_seed(0)
         self.eager: Any = WhisperForConditionalGeneration(config).eval()
         with torch.no_grad():
             for name, parameter in self.eager.named_parameters():
@@ -79,8 +83,8 @@ class Speech:
 
     def expected(self, rows: np.ndarray[Any, Any], **options: Any) -> list[list[int]]:
         """What its own `generate` returns of each row alone: without the beginning, and without the end."""
-        out = [cast(torch.Tensor, self.eager.generate(torch.from_numpy(row)[None], **options)) for row in rows]
-        return [each[0].tolist() for each in out]
+        out = [cast(torch.Tensor, self.eager.generate(torch.as_tensor(row)[None], **options)) for row in rows]
+        return [listed(each[0]) for each in out]
 
     def found(self, rows: np.ndarray[Any, Any], **options: Any) -> list[list[int]]:
         completions = self.model.complete(context=rows, **options)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from graphwright.backends.assets import asset_files
 from graphwright.errors import UsageError
@@ -17,6 +16,7 @@ from graphwright.runtime.chat import ChatTemplate
 from graphwright.runtime.notices import Notice
 from graphwright.runtime.tokenizer_file import read_tokenizer
 from graphwright.sources.text_assets import text_assets
+from tests import pretrained
 from tests.runtime import tokenizer_files
 from tests.runtime.program import TinyDecoder, write_artifact
 
@@ -114,7 +114,7 @@ def checkpoint(folder: Path, files: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_as_by_transformers(form: str, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "checkpoint", FORMS[form])
-    expected: Any = AutoTokenizer.from_pretrained(folder)
+    expected = pretrained.tokenizer(folder)
     with text_assets(folder) as assets:
         assert assets is not None
         tokenizer = read_tokenizer(assets)

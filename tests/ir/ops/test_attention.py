@@ -13,16 +13,17 @@ from torch import Tensor
 from graphwright.ir import IRTypeError, ops
 from graphwright.ir.text import parse_type
 from tests.ir.evaluation import evaluate
+from tests.tensors import Tolerance, listed, manual_seed
 
 B, HEADS, KV_HEADS, S, KEYS, SIZE, VALUE_SIZE = 3, 4, 2, 5, 9, 8, 6
-torch.manual_seed(0)
+manual_seed(0)
 Q = torch.randn(B, HEADS, S, SIZE, dtype=torch.float64)
 K = torch.randn(B, KV_HEADS, KEYS, SIZE, dtype=torch.float64)
 V = torch.randn(B, KV_HEADS, KEYS, VALUE_SIZE, dtype=torch.float64)
 SCALE = 0.4
 PAST = torch.tensor([4, 0, 2])
 POSITIONS = PAST[:, None] + torch.arange(S)
-TIGHT = {"rtol": 1e-12, "atol": 1e-13}
+TIGHT = Tolerance(rtol=1e-12, atol=1e-13)
 
 
 def sees(mask: str, window: int, query: int, key: int) -> bool:
@@ -73,7 +74,7 @@ def test_positions_shared_by_all_rows(mask: str, window: int) -> None:
 def test_keys_past_the_length_are_absent_whatever_they_hold(mask: str, window: int) -> None:
     lengths = PAST + S
     k, v = K.clone(), V.clone()
-    for row, length in enumerate(lengths.tolist()):
+    for row, length in enumerate(listed(lengths)):
         k[row, :, length:] = float("nan")
         v[row, :, length:] = float("inf")
     wanted = F.scaled_dot_product_attention(

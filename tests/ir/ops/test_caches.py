@@ -9,6 +9,7 @@ from graphwright.ir import IRTypeError, UserError, ops
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.text import parse_type
 from tests.ir.evaluation import evaluate
+from tests.tensors import listed
 
 
 def test_each_row_is_appended_at_its_own_place() -> None:
@@ -16,7 +17,7 @@ def test_each_row_is_appended_at_its_own_place() -> None:
     new = torch.randn(3, 2, 2, 4)
     past = torch.tensor([0, 7, 3])
     found = evaluate(ops.kv_append, cache, new, past, state=(0,))
-    for row, start in enumerate(past.tolist()):
+    for row, start in enumerate(listed(past)):
         assert torch.equal(found[row, :, start : start + 2], new[row])
         assert (found[row, :, :start] == -1).all()
         assert (found[row, :, start + 2 :] == -1).all()

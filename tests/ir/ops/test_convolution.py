@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from graphwright.ir import IRTypeError, ops
 from graphwright.ir.text import parse_type
 from tests.ir.evaluation import evaluate
+from tests.tensors import Tolerance, manual_seed
 
-torch.manual_seed(0)
-TIGHT = {"rtol": 1e-13, "atol": 1e-13}
+manual_seed(0)
+TIGHT = Tolerance(rtol=1e-13, atol=1e-13)
 PLAIN: dict[str, Any] = {"stride": (1,), "padding": (0, 0), "dilation": (1,)}
 
 

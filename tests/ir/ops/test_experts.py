@@ -13,9 +13,10 @@ from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.text import parse_type
 from graphwright.ir.torch_types import dtype_of
 from tests.ir.evaluation import evaluate
+from tests.tensors import Tolerance, listed
 
 GENERATOR = torch.Generator().manual_seed(0)
-TIGHT = {"rtol": 1e-12, "atol": 1e-13}
+TIGHT = Tolerance(rtol=1e-12, atol=1e-13)
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -108,15 +109,15 @@ def test_topk_is_in_order() -> None:
 
 def test_of_equal_elements_topk_takes_the_first() -> None:
     x = torch.tensor([1.0, 3.0, 2.0, 3.0, 1.0])
-    assert both(x, k=4, axis=0)[1].tolist() == [1, 3, 2, 0]
-    assert both(x, k=3, axis=0, largest=False)[1].tolist() == [0, 4, 2]
+    assert listed(both(x, k=4, axis=0)[1]) == [1, 3, 2, 0]
+    assert listed(both(x, k=3, axis=0, largest=False)[1]) == [0, 4, 2]
 
 
 def test_scatter_elements() -> None:
     index = torch.tensor([[0, 3], [2, 1]])
     updates = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     x = torch.full((2, 4), 10.0)
-    assert evaluate(ops.scatter_elements, x, index, updates, axis=1).tolist() == [[1, 10, 10, 2], [10, 4, 3, 10]]
+    assert listed(evaluate(ops.scatter_elements, x, index, updates, axis=1)) == [[1, 10, 10, 2], [10, 4, 3, 10]]
     twice = torch.tensor([[0, 0], [2, 1]])
     added = evaluate(ops.scatter_elements, x, twice, updates, axis=1, reduction="add")
-    assert added.tolist() == [[13, 10, 10, 10], [10, 14, 13, 10]]
+    assert listed(added) == [[13, 10, 10, 10], [10, 14, 13, 10]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from graphwright.ir import IRTypeError, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.text import parse_type
 from tests.ir.evaluation import evaluate
+from tests.tensors import Tolerance, listed, manual_seed
 
-torch.manual_seed(0)
+manual_seed(0)
 X = torch.randn(2, 5, 16, dtype=torch.float64)
 W, BIAS = torch.randn(16, dtype=torch.float64), torch.randn(16, dtype=torch.float64)
-TIGHT = {"rtol": 1e-13, "atol": 1e-14}
+TIGHT = Tolerance(rtol=1e-13, atol=1e-14)
 
 
 def test_rms_norm() -> None:
@@ -30,7 +32,7 @@ def test_layer_norm() -> None:
         torch.testing.assert_close(evaluate(ops.layer_norm, X, weight, bias, epsilon=1e-5), wanted, **TIGHT)
 
 
-WRITTEN_OUT = {
+WRITTEN_OUT: dict[str, Callable[[float], float]] = {
     "silu": lambda x: x / (1 + math.exp(-x)),
     "gelu": lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
@@ -43,14 +45,14 @@ WRITTEN_OUT = {
 
 @pytest.mark.parametrize("kind", WRITTEN_OUT)
 def test_activations_and_gated_units(kind: str) -> None:
-    wanted = torch.tensor([WRITTEN_OUT[kind](x) for x in X.flatten().tolist()], dtype=torch.float64).reshape(X.shape)
+    wanted = torch.tensor([WRITTEN_OUT[kind](x) for x in listed(X.flatten())], dtype=torch.float64).reshape(X.shape)
     torch.testing.assert_close(evaluate(ops.activation, X, kind=kind), wanted, **TIGHT)
     torch.testing.assert_close(evaluate(ops.glu, X, X + 1, kind=kind), wanted * (X + 1), **TIGHT)
 
 
 def test_softcap() -> None:
     found = evaluate(ops.softcap, torch.tensor([0.0, 1.0, 1e6, -1e6]), cap=30.0)
-    assert found.tolist() == pytest.approx([0.0, 30 * math.tanh(1 / 30), 30.0, -30.0], rel=1e-6)
+    assert listed(found) == pytest.approx([0.0, 30 * math.tanh(1 / 30), 30.0, -30.0], rel=1e-6)
 
 
 def test_linear_and_matmul_by_einsum() -> None:

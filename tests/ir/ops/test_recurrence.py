@@ -13,9 +13,10 @@ from torch import Tensor
 from graphwright.ir import IRTypeError, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.text import parse_type
+from tests.tensors import Tolerance, listed, manual_seed
 
 B, S, HEADS, GROUPS, KEYS, VALUES = 2, 7, 4, 2, 3, 5
-TIGHT = {"rtol": 1e-12, "atol": 1e-12}
+TIGHT = Tolerance(rtol=1e-12, atol=1e-12)
 
 
 def random(*shape: int) -> Tensor:
@@ -24,7 +25,7 @@ def random(*shape: int) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    torch.manual_seed(0)
+    manual_seed(0)
 
 
 # -- formulas
@@ -126,7 +127,7 @@ def test_going_on_from_a_state_over_padding_equals_one_go(
             wanted = whole[b].narrow(axis - 1, int(done[b]), real[b])
             torch.testing.assert_close(y[b].narrow(axis - 1, 0, real[b]), wanted, **TIGHT)
         done = done + counts
-    assert done.tolist() == [S, S]
+    assert listed(done) == [S, S]
     torch.testing.assert_close(state, last, **TIGHT)
 
 

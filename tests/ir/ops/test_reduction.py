@@ -7,6 +7,7 @@ import torch
 
 from graphwright.ir import DType, IRTypeError, ops, tensor
 from tests.ir.evaluation import evaluate
+from tests.tensors import listed
 
 X = torch.arange(24, dtype=torch.float64).reshape(2, 3, 4).sin()
 
@@ -15,12 +16,12 @@ def test_reductions_by_their_definitions() -> None:
     rows = [sorted(float(X[i, j, k]) for i in range(2) for k in range(4)) for j in range(3)]
     sums = [math.fsum(row) for row in rows]
     means = [total / 8 for total in sums]
-    assert evaluate(ops.sum, X, axes=(0, 2)).tolist() == pytest.approx(sums, rel=1e-13)
-    assert evaluate(ops.mean, X, axes=(0, -1)).tolist() == pytest.approx(means, rel=1e-13)
-    assert evaluate(ops.amax, X, axes=(0, 2)).tolist() == [row[-1] for row in rows]
-    assert evaluate(ops.amin, X, axes=(0, 2)).tolist() == [row[0] for row in rows]
+    assert listed(evaluate(ops.sum, X, axes=(0, 2))) == pytest.approx(sums, rel=1e-13)
+    assert listed(evaluate(ops.mean, X, axes=(0, -1))) == pytest.approx(means, rel=1e-13)
+    assert listed(evaluate(ops.amax, X, axes=(0, 2))) == [row[-1] for row in rows]
+    assert listed(evaluate(ops.amin, X, axes=(0, 2))) == [row[0] for row in rows]
     variances = [math.fsum((x - m) ** 2 for x in row) / 8 for row, m in zip(rows, means, strict=True)]
-    assert evaluate(ops.var, X, axes=(0, 2)).tolist() == pytest.approx(variances, rel=1e-13)
+    assert listed(evaluate(ops.var, X, axes=(0, 2))) == pytest.approx(variances, rel=1e-13)
 
 
 def test_kept_axes_have_length_one() -> None:
@@ -30,23 +31,23 @@ def test_kept_axes_have_length_one() -> None:
 
 def test_reductions_of_bools() -> None:
     x = torch.tensor([[True, False], [True, True], [False, False]])
-    assert evaluate(ops.any, x, axes=(1,)).tolist() == [True, True, False]
-    assert evaluate(ops.all, x, axes=(1,)).tolist() == [False, True, False]
+    assert listed(evaluate(ops.any, x, axes=(1,))) == [True, True, False]
+    assert listed(evaluate(ops.all, x, axes=(1,))) == [False, True, False]
     count = evaluate(ops.sum, x, axes=(0,))
-    assert (count.dtype, count.tolist()) == (torch.int64, [2, 1])
+    assert (count.dtype, listed(count)) == (torch.int64, [2, 1])
 
 
 def test_softmax_by_its_definition() -> None:
     exponentials = [[math.exp(float(v)) for v in row] for row in X[0]]
     wanted = [[e / sum(row) for e in row] for row in exponentials]
     found = evaluate(ops.softmax, X, axis=-1)[0]
-    for row, right in zip(found.tolist(), wanted, strict=True):
+    for row, right in zip(listed(found), wanted, strict=True):
         assert row == pytest.approx(right, rel=1e-13)
 
 
 def test_running_sums() -> None:
-    assert evaluate(ops.cumsum, torch.tensor([[1.0, 2.0, 4.0]]), axis=1).tolist() == [[1, 3, 7]]
-    assert evaluate(ops.cumsum, torch.tensor([True, False, True]), axis=0).tolist() == [1, 1, 2]
+    assert listed(evaluate(ops.cumsum, torch.tensor([[1.0, 2.0, 4.0]]), axis=1)) == [[1, 3, 7]]
+    assert listed(evaluate(ops.cumsum, torch.tensor([True, False, True]), axis=0)) == [1, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -6,29 +6,45 @@ from graphwright.ir import Builder, Value, ops
 from graphwright.ir.rewriting import LAST, Match, Pattern, Refusal, attribute, cast_or_not, either, rule
 
 
-@rule(lambda x, weight, epsilon: weight * (x * ops.rsqrt(ops.mean(x * x, axes=LAST, keepdims=True) + epsilon)))
+def _rms_norm(x: Pattern, weight: Pattern, epsilon: Pattern) -> Pattern:
+    return weight * (x * ops.rsqrt(ops.mean(x * x, axes=LAST, keepdims=True) + epsilon))
+
+
+@rule(_rms_norm)
 def rms_norm(match: Match, build: Builder) -> Value | Refusal:
     epsilon = match.number("epsilon")
     if epsilon is None:
-        return Refusal("epsilon is no constant")
+        return Refusal("epsilon is not a constant")
     if match["weight"].type.rank != 1:
         return Refusal(f"weight is {match['weight'].type}, expected one axis")
     return build(ops.rms_norm, match["x"], match["weight"], epsilon=epsilon)
 
 
-@rule(lambda x: x * ops.sigmoid(x))
+def _silu(x: Pattern) -> Pattern:
+    return x * ops.sigmoid(x)
+
+
+@rule(_silu)
 def silu(match: Match, build: Builder) -> Value:
     return build(ops.activation, match["x"], kind="silu")
 
 
-@rule(lambda gate, up: ops.activation(gate, kind=attribute("kind")) * up)
+def _glu(gate: Pattern, up: Pattern) -> Pattern:
+    return ops.activation(gate, kind=attribute("kind")) * up
+
+
+@rule(_glu)
 def glu(match: Match, build: Builder) -> Value | Refusal:
     if match["gate"].type != match["up"].type:
         return Refusal("gate and up have different types")
     return build(ops.glu, match["gate"], match["up"], kind=match.attributes["kind"])
 
 
-@rule(lambda x: ops.neg(-x))
+def _double_negation(x: Pattern) -> Pattern:
+    return ops.neg(-x)
+
+
+@rule(_double_negation)
 def double_negation(match: Match, build: Builder) -> Value:
     return match["x"]
 
@@ -48,19 +64,31 @@ def identity(match: Match, build: Builder) -> Value | Refusal:
     return match["x"]
 
 
-@rule(lambda a, b, c: a * b + a * c)
+def _factor(a: Pattern, b: Pattern, c: Pattern) -> Pattern:
+    return a * b + a * c
+
+
+@rule(_factor)
 def factor(match: Match, build: Builder) -> Value:
     return build(ops.mul, match["a"], build(ops.add, match["b"], match["c"]))
 
 
-@rule(lambda x, weight, bias: ops.linear(x, weight) + bias)
+def _linear_bias(x: Pattern, weight: Pattern, bias: Pattern) -> Pattern:
+    return ops.linear(x, weight) + bias
+
+
+@rule(_linear_bias)
 def linear_bias(match: Match, build: Builder) -> Value | Refusal:
     if match["bias"].type.rank != 1:
         return Refusal("bias has more than one axis")
     return build(ops.linear, match["x"], match["weight"], match["bias"])
 
 
-@rule(lambda x, weight, bias=None: ops.layer_norm(cast_or_not(x), weight, bias, epsilon=attribute("epsilon")) * 2.0)
+def _doubled_norm(x: Pattern, weight: Pattern, bias: Pattern | None = None) -> Pattern:
+    return ops.layer_norm(cast_or_not(x), weight, bias, epsilon=attribute("epsilon")) * 2.0
+
+
+@rule(_doubled_norm)
 def doubled_norm(match: Match, build: Builder) -> Value | Refusal:
     if match["x"].type != match.root.result.type:
         return Refusal("the cast changes the type")
@@ -75,7 +103,11 @@ def doubled_norm(match: Match, build: Builder) -> Value | Refusal:
     )
 
 
-@rule(lambda x, y: either(ops.exp(x), ops.sin(x)) - either(ops.exp(y), ops.sin(y)))
+def _difference(x: Pattern, y: Pattern) -> Pattern:
+    return either(ops.exp(x), ops.sin(x)) - either(ops.exp(y), ops.sin(y))
+
+
+@rule(_difference)
 def difference(match: Match, build: Builder) -> Value:
     left, right = match.root.operands
     assert left is not None

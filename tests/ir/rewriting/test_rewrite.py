@@ -13,6 +13,14 @@ from tests.ir.rewriting import rules
 INPUTS = "%x: f32[S, 4], %y: f32[S, 4], %w: f32[4], %m: f32[4, 4]"
 
 
+def exp(x: Pattern) -> Pattern:
+    return ops.exp(x)
+
+
+def cos(x: Pattern) -> Pattern:
+    return ops.cos(x)
+
+
 def rewritten(before: str, *given: Rule, inputs: str = INPUTS, outputs: str = "out=%out") -> tuple[list[str], Outcome]:
     """The ops after rewriting, one a line, and what happened."""
     program = parse_program(f'program "p" graph g({inputs}) {{ {before} return {outputs} }}')
@@ -74,7 +82,7 @@ def test_users_are_tried_again() -> None:
 
 
 def test_new_ops_inside_a_replacement_are_tried_too() -> None:
-    @rule(lambda x: ops.exp(x))
+    @rule(exp)
     def twice_negated(match: Match, build: Builder) -> Value:
         return build(ops.sin, build(ops.neg, build(ops.neg, match["x"])))
 
@@ -85,19 +93,23 @@ def test_new_ops_inside_a_replacement_are_tried_too() -> None:
 
 def test_a_match_that_comes_about_far_below_its_root_is_found() -> None:
     # `tower` is rooted three ops above the value that `silu` changes, and is met before.
-    @rule(lambda x: ops.cos(ops.tanh(ops.erf(ops.activation(x)))))
+    def pattern(x: Pattern) -> Pattern:
+        return ops.cos(ops.tanh(ops.erf(ops.activation(x))))
+
+    @rule(pattern)
     def tower(match: Match, build: Builder) -> Value:
         return build(ops.sin, match["x"])
 
-    @rule(lambda x: ops.cos(x))
+    @rule(cos)
     def late(match: Match, build: Builder) -> Value | Refusal:
         # Fires at the root of the tower itself, once, by changing what lies below.
         below = match["x"].defined_by(ops.tanh)
         inner = below and below.inputs[0].defined_by(ops.erf)
-        if inner is None or inner.inputs[0].defined_by(ops.exp) is None:
+        lowest = inner and inner.inputs[0].defined_by(ops.exp)
+        if lowest is None:
             return Refusal("not here")
-        x = inner.inputs[0].owner.inputs[0]
-        return build(ops.cos, build(ops.tanh, build(ops.erf, build(ops.activation, x, kind="silu"))))
+        activation = build(ops.activation, lowest.inputs[0], kind="silu")
+        return build(ops.cos, build(ops.tanh, build(ops.erf, activation)))
 
     after, outcome = rewritten(
         "%0 = exp(%x) : f32[S, 4] %1 = erf(%0) : f32[S, 4] %2 = tanh(%1) : f32[S, 4] %out = cos(%2) : f32[S, 4]",
@@ -129,7 +141,10 @@ def test_backtracking_reaches_through_both_sides_of_a_sum() -> None:
 
 def test_alternatives_backtrack_with_what_follows_them() -> None:
     # The first alternative fits by itself, but then x stands for another value than the product needs.
-    @rule(lambda x, y: either(x * y, ops.exp(x * y)) + ops.sin(x))
+    def pattern(x: Pattern, y: Pattern) -> Pattern:
+        return either(x * y, ops.exp(x * y)) + ops.sin(x)
+
+    @rule(pattern)
     def either_way(match: Match, build: Builder) -> Value:
         return build(ops.cos, match["x"])
 
@@ -186,7 +201,10 @@ def test_an_operand_that_a_pattern_leaves_out_must_be_absent() -> None:
 
 
 def test_numbers_match_to_the_last_bit_of_float32() -> None:
-    @rule(lambda x: x * 0.1)
+    def pattern(x: Pattern) -> Pattern:
+        return x * 0.1
+
+    @rule(pattern)
     def tenth(match: Match, build: Builder) -> Value:
         return match["x"]
 
@@ -198,11 +216,17 @@ def test_numbers_match_to_the_last_bit_of_float32() -> None:
 
 
 def test_a_pattern_rooted_at_an_op_with_several_results_does_not_match() -> None:
-    @rule(lambda x: ops.split(x))
+    def split(x: Pattern) -> Pattern:
+        return ops.split(x)
+
+    def exp_of_split(x: Pattern) -> Pattern:
+        return ops.exp(ops.split(x))
+
+    @rule(split)
     def of_split(match: Match, build: Builder) -> Value:
         return match["x"]
 
-    @rule(lambda x: ops.exp(ops.split(x)))
+    @rule(exp_of_split)
     def above_split(match: Match, build: Builder) -> Value:
         return match["x"]
 
@@ -215,7 +239,7 @@ def test_a_pattern_rooted_at_an_op_with_several_results_does_not_match() -> None
 
 
 def test_a_replacement_of_another_type_is_our_bug() -> None:
-    @rule(lambda x: ops.exp(x))
+    @rule(exp)
     def wrong(match: Match, build: Builder) -> Value:
         return build(ops.gt, match["x"], match["x"])
 
@@ -224,7 +248,10 @@ def test_a_replacement_of_another_type_is_our_bug() -> None:
 
 
 def test_rules_without_end_are_our_bug() -> None:
-    @rule(lambda x, y: x + y)
+    def pattern(x: Pattern, y: Pattern) -> Pattern:
+        return x + y
+
+    @rule(pattern)
     def swap(match: Match, build: Builder) -> Value:
         return build(ops.add, match["y"], match["x"])
 
@@ -233,19 +260,31 @@ def test_rules_without_end_are_our_bug() -> None:
 
 
 def test_a_misspelt_pattern_is_found_when_it_is_traced() -> None:
+    def softcap(x: Pattern) -> Pattern:
+        return ops.softcap(x, top=3.0)
+
+    def exp_of_two(x: Pattern, y: Pattern) -> Pattern:
+        return ops.exp(x, y)
+
+    def anything(x: Pattern) -> Pattern:
+        return x
+
     def build(match: Match, build: Builder) -> Value:
         return match["x"]
 
     with pytest.raises(AssertionError, match="softcap has no attribute top"):
-        rule(lambda x: ops.softcap(x, top=3.0))(build)
+        rule(softcap)(build)
     with pytest.raises(AssertionError, match="too many operands for exp"):
-        rule(lambda x, y: ops.exp(x, y))(build)
+        rule(exp_of_two)(build)
     with pytest.raises(AssertionError, match="a pattern's root must be an op"):
-        rule(lambda x: x)(build)
+        rule(anything)(build)
 
 
 def test_what_a_refusing_rule_built_is_gone() -> None:
-    @rule(lambda x: ops.exp(ops.neg(x)))
+    def pattern(x: Pattern) -> Pattern:
+        return ops.exp(ops.neg(x))
+
+    @rule(pattern)
     def hesitant(match: Match, build: Builder) -> Value | Refusal:
         build(ops.sin, build(ops.cos, match["x"]))
         return Refusal("thought better of it")
@@ -256,7 +295,7 @@ def test_what_a_refusing_rule_built_is_gone() -> None:
 
 
 def test_a_rule_that_saw_only_its_root_was_not_near() -> None:
-    @rule(lambda x: ops.exp(x))
+    @rule(exp)
     def never(match: Match, build: Builder) -> Value | Refusal:
         return Refusal("never")
 

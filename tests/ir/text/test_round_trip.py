@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphwright.ir import Program, StoredArray, UserError, parse_program, print_program, read_program, run, verify
-from graphwright.ir.attributes import attribute_text, same
+from graphwright.ir.attributes import Attribute, attribute_text, same
 from graphwright.ir.types import DType
+from graphwright.ir.weights import StoredFile, sources
 from tests.ir.strategies import ATTRIBUTES, FLOATS, NAMES, programs
 
 EXAMPLE = """program "tiny llama" {context_length=128, bos_token_ids=[1, 2], rope_theta=10000.0, tied=true}
@@ -70,8 +71,6 @@ def test_printing_and_parsing_are_inverse(program: Program) -> None:
 @settings(max_examples=60, deadline=None)
 @given(programs(), st.integers(0, 2**31))
 def test_a_parsed_program_computes_the_same(program: Program, seed: int) -> None:
-    from graphwright.ir.weights import StoredFile, sources
-
     if any(isinstance(s, StoredFile) for w in program.weights.values() for s in sources(w.expression)):
         return
     again = parse_program(print_program(program))
@@ -83,7 +82,7 @@ def test_a_parsed_program_computes_the_same(program: Program, seed: int) -> None
 
 
 @given(ATTRIBUTES)
-def test_attributes_survive(value: object) -> None:
+def test_attributes_survive(value: Attribute) -> None:
     program = Program("p")
     program.metadata["key"] = value
     again = parse_program(print_program(program)).metadata["key"]
@@ -134,6 +133,7 @@ def test_an_input_named_like_a_result_keeps_its_name() -> None:
 def test_files_name_their_weights_relative_to_themselves(tmp_path: Path) -> None:
     (tmp_path / "m.gw").write_text('program "p"\nweight @w : f32[2] = file("w.safetensors", "w") : f32[2]\n')
     (expression,) = (w.expression for w in read_program(tmp_path / "m.gw").weights.values())
+    assert isinstance(expression, StoredFile)
     assert expression.path == str(tmp_path / "w.safetensors")
 
 

@@ -10,6 +10,7 @@ import torch
 from graphwright.ir import PassError, StoredArray, StoredFile, tensor
 from graphwright.passes.calibration.resume import FinishedWeights, fingerprint
 from tests.passes.calibration.models import tokens, wide_blocks
+from tests.tensors import save_file
 
 TYPES = {"codes": tensor("u8", 2, 3), "scales": tensor("f32", 2, 1)}
 ARRAYS = {"codes": torch.arange(6, dtype=torch.uint8).reshape(2, 3), "scales": torch.rand(2, 1)}
@@ -60,8 +61,6 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_is_of_all_that_results_depend_on(tmp_path: Path) -> None:
-    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - partly untyped
-
     program, rows = wide_blocks(2, 8, 24), tokens(4, 8)
     same = fingerprint(program, rows, "m")
     assert fingerprint(wide_blocks(2, 8, 24), rows.clone(), "m") == same

@@ -8,13 +8,14 @@ import torch
 
 from graphwright.passes.compression.moments import DAMPING, inverse_factor, lower_factor
 from graphwright.passes.compression.sparsegpt import BLOCK, sparsegpt
+from tests.tensors import listed
 
 
 def surgeon(weight: numpy.ndarray, moment: numpy.ndarray, sparsity: float | None) -> numpy.ndarray:
     """Prunes row by row, in float64; sparsity None is 2:4. Each block, or cell, gets its mask when it is reached."""
     weight, size = weight.copy(), weight.shape[1]
     hessian = moment + DAMPING * numpy.trace(moment) / size * numpy.eye(size)
-    inverses = [numpy.linalg.inv(hessian[j:, j:]) for j in range(size)]
+    inverses: list[numpy.ndarray] = [numpy.linalg.inv(hessian[j:, j:]) for j in range(size)]
     step = 4 if sparsity is None else BLOCK
     mask = numpy.zeros(weight.shape, bool)
     for j in range(size):
@@ -56,7 +57,7 @@ def test_agrees_with_the_surgeon(size: int, sparsity: float | None) -> None:
 def test_inputs_that_were_never_there_are_no_failure() -> None:
     weight = torch.randn(3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pruned = sparsegpt(weight, torch.zeros(8, 8), 0.5, "2:4")
-    assert (pruned == 0).sum(1).tolist() == [4, 4, 4]
+    assert listed((pruned == 0).sum(1)) == [4, 4, 4]
     assert torch.equal(pruned[pruned != 0], weight[pruned != 0])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphwright.ir import Graph, Op, Program
+from graphwright.ir.attributes import Attribute
 from graphwright.ir.declare import OpDef
 from graphwright.ir.rewriting import Outcome
 from graphwright.passes import Pass
@@ -36,7 +37,7 @@ def find(graph: Graph, definition: OpDef, number: int = 0) -> Op:
 
 
 def attribute(
-    definition: OpDef, graph: str = "forward", number: int = 0, **changed: object
+    definition: OpDef, graph: str = "forward", number: int = 0, **changed: Attribute
 ) -> Callable[[Program], None]:
     """A fault: other attributes for one op."""
 

@@ -11,6 +11,7 @@ import torch
 from graphwright.ir import Graph
 from graphwright.passes.proving.answers import Answer, Step
 from graphwright.passes.proving.error_bounds import FACTOR, ErrorBounds, distances, divergence
+from tests.tensors import listed
 
 NAN, INF = float("nan"), float("inf")
 
@@ -32,11 +33,11 @@ def answer(values: list[list[float]], *places: int) -> Answer:
     ],
 )
 def test_distance_of_a_place(found: list[float], wanted: list[float], distance: float) -> None:
-    assert distances(torch.tensor([found]), torch.tensor([wanted])).tolist() == [distance]
+    assert listed(distances(torch.tensor([found]), torch.tensor([wanted]))) == [distance]
 
 
 def test_another_shape_is_infinitely_far() -> None:
-    assert distances(torch.zeros(2, 3), torch.zeros(2, 4)).tolist() == [INF, INF]
+    assert listed(distances(torch.zeros(2, 3), torch.zeros(2, 4))) == [INF, INF]
 
 
 def test_the_worst_place_is_that_furthest_beyond_its_own_bound() -> None:

@@ -6,6 +6,7 @@ import torch
 
 from graphwright.passes.proving.inputs import as_declared, index_bound, random_input, smallest_rows
 from tests.passes.graphs import program
+from tests.tensors import listed, norm
 
 TABLES = (
     "weight @large : f32[9, 2] = data([" + ", ".join(str(float(20 - i)) for i in range(18)) + "]) : f32[9, 2]\n"
@@ -43,7 +44,7 @@ def test_what_picks_nothing_is_a_mask_of_padding_on_the_right() -> None:
     graph = program(LOOKUPS, TABLES).graphs["forward"]
     generator = torch.Generator()
     mask = random_input(graph, graph.input("mask"), {"B": 3, "S": 6}, generator)
-    assert mask.tolist() == [[1] * 6, [1] * 4 + [0] * 2, [1] * 2 + [0] * 4]
+    assert listed(mask) == [[1] * 6, [1] * 4 + [0] * 2, [1] * 2 + [0] * 4]
     assert random_input(graph, graph.input("seen"), {"B": 3, "S": 1}, generator).all()
 
 
@@ -51,7 +52,7 @@ def test_floats_have_near_zero_vectors_among_them_in_their_declared_type() -> No
     graph = program(LOOKUPS, TABLES).graphs["forward"]
     x = random_input(graph, graph.input("x"), {"B": 3, "S": 6}, torch.Generator().manual_seed(0))
     assert x.dtype is torch.bfloat16
-    lengths = x.float().norm(dim=-1)
+    lengths = norm(x.float(), dim=-1)
     assert lengths[:, -1].max() < 0.01 < lengths[:, :-1].min()
     wide = as_declared(program("(%x: f32[2]) {\n return y=%x\n}").graphs["forward"], {"x": torch.ones(2).bfloat16()})
     assert wide["x"].dtype is torch.float32

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from graphwright.ir import Builder, DType, PassError, Program, StoredArray, notify, ops
+from graphwright.ir.attributes import Attribute
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.kv_cache.insert_kv_cache import InsertKVCache
 from graphwright.passes.kv_cache.select_logits import SelectLogits
 from graphwright.passes.kv_cache.specialize import Specialize
 from graphwright.passes.proving import InterpreterProver, ProofError, prover
+from graphwright.passes.proving.language import LanguageTrial
 from graphwright.passes.simplifying.canonicalize import Canonicalize
 from graphwright.passes.simplifying.convert_dtype import ConvertDType
 from graphwright.passes.simplifying.pack_projections import PackProjections
@@ -73,7 +75,7 @@ def test_a_fault_names_pass_op_module_error_and_bound() -> None:
     ],
 )
 def test_a_fault_in_a_graph_with_a_cache(
-    name: str, graph: str, number: int, changed: dict[str, object], location: str
+    name: str, graph: str, number: int, changed: dict[str, Attribute], location: str
 ) -> None:
     spoil = attribute(getattr(ops, name), graph, number, **changed)
     error = failure(language_model(), *CACHED, Spoils(spoil))
@@ -137,7 +139,9 @@ def test_a_pass_that_promises_a_wider_type_is_held_to_it() -> None:
 
     @dataclass(frozen=True)
     class Widens(Spoils):
-        promised_dtype = DType.F32
+        @property
+        def promised_dtype(self) -> DType:
+            return DType.F32
 
     subject = program(*IN_BFLOAT16)
     error = failure(subject, Widens(narrowed, ConvertDType(to="f32")))
@@ -262,9 +266,10 @@ def test_near_zero_tokens_are_among_the_rows() -> None:
     """Without them an epsilon of 1e-6 more or less would pass for rounding at most places."""
     comparison = InterpreterProver()
     comparison.begin(language_model())
-    rows = comparison._comparison.trial.rows  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
-    assert all(int((row <= 2).sum()) >= 2 for row in rows)
-    assert torch.cat(rows).max() < 16
+    trial = comparison._comparison.trial
+    assert isinstance(trial, LanguageTrial)
+    assert all(int((row <= 2).sum()) >= 2 for row in trial.rows)
+    assert torch.cat(trial.rows).max() < 16
 
 
 MANY = """(%x: f32[B, S, 4], %count: i64[B]) {

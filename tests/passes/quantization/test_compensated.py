@@ -8,13 +8,15 @@ import numpy
 import pytest
 import torch
 
-from graphwright.ir import DType, Interpreter, Op, PassError, Program, QuantizedType, StoredArray
+from graphwright.ir import DType, Interpreter, PassError, Program, QuantizedType, StoredArray
 from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.rounding import Search
 from graphwright.passes import Pass, parse_passes, run_passes
 from graphwright.passes.calibration import calibrate
 from graphwright.passes.quantization import compensated
 from graphwright.passes.quantization.gptq import Factor, round_with_compensation
 from graphwright.passes.quantization.weights import replace_linear_weight
+from tests.ir.quantized_types import dequantized
 from tests.passes.calibration.models import tokens, wide_blocks
 
 
@@ -32,12 +34,11 @@ def gptq(program: Program, path: Path, options: str = "to=u4, group=8") -> Progr
 
 def values(program: Program) -> dict[str, torch.Tensor]:
     """What the quantized weights stand for."""
-    found: dict[str, torch.Tensor] = {}
-    for name, weight in program.weights.items():
-        value = weight.evaluate()
-        if isinstance(value, QuantizedTensor):
-            found[name] = value.dequantize(torch.float64)
-    return found
+    return {
+        name: dequantized(weight.evaluate(), torch.float64)
+        for name, weight in program.weights.items()
+        if isinstance(weight.type, QuantizedType)
+    }
 
 
 def test_each_layer_is_rounded_on_what_the_rounded_ones_before_give(rows: Path) -> None:
@@ -75,13 +76,13 @@ def test_a_run_that_was_stopped_goes_on(rows: Path, tmp_path: Path, monkeypatch:
     whole = values(gptq(wide_blocks(3, 8, 24), rows))
     folder = tmp_path / "finished"
     options = f'to=u4, group=8, folder="{folder}"'
-    done: list[Op] = []
+    done: list[QuantizedType] = []
 
-    def counted(*arguments: object) -> QuantizedTensor:
-        done.append(arguments)  # type: ignore[arg-type] - counted only
+    def counted(weight: torch.Tensor, factor: Factor, type: QuantizedType, search: Search) -> QuantizedTensor:
+        done.append(type)
         if len(done) == 4:
             raise KeyboardInterrupt
-        return round_with_compensation(*arguments)  # type: ignore[arg-type] - handed on
+        return round_with_compensation(weight, factor, type, search)
 
     monkeypatch.setattr(compensated, "round_with_compensation", counted)
     with pytest.raises(KeyboardInterrupt):

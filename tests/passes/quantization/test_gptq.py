@@ -12,6 +12,7 @@ from graphwright.passes.quantization import gptq as blocked
 from graphwright.passes.quantization.gptq import Factor, round_with_compensation
 from tests.ir.quantized_types import of
 from tests.passes.quantization import obq
+from tests.tensors import listed
 
 
 def inputs(size: int, count: int, seed: int = 0) -> torch.Tensor:
@@ -41,15 +42,15 @@ def test_codes_are_those_of_the_equations(
     factor = Factor.of(moment, 0.01, by_activation)
     found = round_with_compensation(w, factor, of(element, (6, size), group), "absmax")
     codes, scales = obq.gptq(
-        w.double().tolist(),
-        moment.tolist(),
+        listed(w.double()),
+        listed(moment),
         bits=element.bits,
         signed=found.type.symmetric,
         group=group or size,
         damping=0.01,
-        order=factor.order.tolist(),
+        order=listed(factor.order),
     )
-    assert found.codes.tolist() == codes
+    assert listed(found.codes) == codes
     # Both round scales to float32; float64 arithmetic in another order may move one to the neighbour.
     torch.testing.assert_close(found.scales.double(), torch.tensor(scales).double(), rtol=2**-23, atol=0)
 
@@ -59,7 +60,7 @@ def test_activation_order_is_that_of_falling_second_moments() -> None:
     factor = Factor.of(x.T @ x, 0.01, True)
     sizes = x.square().sum(0)[factor.order]
     assert (sizes[1:] <= sizes[:-1] * (1 + 1e-6)).all()
-    assert sorted(factor.order.tolist()) == list(range(16))
+    assert sorted(listed(factor.order)) == list(range(16))
 
 
 FORMATS = [

@@ -8,6 +8,7 @@ import torch
 from graphwright.ir import Interpreter, PassError, print_program
 from graphwright.ir.storage import total_bytes, weights_of
 from graphwright.passes import parse_passes, run_passes
+from tests.ir.quantized_types import dequantized
 from tests.passes.calibration.models import tokens, wide_blocks
 
 
@@ -19,7 +20,7 @@ def test_rows_are_those_of_the_rounded_table() -> None:
     text = print_program(after)
     assert "quantized_embedding(@table.quantized, %input_ids) : f32[B, S, 8]  at table" in text
     assert "= embedding(" not in text
-    table = after.weights["table.quantized"].evaluate().dequantize(torch.float32)  # type: ignore[attr-defined] - a QuantizedTensor
+    table = dequantized(after.weights["table.quantized"].evaluate(), torch.float32)
     graph = after.graphs["forward"]
     ids = tokens(2, 5)
     looked_up = next(op for op in graph if op.name == "quantized_embedding").result

@@ -7,6 +7,7 @@ import torch
 
 from graphwright.ir import Interpreter, PassError, Program, parse_program, print_program
 from graphwright.passes import parse_passes, run_passes
+from tests.tensors import listed
 
 TEXT = """
 program "p"
@@ -25,8 +26,7 @@ graph forward(%ids: i64[B, S]) {{
 def program() -> Program:
     generator = torch.Generator().manual_seed(0)
     numbers = {
-        n: ", ".join(map(repr, torch.randn(k * 8, generator=generator).tolist()))
-        for n, k in (("table", 6), ("down", 8))
+        n: ", ".join(map(repr, listed(torch.randn(k * 8, generator=generator)))) for n, k in (("table", 6), ("down", 8))
     }
     return parse_program(TEXT.format(**numbers))
 

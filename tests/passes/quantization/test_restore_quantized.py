@@ -6,6 +6,7 @@ import torch
 
 from graphwright.ir import Program, StoredArray, parse_program, print_graph, run
 from graphwright.passes import parse_passes, run_passes
+from tests.tensors import listed
 
 CODES = "unpack_bits(data([{packed}]) : u8[{rows}, 4]) {{to=u4, length=8}}"
 
@@ -14,8 +15,8 @@ def weight(seed: int, rows: int, zeros: int = 8, minimum: bool = False) -> str:
     """A weight u4 [rows, 8] in groups of 4 as the text of an expression of floats. With `minimum` the numbers that are
     zero points otherwise are minimums."""
     generator = torch.Generator().manual_seed(seed)
-    packed = ", ".join(map(str, torch.randint(0, 256, (rows * 4,), generator=generator).tolist()))
-    scales = ", ".join(map(str, (torch.randint(1, 9, (rows * 2,), generator=generator) / 64).tolist()))
+    packed = ", ".join(map(str, listed(torch.randint(0, 256, (rows * 4,), generator=generator))))
+    scales = ", ".join(map(str, listed(torch.randint(1, 9, (rows * 2,), generator=generator) / 64)))
     points = ", ".join([str(zeros)] * rows * 2)
     scale = f"data([{scales}]) : f16[{rows}, 2]"
     point = f"cast(data([{points}]) : u8[{rows}, 2]) {{dtype={'f16' if minimum else 'u4'}}}"

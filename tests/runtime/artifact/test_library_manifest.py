@@ -12,8 +12,8 @@ PREFILL = FunctionSpec(name="prefill")
 CACHE = CacheSpec(input="past", output="present", dtype="float32", shape=("batch", 2, "capacity", 8))
 
 
-def decoder(**changes: Any) -> Program:
-    entries = {
+def decoder(**changes: object) -> Program:
+    entries: dict[str, object] = {
         "kind": "decoder",
         "backend": "tvm",
         "dialect": "znver4",
@@ -30,11 +30,11 @@ def decoder(**changes: Any) -> Program:
         "functions": (DECODE, PREFILL),
         "dimensions": ("batch", "sequence", "positions", "capacity"),
     }
-    return Program(**(entries | changes))
+    return Program.model_validate(entries | changes)
 
 
-def encoder(**changes: Any) -> EncoderSpec:
-    entries = {
+def encoder(**changes: object) -> EncoderSpec:
+    entries: dict[str, object] = {
         "file": "encoder.so",
         "inputs": {
             "features": TensorSpec(dtype="float32", shape=("batch", "length", 4)),
@@ -43,7 +43,7 @@ def encoder(**changes: Any) -> EncoderSpec:
         "outputs": {"context.0": TensorSpec(dtype="float32", shape=("batch", "length", 8))},
         "dimensions": ("batch", "length"),
     }
-    return EncoderSpec(**(entries | changes))
+    return EncoderSpec.model_validate(entries | changes)
 
 
 def beside(spec: EncoderSpec) -> Program:

@@ -18,7 +18,11 @@ def folder(tmp_path: Path, tiny: TinyDecoder) -> Path:
     return write_artifact(tmp_path / "tiny", tiny, files={"config.json": "{}", "notes/é.txt": "text"})
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+Change = Callable[[dict[str, Any]], object]
+"""What is done to a manifest as JSON gives it."""
+
+
+def edit(folder: Path, change: Change) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -151,86 +155,86 @@ def state(*shape: str | int) -> dict[str, Any]:
     return {"input": "past.1.state", "output": "present.1.state", "dtype": "float32", "shape": list(shape)}
 
 
-@pytest.mark.parametrize(
-    ("change", "finding"),
-    [
-        (lambda m: m.update(extra=1), "extra is not known here"),
-        (lambda m: m["program"].update(extra=1), "program.extra is not known here"),
-        (lambda m: m.pop("model"), "model is missing"),
-        (lambda m: m["model"].update(parameters="many"), "model.parameters is 'many': must be an integer"),
-        (lambda m: m["model"].update(parameters=-1), "model.parameters is -1: must be at least 0"),
-        (
-            lambda m: m["model"].update(vocabulary_size=None),
-            "the model of a decoder needs vocabulary_size and context_length",
-        ),
-        (
-            lambda m: m["program"].update(kind="encoder"),
-            "program.kind is 'encoder': must be one of 'decoder'",
-        ),
-        (lambda m: m["program"].update(kind="function"), "program is not valid: a function has no cache"),
-        (lambda m: m["program"].update(file="other.onnx"), "the program's file 'other.onnx' is not among the files"),
-        (lambda m: m["program"]["inputs"].pop("new_length"), "program is not valid: the inputs of a"),
-        (
-            lambda m: m["program"]["inputs"]["input_ids"].update(dtype="int32"),
-            "program is not valid: the inputs of a",
-        ),
-        (
-            lambda m: m["program"]["outputs"]["logits"].update(dtype="float16"),
-            "program is not valid: the only output",
-        ),
-        (
-            lambda m: m["program"]["cache"][0].update(input="past_length"),
-            "program is not valid: two inputs",
-        ),
-        (lambda m: m["program"]["cache"][0].update(shape=["batch", 2, "capacity"]), "program.cache.0.shape"),
-        (lambda m: m["program"]["cache"][0].update(dtype="complex64"), "program.cache.0.dtype"),
-        (
-            lambda m: m["program"].update(states=[state("batch", "batch")]),
-            "program.states.0.shape is not valid: the shape of",
-        ),
-        (
-            lambda m: m["program"].update(states=[state(2, 3)]),
-            "program.states.0.shape is not valid: the shape of",
-        ),
-        (lambda m: m["program"].update(states=[state("batch", "capacity")]), "program.states.0.shape"),
-        (
-            lambda m: m["program"].update(states=[state("batch", 3)] * 2),
-            "program is not valid: two inputs",
-        ),
-        (
-            lambda m: m["files"]["model.onnx"].update(sha256="abc"),
-            "files.model.onnx.sha256 is 'abc': String",
-        ),
-        (lambda m: m["files"]["model.onnx"].update(size=2**60), "files.model.onnx.size is 1152921504606846976: must"),
-        (lambda m: m["model"].update(context_length=2**31), "model.context_length is 2147483648: must be"),
-        (lambda m: m["model"].update(context_length=0), "model.context_length is 0: must be"),
-        (lambda m: m["model"].update(vocabulary_size=2**31), "model.vocabulary_size is 2147483648: must be"),
-        (lambda m: m["model"].update(vocabulary_size=41), "logits are of 40 tokens, vocabulary_size is 41"),
-        (lambda m: m["model"].update(eos_token_ids=[2**40]), "model.eos_token_ids.0 is 1099511627776: must be"),
-        (lambda m: m["model"].update(parameters=10**30), "model.parameters is 1"),
-        (
-            lambda m: m["program"]["cache"][0].update(shape=["batch", 2**31, "capacity", 8]),
-            "program.cache.0.shape.1 is 2147483648: must be",
-        ),
-        (
-            lambda m: m["program"]["cache"][0].update(shape=["batch", 2**21, "capacity", 2**20]),
-            "program.cache.0.shape is not valid: a tensor of more than 2^40 elements",
-        ),
-        (
-            lambda m: m["program"].update(states=[state("batch", *[2**30] * 3)]),
-            "program.states.0.shape is not valid: a tensor of more than 2^40 elements",
-        ),
-        (
-            lambda m: m["program"]["outputs"]["logits"].update(shape=["batch", "positions", *[2**20] * 3]),
-            "program.outputs.logits.shape is not valid: a tensor of more than 2^40 elements",
-        ),
-        (
-            lambda m: m["program"]["outputs"]["logits"].update(shape=[1] * 33),
-            "program.outputs.logits.shape is not valid: a shape of 33 dimensions",
-        ),
-    ],
-)
-def test_a_manifest_that_breaks_the_rules(folder: Path, change: Callable[[dict[str, Any]], None], finding: str) -> None:
+BREAKING: list[tuple[Change, str]] = [
+    (lambda m: m.update(extra=1), "extra is not known here"),
+    (lambda m: m["program"].update(extra=1), "program.extra is not known here"),
+    (lambda m: m.pop("model"), "model is missing"),
+    (lambda m: m["model"].update(parameters="many"), "model.parameters is 'many': must be an integer"),
+    (lambda m: m["model"].update(parameters=-1), "model.parameters is -1: must be at least 0"),
+    (
+        lambda m: m["model"].update(vocabulary_size=None),
+        "the model of a decoder needs vocabulary_size and context_length",
+    ),
+    (
+        lambda m: m["program"].update(kind="encoder"),
+        "program.kind is 'encoder': must be one of 'decoder'",
+    ),
+    (lambda m: m["program"].update(kind="function"), "program is not valid: a function has no cache"),
+    (lambda m: m["program"].update(file="other.onnx"), "the program's file 'other.onnx' is not among the files"),
+    (lambda m: m["program"]["inputs"].pop("new_length"), "program is not valid: the inputs of a"),
+    (
+        lambda m: m["program"]["inputs"]["input_ids"].update(dtype="int32"),
+        "program is not valid: the inputs of a",
+    ),
+    (
+        lambda m: m["program"]["outputs"]["logits"].update(dtype="float16"),
+        "program is not valid: the only output",
+    ),
+    (
+        lambda m: m["program"]["cache"][0].update(input="past_length"),
+        "program is not valid: two inputs",
+    ),
+    (lambda m: m["program"]["cache"][0].update(shape=["batch", 2, "capacity"]), "program.cache.0.shape"),
+    (lambda m: m["program"]["cache"][0].update(dtype="complex64"), "program.cache.0.dtype"),
+    (
+        lambda m: m["program"].update(states=[state("batch", "batch")]),
+        "program.states.0.shape is not valid: the shape of",
+    ),
+    (
+        lambda m: m["program"].update(states=[state(2, 3)]),
+        "program.states.0.shape is not valid: the shape of",
+    ),
+    (lambda m: m["program"].update(states=[state("batch", "capacity")]), "program.states.0.shape"),
+    (
+        lambda m: m["program"].update(states=[state("batch", 3)] * 2),
+        "program is not valid: two inputs",
+    ),
+    (
+        lambda m: m["files"]["model.onnx"].update(sha256="abc"),
+        "files.model.onnx.sha256 is 'abc': String",
+    ),
+    (lambda m: m["files"]["model.onnx"].update(size=2**60), "files.model.onnx.size is 1152921504606846976: must"),
+    (lambda m: m["model"].update(context_length=2**31), "model.context_length is 2147483648: must be"),
+    (lambda m: m["model"].update(context_length=0), "model.context_length is 0: must be"),
+    (lambda m: m["model"].update(vocabulary_size=2**31), "model.vocabulary_size is 2147483648: must be"),
+    (lambda m: m["model"].update(vocabulary_size=41), "logits are of 40 tokens, vocabulary_size is 41"),
+    (lambda m: m["model"].update(eos_token_ids=[2**40]), "model.eos_token_ids.0 is 1099511627776: must be"),
+    (lambda m: m["model"].update(parameters=10**30), "model.parameters is 1"),
+    (
+        lambda m: m["program"]["cache"][0].update(shape=["batch", 2**31, "capacity", 8]),
+        "program.cache.0.shape.1 is 2147483648: must be",
+    ),
+    (
+        lambda m: m["program"]["cache"][0].update(shape=["batch", 2**21, "capacity", 2**20]),
+        "program.cache.0.shape is not valid: a tensor of more than 2^40 elements",
+    ),
+    (
+        lambda m: m["program"].update(states=[state("batch", *[2**30] * 3)]),
+        "program.states.0.shape is not valid: a tensor of more than 2^40 elements",
+    ),
+    (
+        lambda m: m["program"]["outputs"]["logits"].update(shape=["batch", "positions", *[2**20] * 3]),
+        "program.outputs.logits.shape is not valid: a tensor of more than 2^40 elements",
+    ),
+    (
+        lambda m: m["program"]["outputs"]["logits"].update(shape=[1] * 33),
+        "program.outputs.logits.shape is not valid: a shape of 33 dimensions",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "finding"), BREAKING)
+def test_a_manifest_that_breaks_the_rules(folder: Path, change: Change, finding: str) -> None:
     edit(folder, change)
     assert f"manifest.json: {finding}" in refusal(folder)
 

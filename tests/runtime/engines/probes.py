@@ -1,4 +1,5 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false
 # TVM's parser reads the annotations of scripts, Python does not.
 """Functions of TVM's that tell how they were called."""
 
@@ -19,8 +20,8 @@ BYTES_EACH = 1 << 20
 FACTS = ("function", "threads", "workspace", "calls before", "weight", "n")
 
 
-def program(**changes: Any) -> Program:
-    entries = {
+def program(**changes: object) -> Program:
+    entries: dict[str, object] = {
         "kind": "function",
         "backend": "tvm",
         "dialect": "",
@@ -34,10 +35,10 @@ def program(**changes: Any) -> Program:
         "functions": FUNCTIONS,
         "dimensions": ("n",),
     }
-    return Program(**(entries | changes))
+    return Program.model_validate(entries | changes)
 
 
-def write_probe(path: Path, library: Path, **changes: Any) -> Path:
+def write_probe(path: Path, library: Path, **changes: object) -> Path:
     """An artifact with the library of `compile_probe`, and the manifest's entry changed."""
     with ArtifactWriter(path) as writer:
         writer.add_copy(library, "program.so")

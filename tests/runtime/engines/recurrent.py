@@ -1,4 +1,4 @@
-# pyright: reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
 # TVM's parser reads the annotations of scripts, Python does not.
 """A decoder with an encoder, a recurrent state and a ring, in TVM: everything that two buffers are needed for.
 

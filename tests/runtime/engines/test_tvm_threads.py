@@ -97,9 +97,12 @@ def test_generations_at_once_over_one_session(tmp_path: Path, tiny: TinyDecoder)
     model = load(write_tvm_artifact(tmp_path / "tiny", tiny), threads=2)
     prompts = [[3, 1, 4], [1], [5, 9, 2, 6, 5], [8, 9]]
     expected = [tiny.greedy(prompt, 10) for prompt in prompts]
+
+    def generate(prompt: list[int]) -> list[int]:
+        return model.generate(prompt, max_new_tokens=10)
+
     with ThreadPoolExecutor(max_workers=4) as pool:
-        found = pool.map(lambda prompt: model.generate(prompt, max_new_tokens=10), prompts * 4)
-        assert list(found) == expected * 4
+        assert list(pool.map(generate, prompts * 4)) == expected * 4
 
 
 def test_errors_come_back_from_the_thread_that_runs_the_step() -> None:
@@ -108,7 +111,8 @@ def test_errors_come_back_from_the_thread_that_runs_the_step() -> None:
     def fail(*arguments: object) -> None:
         raise ValueError(f"not with {arguments}")
 
-    for run in (lambda work: work(), elsewhere):
+    places: list[Callable[[Callable[[], object]], object]] = [lambda work: work(), elsewhere]
+    for run in places:
         with pytest.raises(ValueError, match="not with \\(1,\\)"):
             run(lambda: threads.run(fail, [1]))  # type: ignore[arg-type]  # a plain function is called like a packed one
 

@@ -1,6 +1,6 @@
 """Each logits processor and filter, on random logits, against the one of transformers."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from transformers.generation import logits_process as theirs
 from graphwright.runtime.logits import History, Logits, RowFacts, processors
 from graphwright.runtime.logits.filters import filters
 from graphwright.runtime.options import GenerationOptions
+from tests.tensors import listed
 
 VOCABULARY = 12
 EOS = 3
@@ -18,7 +19,12 @@ ROWS = [PROMPT, [*PROMPT, 4], [*PROMPT, 4, 1, 2], [*PROMPT, 9, 9, 9, 5, 1, 2, 1]
 LIMIT = 8
 """So that the last row is the one before the limit's last token."""
 
-INPUT = torch.tensor([PROMPT])
+
+def ids(tokens: list[int]) -> torch.LongTensor:
+    """int64 [1, S]: `LongTensor`, as transformers asks for, is a class that torch itself no longer names."""
+    return cast("torch.LongTensor", torch.tensor([tokens]))
+
+
 CASES: list[tuple[dict[str, Any], Any]] = [
     (
         {"sequence_bias": [([4], 2.0), ([1, 2], -1.5), ([1, 2, 1], 0.75), ([4, 1, 2, 6], 3.0), ([2, 6], 1.0)]},
@@ -26,12 +32,12 @@ CASES: list[tuple[dict[str, Any], Any]] = [
             [[[4], 2.0], [[1, 2], -1.5], [[1, 2, 1], 0.75], [[4, 1, 2, 6], 3.0], [[2, 6], 1.0]]
         ),
     ),
-    ({"encoder_repetition_penalty": 1.5}, theirs.EncoderRepetitionPenaltyLogitsProcessor(1.5, INPUT)),
+    ({"encoder_repetition_penalty": 1.5}, theirs.EncoderRepetitionPenaltyLogitsProcessor(1.5, ids(PROMPT))),
     ({"repetition_penalty": 1.3}, theirs.RepetitionPenaltyLogitsProcessor(1.3)),
     ({"repetition_penalty": 0.7}, theirs.RepetitionPenaltyLogitsProcessor(0.7)),
     *(({"no_repeat_ngram_size": n}, theirs.NoRepeatNGramLogitsProcessor(n)) for n in (1, 2, 3, 4, 20)),
     *(
-        ({"encoder_no_repeat_ngram_size": n}, theirs.EncoderNoRepeatNGramLogitsProcessor(n, INPUT))
+        ({"encoder_no_repeat_ngram_size": n}, theirs.EncoderNoRepeatNGramLogitsProcessor(n, ids(PROMPT)))
         for n in (1, 2, 3, 4, 20)
     ),
     (
@@ -93,7 +99,7 @@ def test_a_processor_is_that_of_transformers(options: dict[str, Any], original: 
     changed = False
     for seed, tokens in enumerate(ROWS):
         logits = random_logits(seed)
-        expected = original(torch.tensor([tokens]), torch.from_numpy(logits)[None].clone())[0].numpy()
+        expected = original(ids(tokens), torch.as_tensor(logits)[None].clone())[0].numpy()
         found = processed(options, tokens, logits)
         np.testing.assert_array_equal(found, expected)
         changed |= not np.array_equal(found, logits)
@@ -105,7 +111,7 @@ def test_a_filter_is_that_of_transformers(options: dict[str, Any], original: Any
     (keep,) = filters(GenerationOptions.model_validate({"temperature": 1, **options}))
     for seed in range(20):
         logits = random_logits(seed, 300)
-        expected = original(torch.zeros(1, 1, dtype=torch.int64), torch.from_numpy(logits)[None])[0].numpy()
+        expected = original(ids([0]), torch.as_tensor(logits)[None])[0].numpy()
         assert sorted(keep(logits).tolist()) == np.flatnonzero(np.isfinite(expected)).tolist()
 
 
@@ -121,21 +127,21 @@ def test_filters_follow_each_other_as_in_transformers() -> None:
         theirs.EtaLogitsWarper(0.05),
     ]
     for seed in range(20):
-        logits = random_logits(seed, 300) / 3
-        scores = torch.from_numpy(logits)[None]
+        logits = random_logits(seed, 300) / np.float32(3)
+        scores = torch.as_tensor(logits)[None]
         for each in chain:
-            scores = each(torch.zeros(1, 1, dtype=torch.int64), scores)
+            scores = each(ids([0]), scores)
         tokens = np.arange(300)
         for keep in filters(GenerationOptions.model_validate({"temperature": 1, "eta_cutoff": 0.05, **options})):
             tokens = tokens[keep(logits[tokens])]
-        assert sorted(tokens.tolist()) == torch.isfinite(scores[0]).nonzero()[:, 0].tolist()
+        assert sorted(tokens.tolist()) == listed(torch.isfinite(scores[0]).nonzero()[:, 0])
 
 
 def test_a_forced_first_token_is_that_of_transformers() -> None:
     original = theirs.ForcedBOSTokenLogitsProcessor(4)
     for tokens in ([2], [2, 5]):
         logits = random_logits(0)
-        expected = original(torch.tensor([tokens]), torch.from_numpy(logits)[None].clone())[0].numpy()
+        expected = original(ids(tokens), torch.as_tensor(logits)[None].clone())[0].numpy()
         np.testing.assert_array_equal(processed({"forced_bos_token_id": 4}, tokens, logits, [2]), expected)
 
 

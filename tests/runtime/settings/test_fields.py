@@ -10,7 +10,7 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from graphwright.runtime import GenerationOptions
 from graphwright.runtime.settings import fields, read_settings
-from graphwright.runtime.settings.languages import CODES, language_token
+from graphwright.runtime.settings.speech import CODES, language_token
 
 LISTS = [set(fields.HONOURED), set(fields.WITHOUT_EFFECT), set(fields.NOTICED), set(fields.REFUSED)]
 

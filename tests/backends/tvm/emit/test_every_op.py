@@ -118,7 +118,7 @@ def compared(steps: Steps, index: int, sizes: dict[str, int], operands: list[Any
     return list(zip(found.values(), wanted, strict=True))
 
 
-@pytest.mark.parametrize("index", range(len(ALL)), ids=lambda i: str(ALL[i]))
+@pytest.mark.parametrize("index", range(len(ALL)), ids=map(str, ALL))
 def test_equals_the_reference(index: int, steps: Steps) -> None:
     case = ALL[index]
     for seed, sizes in enumerate(SIZES):
@@ -141,7 +141,9 @@ def _real(case: Case, operands: list[Any], result: Tensor) -> Tensor:
     lengths = operands[names.index("new_length")]
     if lengths is None:
         return result
-    axis = TOKENS.get(case.op, case.attributes.get("axis", 0)) % result.dim()
+    axis = TOKENS[case.op] if case.op in TOKENS else case.attributes["axis"]
+    assert isinstance(axis, int)
+    axis %= result.dim()
     real = torch.arange(result.shape[axis]) < lengths[:, None]
     shape = [result.shape[i] if i in (0, axis) else 1 for i in range(result.dim())]
     return torch.where(real.reshape(shape), result, torch.zeros_like(result))
@@ -153,7 +155,7 @@ ELEMENTWISE = [
 ]
 
 
-@pytest.mark.parametrize("index", ELEMENTWISE, ids=lambda i: ALL[i].op.name)
+@pytest.mark.parametrize("index", ELEMENTWISE, ids=[ALL[i].op.name for i in ELEMENTWISE])
 def test_numbers_at_the_edge(index: int, steps: Steps) -> None:
     case = ALL[index]
     sizes = {"B": 2, "S": 8, "P": 1}

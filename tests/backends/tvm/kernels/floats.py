@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,10 +17,14 @@ from tests.backends.tvm.kernels.standalone import compiled
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def function(kernel: Any, cpu: Cpu) -> Any:
+def function(kernel: Any, cpu: Cpu) -> Callable[..., None]:
     """The kernel as a function of torch tensors, which it writes in place."""
     compiled_kernel = compiled(kernel, cpu)
-    return lambda *tensors: compiled_kernel(*[tvm.runtime.from_dlpack(t) for t in tensors])
+
+    def call(*tensors: Tensor) -> None:
+        compiled_kernel(*map(tvm.runtime.from_dlpack, tensors))
+
+    return call
 
 
 def packed(weight: Tensor) -> Tensor:

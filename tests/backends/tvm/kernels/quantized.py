@@ -76,4 +76,4 @@ def tokens(count: int, inner: int) -> Array:
 
 def rounded(x: Array, group: int) -> Array:
     """x as `fake_quantize` rounds it to i8."""
-    return ops.fake_quantize.evaluate([torch.from_numpy(x)], {"to": DType.I8, "group": group}).numpy()
+    return ops.fake_quantize.evaluate([torch.as_tensor(x)], {"to": DType.I8, "group": group}).numpy()

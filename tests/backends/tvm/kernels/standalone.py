@@ -11,8 +11,7 @@ import numpy as np
 from graphwright.backends.kernel_library import Problem, Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.library import library_for
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import tvm
+from graphwright.backends.tvm.tvm_library import llvm_target, tvm
 
 os.environ.setdefault("TVM_NUM_THREADS", "2")
 

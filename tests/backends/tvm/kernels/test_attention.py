@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,25 +16,18 @@ from graphwright.ir import ops
 from tests.backends.tvm.kernels.standalone import call, written
 
 EPS = float(np.finfo(np.float32).eps)
-CASES: dict[str, tuple[dict[str, Any], int, int]] = {
-    # Attributes and operands, queries, keys.
-    "ragged": ({"key_length": True}, 5, 40),
-    "sliding": ({"mask": "sliding", "window": 13, "softcap": 2.0, "sinks": True}, 70, 150),
-    "chunked": ({"mask": "chunked", "window": 32, "key_length": True, "merged": False}, 3, 150),
-    "prefix": ({"mask": "prefix", "window": 9, "bias": "float32", "bias_ones": (True, False, False, False)}, 20, 40),
-    "hidden": ({"mask": "full", "bias": "bool", "bias_ones": (False, True, True, False), "sinks": True}, 1, 70),
-    "ring": ({"mask": "sliding", "window": 30, "key_positions": True}, 2, 40),
-    "codes": ({"key_length": True, "key_scale": "channel", "value_scale": "token"}, 2, 200),
-    "tokens": ({"key_scale": "token", "value_scale": "channel"}, 30, 60),
-    "one scale": ({"key_scale": "tensor", "value_scale": "tensor", "shared_positions": True}, 1, 200),
-}
-BASE: dict[str, Any] = {
-    "heads": 6,
-    "kv_heads": 2,
-    "head_size": 20,
-    "value_size": 12,
-    "scale": 0.3,
-    "mask": "causal",
+BASE = AttentionForm(heads=6, kv_heads=2, head_size=20, value_size=12, scale=0.3, mask="causal")
+CASES = {
+    # The form, queries, keys.
+    "ragged": (replace(BASE, key_length=True), 5, 40),
+    "sliding": (replace(BASE, mask="sliding", window=13, softcap=2.0, sinks=True), 70, 150),
+    "chunked": (replace(BASE, mask="chunked", window=32, key_length=True, merged=False), 3, 150),
+    "prefix": (replace(BASE, mask="prefix", window=9, bias="float32", bias_ones=(True, False, False, False)), 20, 40),
+    "hidden": (replace(BASE, mask="full", bias="bool", bias_ones=(False, True, True, False), sinks=True), 1, 70),
+    "ring": (replace(BASE, mask="sliding", window=30, key_positions=True), 2, 40),
+    "codes": (replace(BASE, key_length=True, key_scale="channel", value_scale="token"), 2, 200),
+    "tokens": (replace(BASE, key_scale="token", value_scale="channel"), 30, 60),
+    "one scale": (replace(BASE, key_scale="tensor", value_scale="tensor", shared_positions=True), 1, 200),
 }
 
 
@@ -89,13 +83,13 @@ def spoil(given: dict[str, Any], form: AttentionForm) -> None:
 def expected(form: AttentionForm, given: dict[str, Any]) -> Any:
     def floats(name: str, share: Any) -> Any:
         if share is None:
-            return torch.from_numpy(given[name]).double()
-        scale = torch.from_numpy(given[{"k": "key_scale", "v": "value_scale"}[name]]).double()
+            return torch.as_tensor(given[name]).double()
+        scale = torch.as_tensor(given[{"k": "key_scale", "v": "value_scale"}[name]]).double()
         over = {"tensor": scale, "channel": scale[None, :, None], "token": scale[..., None]}[share]
-        return torch.from_numpy(given[name]).double() * over
+        return torch.as_tensor(given[name]).double() * over
 
     def wide(name: str) -> Any:
-        x = None if given[name] is None else torch.from_numpy(given[name])
+        x = None if given[name] is None else torch.as_tensor(given[name])
         return x.double() if x is not None and x.is_floating_point() else x
 
     values = [wide("q"), floats("k", form.key_scale), floats("v", form.value_scale), wide("positions")]
@@ -121,8 +115,7 @@ def check(cpu: Any, form: AttentionForm, given: dict[str, Any], queries: int | N
 
 @pytest.mark.parametrize("case", CASES)
 def test_attention_is_that_of_the_ir(case: str) -> None:
-    attributes, sequence, capacity = CASES[case]
-    form = AttentionForm(**{**BASE, **attributes})
+    form, sequence, capacity = CASES[case]
     given = operands(form, sequence, capacity)
     spoil(given, form)
     check(host_cpu(), form, given, sequence if sequence <= 8 else None)
@@ -131,14 +124,14 @@ def test_attention_is_that_of_the_ir(case: str) -> None:
 @pytest.mark.parametrize("cpu", [GENERIC, AVX2], ids=lambda cpu: cpu.name)
 @pytest.mark.parametrize("queries", [1, None], ids=["decode", "prefill"])
 def test_other_processors(cpu: Any, queries: int | None) -> None:
-    form = AttentionForm(**{**BASE, "key_length": True, "head_size": 8, "value_size": 16})
+    form = replace(BASE, key_length=True, head_size=8, value_size=16)
     given = operands(form, queries or 21, 150)
     spoil(given, form)
     check(cpu, form, given, queries)
 
 
 def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None:
-    form = AttentionForm(**{**BASE, "mask": "full", "bias": "bool", "bias_ones": (False, True, False, False)})
+    form = replace(BASE, mask="full", bias="bool", bias_ones=(False, True, False, False))
     given = operands(form, 2, 40)
     given["bias"][:, :, 0, 7] = False
     given["bias"][:, :, 1, 7] = True

@@ -31,7 +31,7 @@ def test_functions_are_right_to_a_few_units_in_the_last_place(
     x = RANGE.astype(np.float32).reshape(-1, SIZE)
     kernel = written("activation", elementwise, cpu, getattr(fast_math, name), tokens=None, size=SIZE)
     (_, found) = call(kernel, cpu, x, np.zeros_like(x))
-    expected = exact(torch.from_numpy(x).double()).numpy()
+    expected = exact(torch.as_tensor(x).double()).numpy()
     unit = np.spacing(np.maximum(np.abs(expected), np.finfo(np.float32).tiny).astype(np.float32))
     assert (np.abs(found - expected) <= units * unit).all()
 
@@ -64,6 +64,6 @@ def test_activations_are_those_of_the_ir(kind: Any) -> None:
     cpu = host_cpu()
     x = 4 * np.random.default_rng(0).standard_normal((3, 100)).astype(np.float32)
     (_, found) = call(written("activation", activation, cpu, tokens=3, size=100, kind=kind), cpu, x, np.zeros_like(x))
-    expected = ops.activation.evaluate([torch.from_numpy(x).double()], {"kind": kind}).numpy()
+    expected = ops.activation.evaluate([torch.as_tensor(x).double()], {"kind": kind}).numpy()
     # Each is a product of x and of a sum of numbers up to 1, each within a few units.
     np.testing.assert_allclose(found, expected, rtol=0, atol=8 * np.finfo(np.float32).eps * np.abs(x).max())

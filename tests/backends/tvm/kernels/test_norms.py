@@ -17,7 +17,7 @@ from tests.backends.tvm.kernels.standalone import call, written
 SIZE = 50
 EPSILON = 1e-5
 # A norm of n numbers of magnitude 4: the mean has log2 n roundings or n / lanes of them, what follows a handful.
-TOLERANCE = 4 * (SIZE + 8) * np.finfo(np.float32).eps
+TOLERANCE = 4 * (SIZE + 8) * float(np.finfo(np.float32).eps)
 
 
 def arrays(*shapes: tuple[int, ...]) -> list[Any]:
@@ -26,7 +26,7 @@ def arrays(*shapes: tuple[int, ...]) -> list[Any]:
 
 
 def exact(op: Any, *operands: Any, **attributes: Any) -> Any:
-    return op.evaluate([None if x is None else torch.from_numpy(x).double() for x in operands], attributes).numpy()
+    return op.evaluate([None if x is None else torch.as_tensor(x).double() for x in operands], attributes).numpy()
 
 
 @pytest.mark.parametrize("cpu", [GENERIC, AVX2, host_cpu()], ids=lambda cpu: cpu.name)

@@ -30,7 +30,7 @@ def tables(cpu: Any, positions: Any, frequencies: Any) -> tuple[Any, Any]:
 
 
 def evaluated(op: Any, *operands: Any, **attributes: Any) -> Any:
-    return op.evaluate([torch.from_numpy(np.ascontiguousarray(x)) for x in operands], attributes).numpy()
+    return op.evaluate([torch.as_tensor(np.ascontiguousarray(x)) for x in operands], attributes).numpy()
 
 
 @pytest.mark.parametrize("cpu", [GENERIC, AVX2, host_cpu()], ids=lambda cpu: cpu.name)

@@ -1,4 +1,5 @@
 # pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
 """Small kernels that the region's tests take apart."""
 
@@ -7,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import GENERIC
-from graphwright.backends.tvm.region.flatten import flatten
+from graphwright.backends.tvm.region.kernel_code import flatten
 from graphwright.backends.tvm.region.stages import Kernel, split_kernel
-from graphwright.backends.tvm.target import llvm_target
-from graphwright.backends.tvm.tvm_library import T, tirx, tvm
+from graphwright.backends.tvm.tvm_library import T, llvm_target, tirx, tvm
 
 
 def split(name: str, function: Any) -> Kernel:

@@ -16,6 +16,7 @@ from graphwright.backends.tvm.tvm_library import tvm_ffi
 from graphwright.ir import Builder, Graph, Program, ops, tensor
 from graphwright.ir.weights import StoredArray
 from tests.backends.tvm.steps import Steps, aligned
+from tests.tensors import manual_seed
 
 B, S = 2, 3
 
@@ -38,7 +39,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
 
 def call(steps: Steps, **changed: Tensor) -> Tensor:
     """The step on sound arguments but for those that are given."""
-    torch.manual_seed(3)
+    manual_seed(3)
     workspace = torch.zeros(steps.library["step_workspace"](B, S), dtype=torch.uint8)
     sound = {
         "x": torch.randn(B, S, 4),
@@ -62,25 +63,25 @@ def shifted(tensor: Tensor) -> Tensor:
     return memory[1 : 1 + tensor.numel()].reshape(tensor.shape)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.float64))},
-        lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.int32))},
-        lambda steps: {"x": aligned(torch.zeros(B, S, 5))},
-        lambda steps: {"x": aligned(torch.zeros(B, S))},
-        lambda steps: {"x": aligned(torch.zeros(B * S * 4))},
-        lambda steps: {"x": aligned(torch.zeros(B, 4, S)).transpose(1, 2)},
-        lambda steps: {"x": shifted(torch.zeros(B, S, 4))},
-        lambda steps: {"more": aligned(torch.zeros(S + 1, 4))},
-        lambda steps: {"y": aligned(torch.zeros(B, S - 1, 4))},
-        lambda steps: {"y": aligned(torch.zeros(B - 1, S, 4))},
-        lambda steps: {"weights": steps.weights[:-64]},
-        lambda steps: {"weights": aligned(torch.cat([steps.weights, steps.weights[:64]]))},
-        lambda steps: {"workspace": aligned(torch.zeros(HEAD + 32, dtype=torch.uint8))},
-        lambda steps: {"workspace": aligned(torch.zeros(4 * HEAD, dtype=torch.int32))},
-    ],
-)
+CHANGES: list[Callable[[Steps], dict[str, Tensor]]] = [
+    lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.float64))},
+    lambda steps: {"x": aligned(torch.zeros(B, S, 4, dtype=torch.int32))},
+    lambda steps: {"x": aligned(torch.zeros(B, S, 5))},
+    lambda steps: {"x": aligned(torch.zeros(B, S))},
+    lambda steps: {"x": aligned(torch.zeros(B * S * 4))},
+    lambda steps: {"x": aligned(torch.zeros(B, 4, S)).transpose(1, 2)},
+    lambda steps: {"x": shifted(torch.zeros(B, S, 4))},
+    lambda steps: {"more": aligned(torch.zeros(S + 1, 4))},
+    lambda steps: {"y": aligned(torch.zeros(B, S - 1, 4))},
+    lambda steps: {"y": aligned(torch.zeros(B - 1, S, 4))},
+    lambda steps: {"weights": steps.weights[:-64]},
+    lambda steps: {"weights": aligned(torch.cat([steps.weights, steps.weights[:64]]))},
+    lambda steps: {"workspace": aligned(torch.zeros(HEAD + 32, dtype=torch.uint8))},
+    lambda steps: {"workspace": aligned(torch.zeros(4 * HEAD, dtype=torch.int32))},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_does_not_fit_is_refused(steps: Steps, change: Callable[[Steps], dict[str, Tensor]]) -> None:
     with pytest.raises(ValueError, match="a tensor that step is given has another type, shape or size than it takes"):
         call(steps, **change(steps))

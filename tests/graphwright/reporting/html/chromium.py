@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,19 +39,25 @@ class Browser:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self._driver = driver
+        self._untyped: Any = driver
+        """The same: Selenium leaves open what scripts, commands and logs give."""
 
     def open(self, page: Path) -> None:
         self._driver.get(page.as_uri())
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a function body of JavaScript returns."""
-        return self._driver.execute_script(script, *arguments)
+        return self._untyped.execute_script(script, *arguments)
 
     def find(self, selector: str) -> WebElement:
         return self._driver.find_element("css selector", selector)
 
     def all(self, selector: str) -> list[WebElement]:
         return self._driver.find_elements("css selector", selector)
+
+    def read(self, selector: str, name: str) -> Any:
+        """A property of the first element of that kind, as JavaScript sees it."""
+        return self.run("return document.querySelector(arguments[0])[arguments[1]]", selector, name)
 
     def press(self, *keys: str) -> None:
         """Keys to whatever has the focus, all held together."""
@@ -75,7 +81,7 @@ class Browser:
         while self.focused != element:
             self.press(Keys.TAB)
             focused = self.focused
-            assert focused != first, f"Tab does not reach {element.get_attribute('outerHTML')[:200]}"
+            assert focused != first, f"Tab does not reach {source_of(element)}"
             first = first or focused
 
     def wait(self, script: str) -> None:
@@ -85,28 +91,33 @@ class Browser:
     def emulate(self, **features: str) -> None:
         """Media features, such as `prefers_color_scheme`."""
         named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": named})
+        self._untyped.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": named})
 
     def resize(self, width: int, height: int = 900) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self._untyped.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def printed(self) -> str:
         """The page as PDF, base64."""
-        return self._driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
+        return self._untyped.execute_cdp_cmd("Page.printToPDF", {})["data"]
 
     def messages(self) -> list[str]:
         """What the console has said since the last call, its warnings and violations of policy included."""
-        return [f"{entry['level']}: {entry['message']}" for entry in self._driver.get_log("browser")]
+        return [f"{entry['level']}: {entry['message']}" for entry in self._untyped.get_log("browser")]
 
     def requests(self) -> list[str]:
         """The addresses that the page asked for since the last call."""
-        events = [json.loads(entry["message"])["message"] for entry in self._driver.get_log("performance")]
+        events = [json.loads(entry["message"])["message"] for entry in self._untyped.get_log("performance")]
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
+def source_of(element: WebElement) -> str:
+    """The beginning of its HTML."""
+    return (element.get_attribute("outerHTML") or "")[:200]
+
+
 @contextmanager
-def chromium(profile: Path) -> Iterator[Browser]:
+def chromium(profile: Path) -> Generator[Browser]:
     """A Chromium with a fresh profile in the folder `profile`; skips the test where there is none."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:

@@ -185,7 +185,7 @@ def with_dtype(case: Case, dtype: DType) -> Case | None:
     if case.op in _SWAPPED:
         attributes[_SWAPPED[case.op]] = dtype
         value = attributes.get("value")
-        if value is not None:
+        if isinstance(value, int | float):
             attributes["value"] = bool(value) if dtype is DType.BOOL else value if dtype.is_float else int(value)
         return Case(case.op, (), attributes, case.below)
     build = case.build()

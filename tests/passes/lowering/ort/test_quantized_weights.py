@@ -6,6 +6,7 @@ import torch
 
 from graphwright.passes import parse_passes
 from tests.passes.graphs import applied, body, program
+from tests.tensors import listed
 
 
 def weight(group: int, element: str = "u4") -> str:
@@ -13,7 +14,7 @@ def weight(group: int, element: str = "u4") -> str:
     generator = torch.Generator().manual_seed(0)
 
     def data(type: str, columns: int, values: int, divisor: float = 0) -> str:
-        drawn = torch.randint(1, values, (4, columns), generator=generator).flatten().tolist()
+        drawn = listed(torch.randint(1, values, (4, columns), generator=generator).flatten())
         numbers = [str(2.0**-n) if divisor else str(n) for n in drawn]
         return f"data([{', '.join(numbers)}]) : {type}[4, {columns}]"
 

@@ -6,8 +6,8 @@ import pytest
 
 from graphwright.ir import DType
 from graphwright.ir.machines import Machine, machine
-from graphwright.passes.quantization.mixed_precision.decode_cost import decode_cost
 from graphwright.passes.quantization.mixed_precision.formats import expression
+from graphwright.passes.quantization.mixed_precision.task import decode_cost
 from tests.passes.compression.model import language_model
 
 

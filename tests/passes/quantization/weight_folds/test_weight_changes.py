@@ -6,6 +6,7 @@ import torch
 
 from graphwright.ir import parse_program, verify
 from graphwright.passes.quantization.weight_folds.weight_changes import WeightChanges, times
+from tests.tensors import listed
 
 TEXT = """
 program "p"
@@ -30,7 +31,7 @@ def test_alike_in_all_places() -> None:
             changes.change(graph, op, 1, twice)
     changes.apply(program)
     verify(program)
-    assert {n: w.evaluate().tolist() for n, w in program.weights.items()} == {"w": [2, 4]}
+    assert {n: listed(w.evaluate()) for n, w in program.weights.items()} == {"w": [2, 4]}
 
 
 def test_in_some_places() -> None:
@@ -40,7 +41,7 @@ def test_in_some_places() -> None:
         changes.change(graph, next(iter(graph)), 1, twice)
     changes.apply(program)
     verify(program)
-    assert {n: w.evaluate().tolist() for n, w in program.weights.items()} == {"w": [1, 2], "w.folded": [2, 4]}
+    assert {n: listed(w.evaluate()) for n, w in program.weights.items()} == {"w": [1, 2], "w.folded": [2, 4]}
     read = [[str(op.operands[1] and op.operands[1].name) for op in graph] for graph in program.graphs.values()]
     assert read == [["w.folded"], ["w.folded", "w"]]
 
@@ -53,5 +54,5 @@ def test_otherwise_in_each_place() -> None:
             changes.change(graph, op, 1, times(torch.tensor([2.0 + i, 2.0])))
     changes.apply(program)
     verify(program)
-    found = {n: w.evaluate().tolist() for n, w in program.weights.items()}
+    found = {n: listed(w.evaluate()) for n, w in program.weights.items()}
     assert found == {"w": [2, 4], "w.folded": [3, 4], "w.folded.1": [3, 4]}
