@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost, default_cost, least
-from graphwright.ir.declare import AxisFlow, op
+from graphwright.ir.declare import AxisFlow, OpDef, op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
@@ -109,68 +109,28 @@ def round_to_nearest_reference(
     return quantize(x, QuantizedType(to, shape, group or None, scale, axis, tensor_scale, minimum), search)
 
 
-def _part(weight: QuantizedType, name: str) -> TensorType:
-    if name not in weight.parts:
-        raise IRTypeError(f"{weight} has no {name.replace('_', ' ')}")
-    return weight.parts[name]
+def _op_of_part(part: str, doc: str) -> OpDef:
+    """Declares the op `quantized_PART`, which gives that part of a quantized weight."""
+
+    def rule(weight: QuantizedType) -> TensorType:
+        if part not in weight.parts:
+            raise IRTypeError(f"{weight} has no {part.replace('_', ' ')}")
+        return weight.parts[part]
+
+    def reference(weight: QuantizedTensor) -> Tensor:
+        return getattr(weight, part)
+
+    rule.__doc__ = doc
+    declared = op(f"quantized_{part}", view=True)(rule)
+    declared.reference(reference)
+    return declared
 
 
-@op("quantized_codes", view=True)
-def quantized_codes(weight: QuantizedType) -> TensorType:
-    """The codes of a quantized weight."""
-    return _part(weight, "codes")
-
-
-@quantized_codes.reference
-def quantized_codes_reference(weight: QuantizedTensor) -> Tensor:
-    return weight.codes
-
-
-@op("quantized_scales", view=True)
-def quantized_scales(weight: QuantizedType) -> TensorType:
-    """The scales of a quantized weight, one a group."""
-    return _part(weight, "scales")
-
-
-@quantized_scales.reference
-def quantized_scales_reference(weight: QuantizedTensor) -> Tensor:
-    return weight.scales
-
-
-@op("quantized_zero_points", view=True)
-def quantized_zero_points(weight: QuantizedType) -> TensorType:
-    """The zero points of an asymmetric quantized weight, one a group."""
-    return _part(weight, "zero_points")
-
-
-@quantized_zero_points.reference
-def quantized_zero_points_reference(weight: QuantizedTensor) -> Tensor:
-    assert weight.zero_points is not None
-    return weight.zero_points
-
-
-@op("quantized_minimums", view=True)
-def quantized_minimums(weight: QuantizedType) -> TensorType:
-    """The minimums of a quantized weight that has them, one a group."""
-    return _part(weight, "minimums")
-
-
-@quantized_minimums.reference
-def quantized_minimums_reference(weight: QuantizedTensor) -> Tensor:
-    assert weight.minimums is not None
-    return weight.minimums
-
-
-@op("quantized_tensor_scale", view=True)
-def quantized_tensor_scale(weight: QuantizedType) -> TensorType:
-    """The f32 number that multiplies all scales of a quantized weight."""
-    return _part(weight, "tensor_scale")
-
-
-@quantized_tensor_scale.reference
-def quantized_tensor_scale_reference(weight: QuantizedTensor) -> Tensor:
-    assert weight.tensor_scale is not None
-    return weight.tensor_scale
+quantized_codes = _op_of_part("codes", "The codes of a quantized weight.")
+quantized_scales = _op_of_part("scales", "The scales of a quantized weight, one a group.")
+quantized_zero_points = _op_of_part("zero_points", "The zero points of an asymmetric quantized weight, one a group.")
+quantized_minimums = _op_of_part("minimums", "The minimums of a quantized weight that has them, one a group.")
+quantized_tensor_scale = _op_of_part("tensor_scale", "The f32 number that multiplies all scales of a quantized weight.")
 
 
 @op("dequantize")
