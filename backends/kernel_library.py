@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a tuner may turn. The default is a value, or a function of the problem.
+    """What a tuner may turn. The default is a value, or a function of the problem. Plans write name and value as text.
 
     `condition` says of a problem and a value why they do not go together, None if they do. If `rounds`, results change
     in their last bits with the value: then all phases of a program must have the same one, or a row's logits would
@@ -56,6 +56,10 @@ class Choice:
     about: str
     condition: Callable[[Problem, int], str | None] | None = None
     rounds: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.name.isidentifier(), f"'{self.name}' is not a name that a plan can be read with"
+        assert min(self.values) >= 0, f"choice '{self.name}' has a value below 0, which plans do not write"
 
     def default_for(self, problem: Problem) -> int:
         return self.default if isinstance(self.default, int) else self.default(problem)

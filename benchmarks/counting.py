@@ -61,11 +61,12 @@ def _part(value: Value) -> str:
 
 
 def _bits(value: Value, tensor: Tensor | QuantizedTensor, elements: int | None) -> int:
-    """Bits of so many elements, all if None; scales and zero points of quantized ones go with them."""
+    """Bits of so many elements, all if None; scales, zero points and minimums of quantized ones go with them."""
     if isinstance(tensor, QuantizedTensor):
         codes = tensor.codes.numel()
         groups = tensor.scales.numel() * tensor.type.scale_dtype.bits
         groups += 0 if tensor.zero_points is None else tensor.zero_points.numel() * tensor.type.element.bits
+        groups += 0 if tensor.minimums is None else tensor.minimums.numel() * tensor.type.scale_dtype.bits
         share = codes if elements is None else elements
         whole = 0 if tensor.tensor_scale is None else tensor.tensor_scale.numel() * DType.F32.bits
         return share * tensor.type.element.bits + groups * share // codes + whole

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from graphwright.ir.errors import IRTypeError, UserError
 
@@ -113,6 +113,8 @@ class Dim:
         """The polynomial with the named symbols replaced; others stay."""
         if self.constant is not None or not any(s in bindings for m, _ in self.terms for s in m):
             return self
+        if all(isinstance(bindings.get(s), int) for m, _ in self.terms for s in m):
+            return Dim.of(self._value(bindings))
         total = Dim.of(0)
         for monomial, coefficient in self.terms:
             product = Dim.of(coefficient)
@@ -125,11 +127,19 @@ class Dim:
         """The integer value; an unbound symbol is an error."""
         if self.constant is not None:
             return self.constant
-        value = self.substitute(bindings).constant
-        if value is None:
-            missing = ", ".join(sorted(self.symbols - bindings.keys()))
+        missing = ", ".join(sorted(self.symbols - bindings.keys()))
+        if missing:
             raise UserError(f"dimension {self} has no value: bind {missing}")
-        return value
+        return self._value(bindings)
+
+    def _value(self, bindings: Mapping[str, Any]) -> int:
+        """The value where each symbol has one: numbers, since polynomials of one term take ten times as long."""
+        total = 0
+        for monomial, coefficient in self.terms:
+            for symbol in monomial:
+                coefficient *= bindings[symbol]
+            total += coefficient
+        return total
 
     def __str__(self) -> str:
         if not self.terms:

@@ -1,4 +1,4 @@
-"""What a quantized weight holds: codes, scales and zero points; and how groups are laid over an axis."""
+"""What a quantized weight holds: codes, scales, zero points or minimums; and how groups are laid over an axis."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class Parts:
     scales: Tensor
     zero_points: Tensor | None = None
     tensor_scale: Tensor | None = None
+    minimums: Tensor | None = None
 
     def typed(self, type: QuantizedType) -> QuantizedTensor:
-        return QuantizedTensor(type, self.codes, self.scales, self.zero_points, self.tensor_scale)
+        return QuantizedTensor(type, self.codes, self.scales, self.zero_points, self.tensor_scale, self.minimums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class QuantizedTensor:
     """The value of a quantized type.
 
     `codes` has the type's shape, elements as torch holds them: int8 or uint8 for integers of fewer bits, uint8 bit
-    patterns for f4e2m1. `scales` and, if asymmetric, `zero_points` have `type.scale_shape`; `tensor_scale` has no axes.
+    patterns for f4e2m1. `scales`, and `zero_points` or `minimums` where the type has them, have `type.scale_shape`;
+    `tensor_scale` has no axes.
     """
 
     type: QuantizedType
@@ -42,6 +44,7 @@ class QuantizedTensor:
     scales: Tensor
     zero_points: Tensor | None = None
     tensor_scale: Tensor | None = None
+    minimums: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,22 +54,25 @@ class QuantizedTensor:
         return self.codes.numel()
 
     def dequantize(self, dtype: TorchDType) -> Tensor:
-        """The values in that type: (code - zero point) * (scale * tensor scale), computed in it."""
+        """The values in that type: (code - zero point) * (scale * tensor scale) + minimum, computed in it."""
         codes = decoded(self.codes, self.type.element, dtype)
         if self.zero_points is not None:
             codes = codes - self._spread(self.zero_points.to(dtype))
         scales = self.scales.to(dtype)
         if self.tensor_scale is not None:
             scales = scales * self.tensor_scale.to(dtype)
-        return codes * self._spread(scales)
+        values = codes * self._spread(scales)
+        return values if self.minimums is None else values + self._spread(self.minimums.to(dtype))
 
     def rows(self, indices: Tensor) -> QuantizedTensor:
         """The rows at the indices [n] of the first axis, which must not be the grouped one."""
-        zero_points = None if self.zero_points is None else self.zero_points[indices]
-        # A float8 tensor cannot be indexed, its bytes can.
-        bits = self.codes if self.codes.element_size() > 1 else self.codes.view(torch.uint8)
-        codes = bits[indices].view(self.codes.dtype)
-        return QuantizedTensor(self.type, codes, self.scales[indices], zero_points, self.tensor_scale)
+
+        def rows(part: Tensor) -> Tensor:
+            # A float8 tensor cannot be indexed, its bytes can.
+            return part[indices] if part.element_size() > 1 else part.view(torch.uint8)[indices].view(part.dtype)
+
+        zero_points, minimums = (None if part is None else rows(part) for part in (self.zero_points, self.minimums))
+        return QuantizedTensor(self.type, rows(self.codes), rows(self.scales), zero_points, self.tensor_scale, minimums)
 
     def _spread(self, per_group: Tensor) -> Tensor:
         """One number a group, as one a code."""

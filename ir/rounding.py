@@ -5,7 +5,7 @@ Works on groups laid out as [..., group]; `grouped` brings a tensor into that fo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,11 +66,18 @@ class Grid:
         return self.nearest(x).to(torch_dtype(self.element))
 
 
-def grouped(x: Tensor, group: int | None, axis: int = -1) -> Tensor:
-    """x with `axis` last and cut into groups: [..., groups, group]; a last group that is cut short ends in zeros."""
+def grouped(x: Tensor, group: int | None, axis: int = -1, *, repeats: bool = False) -> Tensor:
+    """x with `axis` last and cut into groups: [..., groups, group].
+
+    A last group that is cut short ends in zeros, or, if `repeats`, in its last number, which leaves its range alone.
+    """
     moved = x.movedim(axis, -1)
     size = moved.shape[-1] if group is None else group
-    padded = torch.nn.functional.pad(moved, (0, -moved.shape[-1] % size)) if size else moved
+    missing = -moved.shape[-1] % size if size else 0
+    if repeats and missing:
+        padded = torch.cat([moved, moved[..., -1:].expand(*moved.shape[:-1], missing)], -1)
+    else:
+        padded = torch.nn.functional.pad(moved, (0, missing))
     return padded.reshape(*padded.shape[:-1], padded.shape[-1] // max(size, 1), size)
 
 
@@ -80,14 +87,14 @@ def ungrouped(groups: Tensor, length: int, axis: int = -1) -> Tensor:
 
 
 def fit(groups: Tensor, type: QuantizedType, search: Search, tensor_scale: Tensor | None = None) -> Scales:
-    """Scales and zero points for groups [..., group] of floats, rounded to the types that they are stored in."""
+    """Scales, zero points and minimums for groups [..., group] of floats, rounded to their stored types."""
     grid = Grid(type.element)
-    extremes = _Extremes(groups)
-    plain = _shrunk(extremes, grid, type.scale_dtype, tensor_scale)
+    extremes = _Extremes(groups, widened=not type.minimum)
+    plain = _shrunk(extremes, type, tensor_scale)
     if search == "absmax":
         return plain
     tried = (
-        _shrunk(extremes, grid, type.scale_dtype, tensor_scale, shrink, signed)
+        _shrunk(extremes, type, tensor_scale, shrink, signed)
         for signed in ((False, True) if _takes_sides(type) else (False,))
         for shrink in SHRINKS
     )
@@ -116,29 +123,39 @@ def _least_squares(
     tried: Iterable[Scales], groups: Tensor, grid: Grid, scale_dtype: DType, tensor_scale: Tensor | None
 ) -> Scales:
     """Scales fitted to the codes c that numbers x get from one that was tried: the error of x = s c is least at
-    s = xc / cc, where it is xx - (xc)^2 / cc. So few need be tried."""
+    s = xc / cc, where it is xx - (xc)^2 / cc. So few need be tried. With a minimum m, the same holds of what codes and
+    numbers differ from their means by, and m = mean(x) - s mean(c)."""
     found: Scales | None = None
     gain = torch.tensor(0.0)
+    middle = groups.mean(-1, keepdim=True)
+    around = groups - middle
     for each in tried:
-        numbers = each.numbers(groups, grid)
-        square, along = numbers.square().sum(-1), (numbers * groups).sum(-1)
+        numbers, target, mean = each.numbers(groups, grid), groups, torch.tensor(0.0)
+        if each.minimum is not None:
+            mean = numbers.mean(-1, keepdim=True)
+            numbers, target = numbers - mean, around
+        square, along = numbers.square().sum(-1), (numbers * target).sum(-1)
         fits = torch.where(square == 0, 0.0, along / square)
         explained = along * fits
-        fitted = Scales(torch.where(fits == 0, each.scale, fits), each.zero, tensor_scale)
+        scale = torch.where(fits == 0, each.scale, fits)
+        minimum = None if each.minimum is None else (middle - scale.unsqueeze(-1) * mean).squeeze(-1)
+        fitted = Scales(scale, each.zero, tensor_scale, minimum)
         found = fitted if found is None else fitted.where(explained > gain, found)
         gain = torch.maximum(explained, gain)
     assert found is not None
     scale = found.scale if tensor_scale is None else found.scale / tensor_scale
-    return Scales(_as_stored(scale, scale_dtype), found.zero, tensor_scale)
+    minimum = None if found.minimum is None else _held(found.minimum, scale_dtype)
+    return Scales(_as_stored(scale, scale_dtype), found.zero, tensor_scale, minimum)
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Of groups [..., group]: scale and zero point [...], as numbers of the groups' float type."""
+    """Of groups [..., group]: scale, zero point and minimum [...], as numbers of the groups' float type."""
 
     scale: Tensor
-    zero: Tensor | None
+    zero: Tensor | None = None
     tensor_scale: Tensor | None = None
+    minimum: Tensor | None = None
 
     @property
     def effective(self) -> Tensor:
@@ -147,17 +164,25 @@ class Scales:
         return scale.unsqueeze(-1)
 
     def encode(self, groups: Tensor, grid: Grid) -> Tensor:
-        units = groups / self.effective
+        units = self._above(groups) / self.effective
         # The zero point moves the grid by whole steps, so that zero itself stays exact.
         return grid.encode(units if self.zero is None else units.round_() + self.zero.unsqueeze(-1))
 
     def decode(self, codes: Tensor, grid: Grid) -> Tensor:
         numbers = decoded(codes, grid.element, self.scale.dtype)
-        return (numbers if self.zero is None else numbers - self.zero.unsqueeze(-1)) * self.effective
+        return self._from((numbers if self.zero is None else numbers - self.zero.unsqueeze(-1)) * self.effective)
+
+    def _above(self, groups: Tensor) -> Tensor:
+        """What numbers are more than the minimum."""
+        return groups if self.minimum is None else groups - self.minimum.unsqueeze(-1)
+
+    def _from(self, above: Tensor) -> Tensor:
+        """The inverse of `_above`."""
+        return above if self.minimum is None else above + self.minimum.unsqueeze(-1)
 
     def numbers(self, groups: Tensor, grid: Grid) -> Tensor:
-        """The nearest numbers in units of the scale, zero points taken off."""
-        units = groups / self.effective
+        """The nearest numbers in units of the scale, zero points and minimums taken off."""
+        units = self._above(groups) / self.effective
         if self.zero is None:
             return grid.nearest(units)
         zero = self.zero.unsqueeze(-1)
@@ -165,12 +190,36 @@ class Scales:
 
     def error(self, groups: Tensor, grid: Grid) -> Tensor:
         """The squared error of each group."""
-        return (self.numbers(groups, grid) * self.effective - groups).square_().sum(-1)
+        return (self._from(self.numbers(groups, grid) * self.effective) - groups).square_().sum(-1)
 
     def where(self, chosen: Tensor, other: Scales) -> Scales:
         """These where `chosen` [...], elsewhere the others."""
-        zero = None if self.zero is None or other.zero is None else torch.where(chosen, self.zero, other.zero)
-        return Scales(torch.where(chosen, self.scale, other.scale), zero, self.tensor_scale)
+        zero, minimum = (
+            None if mine is None or others is None else torch.where(chosen, mine, others)
+            for mine, others in ((self.zero, other.zero), (self.minimum, other.minimum))
+        )
+        return Scales(torch.where(chosen, self.scale, other.scale), zero, self.tensor_scale, minimum)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Scales:
+        """The same done to scale, zero point and minimum."""
+        return Scales.joined([self], lambda parts: change(parts[0]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scales], join: Callable[[list[Tensor]], Tensor]) -> Scales:
+        """Those of several groups, put together."""
+        scale, zero, minimum = (
+            None if None in column else join([each for each in column if each is not None])
+            for column in zip(*((each.scale, each.zero, each.minimum) for each in parts), strict=True)
+        )
+        assert scale is not None
+        return cls(scale, zero, parts[0].tensor_scale, minimum)
+
+    def quantized(self, codes: Tensor, type: QuantizedType) -> QuantizedTensor:
+        """The weight of that type which codes make with these."""
+        held, element = torch_dtype(type.scale_dtype), torch_dtype(type.element)
+        zero_points = None if self.zero is None else self.zero.to(element)
+        minimums = None if self.minimum is None else self.minimum.to(held)
+        return QuantizedTensor(type, codes, self.scale.to(held), zero_points, self.tensor_scale, minimums)
 
 
 def quantize(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
@@ -184,21 +233,14 @@ def quantize(x: Tensor, type: QuantizedType, search: Search) -> QuantizedTensor:
     scales: list[Scales] = []
     with _one_thread():
         for part in torch.split(moved.reshape(-1, length), max(1, AT_ONCE // max(length, 1))):
-            groups = grouped(part, type.group)
+            groups = grouped(part, type.group, repeats=type.minimum)
             scales.append(fit(groups, type, search, tensor_scale))
             codes.append(ungrouped(scales[-1].encode(groups, grid), length).clone())
 
-    def joined(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(parts)).reshape(*moved.shape[:-1], -1).movedim(-1, type.axis)
+    def joined(parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts).reshape(*moved.shape[:-1], -1).movedim(-1, type.axis)
 
-    zeros = [each.zero for each in scales if each.zero is not None]
-    return QuantizedTensor(
-        type,
-        joined(codes),
-        joined([each.scale for each in scales]).to(torch_dtype(type.scale_dtype)),
-        joined(zeros).to(torch_dtype(type.element)) if zeros else None,
-        tensor_scale,
-    )
+    return Scales.joined(scales, joined).quantized(joined(codes), type)
 
 
 @contextmanager
@@ -219,13 +261,15 @@ def _one_thread() -> Generator[None]:
 class _Extremes:
     """The largest numbers of groups, each found once however many scales are tried."""
 
-    def __init__(self, groups: Tensor) -> None:
+    def __init__(self, groups: Tensor, *, widened: bool) -> None:
         self._groups = groups
+        self._widened = widened
 
     @cached_property
     def range(self) -> tuple[Tensor, Tensor]:
-        """The least and the greatest, widened to zero."""
-        return self._groups.amin(-1).clamp(max=0), self._groups.amax(-1).clamp(min=0)
+        """The least and the greatest, widened to zero where that is asked for."""
+        low, high = self._groups.amin(-1), self._groups.amax(-1)
+        return (low.clamp(max=0), high.clamp(min=0)) if self._widened else (low, high)
 
     @cached_property
     def size(self) -> Tensor:
@@ -239,20 +283,17 @@ class _Extremes:
 
 
 def _shrunk(
-    extremes: _Extremes,
-    grid: Grid,
-    scale_dtype: DType,
-    tensor_scale: Tensor | None,
-    shrink: float = 1.0,
-    signed: bool = False,
+    extremes: _Extremes, type: QuantizedType, tensor_scale: Tensor | None, shrink: float = 1.0, signed: bool = False
 ) -> Scales:
     """Scales at which `shrink` times the largest number of each group is the last that fits.
 
-    If `signed`, it goes to the side of the one code more.
+    If `signed`, it goes to the side of the one code more. With minimums the range shrinks towards its middle.
     """
-    zero = None
+    grid, zero, minimum = Grid(type.element), None, None
     if grid.least == 0:
-        low, high = (end * shrink for end in extremes.range)
+        low, high = extremes.range
+        cut = (high - low) * ((1 - shrink) / 2)
+        low, high = (low + cut, high - cut) if type.minimum else (low * shrink, high * shrink)
         scale = (high - low) / grid.most
     elif signed:
         low, scale = None, extremes.furthest * shrink / grid.least
@@ -260,10 +301,20 @@ def _shrunk(
         low, scale = None, extremes.size * shrink / grid.most
     if tensor_scale is not None:
         scale = scale / tensor_scale
-    scale = _as_stored(scale, scale_dtype)
-    if low is not None:
+    scale = _as_stored(scale, type.scale_dtype)
+    if type.minimum:
+        assert low is not None, "codes with minimums are unsigned"
+        minimum = _held(low, type.scale_dtype)
+    elif low is not None:
         zero = (-low / scale).round().clamp(0, grid.most)
-    return Scales(scale, zero, tensor_scale)
+    return Scales(scale, zero, tensor_scale, minimum)
+
+
+def _held(x: Tensor, dtype: DType) -> Tensor:
+    """Numbers rounded to a float type, the largest that it holds in place of larger ones."""
+    held = torch_dtype(dtype)
+    limits = torch.finfo(held)
+    return x.clamp(limits.min, limits.max).to(held).to(x.dtype)
 
 
 def _as_stored(scale: Tensor, dtype: DType) -> Tensor:
@@ -271,9 +322,7 @@ def _as_stored(scale: Tensor, dtype: DType) -> Tensor:
     if dtype is DType.F8E8M0:
         stored = torch.exp2(torch.log2(scale.abs()).ceil().clamp(-127, 127))
     else:
-        held = torch_dtype(dtype)
-        limits = torch.finfo(held)
-        stored = scale.clamp(-limits.max, limits.max).to(held).to(scale.dtype)
+        stored, limits = _held(scale, dtype), torch.finfo(torch_dtype(dtype))
         # What is too small for the type gets the smallest scale that it holds.
         smallest = torch.full_like(scale, limits.smallest_normal * limits.eps)
         stored = torch.where(stored == 0, smallest.copysign(scale), stored)

@@ -2,6 +2,7 @@
 
 f32[B, S, 64]                      a tensor
 q4<g128, asym>[4096, 4096]         a quantized weight: 4 bits, groups of 128 along the last axis, with zero points
+                                   (`asym`), minimums (`min`) or neither (`sym`)
 state<contiguous f32[B, 4, C, 64]> a KV cache: a buffer that outlives one run and is updated in place
 state<recurrent f32[B, 4, 16, 64]> what a recurrence remembers of a row: of fixed size, at first zeros
 """
@@ -96,15 +97,16 @@ class TensorType:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedType:
-    """A weight stored in few bits, with a scale (and, if asymmetric, a zero point) per group of elements along `axis`.
+    """A weight stored in few bits, with a scale, maybe a zero point or a minimum, per group of elements along `axis`.
 
-    `element` is the type of the stored codes. Signed integers and floats are symmetric: `value = code * scale`;
-    unsigned integers have a zero point of their own type: `value = (code - zero_point) * scale`. `group` None means one
+    `element` is the type of the stored codes. Signed integers and floats are symmetric: `value = code * scale`.
+    Unsigned integers have a zero point of their own type, `value = (code - zero_point) * scale`, or, with `minimum`, a
+    minimum of the scale's type, `value = code * scale + minimum`, as GGUF's Q4_1 and Q4_K. `group` None means one
     group for the whole axis (per channel). With `tensor_scale` every scale is multiplied by one f32 number besides, as
     in NVFP4. Text names integers by their bits (`q4` is i4 if symmetric, u4 if not) and floats by their type:
 
     q4<g128, sym>[32, 256]    q8<channel, asym>[32, 64]    qf4e2m1<g32, sym, scale=f8e8m0>[32, 64] (MXFP4)
-    qf4e2m1<g16, sym, scale=f8e4m3, tensor>[32, 64] (NVFP4)
+    q4<g32, min, scale=f16>[32, 64] (Q4_1)                 qf4e2m1<g16, sym, scale=f8e4m3, tensor>[32, 64] (NVFP4)
     """
 
     element: DType
@@ -113,10 +115,41 @@ class QuantizedType:
     scale_dtype: DType = DType.F32
     axis: int = -1
     tensor_scale: bool = False
+    minimum: bool = False
 
     @property
     def symmetric(self) -> bool:
         return self.element.value[0] != "u"
+
+    @property
+    def parts(self) -> dict[str, TensorType]:
+        """The tensors that a weight of the type is made of, by the names of the operands of `quantized`."""
+        parts = {
+            "codes": TensorType(self.element, self.shape),
+            "scales": TensorType(self.scale_dtype, self.scale_shape),
+        }
+        if self.minimum:
+            parts["minimums"] = parts["scales"]
+        elif not self.symmetric:
+            parts["zero_points"] = TensorType(self.element, self.scale_shape)
+        if self.tensor_scale:
+            parts["tensor_scale"] = TensorType(DType.F32, ())
+        return parts
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no weights of the type, None if there are."""
+        if self.element not in CODE_TYPES:
+            return f"there are no codes of {self.element}"
+        if self.scale_dtype not in SCALE_TYPES:
+            return f"there are no scales of {self.scale_dtype}"
+        if self.minimum and self.symmetric:
+            return f"codes of {self.element} have no minimum: it is the value of the code 0 of unsigned integers"
+        if self.minimum and self.scale_dtype is DType.F8E8M0:
+            return "minimums have the type of the scales, and f8e8m0 has neither zero nor numbers below it"
+        if self.minimum and self.tensor_scale:
+            return "a scale of the whole tensor and minimums do not go together"
+        return None
 
     @property
     def rank(self) -> int:
@@ -146,12 +179,11 @@ class QuantizedType:
 
     @property
     def bits(self) -> Dim:
-        zero_points = 0 if self.symmetric else self.element.bits
-        stored = self.elements * self.element.bits + self.groups * (self.scale_dtype.bits + zero_points)
-        return stored + DType.F32.bits if self.tensor_scale else stored
+        return sum((part.bits for part in self.parts.values()), Dim.of(0))
 
     def __str__(self) -> str:
-        parts = ["channel" if self.group is None else f"g{self.group}", "sym" if self.symmetric else "asym"]
+        offset = "min" if self.minimum else "sym" if self.symmetric else "asym"
+        parts = ["channel" if self.group is None else f"g{self.group}", offset]
         if self.scale_dtype is not DType.F32:
             parts.append(f"scale={self.scale_dtype}")
         if self.axis != -1:
@@ -164,6 +196,7 @@ class QuantizedType:
 
 CODE_TYPES = frozenset(d for d in DType if (d.is_integer and d.bits <= 8) or d.value in ("f4e2m1", "f8e4m3", "f8e5m2"))
 """The element types of codes."""
+SCALE_TYPES = frozenset({DType.F16, DType.BF16, DType.F32, DType.F8E4M3, DType.F8E8M0})
 
 
 Layout = Literal["contiguous", "ring", "paged", "recurrent"]

@@ -1,4 +1,4 @@
-"""Arrays whose memory begins where vector loads and cache lines do."""
+"""Arrays whose memory begins where vector loads and cache lines do, and how much memory there is at all."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The generation loop: one prefill for all rows of a batch, then one decode step a token."""
+"""The generation loop: one prefill for all rows of a batch, then one decode step a token; and what it returns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""One loaded program, with its encoder if it has one, shared by any number of caches and threads."""
+"""One loaded program, with its encoder if it has one, shared by any number of caches and threads; and whether this
+machine has the CPU features that it was compiled for."""
 
 from collections.abc import Iterable
 from pathlib import Path

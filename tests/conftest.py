@@ -1,5 +1,6 @@
 """In continuous integration (CI=true) a skipped test is a failure, unless its reason stands in `allowed_skips.txt`."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -17,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / "build" / "cache")
 # After a step TVM's threads look for work 300000 times before they sleep: seconds in which another test has no core.
 os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
+# Modules of torch and transformers are a million objects: to look through them for cycles often finds nothing.
+gc.set_threshold(100_000, 20, 20)
 
 ALLOWED_FILE = Path(__file__).parent / "allowed_skips.txt"
 

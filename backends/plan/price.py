@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 
 from graphwright.backends.kernel_library import KernelLibrary
 from graphwright.backends.plan.plan import Launch, Plan, Temporary
-from graphwright.ir.cost import Cost
-from graphwright.ir.graph import Op
 from graphwright.ir.machines import Machine
-from graphwright.ir.pricing import Limit, Work, declared_cost, graph_cost, total_time
+from graphwright.ir.pricing import Limit, Work, graph_cost, total_time
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,8 @@ def plan_price(
     bindings = plan.bindings(symbols)
     works: dict[str, list[Work]] = {}
     kernels = {} if library is None else {kernel.name: kernel for kernel in library.kernels}
-    by_op = {launch.op: kernels[launch.kernel] for launch in plan.launches if launch.kernel in kernels}
-
-    def cost_of(op: Op) -> Cost:
-        return by_op[op].cost(op) if op in by_op else declared_cost(op)
-
-    for work in graph_cost(plan.graph, cost_of=cost_of).at(symbols):
+    prices = {launch.op: kernels[launch.kernel].cost for launch in plan.launches if launch.kernel in kernels}
+    for work in graph_cost(plan.graph, prices=prices).at(symbols):
         works.setdefault(work.op, []).append(replace(work, launches=0))
     launches: dict[str, list[Launch]] = {}
     for launch in plan.launches:

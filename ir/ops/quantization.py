@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost, default_cost, least
-from graphwright.ir.declare import AxisFlow, op
+from graphwright.ir.declare import AxisFlow, OpDef, op
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
@@ -22,28 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "dequantize", "fake_quantize", "pack_bits", "quantized", "quantized_codes", "quantized_embedding",
-    "quantized_scales", "quantized_tensor_scale", "quantized_zero_points", "round_to_nearest", "unpack_bits",
+    "quantized_minimums", "quantized_scales", "quantized_tensor_scale", "quantized_zero_points", "round_to_nearest",
+    "unpack_bits",
 ]  # fmt: skip
-
-SCALE_TYPES = frozenset({DType.F16, DType.BF16, DType.F32, DType.F8E4M3, DType.F8E8M0})
 
 
 def _quantized_type(
-    x: TensorType, element: DType, group: int, scale: DType, axis: int, tensor_scale: bool
+    x: TensorType, element: DType, group: int, scale: DType, axis: int, tensor_scale: bool, minimum: bool
 ) -> QuantizedType:
     """Groups along an axis of fixed length; 0 is one group for all of it."""
-    if element not in CODE_TYPES:
-        raise IRTypeError(f"there are no codes of {element}")
-    if scale not in SCALE_TYPES:
-        raise IRTypeError(f"there are no scales of {scale}")
     normal_axis(axis, x.rank)
+    # Counted from the end, as text does, so that equal types are equal.
+    from_end = axis if axis < 0 else axis - x.rank
+    type = QuantizedType(element, x.shape, group or None, scale, from_end, tensor_scale, minimum)
+    if type.problem is not None:
+        raise IRTypeError(type.problem)
     if group < 0:
         raise IRTypeError(f"a group of {group}")
     if x.shape[axis].constant is None:
         raise IRTypeError(f"axis {axis} of {x} has no fixed length")
-    # Counted from the end, as text does, so that equal types are equal.
-    from_end = axis if axis < 0 else axis - x.rank
-    return QuantizedType(element, x.shape, group or None, scale, from_end, tensor_scale)
+    return type
 
 
 @op("quantized", view=True)
@@ -52,31 +50,34 @@ def quantized(
     scales: TensorType,
     zero_points: TensorType | None = None,
     tensor_scale: TensorType | None = None,
+    minimums: TensorType | None = None,
     *,
     group: int = 0,
     axis: int = -1,
 ) -> QuantizedType:
     """A quantized weight of its parts: codes, one scale a group of `group` codes along the axis (0: the whole axis).
 
-    scales, and zero_points where the codes are unsigned, count groups along the axis; tensor_scale is f32[].
+    scales count groups along the axis, and so do zero_points or minimums, of which unsigned codes have one;
+    tensor_scale is f32[].
     """
-    type = _quantized_type(codes, codes.dtype, group, scales.dtype, axis, tensor_scale is not None)
-    if scales.shape != type.scale_shape:
-        raise IRTypeError(f"scales are {scales}, expected {TensorType(scales.dtype, type.scale_shape)}")
-    if (zero_points is None) != type.symmetric:
-        raise IRTypeError(f"codes of {codes.dtype} with{'out' if zero_points is None else ''} zero points")
-    if zero_points is not None and zero_points != TensorType(codes.dtype, type.scale_shape):
-        raise IRTypeError(f"zero_points are {zero_points}, expected {TensorType(codes.dtype, type.scale_shape)}")
-    if tensor_scale is not None and tensor_scale != TensorType(DType.F32, ()):
-        raise IRTypeError(f"tensor_scale is {tensor_scale}, expected f32[]")
+    has_minimums = minimums is not None
+    type = _quantized_type(codes, codes.dtype, group, scales.dtype, axis, tensor_scale is not None, has_minimums)
+    if zero_points is None and "zero_points" in type.parts:
+        raise IRTypeError(f"codes of {codes.dtype} without zero points or minimums")
+    given = {"scales": scales, "zero_points": zero_points, "tensor_scale": tensor_scale, "minimums": minimums}
+    for name, part in given.items():
+        expected = type.parts.get(name)
+        if part != expected:
+            raise IRTypeError(f"{name} are {part}, expected {expected or f'none in {type}'}")
     return type
 
 
 @quantized.reference
-def quantized_reference(
-    codes: Tensor, scales: Tensor, zero_points: Tensor | None, tensor_scale: Tensor | None, *, group: int, axis: int
-) -> Parts:
-    return Parts(codes, scales, zero_points, tensor_scale)
+def quantized_reference(*parts: Tensor | None, group: int, axis: int) -> Parts:
+    codes, scales, *others = parts
+    assert codes is not None
+    assert scales is not None
+    return Parts(codes, scales, *others)
 
 
 @op("round_to_nearest")
@@ -89,76 +90,52 @@ def round_to_nearest(
     axis: int = -1,
     tensor_scale: bool = False,
     search: Search = "absmax",
+    minimum: bool = False,
 ) -> QuantizedType:
     """x in codes of `to`, each the nearest, with one scale of type `scale` a group (0: the whole axis).
 
-    The scale is the least that cuts nothing off (absmax), or that of the least squared error (mse).
+    The scale is the least that cuts nothing off (absmax), or that of the least squared error (mse). With `minimum`
+    groups have minimums in place of zero points: by absmax the least of their numbers.
     """
     require_float("x", x)
-    return _quantized_type(x, to, group, scale, axis, tensor_scale)
+    return _quantized_type(x, to, group, scale, axis, tensor_scale, minimum)
 
 
 @round_to_nearest.reference
 def round_to_nearest_reference(
-    x: Tensor, *, to: DType, group: int, scale: DType, axis: int, tensor_scale: bool, search: Search
+    x: Tensor, *, to: DType, group: int, scale: DType, axis: int, tensor_scale: bool, search: Search, minimum: bool
 ) -> QuantizedTensor:
     shape = tuple(map(Dim.of, x.shape))
-    return quantize(x, QuantizedType(to, shape, group or None, scale, axis, tensor_scale), search)
+    return quantize(x, QuantizedType(to, shape, group or None, scale, axis, tensor_scale, minimum), search)
 
 
-@op("quantized_codes", view=True)
-def quantized_codes(weight: QuantizedType) -> TensorType:
-    """The codes of a quantized weight."""
-    return TensorType(weight.element, weight.shape)
+def _op_of_part(part: str, doc: str) -> OpDef:
+    """Declares the op `quantized_PART`, which gives that part of a quantized weight."""
+
+    def rule(weight: QuantizedType) -> TensorType:
+        if part not in weight.parts:
+            raise IRTypeError(f"{weight} has no {part.replace('_', ' ')}")
+        return weight.parts[part]
+
+    def reference(weight: QuantizedTensor) -> Tensor:
+        return getattr(weight, part)
+
+    rule.__doc__ = doc
+    declared = op(f"quantized_{part}", view=True)(rule)
+    declared.reference(reference)
+    return declared
 
 
-@quantized_codes.reference
-def quantized_codes_reference(weight: QuantizedTensor) -> Tensor:
-    return weight.codes
-
-
-@op("quantized_scales", view=True)
-def quantized_scales(weight: QuantizedType) -> TensorType:
-    """The scales of a quantized weight, one a group."""
-    return TensorType(weight.scale_dtype, weight.scale_shape)
-
-
-@quantized_scales.reference
-def quantized_scales_reference(weight: QuantizedTensor) -> Tensor:
-    return weight.scales
-
-
-@op("quantized_zero_points", view=True)
-def quantized_zero_points(weight: QuantizedType) -> TensorType:
-    """The zero points of an asymmetric quantized weight, one a group."""
-    if weight.symmetric:
-        raise IRTypeError(f"{weight} has no zero points")
-    return TensorType(weight.element, weight.scale_shape)
-
-
-@quantized_zero_points.reference
-def quantized_zero_points_reference(weight: QuantizedTensor) -> Tensor:
-    assert weight.zero_points is not None
-    return weight.zero_points
-
-
-@op("quantized_tensor_scale", view=True)
-def quantized_tensor_scale(weight: QuantizedType) -> TensorType:
-    """The f32 number that multiplies all scales of a quantized weight."""
-    if not weight.tensor_scale:
-        raise IRTypeError(f"{weight} has no scale of the whole tensor")
-    return TensorType(DType.F32, ())
-
-
-@quantized_tensor_scale.reference
-def quantized_tensor_scale_reference(weight: QuantizedTensor) -> Tensor:
-    assert weight.tensor_scale is not None
-    return weight.tensor_scale
+quantized_codes = _op_of_part("codes", "The codes of a quantized weight.")
+quantized_scales = _op_of_part("scales", "The scales of a quantized weight, one a group.")
+quantized_zero_points = _op_of_part("zero_points", "The zero points of an asymmetric quantized weight, one a group.")
+quantized_minimums = _op_of_part("minimums", "The minimums of a quantized weight that has them, one a group.")
+quantized_tensor_scale = _op_of_part("tensor_scale", "The f32 number that multiplies all scales of a quantized weight.")
 
 
 @op("dequantize")
 def dequantize(weight: QuantizedType, *, dtype: DType = DType.F32) -> TensorType:
-    """The numbers that a quantized weight stands for: (code - zero point) * scale."""
+    """The numbers that a quantized weight stands for: (code - zero point) * scale + minimum."""
     if not dtype.is_float:
         raise IRTypeError(f"{dtype} is not floating point")
     return TensorType(dtype, weight.shape)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from graphwright.ir.cost import ZERO, Cost, Size
 from graphwright.ir.dims import Dim
@@ -88,11 +89,11 @@ def declared_cost(op: Op) -> Cost:
 
 
 def graph_cost(
-    graph: Graph, buffers: Buffers | None = None, cost_of: Callable[[Op], Cost] = declared_cost
+    graph: Graph, buffers: Buffers | None = None, prices: Mapping[Op, Callable[[Op], Cost]] = MappingProxyType({})
 ) -> GraphCost:
-    """The cost of every op of a graph but the views, which are free.
+    """The cost of every op of a graph but the views, which are free: what `prices` says of it, else its declared cost.
 
-    `cost_of` is asked once for ops that are alike: of the same types, attributes and kinds of operands.
+    A price is asked once for ops that are alike: of the same types, attributes and kinds of operands.
     """
     buffers = buffers or Buffers(graph)
     # A model repeats its layers, so most ops are like one before: of the same types, attributes and parts.
@@ -101,12 +102,13 @@ def graph_cost(
     for op in graph:
         if op.definition.view:
             continue
+        price = prices.get(op, declared_cost)
         parts: tuple[Part, ...] = tuple([buffers.part(v) for v in (*op.inputs, *op.results)])
         types = tuple(None if v is None else v.type for v in op.operands)
-        key = op.definition, types, parts, tuple(op.attributes.values())
+        key = price, op.definition, types, parts, tuple(op.attributes.values())
         cost = known.get(key)
         if cost is None:
-            cost = known[key] = _op_cost(op, parts, cost_of(op))
+            cost = known[key] = _op_cost(op, parts, price(op))
         if cost.launches:
             ops[cost] += 1
     return GraphCost(ops)

@@ -194,25 +194,28 @@ class AtomParser:
         lexer.expect("<")
         group = self.group()
         lexer.expect(",")
-        symmetry_start = lexer.peek.start
-        symmetry = lexer.expect_kind("name", "sym or asym")
-        if symmetry not in ("sym", "asym"):
-            raise lexer.error(f"expected sym or asym, found '{symmetry}'", symmetry_start)
-        element = _DTYPES.get(kind if not kind.isdecimal() else f"{'i' if symmetry == 'sym' else 'u'}{kind}")
+        offset_start = lexer.peek.start
+        offset = lexer.expect_kind("name", "sym, asym or min")
+        if offset not in ("sym", "asym", "min"):
+            raise lexer.error(f"expected sym, asym or min, found '{offset}'", offset_start)
+        element = _DTYPES.get(kind if not kind.isdecimal() else f"{'i' if offset == 'sym' else 'u'}{kind}")
         if element not in CODE_TYPES:
             raise lexer.error(f"there are no codes of {kind}{' bits' if kind.isdecimal() else ''}", start)
         options: dict[str, Attribute] = {}
+        options_start = start
         while lexer.accept(","):
-            start = lexer.peek.start
+            options_start = lexer.peek.start
             name = lexer.expect_kind("name", "scale, axis or tensor")
             options[name] = True if name == "tensor" else (lexer.expect("="), self.attribute())[1]
         lexer.expect(">")
         scale, axis, tensor = options.pop("scale", DType.F32), options.pop("axis", -1), options.pop("tensor", False)
         if options or not isinstance(scale, DType) or not isinstance(axis, int):
-            raise lexer.error("a quantized type takes scale=DTYPE, axis=INTEGER and tensor", start)
-        quantized = QuantizedType(element, self.shape(), group, scale, axis, bool(tensor))
-        if quantized.symmetric != (symmetry == "sym"):
-            raise lexer.error(f"codes of {element} are symmetric", symmetry_start)
+            raise lexer.error("a quantized type takes scale=DTYPE, axis=INTEGER and tensor", options_start)
+        quantized = QuantizedType(element, self.shape(), group, scale, axis, bool(tensor), offset == "min")
+        if quantized.symmetric and offset == "asym":
+            raise lexer.error(f"codes of {element} are symmetric", offset_start)
+        if quantized.problem is not None:
+            raise lexer.error(quantized.problem, start)
         return quantized
 
     def group(self) -> int | None:

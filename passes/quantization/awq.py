@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from graphwright.ir import DType, Op, PassError, Program
+from graphwright.ir import Op, PassError, Program
 from graphwright.ir.lazy import torch
 from graphwright.ir.rewriting import Outcome
 from graphwright.ir.rounding import Search, quantize
 from graphwright.ir.types import QuantizedType
 from graphwright.passes.base import Pass, register
 from graphwright.passes.quantization.calibrated_folds import Layers, calibrated_folds
-from graphwright.passes.quantization.quantize_weights import Codes, ScaleType
+from graphwright.passes.quantization.formats import Codes, Format, ScaleType
 from graphwright.passes.quantization.weight_folds import ChannelFold, WeightChanges
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class AWQ(Pass):
     group: int = 128
     method: Literal["absmax", "mse"] = "mse"
     scale: ScaleType = "f32"
+    minimum: bool = False
     layers: Layers = "all"
 
     def run(self, program: Program) -> Outcome:
@@ -70,8 +71,8 @@ class AWQ(Pass):
         weight = value.weight.evaluate().float()
         if not bool(weight.isfinite().all()):
             raise PassError(f"awq: weight '{value.name}' holds numbers that are not finite")
-        group, tensor_scale = self.group or None, self.scale == "f8e4m3"
-        type = QuantizedType(DType(self.to), value.type.shape, group, DType(self.scale), -1, tensor_scale)
+        type = Format(self.to, self.group, self.scale, self.minimum).rounded(value.weight.expression, self.method).type
+        assert isinstance(type, QuantizedType)
         return torch.stack([output_error(weight, s, second_moment, type, self.method) for s in columns])
 
 

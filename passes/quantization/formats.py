@@ -18,11 +18,15 @@ GROUPS: dict[ScaleType, int] = {"f8e8m0": 32, "f8e4m3": 16}
 
 @dataclass(frozen=True)
 class Format:
-    """Codes of `to` with one scale for each `group` elements of the last axis (0: for all of it)."""
+    """Codes of `to` with one scale for each `group` elements of the last axis (0: for all of it).
+
+    Unsigned codes have zero points, or, with `minimum`, minimums.
+    """
 
     to: Codes
     group: int
     scale: ScaleType
+    minimum: bool = False
 
     def check(self, name: str) -> None:
         """Raises `PassError`, in the name of a pass, where there is no such format."""
@@ -30,6 +34,8 @@ class Format:
         if self.group < 0 or (group is not None and self.group != group):
             wanted = "0 (one scale a row) or more" if group is None else f"{group} with scales of {self.scale}"
             raise PassError(f"{name}: groups of {self.group}, expected {wanted}")
+        if self.minimum and not self.to.startswith("u"):
+            raise PassError(f"{name}: minimum=true is for unsigned codes, as in to=u4, not for {self.to}")
         if self.scale == "f8e4m3" and self.to != "f4e2m1":
             raise PassError(f"{name}: scales of f8e4m3 are those of NVFP4, with codes of f4e2m1, not {self.to}")
         if self.scale == "f8e8m0" and not self.to.startswith("f"):
@@ -43,5 +49,6 @@ class Format:
             "scale": DType(self.scale),
             "tensor_scale": self.scale == "f8e4m3",
             "search": search,
+            "minimum": self.minimum,
         }
         return Applied.of(ops.round_to_nearest, (weight,), attributes)

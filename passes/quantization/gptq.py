@@ -15,7 +15,6 @@ from graphwright.ir import PassError
 from graphwright.ir.lazy import torch
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.rounding import Grid, Scales, Search, fit, grouped, whole_scale
-from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import QuantizedType
 
 if TYPE_CHECKING:
@@ -74,18 +73,12 @@ def round_with_compensation(weight: Tensor, factor: Factor, type: QuantizedType,
     """
     tensor_scale = whole_scale(weight.float(), type) if type.tensor_scale else None
     parts = [_Rows(rows.double(), factor, type, search, tensor_scale) for rows in torch.split(weight, ROWS)]
-    zeros = [part.zeros for part in parts if part.zeros is not None]
-    return QuantizedTensor(
-        type,
-        torch.cat([part.codes for part in parts]),
-        torch.cat([part.scales for part in parts]).to(torch_dtype(type.scale_dtype)),
-        torch.cat(zeros).to(torch_dtype(type.element)) if zeros else None,
-        tensor_scale,
-    )
+    scales = Scales.joined([part.scales for part in parts], torch.cat)
+    return scales.quantized(torch.cat([part.codes for part in parts]), type)
 
 
 class _Rows:
-    """Some rows of a weight, rounded: `codes` [rows, in], `scales` f64 and maybe `zeros` f64 [rows, groups]."""
+    """Some rows of a weight, rounded: `codes` [rows, in] and `scales` f64 [rows, groups]."""
 
     def __init__(
         self, rows: Tensor, factor: Factor, type: QuantizedType, search: Search, tensor_scale: Tensor | None
@@ -112,22 +105,15 @@ class _Rows:
                 columns[i + 1 : stop].addr_(upper[i, i + 1 : stop], errors[i - start], alpha=-1)
             columns[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
         self.codes = torch.stack([c.view(torch.uint8) for c in codes], 1).view(codes[0].dtype)
-        ordered = [scales[i] for i in sorted(scales)]
-        self.scales = torch.cat([each.scale for each in ordered], 1)
-        zeros = [each.zero for each in ordered if each.zero is not None]
-        self.zeros = torch.cat(zeros, 1) if zeros else None
+        self.scales = Scales.joined([scales[i] for i in sorted(scales)], lambda groups: torch.cat(groups, 1))
 
     def _fit(self, groups: Tensor) -> Scales:
         return fit(groups, self._type, self._search, self._tensor_scale)
 
     def _all(self, rows: Tensor) -> dict[int, Scales]:
         """The scales of every group of the rows as they are."""
-        found = self._fit(grouped(rows, self._type.group))
-        zeros = None if found.zero is None else found.zero.unbind(1)
-        return {
-            i: Scales(scale[:, None], None if zeros is None else zeros[i][:, None], self._tensor_scale)
-            for i, scale in enumerate(found.scale.unbind(1))
-        }
+        found = self._fit(grouped(rows, self._type.group, repeats=self._type.minimum))
+        return {i: found.mapped(lambda each, i=i: each[:, i, None]) for i in range(found.scale.shape[1])}
 
 
 def _blocks(count: int, group: int) -> Iterator[tuple[int, int]]:

@@ -27,9 +27,10 @@ class QuantizeEmbedding(Pass):
     group: int = 0
     method: Literal["absmax", "mse"] = "mse"
     scale: ScaleType = "f32"
+    minimum: bool = False
 
     def run(self, program: Program) -> Outcome:
-        format = Format(self.to, self.group, self.scale)
+        format = Format(self.to, self.group, self.scale, self.minimum)
         format.check(self.name)
         outcome = Outcome()
         for name, lookups in _lookups(program).items():

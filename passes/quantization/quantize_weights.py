@@ -30,11 +30,11 @@ RULE = "quantize-weights"
 class QuantizeWeights(Pass):
     """Weights of linear layers become codes of `to`, with one scale for each `group` inputs (0: one a row).
 
-    Signed codes are symmetric, unsigned ones have zero points. A scale fits the largest weight of its group (absmax) or
-    makes the squared error least (mse). With `gptq` (Frantar et al. 2023) scales are those of mse, and the weights that
-    are rounded later make up for the error of those before, on the calibration `tokens` (a .npy file, int64 [rows,
-    length]), each layer on what the quantized layers before it give; finished weights are kept in `folder` if there is
-    one.
+    Signed codes are symmetric, unsigned ones have zero points, or, with `minimum`, minimums. A scale fits the largest
+    weight of its group (absmax; with minimums its range) or makes the squared error least (mse). With `gptq` (Frantar
+    et al. 2023) scales are those of mse, and the weights that are rounded later make up for the error of those before,
+    on the calibration `tokens` (a .npy file, int64 [rows, length]), each layer on what the quantized layers before it
+    give; finished weights are kept in `folder` if there is one.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -44,6 +44,7 @@ class QuantizeWeights(Pass):
     group: int = 128
     method: Literal["absmax", "mse", "gptq"] = "mse"
     scale: ScaleType = "f32"
+    minimum: bool = False
     layers: Layers = "all"
     tokens: str = ""
     folder: str = ""
@@ -52,7 +53,7 @@ class QuantizeWeights(Pass):
 
     @property
     def _format(self) -> Format:
-        return Format(self.to, self.group, self.scale)
+        return Format(self.to, self.group, self.scale, self.minimum)
 
     @property
     def _search(self) -> Search:

@@ -23,18 +23,21 @@ FOLDS: tuple[Fold, ...] = ("rotate", "awq", "smoothquant")
 
 @dataclass(frozen=True)
 class Format:
-    """How weights are stored (codes of `to`, one scale of type `scale` for each `group` inputs, 0: one a row), what the
-    products over them round activations to (`i8`, or nothing), and how codes are chosen."""
+    """How weights are stored (codes of `to`, one scale of type `scale` for each `group` inputs, 0: one a row, and a
+    `minimum` if there is one), what the products over them round activations to (`i8`, or nothing), and how codes are
+    chosen."""
 
     to: str
     group: int
     scale: str = "f32"
     activations: Literal["", "i8"] = ""
     rounding: Rounding = "mse"
+    minimum: bool = False
 
     @property
     def stored(self) -> dict[str, Attribute]:
-        return {"to": self.to, "group": self.group, "scale": self.scale}
+        minimum: dict[str, Attribute] = {"minimum": True} if self.minimum else {}
+        return {"to": self.to, "group": self.group, "scale": self.scale, **minimum}
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,18 @@ KNOWN = (
         f"w{bits}{activations}{group}{method}"
         for bits in (4, 8, 3, 2)
         for activations in ("", "a16", "a8")
-        for group in ("", "-g128", "-g64", "-g32", "-asym", "-sym", "-channel")
+        for group in ("", "-g128", "-g64", "-g32", "-asym", "-sym", "-min", "-channel")
         for method in ("", "-gptq", "-awq", "-awq-gptq", "-rtn", "-rotate")
     ),
 )
 """Names to suggest for one that does not exist."""
 GRAMMAR = (
     "a scheme is w4a16-g128, w4a8-g32, w8, w8a8, fp8, mxfp4, nvfp4, kv8 or kv4 and the like, joined by +; weights "
-    "may end in -asym or -sym and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and embedding= "
+    "may end in -asym, -sym or -min and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and embedding= "
     "have their own"
 )
 GROUPS = (16, 32, 64, 128, 256)
+OFFSETS = ("asym", "sym", "min")
 DEFAULT_GROUP = 128
 """Inputs that share a scale. Weights in 8 bits have zero points too, which cost less than a percent; beside
 activations in int8 (w8a8) they have one scale a row and none, as integer products want them."""
@@ -128,6 +129,9 @@ def _weights(part: str, text: str) -> tuple[Format, tuple[Fold, ...]]:
         if rest.count(word) > 1:
             raise PassError(f"scheme '{text}' says '{word}' twice")
         each = _with(each, word, numbers is not None, part, text)
+    offsets = [word for word in rest if word in OFFSETS]
+    if len(offsets) > 1:
+        raise PassError(f"scheme '{text}': weights are {' or '.join(offsets)}, not both")
     if len(roundings) > 1:
         raise PassError(f"scheme '{text}': codes are chosen by {' or by '.join(roundings)}, not both")
     if "awq" in folds and "smoothquant" in folds:
@@ -149,16 +153,15 @@ def _with(each: Format, word: str, integers: bool, part: str, text: str) -> Form
         return replace(each, rounding=word)
     if word in FOLDS:
         return each
-    if integers and word == "asym":
-        return replace(each, to=each.to.replace("i", "u"))
-    if integers and word == "sym":
-        return replace(each, to=each.to.replace("u", "i"))
+    if integers and word in OFFSETS:
+        code = "i" if word == "sym" else "u"
+        return replace(each, to=f"{code}{each.to[1:]}", minimum=word == "min")
     if integers and word == "channel":
         return replace(each, group=0)
     if integers and re.fullmatch(r"g[0-9]+", word):
         if int(word[1:]) not in GROUPS:
             raise PassError(f"scheme '{text}': groups have {', '.join(map(str, GROUPS))} inputs, not {word[1:]}")
         return replace(each, group=int(word[1:]))
-    if not integers and (word in ("asym", "sym", "channel") or re.fullmatch(r"g[0-9]+", word)):
+    if not integers and (word in (*OFFSETS, "channel") or re.fullmatch(r"g[0-9]+", word)):
         raise PassError(f"scheme '{text}': {part.partition('-')[0]} has its own groups and scales; leave out -{word}")
     raise _unknown(part, text)

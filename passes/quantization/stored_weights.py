@@ -7,7 +7,7 @@ quantized weight can be had from the expression, and nothing is rounded again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from graphwright.ir import DType, StoredFile, WeightError, ops
@@ -27,7 +27,7 @@ class NotStored(Exception):
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Rows of a matrix as they are stored: codes [rows, in], scales and zero points [rows, groups].
+    """Rows of a matrix as they are stored: codes [rows, in], scales, zero points and minimums [rows, groups].
 
     With an `order` i64[in], column i of the codes is column order[i] of the matrix.
     """
@@ -38,30 +38,35 @@ class StoredRows:
     tensor_scale: WeightExpression | None
     group: int
     order: WeightExpression | None = None
+    minimums: WeightExpression | None = None
+
+    @property
+    def parts_of_rows(self) -> dict[str, WeightExpression | None]:
+        """The parts that have the rows of the matrix."""
+        return {
+            "codes": self.codes,
+            "scales": self.scales,
+            "zero_points": self.zero_points,
+            "minimums": self.minimums,
+        }
 
     @property
     def format(self) -> tuple[object, ...]:
         """Equal for rows that may stand in one matrix. Order and tensor scale count by what they are."""
-        assert isinstance(self.codes.type, TensorType)
-        assert isinstance(self.scales.type, TensorType)
         order = None if self.order is None else tuple(map(int, self.order.evaluate()))
         scale = None if self.tensor_scale is None else float(self.tensor_scale.evaluate())
-        return (self.codes.type.dtype, self.scales.type.dtype, self.zero_points is None, self.group, scale, order)
+        dtypes = [p.type.dtype if p and isinstance(p.type, TensorType) else None for p in self.parts_of_rows.values()]
+        return (*dtypes, self.group, scale, order)
 
     @property
     def quantized(self) -> WeightExpression:
-        parts = (self.codes, self.scales, self.zero_points, self.tensor_scale)
+        parts = (self.codes, self.scales, self.zero_points, self.tensor_scale, self.minimums)
         return Applied.of(ops.quantized, parts, {"group": self.group})
 
     def mapped(self, definition: OpDef, **attributes: Attribute) -> StoredRows:
         """The same done to the rows of all parts."""
-        codes, scales, zeros = (
-            None if part is None else Applied.of(definition, (part,), attributes)
-            for part in (self.codes, self.scales, self.zero_points)
-        )
-        assert codes is not None
-        assert scales is not None
-        return StoredRows(codes, scales, zeros, self.tensor_scale, self.group, self.order)
+        parts = self.parts_of_rows.items()
+        return replace(self, **{n: Applied.of(definition, (part,), attributes) for n, part in parts if part})
 
 
 def stands_for_codes(expression: WeightExpression) -> bool:
@@ -108,13 +113,10 @@ def joined(parts: list[StoredRows]) -> StoredRows:
     first = parts[0]
     if any(part.format != first.format for part in parts[1:]):
         raise NotStored("its parts have formats, or orders of columns, that differ")
-    codes, scales, zeros = (
-        None if None in column else Applied.of(ops.concat, column, {"axis": 0})
-        for column in zip(*((p.codes, p.scales, p.zero_points) for p in parts), strict=True)
+    names = [name for name, part in first.parts_of_rows.items() if part is not None]
+    return replace(
+        first, **{n: Applied.of(ops.concat, tuple(p.parts_of_rows[n] for p in parts), {"axis": 0}) for n in names}
     )
-    assert codes is not None
-    assert scales is not None
-    return StoredRows(codes, scales, zeros, first.tensor_scale, first.group, first.order)
 
 
 def symmetric(stored: StoredRows) -> StoredRows:
@@ -131,32 +133,33 @@ def symmetric(stored: StoredRows) -> StoredRows:
     byte = Applied.of(ops.cast, (stored.codes,), {"dtype": DType.I8})
     moved = Applied.of(ops.sub, (byte, Applied.of(ops.constant, (), half)), {})
     codes = Applied.of(ops.cast, (moved,), {"dtype": DType(f"i{bits}")})
-    return StoredRows(codes, stored.scales, None, stored.tensor_scale, stored.group, stored.order)
+    return replace(stored, codes=codes, zero_points=None)
 
 
 def _dequantized(expression: WeightExpression) -> StoredRows:
     if not isinstance(expression, Applied) or expression.definition is not ops.quantized:
         raise NotStored("its codes are not stored")
-    codes, scales, zeros, tensor_scale = expression.operands
+    codes, scales, zeros, tensor_scale, minimums = expression.operands
     group = expression.attribute("group", int)
     assert codes is not None
     assert scales is not None
     assert isinstance(expression.type, QuantizedType)
     if expression.type.rank != 2 or expression.type.axis != -1:
         raise NotStored(f"its codes are {expression.type}, not rows with groups along the last axis")
-    stored = StoredRows(codes, scales, zeros, tensor_scale, group)
+    stored = StoredRows(codes, scales, zeros, tensor_scale, group, minimums=minimums)
     return _by_index(stored) if group == 1 else stored
 
 
 def _by_index(stored: StoredRows) -> StoredRows:
     """Columns that each name a group, in the order of their groups, if these are of one size."""
-    scales, zeros = stored.scales, stored.zero_points
-    index = _picked_by(scales)
-    if index is None or (zeros is not None and _picked_by(zeros) != index):
+    index = _picked_by(stored.scales)
+    picked = {n: e for n, e in stored.parts_of_rows.items() if isinstance(e, Applied) and n != "codes"}
+    if index is None or any(_picked_by(each) != index for each in picked.values()):
         return stored
-    per_group, zero_points = (e.operands[0] if isinstance(e, Applied) else None for e in (scales, zeros))
-    assert per_group is not None
-    count = per_group.type.shape[1].evaluate({})
+    per_group = {name: each.operands[0] for name, each in picked.items()}
+    scales = per_group["scales"]
+    assert scales is not None
+    count = scales.type.shape[1].evaluate({})
     places = index.evaluate()
     if not ((places >= 0) & (places < count)).all():
         stray = int(places[(places < 0) | (places >= count)][0])
@@ -167,7 +170,7 @@ def _by_index(stored: StoredRows) -> StoredRows:
     if not _ascending(places):
         order = Applied.of(ops.sort_order, (index,), {})
         codes = Applied.of(ops.gather, (codes, order), {"axis": 1})
-    return StoredRows(codes, per_group, zero_points, stored.tensor_scale, 0 if count == 1 else group, order)
+    return replace(stored, codes=codes, group=0 if count == 1 else group, order=order, **per_group)
 
 
 def _size(places: Tensor, count: int) -> int:

@@ -1,4 +1,4 @@
-"""What the runtime asks of a library that executes programs."""
+"""What the runtime asks of a library that executes programs, and which one executes those of which backend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Numbers added to the logits of tokens, alone or where they would end a sequence; minus infinity forbids."""
+"""Numbers added to the logits of tokens, alone or where they would end a sequence; minus infinity forbids, as it does
+tokens that are suppressed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Penalties on tokens that were there already, and a reward for those of the context."""
+"""Penalties on tokens that were there already, a reward for those of the context, and no n-gram twice."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view

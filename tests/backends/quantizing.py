@@ -22,6 +22,7 @@ class Scheme:
     rounding: int | None = None
     table: bool = False
     scale: ScaleType = "f32"
+    minimum: bool = False
 
 
 def quantized(program: Program, scheme: Scheme) -> Program:
@@ -31,7 +32,9 @@ def quantized(program: Program, scheme: Scheme) -> Program:
             for op in graph:
                 if op.definition is ops.embedding and "position" not in str(op.required("weight").name):
                     _quantize_table(program, graph, op, scheme)
-    layers = QuantizeWeights(to=scheme.to, group=scheme.group, scale=scheme.scale, method="absmax")
+    layers = QuantizeWeights(
+        to=scheme.to, group=scheme.group, scale=scheme.scale, minimum=scheme.minimum, method="absmax"
+    )
     run_passes(program, [layers])
     if scheme.rounding is not None:
         for graph in program.graphs.values():
@@ -49,6 +52,7 @@ def _quantize_table(program: Program, graph: Graph, op: Op, scheme: Scheme) -> N
         "group": scheme.group,
         "scale": DType(scheme.scale),
         "tensor_scale": scheme.scale == "f8e4m3",
+        "minimum": scheme.minimum,
     }
     codes = Applied.of(ops.round_to_nearest, (table.expression,), attributes)
     new = graph.weight(program.add_weight(f"{table.name}.quantized", codes))

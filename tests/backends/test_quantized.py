@@ -163,6 +163,8 @@ FORMATS: dict[str, tuple[Scheme, str, list[str]]] = {
     "w2a8": (Scheme("i2", 32, 32, table=True), "ort.matmul_nbits", []),
     "mxfp4": (Scheme("f4e2m1", 32, scale="f8e8m0", table=True), "ort.matmul_nbits", []),
     "nvfp4": (Scheme("f4e2m1", 16, scale="f8e4m3"), "ort.matmul_nbits", []),
+    "w4-minimum": (Scheme("u4", 32, table=True, scale="f16", minimum=True), "ort.matmul_nbits", []),
+    "w4a8-minimum": (Scheme("u4", 32, 32, minimum=True), "ort.matmul_nbits", []),
     "f8": (
         Scheme("f8e4m3", 0, table=True),
         "matmul",
@@ -180,7 +182,10 @@ def test_each_format_has_its_operator(name: str) -> None:
     outcome = lower_program(program, graph, ORT)
     names = {op.name for op in graph}
     assert operator in names
-    assert not names & {"linear", "fake_quantize"} or name == "w8a8-coarser"
+    # The sums of rounded numbers that minimums are multiplied by.
+    rounded = {"w8a8-coarser", "w4a8-minimum"}
+    assert "linear" not in names
+    assert "fake_quantize" not in names or name in rounded
     found = {m.reason for m in outcome.near_misses}
     assert set(reasons) <= found
     assert reasons or not {r for r in found if "stored as" in r}

@@ -257,8 +257,8 @@ def test_file_cut_short(tmp_path: Path, kept: int) -> None:
 
 def test_missing_weight(tmp_path: Path) -> None:
     saved(tmp_path)
-    edit_weights(tmp_path, lambda t: t.pop("model.layers.1.mlp.up_proj.weight"))
-    _refused(tmp_path, WeightError, r"weight 'model\.layers\.1\.mlp\.up_proj\.weight' of LlamaForCausalLM is missing")
+    edit_weights(tmp_path, lambda t: t.pop("model.layers.0.mlp.up_proj.weight"))
+    _refused(tmp_path, WeightError, r"weight 'model\.layers\.0\.mlp\.up_proj\.weight' of LlamaForCausalLM is missing")
 
 
 def test_old_buffers_are_ignored(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_experts_are_merged_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     assert_same_function(capture(tmp_path, dtype="f32"), eager(tmp_path))
 
 
-EXPERT = "model.layers.1.block_sparse_moe.experts.{}.w{}.weight"
+EXPERT = "model.layers.0.block_sparse_moe.experts.{}.w{}.weight"
 
 
 def test_a_missing_expert(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ LIBRARY = "transformers.models"
 
 def test_mamba_in_bfloat16_keeps_its_state_in_float32() -> None:
     program = capture(make("mamba2").to(torch.bfloat16))
-    (scan, _) = [op for op in program.graphs["forward"] if op.name == "linear_recurrence"]
+    (scan,) = [op for op in program.graphs["forward"] if op.name == "linear_recurrence"]
     assert str(scan.results[1].type) == "state<recurrent f32[B, 8, 16, 16]>"
     assert {str(v.tensor.dtype) for v in scan.inputs} == {"f32"}
 

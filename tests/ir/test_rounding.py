@@ -168,20 +168,35 @@ def _parts(q: QuantizedTensor) -> list[torch.Tensor]:
     ("operands", "attributes", "problem"),
     [
         (("i4[2, 8]", "f32[2, 3]"), {"group": 4}, r"scales are f32\[2, 3\], expected f32\[2, 2\]"),
-        (("u4[2, 8]", "f32[2, 2]"), {"group": 4}, "codes of u4 without zero points"),
-        (("i4[2, 8]", "f32[2, 2]", "i4[2, 2]"), {"group": 4}, "codes of i4 with zero points"),
+        (("u4[2, 8]", "f32[2, 2]"), {"group": 4}, "codes of u4 without zero points or minimums"),
+        (
+            ("i4[2, 8]", "f32[2, 2]", "i4[2, 2]"),
+            {"group": 4},
+            r"zero_points are i4\[2, 2\], expected none in q4<g4, sym>",
+        ),
+        (
+            ("u4[2, 8]", "f16[2, 2]", "u4[2, 2]", None, "f16[2, 2]"),
+            {"group": 4},
+            "expected none in q4<g4, min, scale=f16>",
+        ),
+        (("i4[2, 8]", "f32[2, 2]", None, None, "f32[2, 2]"), {"group": 4}, "codes of i4 have no minimum"),
+        (("u4[2, 8]", "f16[2, 2]", None, None, "f32[2, 2]"), {"group": 4}, r"minimums are f32\[2, 2\], expected f16"),
+        (("u4[2, 8]", "f32[2, 2]", None, "f32[]", "f32[2, 2]"), {"group": 4}, "do not go together"),
         (("f32[2, 8]", "f32[2, 2]"), {"group": 4}, "there are no codes of f32"),
         (("i4[2, 8]", "i8[2, 2]"), {"group": 4}, "there are no scales of i8"),
         (("i4[2, S]", "f32[2, 2]"), {"group": 4}, "has no fixed length"),
         (("i4[2, 8]", "f32[2, 2]"), {"group": -4}, "a group of -4"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(operands: tuple[str, ...], attributes: dict[str, int], problem: str) -> None:
+def test_parts_that_do_not_fit_are_refused(
+    operands: tuple[str | None, ...], attributes: dict[str, int], problem: str
+) -> None:
     from graphwright.ir.text import parse_type
 
     with pytest.raises(IRTypeError, match=problem):
         ops.quantized.infer(
-            list(map(parse_type, operands)) + [None] * (4 - len(operands)), ops.quantized.complete(attributes)
+            [None if o is None else parse_type(o) for o in (*operands, None, None, None)[:5]],
+            ops.quantized.complete(attributes),
         )
 
 

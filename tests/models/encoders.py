@@ -30,10 +30,10 @@ IMAGE: dict[str, Any] = {
 RELATIVE = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
 SPEECH: dict[str, Any] = {
     "num_mel_bins": 8,
-    "encoder_layers": 2,
+    "encoder_layers": 1,
     "encoder_attention_heads": 4,
     "encoder_ffn_dim": 64,
-    "decoder_layers": 2,
+    "decoder_layers": 1,
     "decoder_attention_heads": 4,
     "decoder_ffn_dim": 64,
     "d_model": 32,
@@ -65,7 +65,7 @@ WAVES: dict[str, Any] = {
 }
 TWO_LAYERS = {**TEXT, "num_hidden_layers": 2}
 """Of one whose layers share something, or as all models have: the layers of the others are alike."""
-MODERN = {**TEXT, "num_hidden_layers": 3, "local_attention": 8, "global_attn_every_n_layers": 2}
+MODERN = {**TEXT, "num_hidden_layers": 2, "local_attention": 8, "global_attn_every_n_layers": 2}
 
 Inputs = dict[str, Tensor]
 

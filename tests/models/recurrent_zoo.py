@@ -11,7 +11,7 @@ from tests.tensors import manual_seed
 
 COMMON: dict[str, Any] = {
     "hidden_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "vocab_size": 256,
     "pad_token_id": 0,
     "bos_token_id": 1,
@@ -19,11 +19,13 @@ COMMON: dict[str, Any] = {
 }
 HYBRID: dict[str, Any] = {
     **COMMON,
+    "num_hidden_layers": 2,
     "intermediate_size": 128,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
+"""A layer of each kind."""
 MAMBA: dict[str, Any] = {**COMMON, "state_size": 8, "time_step_rank": 4}
 MAMBA2: dict[str, Any] = {
     "mamba_n_heads": 8,
@@ -47,7 +49,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {**COMMON, "state_size": 16, "head_dim": 16, "num_heads": 8, "n_groups": 2, "expand": 2, "chunk_size": 8},
     ),
     "bamba": ("Bamba", {**HYBRID, **MAMBA2, "attn_layer_indices": [1]}),
-    "falcon_h1": ("FalconH1", {**HYBRID, **MAMBA2, "mamba_d_ssm": 128}),
+    "falcon_h1": ("FalconH1", {**HYBRID, **MAMBA2, "num_hidden_layers": 1, "mamba_d_ssm": 128}),
     "granite_hybrid": (
         "GraniteMoeHybrid",
         {
@@ -62,8 +64,8 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "Zamba2",
         {
             **HYBRID,
-            "num_hidden_layers": 4,
-            "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
+            "num_hidden_layers": 3,
+            "layers_block_type": ["mamba", "hybrid", "hybrid"],
             "mamba_d_state": 16,
             "mamba_headdim": 16,
             "mamba_ngroups": 2,
@@ -99,6 +101,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "Rwkv",
         {
             **COMMON,
+            "num_hidden_layers": 2,
             "attention_hidden_size": 64,
             "intermediate_size": 128,
             "context_length": 64,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from benchmarks.coverage.reference import worst
 from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.runtime import load
+from tests.frontend.compare import assert_round_trip, assert_same_function
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.zoo import CONFIGURATIONS, NAMED, make
 
@@ -25,6 +27,20 @@ from tests.models.zoo import CONFIGURATIONS, NAMED, make
 @cache
 def case(name: str) -> Case:
     return Case(f"architecture {name}", make(name))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_captured_at_lengths_that_were_not_traced(name: str) -> None:
+    program, model = case(name).captured, make(name)
+    assert_same_function(program, model)
+    assert_round_trip(program)
+    assert program.metadata["architecture"] == type(model).__name__
+    assert program.metadata["parameters"] == sum(p.numel() for p in model.parameters())
+    assert program.metadata["vocabulary_size"] == 256
+    assert program.metadata["context_length"] == 512
+    config: Any = model.config
+    assert program.metadata["bos_token_ids"] == (config.bos_token_id,)
+    assert program.metadata["eos_token_ids"] == (config.eos_token_id,)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -78,7 +94,8 @@ def test_every_layer_is_raised(name: str) -> None:
     counts: dict[str, int] = {}
     for op in it.program.graphs["prefill"]:
         counts[op.name] = counts.get(op.name, 0) + 1
-    layers = 2
+    config: Any = make(name).config
+    layers = config.num_hidden_layers
     assert counts["attention"] == layers
     assert counts["kv_append"] == 2 * layers
     assert counts["split_heads"] == 3 * layers

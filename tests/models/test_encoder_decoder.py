@@ -39,7 +39,7 @@ def bart() -> Any:
     return transformers.BartForConditionalGeneration(config)
 
 
-SIDE = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+SIDE = {"layers": 1, "attention_heads": 4, "ffn_dim": 64}
 SIDES: dict[str, Any] = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in SIDE.items()}
 
 

@@ -12,7 +12,7 @@ from tests.tensors import manual_seed
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "vocab_size": 256,
@@ -21,20 +21,22 @@ SMALL: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+"""One layer: a second like it costs a second to trace, and as much to compile."""
+TWO = {**SMALL, "num_hidden_layers": 2}
 MULTI_HEAD = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
 
 CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", SMALL),
+    "llama": ("Llama", TWO),
     "mistral": ("Mistral", {**SMALL, "sliding_window": 8}),
     "qwen2": ("Qwen2", SMALL),
     "qwen3": ("Qwen3", {**SMALL, "head_dim": 32}),
     "phi3": ("Phi3", SMALL),
-    "gemma2": ("Gemma2", {**SMALL, "head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 20}),
-    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256, "n_positions": 512}),
+    "gemma2": ("Gemma2", {**TWO, "head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 20}),
+    "gpt2": ("GPT2", {"n_embd": 64, "n_layer": 1, "n_head": 4, "vocab_size": 256, "n_positions": 512}),
     "gemma3": (
         "Gemma3",
         {
-            **SMALL,
+            **TWO,
             "head_dim": 32,
             "sliding_window": 8,
             "query_pre_attn_scalar": 20,
@@ -44,23 +46,25 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("GPTNeoX", MULTI_HEAD),
     "starcoder2": ("Starcoder2", {**SMALL, "sliding_window": None}),
     "olmo2": ("Olmo2", SMALL),
-    "granite": ("Granite", SMALL),
+    "granite": ("Granite", {**SMALL, "residual_multiplier": 0.22, "embedding_multiplier": 12.0}),
     "cohere": ("Cohere", SMALL),
     "stablelm": ("StableLm", SMALL),
-    "smollm3": ("SmolLM3", {**SMALL, "no_rope_layers": [1, 0]}),
+    "smollm3": ("SmolLM3", {**TWO, "no_rope_layers": [1, 0]}),
     "glm4": ("Glm4", {**SMALL, "head_dim": 32}),
-    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256}),
+    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 1, "n_head": 4, "vocab_size": 256}),
+    "falcon": ("Falcon", MULTI_HEAD),
     "opt": ("OPT", {**MULTI_HEAD, "ffn_dim": 128, "word_embed_proj_dim": 64}),
-    "gptj": ("GPTJ", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256, "n_positions": 512, "rotary_dim": 8}),
+    "gptj": ("GPTJ", {"n_embd": 64, "n_layer": 1, "n_head": 4, "vocab_size": 256, "n_positions": 512, "rotary_dim": 8}),
     "mixtral": ("Mixtral", {**SMALL, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_oss": (
         "GptOss",
-        {**SMALL, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
+        {**TWO, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
     ),
     "deepseek_v3": (
         "DeepseekV3",
         {
             **MULTI_HEAD,
+            "num_hidden_layers": 2,
             "q_lora_rank": 24,
             "kv_lora_rank": 16,
             "qk_rope_head_dim": 8,

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.script import lanes, spread
-from graphwright.backends.tvm.tvm_library import T
+from graphwright.backends.tvm.kernels.script import lanes, spread, tensor
+from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
+
+
+@dataclass(frozen=True)
+class PackedTensors:
+    """The parameters of a kernel that hold the arrays of a packed weight."""
+
+    weight: PackedWeight
+    codes: Any
+    scales: Any
+    zero_points: Any | None
+    minimums: Any | None
+
+    @classmethod
+    def parameters(cls, weight: PackedWeight) -> PackedTensors:
+        """Adds them to the kernel that is written: codes, scales, and zero points or minimums if there are any."""
+        codes = tensor("codes", weight.codes_shape, "uint8")
+        scales = tensor("scales", weight.scales_shape, "uint8")
+        zero_points = tensor("zero_points", weight.zero_points_shape, "uint8") if weight.zero_points else None
+        minimums = tensor("minimums", weight.scales_shape, "uint8") if weight.minimums else None
+        return cls(weight, codes, scales, zero_points, minimums)
+
+    @property
+    def buffers(self) -> list[Any]:
+        return [each for each in (self.codes, self.scales, self.zero_points, self.minimums) if each is not None]
+
+
+def each_group(weight: PackedWeight, group: Callable[[Any, int], None]) -> None:
+    """Emits `group` of the number and the length of each group of a row; the last may be shorter."""
+    length = weight.group or weight.inner
+    whole, rest = divmod(weight.inner, length)
+    if whole:
+        with builder.serial(whole) as number:
+            group(number, length)
+    if rest:
+        group(whole, rest)
 
 
 def float_lanes(cpu: Cpu) -> int:
@@ -18,7 +55,7 @@ def float_lanes(cpu: Cpu) -> int:
 def code_numbers(cpu: Cpu, weight: PackedWeight, words: Any, place: int, zero: Any | None) -> Any:
     """What the codes at one place (0 to step - 1) of a step's words u32[lanes] stand for in units of the scale, as f32.
 
-    `zero` is the zero points as f32, less the middle of the codes; None where there are none.
+    `zero` is the zero points as f32, less the origin of the codes; None where there are none.
     """
     count = float_lanes(cpu)
     # Of eight codes in a word the first four are the low halves of its bytes.
@@ -33,22 +70,22 @@ def code_numbers(cpu: Cpu, weight: PackedWeight, words: Any, place: int, zero: A
         code = moved & spread(T.uint32((1 << weight.bits) - 1), count)
         # As signed numbers, which every target converts in one instruction.
         signed = T.reinterpret(f"int32x{count}", code)
-        numbers = T.Cast(f"float32x{count}", signed - spread(weight.middle, count))
+        numbers = T.Cast(f"float32x{count}", signed - spread(weight.origin, count))
     return numbers if zero is None else numbers - zero
 
 
 def _table(weight: PackedWeight) -> Any:
-    return T.Cast("float32x16", T.ramp(T.int32(-weight.middle), 1, 16))
+    return T.Cast("float32x16", T.ramp(T.int32(-weight.origin), 1, 16))
 
 
 def load_scales(cpu: Cpu, weight: PackedWeight, scales: Any, block: Any, group: Any, place: Any) -> Any:
-    """The scales of a group as f32, of those rows of a block whose index in it is the vector `place`."""
+    """The scales of a group, or its minimums, as f32, of the rows whose index in a block is the vector `place`."""
     count, size = int(place.lanes), _size(weight)
     return _floats(cpu, weight, scales[block, group, lanes(place.base * size, count * size)], count)
 
 
 def load_scale(cpu: Cpu, weight: PackedWeight, scales: Any, block: Any, group: Any, lane: Any) -> Any:
-    """The scale of a group as f32, of one row of a block."""
+    """The scale of a group, or its minimum, as f32, of one row of a block."""
     size = _size(weight)
     return _floats(cpu, weight, scales[block, group, lanes(lane * size, size)], 1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.codes import add_products, integer_lanes, load_scales, unpacked
+from graphwright.backends.tvm.kernels.codes import PackedTensors, add_products, integer_lanes, load_scales, unpacked
 from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
 from graphwright.backends.tvm.kernels.script import (
     iteration,
@@ -38,23 +38,21 @@ def rounded_linear(
 ) -> Any:
     """y = fake_quantize(x, to=i8, group=rounding) @ weight.T + bias.
 
-    Parameters: x f32[tokens, inner]; codes, scales and, if the weight has them, zero points, as `PackedWeight` says;
-    bias f32[outer] if `bias`; y f32[tokens, outer]. Products of codes are exact, as is the rounding of x.
+    Parameters: x f32[tokens, inner]; the arrays of `PackedTensors`; bias f32[outer] if `bias`; y f32[tokens, outer].
+    Products of codes are exact, as is the rounding of x.
     """
     spans = Spans(weight, rounding)
 
     def rounded_linear() -> None:
         count = variable("tokens") if tokens is None else tokens
         x = tensor("x", (count, weight.inner), "float32")
-        codes = tensor("codes", weight.codes_shape, "uint8")
-        scales = tensor("scales", weight.scales_shape, "uint8")
-        zero_points = tensor("zero_points", weight.zero_points_shape, "uint8") if weight.zero_points else None
+        packed = PackedTensors.parameters(weight)
         added = tensor("bias", (weight.outer,), "float32") if bias else None
         y = tensor("y", (count, weight.outer), "float32")
         with root():
             output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
             rounded = round_tokens(x, count, RowTiles.of(settings).padded_rows(count), spans, settings["long"])
-            product = _Product(cpu, settings, spans, rounded, codes, scales, zero_points, output)
+            product = _Product(cpu, settings, spans, rounded, packed, output)
             product.stage(count)
 
     return prim_func(rounded_linear)
@@ -76,9 +74,7 @@ class _Product:
     settings: Settings
     spans: Spans
     rounded: RoundedTokens
-    codes: Any
-    scales: Any
-    zero_points: Any | None
+    packed: PackedTensors
     output: BlockOutput
 
     @property
@@ -90,8 +86,8 @@ class _Product:
         tiles = RowTiles.of(self.settings)
         blocks = streams(self.settings, self.weight, tokens if tiles.few_known(tokens) else None)
         extent = self.weight.blocks // blocks
-        reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, self.codes, self.scales]
-        reads += [each for each in (self.zero_points, self.output.bias) if each is not None]
+        reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, *self.packed.buffers]
+        reads += [] if self.output.bias is None else [self.output.bias]
         with iteration("multiply", builder.parallel(extent), extent, reads, [self.output.y]) as number:
 
             def tile(rows: int, first_row: Any) -> None:
@@ -154,7 +150,7 @@ class _Tile:
         with unrolled(self.rows) as r:
             start = product.rounded.sums[self.first_row + r, span]
             for sums, place in itertools.product(self.sums, self.places):
-                store(sums, spread(start if product.zero_points is None else T.int32(0), self.width), r, place)
+                store(sums, spread(T.int32(0) if product.weight.has_offsets else start, self.width), r, place)
         unrolled_steps = product.settings["unrolled"]
         begin, (parts, rest) = span * spans.steps, divmod(steps, unrolled_steps)
         if parts:
@@ -171,13 +167,18 @@ class _Tile:
     def _add(self, r: Any, b: int, place: Any, span: Any, group: Any, token_group: Any) -> None:
         product, row, block = self.product, self.first_row + r, self.blocks[b]
         value = self.sums[b][r, place]
-        if product.zero_points is not None:
-            zero = T.Cast(f"int32x{self.width}", product.zero_points[block, group, place])
-            value = value - zero * spread(product.rounded.sums[row, span], self.width)
-        scale = load_scales(product.cpu, product.weight, product.scales, block, group, place)
-        factor = scale * spread(product.rounded.scales[row, token_group], self.width)
-        totals = self.totals[b]
-        store(totals, totals[r, place] + T.Cast(f"float32x{self.width}", value) * factor, r, place)
+        packed, code_sum = product.packed, product.rounded.sums[row, span]
+        if packed.zero_points is not None:
+            zero = T.Cast(f"int32x{self.width}", packed.zero_points[block, group, place])
+            value = value - zero * spread(code_sum, self.width)
+        scale = load_scales(product.cpu, product.weight, packed.scales, block, group, place)
+        token_scale, totals = product.rounded.scales[row, token_group], self.totals[b]
+        factor = scale * spread(token_scale, self.width)
+        total = totals[r, place] + T.Cast(f"float32x{self.width}", value) * factor
+        if packed.minimums is not None:
+            minimum = load_scales(product.cpu, product.weight, packed.minimums, block, group, place)
+            total = total + minimum * spread(T.Cast("float32", code_sum) * token_scale, self.width)
+        store(totals, total, r, place)
 
     def _steps(self, begin: Any, count: int) -> None:
         product, weight = self.product, self.product.weight
@@ -188,7 +189,7 @@ class _Tile:
 
         with unrolled(count) as step:
             for b, place in itertools.product(range(len(self.blocks)), self.places):
-                codes = product.codes[self.blocks[b], begin + step, in_bytes(place)]
+                codes = product.packed.codes[self.blocks[b], begin + step, in_bytes(place)]
                 for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
                     store(self.current, each, b, half, in_bytes(place))
             with unrolled(self.rows) as r, unrolled(halves) as half:

@@ -28,8 +28,8 @@ class RoundedTokens:
     """What the products of rounded tokens read, a row a token.
 
     words i32[rows, stride], four codes each, in which codes past the end are 0; scales f32[rows, token_groups]; and
-    sums i32[rows, spans], the sum of each span's codes; where the weight has no zero points times minus the middle of
-    its codes, from which these count, so that products start there.
+    sums i32[rows, spans], the sum of each span's codes; where the weight has neither zero points nor minimums
+    times minus the origin of its codes, from which these count, so that products start there.
     """
 
     words: Any
@@ -81,7 +81,7 @@ def _round_group(x: Any, rounded: RoundedTokens, token: Any, group: Any, spans: 
         _load(x, numbers, token, (first + chunk) * width, inner, width)
         size = T.max(numbers[every], spread(T.float32(0), width) - numbers[every])
         store(largest, T.max(largest[every], size), every)
-    _fold(largest, width, T.max)
+    fold_lanes(largest, width, T.max)
     store(scale, T.min(largest[0] / T.float32(127), T.float32(LARGEST)), 0)
     with when(scale[0] == T.float32(0)):
         store(scale, T.float32(1), 0)
@@ -97,8 +97,8 @@ def _round_group(x: Any, rounded: RoundedTokens, token: Any, group: Any, spans: 
             words = T.reinterpret(f"int32x{width // 4}" if width > 4 else "int32", T.Cast(f"int8x{width}", codes))
             store(rounded.words, words, token, place)
             store(total, total[every] + codes, every)
-        _fold(total, width, add)
-        factor = 1 if spans.weight.zero_points else -spans.weight.middle
+        fold_lanes(total, width, add)
+        factor = 1 if spans.weight.has_offsets else -spans.weight.origin
         store(rounded.sums, total[0] * factor, token, first_span + span)
 
 
@@ -131,7 +131,7 @@ def _nearest(units: Any, width: int) -> Any:
     return shifted - spread(T.int32(SHIFT_BITS), width)
 
 
-def _fold(buffer: Any, width: int, combine: Callable[[Any, Any], Any]) -> None:
+def fold_lanes(buffer: Any, width: int, combine: Callable[[Any, Any], Any]) -> None:
     """All of the buffer combined, into its first place."""
     while width > 2:
         width //= 2

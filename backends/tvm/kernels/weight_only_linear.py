@@ -11,13 +11,15 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.codes import code_numbers, float_lanes, load_scales
+from graphwright.backends.tvm.kernels.codes import PackedTensors, code_numbers, each_group, float_lanes, load_scales
+from graphwright.backends.tvm.kernels.rounding import fold_lanes
 from graphwright.backends.tvm.kernels.script import (
     iteration,
     lanes,
     local,
     prim_func,
     root,
+    shared,
     spread,
     store,
     tensor,
@@ -32,33 +34,53 @@ from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 def weight_only_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, weight: PackedWeight, bias: bool) -> Any:
     """y = x @ weight.T + bias, in float32.
 
-    Parameters: x f32[tokens, inner]; codes, scales and, if the weight has them, zero points, as `PackedWeight` says;
-    bias f32[outer] if `bias`; y f32[tokens, outer].
+    Parameters: x f32[tokens, inner]; the arrays of `PackedTensors`; bias f32[outer] if `bias`; y f32[tokens, outer].
     """
 
     def weight_only_linear() -> None:
         count = variable("tokens") if tokens is None else tokens
         x = tensor("x", (count, weight.inner), "float32")
-        codes = tensor("codes", weight.codes_shape, "uint8")
-        scales = tensor("scales", weight.scales_shape, "uint8")
-        zero_points = tensor("zero_points", weight.zero_points_shape, "uint8") if weight.zero_points else None
+        packed = PackedTensors.parameters(weight)
         added = tensor("bias", (weight.outer,), "float32") if bias else None
         y = tensor("y", (count, weight.outer), "float32")
         output = BlockOutput(y, added, weight.outer, float_lanes(cpu))
-        reads = [each for each in (x, codes, scales, zero_points, added) if each is not None]
-        with root(), iteration("multiply", builder.parallel(weight.blocks), weight.blocks, reads, [y]) as block:
+        with root():
+            sums = _group_sums(cpu, x, count, weight) if weight.minimums else None
+            reads = [x, *packed.buffers, *(each for each in (sums, added) if each is not None)]
+            with iteration("multiply", builder.parallel(weight.blocks), weight.blocks, reads, [y]) as block:
 
-            def tile(rows: int, first_row: Any) -> None:
-                last = None if rows in (1, count) else count - 1
-                _Tile(cpu, settings, weight, x, codes, scales, zero_points, rows, first_row, last, block).emit(
-                    output, count
-                )
+                def tile(rows: int, first_row: Any) -> None:
+                    last = None if rows in (1, count) else count - 1
+                    _Tile(cpu, settings, packed, x, sums, rows, first_row, last, block).emit(output, count)
 
-            tiles = RowTiles.of(settings)
-            tiles.few_rows(count, lambda rows: tile(rows, 0))
-            tiles.many_rows(count, tile)
+                tiles = RowTiles.of(settings)
+                tiles.few_rows(count, lambda rows: tile(rows, 0))
+                tiles.many_rows(count, tile)
 
     return prim_func(weight_only_linear)
+
+
+def _group_sums(cpu: Cpu, x: Any, count: Any, weight: PackedWeight) -> Any:
+    """The stage that adds up each group of each token, once for all rows of the weight: f32[tokens, groups]."""
+    sums = shared("group_sums", (count, weight.groups), "float32")
+    loop = builder.serial(count) if isinstance(count, int) and count == 1 else builder.parallel(count)
+    with iteration("sum", loop, count, [x], [sums]) as token:
+        width = float_lanes(cpu)
+        lane_sums, every = local("lane_sums", (width,), "float32"), lanes(0, width)
+
+        def group(number: Any, length: int) -> None:
+            chunks, rest = divmod(length, width)
+            begin = number * weight.group
+            store(lane_sums, spread(T.float32(0), width), every)
+            with builder.serial(chunks) as chunk:
+                store(lane_sums, lane_sums[every] + x[token, lanes(begin + chunk * width, width)], every)
+            for place in range(rest):
+                store(lane_sums, lane_sums[place] + x[token, begin + chunks * width + place], place)
+            fold_lanes(lane_sums, width, add)
+            store(sums, lane_sums[0], token, number)
+
+        each_group(weight, group)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -72,16 +94,19 @@ class _Tile:
 
     cpu: Cpu
     settings: Settings
-    weight: PackedWeight
+    packed: PackedTensors
     x: Any
-    codes: Any
-    scales: Any
-    zero_points: Any | None
+    sums: Any | None
+    """The sums of the groups of x, where the weight has minimums."""
     rows: int
     first_row: Any
     last_row: Any | None
     """The last that there is, where the tile may reach past it."""
     block: Any
+
+    @property
+    def weight(self) -> PackedWeight:
+        return self.packed.weight
 
     def emit(self, output: BlockOutput, tokens: Any) -> None:
         width, chains = float_lanes(self.cpu), self.settings["chains"]
@@ -99,7 +124,7 @@ class _Tile:
             with unrolled(self.rows) as r:
                 for chain, place in itertools.product(sums, places):
                     store(chain, spread(T.float32(0), width), r, place)
-            for place in places if self.zero_points is not None else ():
+            for place in places if self.packed.zero_points is not None else ():
                 store(zeros, self._zeros(number, place), place)
             if self.rows * chains * len(places) <= self.settings["sums"] * self.cpu.float_lanes // 8:
                 self._steps(number, length, sums, numbers, zeros, places, range(chains))
@@ -108,24 +133,22 @@ class _Tile:
                     self._steps(number, length, sums, numbers, zeros, places, [chain])
             with unrolled(self.rows) as r:
                 for place in places:
-                    scale = load_scales(self.cpu, self.weight, self.scales, self.block, number, place)
-                    total = reduce(add, [chain[r, place] for chain in sums])
-                    store(totals, totals[r, place] + total * scale, r, place)
+                    scale = load_scales(self.cpu, self.weight, self.packed.scales, self.block, number, place)
+                    total = totals[r, place] + reduce(add, [chain[r, place] for chain in sums]) * scale
+                    if self.packed.minimums is not None:
+                        assert self.sums is not None, "made where there are minimums"
+                        minimum = load_scales(self.cpu, self.weight, self.packed.minimums, self.block, number, place)
+                        total = total + minimum * spread(self.sums[self._row(r), number], place.lanes)
+                    store(totals, total, r, place)
 
-        length = self.weight.group or self.weight.inner
-        whole, rest = divmod(self.weight.inner, length)
-        if whole:
-            with builder.serial(whole) as number:
-                group(number, length)
-        if rest:
-            group(whole, rest)
+        each_group(self.weight, group)
         output.write([totals], self.first_row, [self.block], tokens)
 
     def _zeros(self, group: Any, place: Any) -> Any:
-        assert self.zero_points is not None
+        assert self.packed.zero_points is not None
         count = int(place.lanes)
-        zero = T.Cast(f"int32x{count}", self.zero_points[self.block, group, place])
-        return T.Cast(f"float32x{count}", zero - spread(self.weight.middle, count))
+        zero = T.Cast(f"int32x{count}", self.packed.zero_points[self.block, group, place])
+        return T.Cast(f"float32x{count}", zero - spread(self.weight.origin, count))
 
     def _steps(
         self,
@@ -146,9 +169,9 @@ class _Tile:
                 if chain not in chains:
                     continue
                 for place in places:
-                    stored = self.codes[self.block, number, lanes(4 * place.base, 4 * place.lanes)]
+                    stored = self.packed.codes[self.block, number, lanes(4 * place.base, 4 * place.lanes)]
                     words = T.reinterpret(f"uint32x{place.lanes}", stored)
-                    zero = None if self.zero_points is None else zeros[place]
+                    zero = None if self.packed.zero_points is None else zeros[place]
                     store(numbers, code_numbers(self.cpu, self.weight, words, k, zero), place)
                 with unrolled(self.rows) as r:
                     token = self.x[self._row(r), number * self.weight.step + k]

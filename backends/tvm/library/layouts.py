@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from graphwright.backends.kernel_library import OperandLayout
 from graphwright.ir import ops
-from graphwright.ir.dialects.cpu.packed_weights import packed_parts, unpacked
+from graphwright.ir.dialects.cpu.packed_weights import PACKED, packed_parts, unpacked
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import DType, QuantizedType, TensorType, Type
 from graphwright.ir.weights import Applied, WeightExpression
@@ -48,14 +48,12 @@ def unpacked_floats(packed: WeightExpression, type: TensorType) -> WeightExpress
 
 
 def _pack_codes(weight: WeightExpression) -> dict[str, WeightExpression]:
-    parts = packed_parts(weight)
-    arrays = {"codes": parts.codes, "scales": parts.scales, "zero_points": parts.zero_points}
-    return {name: array for name, array in arrays.items() if array is not None}
+    return packed_parts(weight).arrays
 
 
 def _unpack_codes(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
     assert isinstance(type, QuantizedType)
-    return unpacked(type, arrays["codes"], arrays["scales"], arrays.get("zero_points"))
+    return unpacked(type, arrays)
 
 
 def _unpack_panels(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
@@ -68,7 +66,7 @@ def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpress
     return Applied.of(ops.cast, (arrays["f32"],), {"dtype": type.dtype})
 
 
-CODES = OperandLayout("codes", ("codes", "scales", "zero_points"), _pack_codes, _unpack_codes)
+CODES = OperandLayout("codes", tuple(PACKED), _pack_codes, _unpack_codes)
 """A matrix of codes, as `ir/dialects/cpu/packed_weights.py` describes it."""
 PANELS = OperandLayout("panels", ("packed",), lambda weight: {"packed": packed_floats(weight)}, _unpack_panels)
 """A matrix of floats in panels of sixteen rows."""

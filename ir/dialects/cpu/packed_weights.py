@@ -12,6 +12,7 @@ they are applied when weights are written, and when the text of a lowered progra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.quantization import quantized
+from graphwright.ir.ops.quantization import quantized, quantized_minimums, quantized_zero_points
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import CODE_TYPES, DType, QuantizedType, TensorType
@@ -70,14 +71,15 @@ def codes_in_a_step(type: QuantizedType) -> int:
 class PackedWeight:
     """A matrix [outer, inner] in codes of 4 or 8 bits, one scale for each `group` codes of a row (0: for all of it).
 
-    Codes are unsigned: what they stand for is (code - zero point) * scale, where without zero points the middle of
-    their range is zero. In memory:
+    Codes are unsigned: what they stand for is (code - zero point) * scale + minimum, where without zero points
+    `origin` is zero. In memory:
 
         codes        u8[blocks, steps, 64]
         scales       u8[blocks, groups, 16 * bytes of a scale], which are floats of the type `scale`
         zero points  u8[blocks, groups, 16]
+        minimums     as the scales
 
-    Rows and columns that the matrix lacks have codes, scales and zero points of 0.
+    Rows and columns that the matrix lacks have codes, scales, zero points and minimums of 0.
     """
 
     outer: int
@@ -86,6 +88,7 @@ class PackedWeight:
     group: int
     scale: Literal["float16", "bfloat16", "float32"]
     zero_points: bool
+    minimums: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8) or self.group % self.step:
@@ -112,9 +115,14 @@ class PackedWeight:
         return -(-self.inner // self.group) if self.group else 1
 
     @property
-    def middle(self) -> int:
-        """The code of zero where there are no zero points."""
-        return 1 << (self.bits - 1)
+    def origin(self) -> int:
+        """The code that codes count from: the middle of their range, and 0 above a minimum."""
+        return 0 if self.minimums else 1 << (self.bits - 1)
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether products need the sum of a group's activations beside the products with codes."""
+        return self.zero_points or self.minimums
 
     @property
     def codes_shape(self) -> tuple[int, int, int]:
@@ -131,12 +139,10 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class PackedParts:
-    """The layout of a packed matrix, and its arrays in the order in which kernels take them."""
+    """The layout of a packed matrix, and its arrays by their names, in the order in which kernels take them."""
 
     layout: PackedWeight
-    codes: WeightExpression
-    scales: WeightExpression
-    zero_points: WeightExpression | None
+    arrays: dict[str, WeightExpression]
 
 
 def packed_layout(type: QuantizedType) -> PackedWeight:
@@ -148,7 +154,9 @@ def packed_layout(type: QuantizedType) -> PackedWeight:
     assert outer is not None, "checked above"
     assert inner is not None, "checked above"
     scale = _SCALES[stored_type(type).scale_dtype]
-    return PackedWeight(outer, inner, code_bits(type), type.group or 0, scale, zero_points=not type.symmetric)
+    return PackedWeight(
+        outer, inner, code_bits(type), type.group or 0, scale, "zero_points" in type.parts, type.minimum
+    )
 
 
 def stored_type(type: QuantizedType) -> QuantizedType:
@@ -166,11 +174,8 @@ def stored_type(type: QuantizedType) -> QuantizedType:
 def packed_parts(weight: WeightExpression) -> PackedParts:
     """A quantized matrix as the arrays that kernels read."""
     assert isinstance(weight.type, QuantizedType)
-    layout = packed_layout(weight.type)
-    zero_points = Applied.of(packed_zero_points, (weight,), {}) if layout.zero_points else None
-    return PackedParts(
-        layout, Applied.of(packed_codes, (weight,), {}), Applied.of(packed_scales, (weight,), {}), zero_points
-    )
+    arrays = {name: Applied.of(PACKED[name], (weight,), {}) for name in PACKED if name in weight.type.parts}
+    return PackedParts(packed_layout(weight.type), dict(arrays))
 
 
 @op("cpu.packed_codes")
@@ -188,7 +193,7 @@ def packed_codes_reference(weight: QuantizedTensor) -> Tensor:
     # Of bytes, so that adding to signed codes wraps around where it has to.
     stored = codes.view(torch.uint8)
     if weight.type.symmetric:
-        stored = stored + layout.middle
+        stored = stored + layout.origin
     inner = layout.steps * layout.step - layout.inner
     padded = torch.nn.functional.pad(stored, (0, inner, 0, layout.blocks * LANES - layout.outer))
     quads = padded.reshape(layout.blocks, LANES, layout.steps, layout.step // 4, 4).permute(3, 0, 2, 1, 4)
@@ -210,15 +215,13 @@ def packed_scales_reference(weight: QuantizedTensor) -> Tensor:
         scales = scales.float() * weight.tensor_scale.float()
     if weight.type.element is DType.F4E2M1:
         scales = scales.float() / 2
-    stored = scales.to(torch_dtype(_STORED_SCALES[layout.scale]))
-    return _lanes_last(stored, layout).view(torch.uint8)
+    return _lanes_last(scales.to(torch_dtype(_STORED_SCALES[layout.scale])), layout).view(torch.uint8)
 
 
 @op("cpu.packed_zero_points")
 def packed_zero_points(weight: QuantizedType) -> TensorType:
     """The zero points of a matrix, u8[blocks, groups, 16]."""
-    if weight.symmetric:
-        raise IRTypeError(f"{weight} has no zero points")
+    quantized_zero_points.rule(weight)
     return _bytes(packed_layout(weight).zero_points_shape)
 
 
@@ -228,26 +231,50 @@ def packed_zero_points_reference(weight: QuantizedTensor) -> Tensor:
     return _lanes_last(weight.zero_points.view(torch.uint8), packed_layout(weight.type))
 
 
+@op("cpu.packed_minimums")
+def packed_minimums(weight: QuantizedType) -> TensorType:
+    """The minimums of a matrix as bytes, as `packed_scales` gives its scales."""
+    quantized_minimums.rule(weight)
+    return _bytes(packed_layout(weight).scales_shape)
+
+
+@packed_minimums.reference
+def packed_minimums_reference(weight: QuantizedTensor) -> Tensor:
+    assert weight.minimums is not None
+    layout = packed_layout(weight.type)
+    return _lanes_last(weight.minimums.to(torch_dtype(_STORED_SCALES[layout.scale])), layout).view(torch.uint8)
+
+
+PACKED = {
+    "codes": packed_codes,
+    "scales": packed_scales,
+    "zero_points": packed_zero_points,
+    "minimums": packed_minimums,
+}
+"""How each part of a matrix is packed."""
+
+
 def _lanes_last(numbers: Tensor, layout: PackedWeight) -> Tensor:
     """Numbers [outer, groups] as [blocks, groups, 16], zeros for rows that the matrix lacks."""
     padded = torch.nn.functional.pad(numbers, (0, 0, 0, layout.blocks * LANES - layout.outer))
     return padded.reshape(layout.blocks, LANES, layout.groups).transpose(1, 2).contiguous()
 
 
-def unpacked(
-    type: QuantizedType, codes: WeightExpression, scales: WeightExpression, zero_points: WeightExpression | None
-) -> WeightExpression:
+def unpacked(type: QuantizedType, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
     """The matrix whose packed arrays these are, of the `stored_type` of its type."""
     stored = stored_type(type)
     outer, inner = (length.evaluate({}) for length in type.shape)
-    element = {"to": stored.element, "outer": outer}
-    parts = (
-        Applied.of(unpacked_codes, (codes,), element | {"inner": inner}),
-        Applied.of(unpacked_scales, (scales,), {"to": stored.scale_dtype, "outer": outer}),
-        None if zero_points is None else Applied.of(unpacked_zero_points, (zero_points,), element),
-        None,
-    )
-    return Applied.of(quantized, parts, {"group": type.group or 0})
+    made = {
+        "codes": (unpacked_codes, {"to": stored.element, "outer": outer, "inner": inner}),
+        "scales": (unpacked_scales, {"to": stored.scale_dtype, "outer": outer}),
+        "zero_points": (unpacked_zero_points, {"to": stored.element, "outer": outer}),
+        "minimums": (unpacked_scales, {"to": stored.scale_dtype, "outer": outer}),
+    }
+    parts = [
+        Applied.of(made[part.name][0], (arrays[part.name],), made[part.name][1]) if part.name in stored.parts else None
+        for part in quantized.operands
+    ]
+    return Applied.of(quantized, tuple(parts), {"group": type.group or 0})
 
 
 @op("cpu.unpacked_codes")
@@ -275,7 +302,7 @@ def unpacked_codes_reference(packed: Tensor, *, to: DType, outer: int, inner: in
 
 @op("cpu.unpacked_scales")
 def unpacked_scales(packed: TensorType, *, to: DType, outer: int) -> TensorType:
-    """The scales [outer, groups] of a matrix whose `packed_scales` these are."""
+    """The scales [outer, groups] of a matrix whose `packed_scales` these are, or the minimums, which lie like them."""
     if to not in _SCALES:
         raise IRTypeError(f"there are no packed scales of {to}")
     return _unpacked(packed, to, LANES * to.bits // 8, outer)
@@ -302,6 +329,7 @@ def unpacked_zero_points_reference(packed: Tensor, *, to: DType, outer: int) -> 
 @packed_codes.cost
 @packed_scales.cost
 @packed_zero_points.cost
+@packed_minimums.cost
 @unpacked_codes.cost
 @unpacked_scales.cost
 @unpacked_zero_points.cost
@@ -310,9 +338,7 @@ def moved_cost(op: Op) -> Cost:
     return default_cost(op, op.result.type.elements)
 
 
-OF_WEIGHTS = frozenset(
-    {packed_codes, packed_scales, packed_zero_points, unpacked_codes, unpacked_scales, unpacked_zero_points}
-)
+OF_WEIGHTS = frozenset({*PACKED.values(), unpacked_codes, unpacked_scales, unpacked_zero_points})
 """Ops of this dialect that stand in expressions of weights, not in graphs."""
 
 

@@ -44,6 +44,8 @@ def regrouped(weight: QuantizedType, *, to: DType, group: int = 0) -> QuantizedT
     """
     if weight.axis != -1:
         raise IRTypeError(f"{weight} is not grouped along its last axis")
+    if weight.minimum:
+        raise IRTypeError(f"{weight} has minimums, which operators of blocks do not know")
     if not holds(to, weight.element):
         raise IRTypeError(f"codes of {weight.element} do not fit into {to}")
     if (weight.group is not None and (not group or weight.group % group)) or group < 0:

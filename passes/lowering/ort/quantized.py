@@ -21,7 +21,7 @@ from graphwright.ir.rewriting import Refusal
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, Weight, WeightExpression
 from graphwright.passes.base import register
-from graphwright.passes.lowering.ort.quantized_form import Form, integer_codes, multiplied_form
+from graphwright.passes.lowering.ort.quantized_form import Form, integer_codes, multiplied_form, without_minimums
 from graphwright.passes.lowering.ort.spelling import NARROW
 from graphwright.passes.lowering.ort.table_pass import Context, TablePass
 
@@ -30,10 +30,12 @@ PRODUCT, ROWS = "quantized-product", "quantized-rows"
 
 @dataclass
 class _Made:
-    """What was made for a graph: of weights the form that a product reads, of values their rounded rows."""
+    """What was made for a graph: of weights the form that a product reads, of values their rounded rows, and the sums
+    of their groups of some length."""
 
     forms: dict[Weight, Form] = field(default_factory=dict[Weight, Form])
     rounded: dict[Value, tuple[Value, Value]] = field(default_factory=dict[Value, tuple[Value, Value]])
+    sums: dict[tuple[Value, int], Value] = field(default_factory=dict[tuple[Value, int], Value])
 
 
 @register
@@ -104,6 +106,44 @@ def _with_floats(context: Context, op: Op, weight: Weight) -> Value:
 
 
 def _product(context: Context, op: Op, made: _Made) -> Value | Refusal:
+    """The product with codes, and with the minimums: each group's times the sum of what the group is multiplied by."""
+    weight = op.required("weight")
+    assert isinstance(weight.type, QuantizedType)
+    product = _product_of_codes(context, op, made)
+    if isinstance(product, Refusal) or not weight.type.minimum:
+        return product
+    assert weight.weight is not None, "the product refuses others"
+    build = Builder(context.graph, op, op.location)
+    sums = _group_sums(build, op.required("x"), weight.type, made)
+    return build(ops.add, product, build(ops.linear, sums, _minimums(context, weight.weight)))
+
+
+def _minimums(context: Context, weight: Weight) -> Value:
+    """The minimums f32 [n, groups] of a weight."""
+    minimums = Applied.of(ops.quantized_minimums, (weight.expression,), {})
+    expression = Applied.of(ops.cast, (minimums,), {"dtype": DType.F32})
+    return context.graph.weight(context.program.add_weight(f"{weight.name}.minimums", expression))
+
+
+def _group_sums(build: Builder, x: Value, type: QuantizedType, made: _Made) -> Value:
+    """The sums [..., groups] of x over the groups of a weight; found once for all products that read them."""
+    inner = x.type.shape[-1].evaluate({})
+    group = type.group or inner
+    if (x, group) not in made.sums:
+        axis, whole = x.type.rank - 1, inner // group * group
+        parts: list[Value] = []
+        if whole:
+            rows = x if whole == inner else build(ops.slice, x, axis=axis, stop=whole)
+            cut = build(ops.reshape, rows, shape=(*x.type.shape[:-1], whole // group, group))
+            parts.append(build(ops.sum, cut, axes=(axis + 1,)))
+        if whole < inner:
+            rest = build(ops.slice, x, axis=axis, start=whole)
+            parts.append(build(ops.sum, rest, axes=(axis,), keepdims=True))
+        made.sums[x, group] = parts[0] if len(parts) == 1 else build(ops.concat, *parts, axis=axis)
+    return made.sums[x, group]
+
+
+def _product_of_codes(context: Context, op: Op, made: _Made) -> Value | Refusal:
     x, weight = op.required("x"), op.required("weight")
     assert isinstance(weight.type, QuantizedType)
     if weight.weight is None:
@@ -190,7 +230,7 @@ def _integer_product(context: Context, op: Op, x: Value, weight: Weight, made: _
     if x not in made.rounded:
         codes, scales = build.op(round_rows, x).results
         made.rounded[x] = codes, scales
-    same = Applied.of(regrouped, (weight.expression,), {"to": element, "group": 0})
+    same = Applied.of(regrouped, (without_minimums(weight.expression),), {"to": element, "group": 0})
     codes, scales, zero_points = (
         None if part is None else context.graph.weight(context.program.add_weight(f"{weight.name}.{label}", part))
         for label, part in zip(("codes", "scales", "zero_points"), _columns(same), strict=True)
@@ -246,4 +286,22 @@ def _rows(context: Context, op: Op, made: _Made) -> Value | Refusal:
     assert total is not None, "a form has one part at least"
     if total.type.shape != op.result.type.shape:
         total = build(ops.slice, total, axis=indices.type.rank, stop=table.type.shape[1])
+    if table.type.minimum:
+        total = build(ops.add, total, _spread_minimums(context, build, table, indices))
     return total if total.type == op.result.type else build(ops.cast, total, dtype=op.result.tensor.dtype)
+
+
+def _spread_minimums(context: Context, build: Builder, table: Value, indices: Value) -> Value:
+    """The minimums of the chosen rows, each as often as its group is long, or once where there is one a row."""
+    type, weight = table.type, table.weight
+    assert isinstance(type, QuantizedType)
+    assert weight is not None
+    rows = build(ops.embedding, _minimums(context, weight), indices)
+    if type.group is None:
+        return rows
+    shape, groups = indices.type.shape, rows.type.shape[-1]
+    each = build(ops.reshape, rows, shape=(*shape, groups, 1))
+    spread = build(
+        ops.reshape, build(ops.expand, each, shape=(*shape, groups, type.group)), shape=(*shape, groups * type.group)
+    )
+    return build(ops.slice, spread, axis=len(shape), stop=type.shape[1])

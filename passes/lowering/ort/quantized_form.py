@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphwright.ir import ops
 from graphwright.ir.dialects.ort.block_layout import half_codes, holds, regrouped
 from graphwright.ir.dialects.ort.capabilities import BLOCKS, ROUNDED_TWO_BITS
 from graphwright.ir.rewriting import Refusal
@@ -29,8 +30,9 @@ class Form:
     halves: bool = False
 
     def expressions(self, weight: WeightExpression) -> list[tuple[str, WeightExpression]]:
-        """The weights in blocks whose products add up to that of `weight`, each with what to add to its name."""
-        same = Applied.of(regrouped, (weight,), {"to": self.element, "group": self.block})
+        """The weights in blocks whose products add up to that of `weight`, its minimums left out, each with what to
+        add to its name."""
+        same = Applied.of(regrouped, (without_minimums(weight),), {"to": self.element, "group": self.block})
         if not self.halves:
             return [("", same)]
         return [(f".{n}", Applied.of(half_codes, (same,), {"high": n == "high"})) for n in ("high", "low")]
@@ -49,6 +51,18 @@ def multiplied_form(type: QuantizedType, rounding: int | None, *, two_bits: bool
     if isinstance(element, Refusal):
         return element
     return Form(element, block, halves=rounding is None and element.bits == 8)
+
+
+def without_minimums(weight: WeightExpression) -> WeightExpression:
+    """The weight, or of one with minimums what its numbers are above them: zero points of 0 in their place."""
+    type = weight.type
+    assert isinstance(type, QuantizedType)
+    if not type.minimum:
+        return weight
+    zeros = {"value": 0, "dtype": type.element, "shape": type.scale_shape}
+    codes, scales = (Applied.of(part, (weight,), {}) for part in (ops.quantized_codes, ops.quantized_scales))
+    parts = (codes, scales, Applied.of(ops.constant, (), zeros))
+    return Applied.of(ops.quantized, parts, {"group": type.group or 0, "axis": type.axis})
 
 
 def integer_codes(element: DType, narrowest: int = 4) -> DType | Refusal:

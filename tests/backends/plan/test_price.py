@@ -102,6 +102,17 @@ def test_a_kernel_may_declare_another_cost() -> None:
     assert costs[1]["neg"] == costs[0]["neg"]
 
 
+def test_of_ops_that_are_alike_each_costs_what_its_own_kernel_does() -> None:
+    def free_of_flops(op: Op) -> Cost:
+        return replace(declared_cost(op), flops=Dim.of(0))
+
+    library = KernelLibrary("fast", None, (Kernel(ops.neg, frozenset(DType), name="none", price=free_of_flops),))
+    text = TEXT.replace("    wait\n    stage neg_0(r t1", "    by none\n    wait\n    stage neg_0(r t1")
+    plan = parse_plan(text, parse_program(PROGRAM))
+    flops = [{p.op: p.flops for p in plan_price(plan, {"B": 1}, library=lib).ops}["neg"] for lib in (None, library)]
+    assert flops == [2 * 8, 8]
+
+
 def test_a_size_must_be_known() -> None:
     with pytest.raises(UserError, match="bind B"):
         plan_price(parse_plan(TEXT, parse_program(PROGRAM)), {}, MACHINE)

@@ -26,6 +26,7 @@ from tests.ir.quantized_types import dequantized
 ONE = replace(LLAMA, layers=1)
 SCHEMES = {
     "w4a8": Scheme("i4", 32, 32, table=True),
+    "minimum": Scheme("u4", 16, table=True, scale="f16", minimum=True),
     "asymmetric": Scheme("u4", 16, table=True, scale="f16"),
     "bytes": Scheme("u8", 0),
     "nvfp4": Scheme("f4e2m1", 16, scale="f8e4m3", table=True),

@@ -19,6 +19,7 @@ FORMATS = {
     "w4a16": Scheme("i4", 32, table=True),
     "w4a8": Scheme("i4", 32, 32, table=True),
     "w8a8-asymmetric": Scheme("u8", 0, 0),
+    "w4a8-minimum": Scheme("u4", 32, 32, table=True, scale="f16", minimum=True),
 }
 STEPS = [(6, [6]), (1, [1]), (4, [4]), (9, [9]), (1, [1])]
 """Tokens of each step of one row: prefill of few and of many rows of products, decode, verify."""

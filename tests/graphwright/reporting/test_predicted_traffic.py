@@ -6,7 +6,7 @@ Weights are predicted for the program that was lowered, since lowering adds tabl
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from graphwright.ir import Program
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.reporting.pipeline_report import Workload
 from graphwright.reporting.pricing import memory_points, price_program, weight_bytes
-from tests.models import handwritten, recurrent_zoo, zoo
+from tests.models import handwritten, test_architectures, test_recurrent, zoo
 from tests.models.test_encoder_decoder import bart
 from tests.tensors import manual_seed
 
@@ -33,7 +33,7 @@ MODELS = ("llama", "Windowed", "gemma2", "mamba2")
 """Grouped queries; a hand-written window; rings beside other caches; recurrent states."""
 
 
-@lru_cache(maxsize=1)
+@cache
 def captured(name: str) -> Program:
     manual_seed(0)
     if name in handwritten.MODELS:
@@ -42,7 +42,7 @@ def captured(name: str) -> Program:
         return program
     if name == "bart":
         return capture(bart())
-    return capture((zoo if name in zoo.CONFIGURATIONS else recurrent_zoo).make(name, num_hidden_layers=2))
+    return (test_architectures if name in zoo.CONFIGURATIONS else test_recurrent).case(name).captured.clone()
 
 
 def after(name: str, pipeline: str) -> Program:

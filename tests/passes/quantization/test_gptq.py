@@ -65,6 +65,7 @@ def test_activation_order_is_that_of_falling_second_moments() -> None:
 
 FORMATS = [
     *(of(element, (24, 40), group) for element in sorted(CODE_TYPES, key=str) for group in (None, 16)),
+    of(DType.U4, (24, 40), 16, scale_dtype=DType.F16, minimum=True),
     of(DType.F4E2M1, (24, 40), 32, scale_dtype=DType.F8E8M0),
     of(DType.F4E2M1, (24, 40), 16, scale_dtype=DType.F8E4M3, tensor_scale=True),
 ]

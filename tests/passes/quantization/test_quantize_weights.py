@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from graphwright.ir import Interpreter, Program, parse_program, print_program
+from graphwright.ir import Interpreter, PassError, Program, parse_program, print_program
 from graphwright.passes import parse_passes, run_passes
 from tests.tensors import listed
 
@@ -44,6 +45,16 @@ def test_every_layer_gets_codes_and_the_embedding_keeps_its_table() -> None:
     ids = {"ids": torch.arange(6)[None]}
     a, b = (Interpreter("float64").run(p.graphs["forward"], ids)["logits"] for p in (before, after))
     assert 0 < (a - b).abs().max() < 0.5
+
+
+def test_minimums_are_asked_for_by_an_option_and_of_unsigned_codes_alone() -> None:
+    after = program()
+    run_passes(after, parse_passes("quantize-weights{to=u4, group=4, minimum=true, scale=f16}"))
+    text = print_program(after)
+    assert "weight @down.quantized : q4<g4, min, scale=f16>[8, 8]" in text
+    assert print_program(parse_program(text)) == text
+    with pytest.raises(PassError, match=r"minimum=true is for unsigned codes, as in to=u4, not for i4"):
+        run_passes(program(), parse_passes("quantize-weights{to=i4, minimum=true}"))
 
 
 def test_head_and_body_are_chosen_apart() -> None:

@@ -11,16 +11,18 @@ from tests.tensors import listed
 CODES = "unpack_bits(data([{packed}]) : u8[{rows}, 4]) {{to=u4, length=8}}"
 
 
-def weight(seed: int, rows: int, zeros: int = 8) -> str:
-    """A weight u4 [rows, 8] in groups of 4 as the text of an expression of floats."""
+def weight(seed: int, rows: int, zeros: int = 8, minimum: bool = False) -> str:
+    """A weight u4 [rows, 8] in groups of 4 as the text of an expression of floats. With `minimum` the numbers that are
+    zero points otherwise are minimums."""
     generator = torch.Generator().manual_seed(seed)
     packed = ", ".join(map(str, listed(torch.randint(0, 256, (rows * 4,), generator=generator))))
     scales = ", ".join(map(str, listed(torch.randint(1, 9, (rows * 2,), generator=generator) / 64)))
     points = ", ".join([str(zeros)] * rows * 2)
     scale = f"data([{scales}]) : f16[{rows}, 2]"
-    point = f"cast(data([{points}]) : u8[{rows}, 2]) {{dtype=u4}}"
+    point = f"cast(data([{points}]) : u8[{rows}, 2]) {{dtype={'f16' if minimum else 'u4'}}}"
+    offsets = f"none, none, {point}" if minimum else point
     codes = CODES.format(packed=packed, rows=rows)
-    return f"dequantize(quantized({codes}, {scale}, {point}) {{group=4, axis=-1}}) {{dtype=f32}}"
+    return f"dequantize(quantized({codes}, {scale}, {offsets}) {{group=4, axis=-1}}) {{dtype=f32}}"
 
 
 def layer(expression: str, type: str, bias: str = "") -> Program:
@@ -69,6 +71,17 @@ def test_parts_that_differ_come_apart_with_their_biases() -> None:
 def test_zero_points_that_are_not_the_middle_stay() -> None:
     text, _ = restored(layer(weight(0, 6, zeros=7), "f32[6, 8]"))
     assert "q4<g4, asym, scale=f16>[6, 8]" in text
+
+
+def test_minimums_are_cut_and_packed_as_scales_are() -> None:
+    cut = f"slice({weight(1, 6, minimum=True)}) {{axis=0, start=1, stop=3, step=1}}"
+    text, misses = restored(layer(f"concat({weight(0, 6, minimum=True)}, {cut}) {{axis=0}}", "f32[8, 8]"))
+    assert "q4<g4, min, scale=f16>[8, 8]" in text
+    assert text.count("linear(") == 1
+    assert not misses
+    # Rows with minimums and rows with zero points are two weights.
+    text, _ = restored(layer(f"concat({weight(0, 6, minimum=True)}, {weight(1, 2, zeros=7)}) {{axis=0}}", "f32[8, 8]"))
+    assert text.count("linear(") == 2
 
 
 def test_what_is_done_to_the_numbers_stays_floats() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import pytest
 import torch
 
-from graphwright.frontend import capture
 from graphwright.ir import Program, parse_program, print_graph
-from graphwright.passes import PIPELINES, parse_passes, run_passes
+from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.proving import InterpreterProver
 from graphwright.passes.quantization.weight_folds import rotation
-from tests.models.zoo import make
+from tests.models.test_architectures import case
 from tests.passes.graphs import assert_same_values, random_weight
 from tests.passes.quantization.weight_folds.block import block
 
@@ -103,18 +100,12 @@ def test_a_size_without_a_hadamard_matrix_is_named() -> None:
     ]
 
 
-@lru_cache(maxsize=1)
-def compiled(name: str) -> Program:
-    program = capture(make(name))
-    program.metadata.setdefault("context_length", 512)
-    run_passes(program, PIPELINES["cpu"])
-    return program
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral", "gptj"])
 def test_whole_models_are_rotated_without_loss(name: str) -> None:
-    (record,) = run_passes(compiled(name), parse_passes("rotate-residual"), prover=InterpreterProver()).records
+    (record,) = run_passes(
+        case(name).program.clone(), parse_passes("rotate-residual"), prover=InterpreterProver()
+    ).records
     assert record.hits == {"rotate-residual": 2}
     assert record.proof is not None
     assert record.proof.status == "proven"
@@ -122,7 +113,7 @@ def test_whole_models_are_rotated_without_loss(name: str) -> None:
 
 @pytest.mark.slow
 def test_norms_behind_a_layer_stop_it() -> None:
-    program = compiled("gemma2")
+    program = case("gemma2").program.clone()
     (record,) = run_passes(program, parse_passes("rotate-residual")).records
     assert not record.changed
     assert [str(miss) for miss in record.near_misses] == [

@@ -13,9 +13,9 @@ def steps(name: str, tied: bool = False, budget: Budget | None = None) -> list[s
     return [str(step) for step in parse_scheme(name).steps(tied, "t.npy", "work", budget)]
 
 
-def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers: str = "") -> str:
+def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers: str = "", minimum: str = "") -> str:
     layers = layers and f', layers="{layers}"'
-    return f'quantize-weights{{to="{to}", group={group}, scale="{scale}", method="{method}"{layers}}}'
+    return f'quantize-weights{{to="{to}", group={group}, scale="{scale}"{minimum}, method="{method}"{layers}}}'
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,11 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
         ("w4", [weights("i4", 128)]),
         ("W4A16-G32-rtn", [weights("i4", 32, "absmax")]),
         ("w4a16-g64-asym", [weights("u4", 64)]),
+        ("w4a16-g32-min", [weights("u4", 32, minimum=", minimum=true")]),
+        (
+            "w8a8-g32-min",
+            [weights("u8", 32, minimum=", minimum=true"), 'quantize-activations{to="i8", group=32}'],
+        ),
         ("w3-channel", [weights("i3", 0)]),
         ("w8", [weights("u8", 128)]),
         ("w8a16-g32", [weights("u8", 32)]),
@@ -123,6 +128,8 @@ def test_methods_that_look_at_what_is_computed_need_tokens() -> None:
         ("w4-fast", "there is no scheme 'w4-fast'"),
         ("w4-gptq-gptq", "says 'gptq' twice"),
         ("w4-gptq-rtn", "codes are chosen by gptq or by rtn, not both"),
+        ("w4-min-asym", "weights are min or asym, not both"),
+        ("mxfp4-min", "mxfp4 has its own groups and scales; leave out -min"),
         ("w8a8-awq-smoothquant", "AWQ and SmoothQuant scale the same inputs"),
         ("w4-smoothquant", "SmoothQuant prepares activations in int8, as in w8a8-smoothquant"),
         ("mxfp4-g64", "mxfp4 has its own groups and scales; leave out -g64"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Example:
     group: int = 0
     scale: DType = DType.F32
     tensor_scale: bool = False
+    minimum: bool = False
 
     def expression(self) -> Applied:
         generator = torch.Generator().manual_seed(self.outer * self.inner)
@@ -38,14 +39,14 @@ class Example:
             "group": self.group,
             "scale": self.scale,
             "tensor_scale": self.tensor_scale,
+            "minimum": self.minimum,
         }
         return Applied.of(ops.round_to_nearest, (numbers,), attributes)
 
 
 def packed_arrays(weight: Applied) -> list[Array]:
-    """Codes, scales and, where there are some, zero points, as kernels take them."""
-    parts = packed_parts(weight)
-    return [each.evaluate().numpy() for each in (parts.codes, parts.scales, parts.zero_points) if each is not None]
+    """Codes, scales and, where there are some, zero points or minimums, as kernels take them."""
+    return [each.evaluate().numpy() for each in packed_parts(weight).arrays.values()]
 
 
 def exact_weight(weight: Applied) -> Array:
@@ -53,6 +54,15 @@ def exact_weight(weight: Applied) -> Array:
     value: Any = weight.evaluate()
     assert isinstance(value, QuantizedTensor)
     return value.dequantize(torch.float64).numpy()
+
+
+def magnitudes(weight: Applied) -> Array:
+    """The sizes of the terms that its numbers are sums of: of the minimum, and of what is above it."""
+    value: Any = weight.evaluate()
+    if value.minimums is None:
+        return np.abs(exact_weight(weight))
+    low = replace(value, scales=torch.zeros_like(value.scales)).dequantize(torch.float64).numpy()
+    return np.abs(low) + np.abs(exact_weight(weight) - low)
 
 
 def tokens(count: int, inner: int) -> Array:

@@ -10,7 +10,15 @@ from graphwright.backends.tvm.kernels.rounded_linear import rounded_linear
 from graphwright.backends.tvm.kernels.tiles import Spans
 from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
-from tests.backends.tvm.kernels.quantized import EPSILON, Example, exact_weight, packed_arrays, rounded, tokens
+from tests.backends.tvm.kernels.quantized import (
+    EPSILON,
+    Example,
+    exact_weight,
+    magnitudes,
+    packed_arrays,
+    rounded,
+    tokens,
+)
 from tests.backends.tvm.kernels.standalone import compiled, run, written
 
 
@@ -31,8 +39,9 @@ def check(cpu: Cpu, example: Example, rounding: int, known: int | None, *counts:
         expected = read @ exact.T + (added if bias else 0)
         # A span's integer sum is rounded once, as are its scale, the scaled sum and each addition of such sums; the
         # reference's scaled codes are rounded once more.
-        roundings = Spans(layout, rounding).count + 5
-        size = np.abs(read) @ np.abs(exact).T + np.abs(expected)
+        # A minimum times the sum of codes has as many roundings as a scale times the sum of products.
+        roundings = (1 + layout.minimums) * Spans(layout, rounding).count + 5
+        size = np.abs(read) @ magnitudes(weight).T + np.abs(expected)
         assert (np.abs(found - expected) <= roundings * EPSILON * size).all()
 
 
@@ -42,6 +51,7 @@ def test_lengths_that_fill_neither_blocks_nor_groups(cpu: Cpu) -> None:
     check(cpu, Example(96, 200, DType.U4, 128, DType.BF16), 64, 4, 4)
     check(cpu, Example(40, 101, DType.I8, 0, DType.F16), 0, 2, 2)
     check(cpu, Example(40, 100, DType.U8, 32), 0, 3, 3)
+    check(cpu, Example(40, 100, DType.U4, 32, DType.F16, minimum=True), 32, 1, 1, bias=True)
 
 
 @pytest.mark.parametrize("cpu", [host_cpu(), AVX2], ids=["host", "avx2"])
@@ -51,6 +61,10 @@ def test_any_number_of_tokens(cpu: Cpu) -> None:
 
 def test_any_number_of_tokens_with_zero_points_and_a_cut_block() -> None:
     check(host_cpu(), Example(20, 96, DType.U8, 32), 32, None, 1, 5, 17, bias=True)
+
+
+def test_any_number_of_tokens_with_minimums() -> None:
+    check(host_cpu(), Example(20, 96, DType.U8, 32, minimum=True), 64, None, 1, 5, 17)
 
 
 NVFP4 = Example(32, 64, DType.F4E2M1, 16, DType.F8E4M3, tensor_scale=True)

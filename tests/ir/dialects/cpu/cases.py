@@ -48,6 +48,7 @@ CPU_CASES = [
     ),
     Case(fused_attention, (Q, *CODES, "i64[B, S]", *(None,) * 4, "f32[]", TOKENS), ATTENTION),
     Case(rounded_linear, ("f32[B, S, 64]", "q4<g32, sym>[6, 64]"), {"group": 16}),
+    Case(rounded_linear, ("f32[B, S, 64]", "q4<g32, min, scale=f16>[6, 64]"), {"group": 32}),
     Case(rounded_linear, ("f32[B, 64]", "q8<g64, sym>[6, 64]", "f32[6]")),
     Case(copy, ("bool[B, 3]",)),
     Case(copy, ("state<ring f32[B, 2, 3, 8]>",)),

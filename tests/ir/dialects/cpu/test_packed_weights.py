@@ -26,12 +26,13 @@ from tests.backends.tvm.kernels.quantized import Example
 
 HALVES = Example(35, 52, DType.U4, 16, DType.F16)
 BYTES = Example(20, 10, DType.I8)
+MINIMUMS = Example(35, 52, DType.U4, 16, DType.F16, minimum=True)
 
 
 def test_codes_of_four_bits_lie_in_halves_of_bytes() -> None:
     weight = HALVES.expression()
     value: Any = weight.evaluate()
-    packed = packed_parts(weight).codes.evaluate().numpy()
+    packed = packed_parts(weight).arrays["codes"].evaluate().numpy()
     assert packed.shape == (3, 7, 64)
     for row, column in [(0, 0), (1, 3), (17, 4), (34, 51), (15, 46)]:
         byte = packed[row // 16, column // 8, row % 16 * 4 + column % 4]
@@ -43,7 +44,7 @@ def test_codes_of_four_bits_lie_in_halves_of_bytes() -> None:
 def test_signed_codes_count_from_the_middle() -> None:
     weight = BYTES.expression()
     value: Any = weight.evaluate()
-    packed = packed_parts(weight).codes.evaluate().numpy()
+    packed = packed_parts(weight).arrays["codes"].evaluate().numpy()
     assert packed.shape == (2, 3, 64)
     for row, column in [(0, 0), (19, 9), (7, 6)]:
         assert packed[row // 16, column // 4, row % 16 * 4 + column % 4] == value.codes[row, column] + 128
@@ -53,9 +54,8 @@ def test_scales_and_zero_points_stand_side_by_side() -> None:
     weight = HALVES.expression()
     value: Any = weight.evaluate()
     parts = packed_parts(weight)
-    assert parts.zero_points is not None
-    scales = parts.scales.evaluate().numpy().view(np.float16)
-    zero_points = parts.zero_points.evaluate()
+    scales = parts.arrays["scales"].evaluate().numpy().view(np.float16)
+    zero_points = parts.arrays["zero_points"].evaluate()
     assert scales.shape == (3, 4, 16)
     for row, group in [(0, 0), (34, 3), (18, 2)]:
         assert scales[row // 16, group, row % 16] == value.scales[row, group].item()
@@ -63,10 +63,21 @@ def test_scales_and_zero_points_stand_side_by_side() -> None:
     assert not scales[2, :, 3:].any()
 
 
-def test_types_are_those_of_the_values() -> None:
-    parts = packed_parts(HALVES.expression())
-    for expression in (parts.codes, parts.scales, parts.zero_points):
-        assert expression is not None
+def test_minimums_lie_as_the_scales_do() -> None:
+    weight = MINIMUMS.expression()
+    value: Any = weight.evaluate()
+    minimums = packed_parts(weight).arrays["minimums"].evaluate().numpy().view(np.float16)
+    assert minimums.shape == (3, 4, 16)
+    for row, group in [(0, 0), (34, 3), (18, 2)]:
+        assert minimums[row // 16, group, row % 16] == value.minimums[row, group].item()
+    assert not minimums[2, :, 3:].any()
+
+
+@pytest.mark.parametrize(("example", "last"), [(HALVES, "zero_points"), (MINIMUMS, "minimums")], ids=str)
+def test_types_are_those_of_the_values(example: Example, last: str) -> None:
+    parts = packed_parts(example.expression())
+    assert list(parts.arrays) == ["codes", "scales", last]
+    for expression in parts.arrays.values():
         value = expression.evaluate()
         assert expression.type == tensor(DType.U8, *value.shape)
         assert value.dtype is torch.uint8
@@ -79,6 +90,8 @@ def test_types_are_those_of_the_values() -> None:
         BYTES,
         Example(35, 52, DType.I4, 0, DType.BF16),
         Example(17, 64, DType.U8, 32),
+        MINIMUMS,
+        Example(20, 24, DType.U2, 8, DType.F8E4M3, minimum=True),
         Example(16, 24, DType.I4, 8, DType.F8E4M3),
         Example(33, 48, DType.F4E2M1, 16, DType.F8E4M3, tensor_scale=True),
     ],
@@ -88,7 +101,7 @@ def test_what_is_unpacked_stands_for_the_same_numbers(example: Example) -> None:
     weight = example.expression()
     assert isinstance(weight.type, QuantizedType)
     parts = packed_parts(weight)
-    matrix = unpacked(weight.type, parts.codes, parts.scales, parts.zero_points)
+    matrix = unpacked(weight.type, parts.arrays)
     assert matrix.type == stored_type(weight.type)
     before: Any = weight.evaluate()
     after: Any = matrix.evaluate()
