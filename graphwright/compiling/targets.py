@@ -76,7 +76,10 @@ def kernel_targets() -> dict[str, Target]:
 
 
 def pipelines() -> dict[str, Sequence[Pass]]:
-    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`)."""
+    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`).
+
+    A backend that is called as its target gives that name to the longer one.
+    """
     from graphwright.passes import PIPELINES
 
     found: dict[str, Sequence[Pass]] = dict(PIPELINES)
@@ -103,7 +106,7 @@ def backend_behind(pipeline: str | None) -> Backend | None:
 
 
 def _lowered_name(target: str, backend: Backend) -> str:
-    return f"{target}-{backend.name}"
+    return target if backend.name == target else f"{target}-{backend.name}"
 
 
 def choose_passes(
@@ -115,12 +118,13 @@ def choose_passes(
     but gets no cache. Raises PassError for a pipeline that does not exist.
     """
     from graphwright.ir.convention import is_decoder
+    from graphwright.passes import PIPELINES
 
     if pipeline is not None:
         return find_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     if is_decoder(program):
         return ()
-    return find_pipeline("function" if function else target)
+    return PIPELINES["function" if function else target]
 
 
 def requested_passes(passes: str | None, pipeline: str | None) -> Sequence[Pass] | None:
