@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
+from graphwright.passes.lowering.cuda.append_attention import AppendAttention
 from graphwright.passes.lowering.cuda.linears import FuseLinears
 from graphwright.passes.lowering.cuda.shared import CudaAttention, CudaRotaryAppend, CudaRotaryByTables
 from graphwright.passes.lowering.cuda.split_attention import SplitAttention
@@ -16,5 +17,6 @@ def cuda_lowering(target: Target) -> tuple[Pass, ...]:
         CudaAttention(target),
         SplitAttention(target),
         CudaRotaryAppend(target),
+        AppendAttention(target),
         FuseLinears(target),
     )
