@@ -30,6 +30,7 @@ def main() -> None:
             request = pickle.load(requests)
         except EOFError:
             return
+        answer: tuple[dict[str, Any], str | None]
         try:
             answer = run(*request), None
         except Exception:

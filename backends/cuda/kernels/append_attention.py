@@ -1,3 +1,5 @@
+# pyright: basic
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Attention over pieces of the context by a packed projection's row, whose keys and values go into the caches."""
 
 from __future__ import annotations

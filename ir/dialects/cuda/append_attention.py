@@ -48,6 +48,7 @@ def append_attention(
         raise IRTypeError(f"the caches are {key_cache}, expected contiguous ones")
     columns = {"heads": heads, "query": query, "key": key, "value": value, "interleaved": interleaved}
     appended = rotary_append.rule(packed, key_cache, value_cache, past_length, None, cos, sin, None, None, **columns)
+    assert isinstance(appended, tuple)
     queries = appended[0]
     assert isinstance(queries, TensorType)
     pieces = split_attention.rule(
