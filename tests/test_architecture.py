@@ -219,6 +219,11 @@ OF_OTHERS: dict[str, set[str]] = {
     "graphwright/sources/models.py": {"logits"},
     # operands of ops, as their declarations call them
     "backends/tvm/emit/recurrence.py": {"new_length"},
+    "passes/lowering/cuda/append_attention.py": {"new_length"},
+    # of a kernel
+    "backends/cuda/images.py": {"parameters"},
+    "backends/cuda/program_file.py": {"parameters"},
+    "graphwright/emulating/emulator.py": {"parameters"},
 }
 """Strings that are spelt as names of the calling convention and mean something else, by file."""
 OTHER_NAMES = ("ir/ops/", "backends/cuda/emit/")
