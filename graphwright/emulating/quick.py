@@ -1,4 +1,4 @@
-"""Triton's interpreter without what it does again at each call of a function in a kernel, most of a small kernel's time.
+"""Triton's interpreter without what it does again at each call inside of a kernel, most of a small kernel's time.
 
 It puts its own functions in the place of those of `triton.language` for a launch, and once more for each call of a
 function of ours inside. In a process that does nothing else once is enough.
