@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from graphwright.emulating.quick import interpret_from_now_on
+
 DTYPES = {
     "*fp16": torch.float16,
     "*bf16": torch.bfloat16,
@@ -41,6 +43,7 @@ def run(base: int, body: str, programs: int, arguments: list[tuple[str, str, int
 
 
 def main() -> None:
+    interpret_from_now_on()
     memory = mmap.mmap(int(sys.argv[1]), int(sys.argv[2]))
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
