@@ -8,6 +8,7 @@ from typing import Any
 
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
+from graphwright.backends.cuda.toolchain import toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
@@ -32,7 +33,14 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         }
         code += image.code
     graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
-    return {"kernels": kernels, "graphs": graphs}, bytes(code)
+    return {"compiled_by": _compiled_by(planned), "kernels": kernels, "graphs": graphs}, bytes(code)
+
+
+def _compiled_by(planned: Planned) -> dict[str, Any] | None:
+    if planned.gpu.emulated:
+        return None
+    tools = toolchain()
+    return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": tools.cuda, "driver": tools.driver}
 
 
 def _graph(plan: Plan) -> dict[str, Any]:

@@ -72,7 +72,7 @@ for _name in _ASKING:
     _load(f"tvm.{_name}").inspect = _quick
 
 _evaluator = _load("tvm.script.parser.core.evaluator")
-_compiled_expression = _evaluator._eval_expr
+library_expression = _evaluator._eval_expr
 _doc = _evaluator.doc
 _CALL = compile("function(*places, **words)", "<call>", "eval")
 
@@ -100,7 +100,7 @@ def _value_of(node: Any, names: dict[str, Any]) -> Any:
         }
         # What is called may look for the parser among the global names of its callers.
         return eval(_CALL, names, given)
-    return _compiled_expression(node, names)
+    return library_expression(node, names)
 
 
 def _spread(nodes: list[Any]) -> bool:
@@ -111,7 +111,13 @@ _evaluator._eval_expr = _value_of
 _source = _load("tvm.script.parser.core.diagnostics").Source
 _parsed = lru_cache(maxsize=None)(_load("tvm.script.parser.core.doc").parse)
 """A function that scripts inline is read anew by the library wherever it is called."""
-_source.as_ast = lambda self: _parsed(self.source)
+
+
+def _as_ast(self: Any) -> Any:
+    return _parsed(self.source)
+
+
+_source.as_ast = _as_ast
 
 
 def llvm_target(cpu: Cpu) -> Any:
