@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.emit import TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
+from graphwright.backends.cuda.nvrtc import cubin_of
 from graphwright.ir.errors import UnsupportedError
 
 EMULATED_MAGIC = b"\x7fEMULATED\n"
@@ -27,9 +29,24 @@ class Image:
     """How many pointers the function takes behind its own parameters, for memory that it does not use."""
 
 
-def image_of(variant: Variant, gpu: Gpu) -> Image:
+def image_of(variant: Variant | TailVariant, gpu: Gpu) -> Image:
     """The module of a variant for an architecture. Raises `UnsupportedError` where it needs what a block has not."""
+    if isinstance(variant, TailVariant):
+        return tail_image(variant, gpu)
     return _described(variant) if gpu.emulated else _compiled(variant, gpu)
+
+
+def tail_image(variant: TailVariant, gpu: Gpu) -> Image:
+    """The module of a stage that TVM wrote; for the emulator, where it is an object file, its description."""
+    if not gpu.emulated:
+        return Image(cubin_of(variant.code, variant.name, gpu.number), variant.name, variant.threads, 0, 0)
+    facts = {
+        "symbol": variant.name,
+        "object": b64encode(variant.code).decode(),
+        "parameters": variant.parameters,
+        "threads": variant.threads,
+    }
+    return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, variant.threads, 0, 0)
 
 
 def _described(variant: Variant) -> Image:

@@ -24,7 +24,7 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
             "symbol": image.symbol,
             "threads": image.threads,
             "shared": image.shared,
-            "starts_early": bool(dict(variant.constants).get("PDL")),
+            "starts_early": variant.starts_early,
             "parameters": ["pointer" if kind.startswith("*") else kind for _, kind in variant.parameters],
             "scratch_pointers": image.scratch_pointers,
         }

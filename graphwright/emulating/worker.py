@@ -1,4 +1,4 @@
-"""A process that interprets Triton kernels over the memory of the emulated device.
+"""A process that interprets Triton kernels, and calls those that TVM wrote, over the memory of the emulated device.
 
 It is one of its own as Triton decides when it is imported whether it compiles or interprets.
 """
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from graphwright.emulating.native import call
+
 DTYPES = {
     "*fp16": torch.float16,
     "*bf16": torch.bfloat16,
@@ -26,8 +28,17 @@ DTYPES = {
 }
 
 
-def run(base: int, body: str, programs: int, arguments: list[tuple[str, str, int]], constants: dict[str, Any]) -> None:
-    """Runs a kernel. Of a pointer the argument is its distance from the beginning of the memory."""
+def run(
+    base: int, body: str, programs: int, arguments: list[tuple[str, str, int]], constants: dict[str, Any] | None
+) -> None:
+    """Runs a kernel: a function of a module, or of a library if there are no constants.
+
+    Of a pointer the argument is its distance from the beginning of the memory.
+    """
+    if constants is None:
+        library, _, symbol = body.rpartition(":")
+        call(library, symbol, base, programs, arguments)
+        return
     given: dict[str, Any] = dict(constants)
     for name, kind, value in arguments:
         if kind in DTYPES:

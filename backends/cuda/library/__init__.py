@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
 from graphwright.backends.cuda.library.choices import ATTENTION, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.conditions import (
+    FLOATS,
+    contiguous_caches,
+    fixed_rows,
+    plain_keys,
+    rows_of_tokens,
+    sum_of_rows,
+    to_floats,
+)
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
+from graphwright.backends.tvm.threads import LIBRARY as TAIL
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.types import DType
 
-FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
 SINGLE = frozenset({DType.F32})
 INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
-KERNELS = (
+HOT = (
     Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
-    Kernel(rotary_append, FLOATS, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
-    Kernel(fused_attention, FLOATS, name="attention", body=f"{BODIES}.attention:emit_attention", choices=ATTENTION),
+    Kernel(rotary_append, FLOATS, contiguous_caches, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
+    Kernel(
+        fused_attention,
+        FLOATS,
+        plain_keys,
+        name="attention",
+        body=f"{BODIES}.attention:emit_attention",
+        choices=ATTENTION,
+    ),
     Kernel(
         split_attention,
         FLOATS,
@@ -32,13 +49,22 @@ KERNELS = (
         choices=SPLIT_ATTENTION,
     ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
-    Kernel(ops.rms_norm, FLOATS, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
-    Kernel(ops.embedding, FLOATS, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
-    Kernel(ops.take_tokens, FLOATS, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
-    Kernel(ops.cast, FLOATS, name="cast", body=f"{BODIES}.rows:emit_cast"),
-    Kernel(ops.add, INDICES, name="add", body=f"{BODIES}.rows:emit_add"),
+    Kernel(ops.rms_norm, FLOATS, fixed_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.embedding, FLOATS, fixed_rows, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
+    Kernel(ops.take_tokens, FLOATS, rows_of_tokens, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
+    Kernel(ops.cast, FLOATS, to_floats, name="cast", body=f"{BODIES}.rows:emit_cast"),
+    Kernel(ops.add, INDICES, sum_of_rows, name="add", body=f"{BODIES}.rows:emit_add"),
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )
+
+
+def _by_tail(kernel: Kernel) -> Kernel:
+    """A kernel that TVM writes, under a name that says so."""
+    return replace(kernel, name=f"tail_{kernel.name}", body=f"{BODIES}.tail:emit_tail")
+
+
+KERNELS = (*HOT, *map(_by_tail, TAIL.kernels))
+"""Of several for one op the first is taken: what Triton computes comes before what TVM does."""
 
 
 @cache

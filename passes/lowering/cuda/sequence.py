@@ -5,7 +5,13 @@ from __future__ import annotations
 from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.cuda.linears import FuseLinears
-from graphwright.passes.lowering.cuda.shared import CudaAttention, CudaRotaryAppend, CudaRotaryByTables
+from graphwright.passes.lowering.cuda.shared import (
+    CudaAttention,
+    CudaCopies,
+    CudaHeadsAsViews,
+    CudaRotaryAppend,
+    CudaRotaryByTables,
+)
 from graphwright.passes.lowering.cuda.split_attention import SplitAttention
 
 
@@ -17,4 +23,6 @@ def cuda_lowering(target: Target) -> tuple[Pass, ...]:
         SplitAttention(target),
         CudaRotaryAppend(target),
         FuseLinears(target),
+        CudaHeadsAsViews(target),  # behind those that take heads in
+        CudaCopies(target),  # last: it looks at whose memory a value lies in
     )
