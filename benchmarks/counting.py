@@ -145,6 +145,14 @@ def _packed_row(op: Op, given: Operands, results: list[Tensor]) -> Elements:
     return {"packed": results[0].numel() + batch * sequence * columns, **unread, **caches}
 
 
+def _attended_row(op: Op, given: Operands, results: list[Tensor]) -> Elements:
+    """Besides the whole caches, of each row the columns of queries, keys and values; a place of each cache for each."""
+    batch, sequence, _ = given["packed"].shape
+    new = [batch * sequence * cache.shape[1] * cache.shape[3] for cache in results[1:]]
+    queries = batch * sequence * op.attribute("heads", int) * results[1].shape[3]
+    return {"packed": queries + sum(new), 1: new[0], 2: new[1]}
+
+
 def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, list[Tensor]], Elements]:
     """Of every stack of matrices those that some token has chosen."""
 
@@ -175,6 +183,9 @@ PICKS: dict[str, Callable[[Op, Operands, list[Tensor]], Elements]] = {
     "moe_experts": _experts(lambda given: given["indices"]),
     "cpu.gated_columns": lambda op, given, results: {"packed": 2 * results[0].numel()},
     "cpu.rotary_append": _packed_row,
+    "cuda.append_attention": _attended_row,
+    "cuda.attention": _positions_of_masks,
+    "cuda.rotary_append": _packed_row,
     "onnx.rotary_embedding": _rotations,
     "onnx.gather_ring": lambda op, given, results: {"x": given["index"].numel() * given["x"].shape[3]},
     "ort.gather_block_quantized": _block_rows,

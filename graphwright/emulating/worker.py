@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from graphwright.emulating.native import call
+from graphwright.emulating.quick import interpret_from_now_on
 
 DTYPES = {
     "*fp16": torch.float16,
@@ -52,6 +53,7 @@ def run(
 
 
 def main() -> None:
+    interpret_from_now_on()
     memory = mmap.mmap(int(sys.argv[1]), int(sys.argv[2]))
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dialects.cuda.attention import LOG2_E
-from graphwright.ir.graph import Op
+from graphwright.ir.graph import Op, Value
 
 KERNELS = "graphwright.backends.cuda.kernels.attention"
 
 
 def _constants(e: Emitter, op: Op) -> dict[str, Constant]:
-    q, k, v = (op.required(name).type for name in ("q", "k", "v"))
-    size, value_size = fixed(q.shape[3], "head size"), fixed(v.shape[3], "head size of values")
+    q, k, v = (op.required(name) for name in ("q", "k", "v"))
+    return constants_of(e, op, fixed(q.type.shape[1], "heads"), k, v)
+
+
+def constants_of(e: Emitter, op: Op, heads: int, keys: Value, values: Value) -> dict[str, Constant]:
+    """What kernels of attention know of an op, of keys and values [batch, kv heads, tokens, size]."""
+    size, value_size = fixed(keys.type.shape[3], "head size"), fixed(values.type.shape[3], "head size of values")
     positions = op.required("positions").type
     return {
         "POSITION_ROWS": 1 if positions.shape[0].constant == 1 else 0,
-        "HEADS": fixed(q.shape[1], "heads"),
-        "KV_HEADS": fixed(k.shape[1], "heads of keys"),
+        "HEADS": heads,
+        "KV_HEADS": fixed(keys.type.shape[1], "heads of keys"),
         "SIZE": size,
         "VALUE_SIZE": value_size,
         "SCALE": op.attribute("scale", float) * LOG2_E,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.backends.cuda.emit.emitter import Emitter, fixed, power_of_two
+from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
 
@@ -49,14 +49,15 @@ def emit_rotary_embedding(e: Emitter, op: Op) -> None:
 
 def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, keys, values = (op.required(name) for name in ("packed", "key_cache", "value_cache"))
-    batch, tokens, columns = packed.type.shape
+    batch, tokens, _ = packed.type.shape
     _, kv_heads, capacity, size = keys.type.shape
-    cos = op.operand("cos")
     queries, kept_keys, kept_values = op.results
     e.bind(kept_keys, e.buffer(keys))
     e.bind(kept_values, e.buffer(values))
     heads, kv = op.attribute("heads", int), fixed(kv_heads, "heads")
-    tables = {name: None if v is None else e.buffer(v) for name, v in (("cos", cos), ("sin", op.operand("sin")))}
+    tables = {
+        name: None if v is None else e.buffer(v) for name, v in ((name, op.operand(name)) for name in ("cos", "sin"))
+    }
     pointers = {
         "packed": e.buffer(packed),
         "key_cache": e.buffer(keys),
@@ -67,21 +68,29 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
     }
     sizes = fixed(size, "head size"), fixed(values.type.shape[3], "head size of values")
     constants = {
-        # With one row in the batch the table of all rows and of each one are the same.
-        "TABLE_ROWS": 1 if cos is None or cos.type.shape[0].constant == 1 else 0,
-        "COLUMNS": fixed(columns, "columns"),
+        **columns_of(op),
         "HEADS": heads,
         "KV_HEADS": kv,
         "SIZE": sizes[0],
         "VALUE_SIZE": sizes[1],
-        "QUERY": op.attribute("query", int),
-        "KEY": op.attribute("key", int),
-        "VALUE": op.attribute("value", int),
-        "PAIRS": 0 if cos is None else fixed(cos.type.shape[2], "pairs"),
-        "INTERLEAVED": op.attribute("interleaved", bool),
         "PADDED": power_of_two(max(sizes)),
     }
     e.launch(
         f"{KERNELS}:rotary_append", batch * tokens * (heads + 2 * kv), pointers, {"S": tokens, "C": capacity},
         constants, writes=("queries",), updates=("key_cache", "value_cache"), warps=1,
     )  # fmt: skip
+
+
+def columns_of(op: Op) -> dict[str, Constant]:
+    """Where in a packed row the heads of `cuda.rotary_append` begin, and how they are turned."""
+    cos = op.operand("cos")
+    return {
+        # With one row in the batch the table of all rows and of each one are the same.
+        "TABLE_ROWS": 1 if cos is None or cos.type.shape[0].constant == 1 else 0,
+        "COLUMNS": fixed(op.required("packed").type.shape[-1], "columns"),
+        "QUERY": op.attribute("query", int),
+        "KEY": op.attribute("key", int),
+        "VALUE": op.attribute("value", int),
+        "PAIRS": 0 if cos is None else fixed(cos.type.shape[2], "pairs"),
+        "INTERLEAVED": op.attribute("interleaved", bool),
+    }

@@ -1,3 +1,5 @@
+# pyright: basic, reportOperatorIssue=false
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Attention over contiguous caches: whole for many queries, and for few over pieces of the context."""
 
 from __future__ import annotations

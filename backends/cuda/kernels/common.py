@@ -1,3 +1,5 @@
+# pyright: basic, reportAttributeAccessIssue=false
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """What kernels share: programmatic dependent launch, activations, products that the interpreter can do.
 
 A kernel that runs behind another one of its step may be started early: it tells the next one that it may start too,

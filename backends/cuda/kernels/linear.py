@@ -1,3 +1,5 @@
+# pyright: basic
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Products with a matrix of weights: of a few rows, bound by reading the weights, and of many rows, by tiles."""
 
 from __future__ import annotations

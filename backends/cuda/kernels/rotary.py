@@ -1,3 +1,5 @@
+# pyright: basic
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Tables of rotary embedding, and a packed projection's rows to turned queries and into the caches."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: basic
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Rows: norms, rows of tables, chosen tokens, and the small integers that say where tokens stand."""
 
 from __future__ import annotations

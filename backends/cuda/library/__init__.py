@@ -19,6 +19,7 @@ from graphwright.backends.cuda.library.conditions import (
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.backends.tvm.threads import LIBRARY as TAIL
 from graphwright.ir import ops
+from graphwright.ir.dialects.cuda.append_attention import append_attention
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
@@ -46,6 +47,13 @@ HOT = (
         FLOATS,
         name="split_attention",
         body=f"{BODIES}.attention:emit_split_attention",
+        choices=SPLIT_ATTENTION,
+    ),
+    Kernel(
+        append_attention,
+        FLOATS,
+        name="append_attention",
+        body=f"{BODIES}.append_attention:emit_append_attention",
         choices=SPLIT_ATTENTION,
     ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),

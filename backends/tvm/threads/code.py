@@ -31,8 +31,8 @@ typedef unsigned long long uint64_t;
 """
 """What code that TVM writes takes from headers. Its own beginning asks for those of the C++ library, which take NVRTC
 two seconds, and for nothing else that such code needs."""
-HEADERS = {"half": "cuda_fp16.h", "nv_bfloat16": "cuda_bf16.h"}
-"""By the type that they have."""
+HEADERS = {"half": "cuda_fp16.h", "nv_bfloat16": "cuda_bf16.h", "CUDART_": "math_constants.h"}
+"""By what of them stands in the code."""
 
 
 def cuda_source(name: str, function: Any) -> str:

@@ -109,10 +109,43 @@ def test_other_attention_stays_whole(old: str, new: str, reason: str) -> None:
     assert misses == {"cuda.split_attention": reason}
 
 
-def test_a_layer_of_a_llama_takes_seven_launches_a_token() -> None:
+APPENDED = """(%x: f32[B, 1, 64], %k: state<contiguous f32[B, 2, 30, 8]>, %v: state<contiguous f32[B, 2, 30, 8]>,
+               %past: i64[B], %p: i64[B, 1], %l: i64[B], %cos: f32[B, 1, 3]) {
+  %q, %k2, %v2 = cuda.rotary_append(%x, %k, %v, %past, cos=%cos, sin=%cos) {heads=4, query=0, key=32, value=48} : f32[B, 4, 1, 8], state<contiguous f32[B, 2, 30, 8]>, state<contiguous f32[B, 2, 30, 8]>  at layer
+  %y = cuda.split_attention(%q, %k2, %v2, %p, %l) {splits=3, scale=0.5, mask="causal"} : f32[B, 4, 3, 1, 10]  at layer
+  return y=%y, k=%k2, v=%v2
+}"""  # noqa: E501 (an op is a line)
+
+
+def test_attention_takes_in_what_appends_to_its_caches() -> None:
+    text, misses = lowered(APPENDED, "cuda-append-attention")
+    assert body(text) == ["cuda.append_attention"]
+    assert "cuda.append_attention(%x, %k, %v, %past, %p, %l, cos=%cos, sin=%cos)" in text
+    assert not misses
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("return y=%y", "return q=%q, y=%y", "the queries are an output"),
+        (
+            "return y=%y",
+            "%z = neg(%q) : f32[B, 4, 1, 8]\n  return z=%z, y=%y",
+            "neg reads what is appended too",
+        ),
+        ("(%q, %k2, %v2", "(%q, %k2, %v", "it reads other caches than those that are appended to"),
+    ],
+)
+def test_attention_of_what_others_read_stays(old: str, new: str, reason: str) -> None:
+    after, misses = lowered(APPENDED.replace(old, new), "cuda-append-attention")
+    assert {"cuda.rotary_append", "cuda.split_attention"} <= set(body(after))
+    assert misses == {"cuda.append_attention": reason}
+
+
+def test_a_layer_of_a_llama_takes_six_launches_a_token() -> None:
     counts: list[int] = []
     for layers in (1, 3):
         made = decoder(replace(MODELS["llama"], layers=layers))
         run_passes(made, [*PHASES, *cuda_lowering(LIBRARY.target)])
         counts.append(sum(not op.definition.view for op in made.graphs["decode_one_row"]))
-    assert counts[1] - counts[0] == 2 * 7
+    assert counts[1] - counts[0] == 2 * 6
