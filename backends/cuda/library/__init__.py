@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
@@ -16,8 +15,8 @@ from graphwright.backends.cuda.library.conditions import (
     sum_of_rows,
     to_floats,
 )
+from graphwright.backends.cuda.library.tail import TAIL
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
-from graphwright.backends.tvm.threads import LIBRARY as TAIL
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.append_attention import append_attention
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
@@ -65,13 +64,7 @@ HOT = (
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )
 
-
-def _by_tail(kernel: Kernel) -> Kernel:
-    """A kernel that TVM writes, under a name that says so."""
-    return replace(kernel, name=f"tail_{kernel.name}", body=f"{BODIES}.tail:emit_tail")
-
-
-KERNELS = (*HOT, *map(_by_tail, TAIL.kernels))
+KERNELS = (*HOT, *TAIL)
 """Of several for one op the first is taken: what Triton computes comes before what TVM does."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.ir.convention import NEW_LENGTH
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.rules import ONE
@@ -69,7 +70,7 @@ def known_heads(op: Op) -> str | None:
 
 def contiguous_caches(op: Op) -> str | None:
     """Caches of numbers of which a token's place is its position."""
-    names = ("new_length", "key_scale", "value_scale")
+    names = (NEW_LENGTH, "key_scale", "value_scale")
     given = next((name for name in names if op.operand(name) is not None), None)
     if given is not None:
         return f"its kernel takes no {given}"
@@ -78,5 +79,5 @@ def contiguous_caches(op: Op) -> str | None:
     if other is not None:
         return f"a cache is {other}, not a contiguous one"
     dtype = op.required("packed").tensor.dtype
-    other = next((t for t in caches if t.tensor.dtype is not dtype), None)
+    other = next((t for t in caches if isinstance(t, StateType) and t.tensor.dtype is not dtype), None)
     return None if other is None else f"{dtype} is appended to {other}"

@@ -237,9 +237,7 @@ def statements(tiling: Tiling) -> Any:
                 at = T.meta_var(span(v * lanes, lanes))
                 place = T.meta_var(place_of(first, v, scratch))
                 seen = T.meta_var(
-                    T.bitwise_and(
-                        place >= filled(scratch.low[r], lanes), place < filled(scratch.end[r], lanes)
-                    )
+                    T.bitwise_and(place >= filled(scratch.low[r], lanes), place < filled(scratch.end[r], lanes))
                 )
                 inside = T.meta_var(span(v * lanes, lanes) < filled(count, lanes))
                 scratch.scores[r, at] = T.Select(

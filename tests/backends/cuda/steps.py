@@ -46,9 +46,7 @@ class Steps:
         """The ops of a graph that the tail runs."""
         plan, variants = self.planned.plans[name], self.planned.variants
         return [
-            launch.op.name
-            for launch in plan.launches
-            if isinstance(variants[launch.stages[0].function], TailVariant)
+            launch.op.name for launch in plan.launches if isinstance(variants[launch.stages[0].function], TailVariant)
         ]
 
     def run(self, name: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,6 +105,3 @@ class Steps:
 def _bytes(tensor: Tensor) -> Tensor:
     """The memory of a tensor; of one that has no numbers, none."""
     return tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
-
-
-

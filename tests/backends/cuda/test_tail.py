@@ -54,9 +54,7 @@ def test_equals_the_reference(index: int) -> None:
         operands = case.sample(sizes, torch.Generator().manual_seed(seed))
         inputs = {n: v for n, v in zip(operand_names(case), operands, strict=False) if v is not None}
         inputs |= {f"size_{symbol}": torch.zeros(n, dtype=torch.int64) for symbol, n in sizes.items()}
-        wanted: list[Tensor] = apply_reference(
-            case.op, operands, op.attributes, [v.type for v in op.results], sizes
-        )
+        wanted: list[Tensor] = apply_reference(case.op, operands, op.attributes, [v.type for v in op.results], sizes)
         found = steps.run("forward", inputs).values()
         for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
             if number == 0 and case.op in (*TOKENS, ops.running_sum):
