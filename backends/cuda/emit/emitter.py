@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
+from graphwright.backends.cuda.emit.variants import Constant, TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.kernel_library import KernelLibrary, Problem, Settings
 from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary
@@ -14,8 +15,6 @@ from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType, TensorType
 from graphwright.ir.weights import Weight
-
-Constant = int | float | str | bool | None
 
 TRITON_TYPES = {
     DType.F16: "fp16",
@@ -26,26 +25,13 @@ TRITON_TYPES = {
     DType.BOOL: "i1",
 }
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A kernel with its constants: one function of machine code. `parameters` are Triton's types, in order."""
-
-    name: str
-    body: str
-    """`module:function`."""
-    parameters: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Constant], ...]
-    warps: int
-    stages: int
-    written: tuple[str, ...]
-    """The pointers that the kernel may write through; the others it only reads."""
+Variants = dict[str, Variant | TailVariant]
 
 
 class Emitter:
     """One graph on its way into a plan. `variants` are shared with other graphs, by name."""
 
-    def __init__(self, graph: Graph, library: KernelLibrary, variants: dict[str, Variant]) -> None:
+    def __init__(self, graph: Graph, library: KernelLibrary, variants: Variants) -> None:
         assert isinstance(library.device, Gpu), "the library of a GPU"
         self.graph, self.library, self.variants = graph, library, variants
         self.gpu = library.device
@@ -73,7 +59,7 @@ class Emitter:
     def buffer(self, value: Value) -> Buffer:
         """The memory of a value: that of a weight, or what it was bound to."""
         if value.weight is not None:
-            return self._weight(value.weight)
+            return self.stored(value.weight)
         return self.buffers[value]
 
     def bind(self, value: Value, buffer: Buffer) -> None:
@@ -96,7 +82,22 @@ class Emitter:
         self._temporaries += 1
         return Temporary(f"t{self._temporaries - 1}", type)
 
-    def _weight(self, weight: Weight) -> Stored:
+    def give(self, buffer: Temporary, name: str, type: TensorType) -> Given:
+        """Makes the caller's memory of what was the workspace's, wherever it is used."""
+        given = Given(name, type)
+
+        def changed(access: Access) -> Access:
+            return replace(access, buffer=given) if access.buffer is buffer else access
+
+        def moved(stage: Stage) -> Stage:
+            return replace(stage, accesses=tuple(map(changed, stage.accesses)))
+
+        self.buffers = {value: given if each is buffer else each for value, each in self.buffers.items()}
+        self.launches = [replace(each, stages=tuple(map(moved, each.stages))) for each in self.launches]
+        return given
+
+    def stored(self, weight: Weight) -> Stored:
+        """The memory of a weight."""
         if weight.name not in self._stored:
             if not isinstance(weight.type, TensorType):
                 raise UnsupportedError(f"weight '{weight.name}' is {weight.type}: no kernel reads it")
@@ -123,6 +124,11 @@ class Emitter:
         return Dim.of(name)
 
     # -- launches
+
+    def add(self, variant: Variant | TailVariant, stage: Stage) -> None:
+        """One launch of a variant, which is the function of the stage."""
+        self.variants[variant.name] = variant
+        self._stages.append(stage)
 
     def launch(
         self,

@@ -6,6 +6,16 @@ from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
 from graphwright.backends.cuda.library.choices import ATTENTION, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.conditions import (
+    FLOATS,
+    contiguous_caches,
+    fixed_rows,
+    plain_keys,
+    rows_of_tokens,
+    sum_of_rows,
+    to_floats,
+)
+from graphwright.backends.cuda.library.tail import TAIL
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.append_attention import append_attention
@@ -14,17 +24,23 @@ from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.types import DType
 
-FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
 SINGLE = frozenset({DType.F32})
 INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
-KERNELS = (
+HOT = (
     Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
-    Kernel(rotary_append, FLOATS, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
-    Kernel(fused_attention, FLOATS, name="attention", body=f"{BODIES}.attention:emit_attention", choices=ATTENTION),
+    Kernel(rotary_append, FLOATS, contiguous_caches, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
+    Kernel(
+        fused_attention,
+        FLOATS,
+        plain_keys,
+        name="attention",
+        body=f"{BODIES}.attention:emit_attention",
+        choices=ATTENTION,
+    ),
     Kernel(
         split_attention,
         FLOATS,
@@ -40,13 +56,16 @@ KERNELS = (
         choices=SPLIT_ATTENTION,
     ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
-    Kernel(ops.rms_norm, FLOATS, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
-    Kernel(ops.embedding, FLOATS, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
-    Kernel(ops.take_tokens, FLOATS, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
-    Kernel(ops.cast, FLOATS, name="cast", body=f"{BODIES}.rows:emit_cast"),
-    Kernel(ops.add, INDICES, name="add", body=f"{BODIES}.rows:emit_add"),
+    Kernel(ops.rms_norm, FLOATS, fixed_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.embedding, FLOATS, fixed_rows, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
+    Kernel(ops.take_tokens, FLOATS, rows_of_tokens, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
+    Kernel(ops.cast, FLOATS, to_floats, name="cast", body=f"{BODIES}.rows:emit_cast"),
+    Kernel(ops.add, INDICES, sum_of_rows, name="add", body=f"{BODIES}.rows:emit_add"),
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )
+
+KERNELS = (*HOT, *TAIL)
+"""Of several for one op the first is taken: what Triton computes comes before what TVM does."""
 
 
 @cache
