@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
-from graphwright.backends.cuda.library.choices import ATTENTION, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.choices import ATTENTION, CODED_LINEAR, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.layouts import CODES, unreadable
 from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.append_attention import append_attention
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
+from graphwright.ir.graph import Op
 from graphwright.ir.types import DType
 
 FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
@@ -19,8 +21,34 @@ SINGLE = frozenset({DType.F32})
 INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
+
+def stored_codes(op: Op) -> str | None:
+    """A stored weight of codes that kernels read."""
+    weight = op.required("weight")
+    return "its weight is computed in the graph" if weight.weight is None else unreadable(weight.type)
+
+
 KERNELS = (
     Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
+    Kernel(
+        fused_linear,
+        FLOATS,
+        condition=stored_codes,
+        quantized=True,
+        name="coded_linear",
+        body=f"{BODIES}.coded_weights:emit_coded_linear",
+        layouts={"weight": CODES},
+        choices=CODED_LINEAR,
+    ),
+    Kernel(
+        ops.quantized_embedding,
+        INDICES,
+        condition=stored_codes,
+        quantized=True,
+        name="quantized_embedding",
+        body=f"{BODIES}.coded_weights:emit_quantized_embedding",
+        layouts={"weight": CODES},
+    ),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
     Kernel(rotary_append, FLOATS, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
