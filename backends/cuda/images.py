@@ -35,6 +35,7 @@ def described(variant: Variant) -> Image:
         "parameters": variant.parameters,
         "constants": dict(variant.constants),
         "threads": 32 * variant.warps,
+        "written": variant.written,
     }
     return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, 32 * variant.warps, 0, 0)
 
