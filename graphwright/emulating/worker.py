@@ -27,6 +27,8 @@ DTYPES = {
     "*fp32": torch.float32,
     "*i64": torch.int64,
     "*i32": torch.int32,
+    "*i8": torch.int8,
+    "*u8": torch.uint8,
     "*i1": torch.bool,
 }
 EARLY = "PDL"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.backends.cuda.library.layouts import unreadable
 from graphwright.ir.convention import NEW_LENGTH
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
@@ -81,3 +82,9 @@ def contiguous_caches(op: Op) -> str | None:
     dtype = op.required("packed").tensor.dtype
     other = next((t for t in caches if isinstance(t, StateType) and t.tensor.dtype is not dtype), None)
     return None if other is None else f"{dtype} is appended to {other}"
+
+
+def stored_codes(op: Op) -> str | None:
+    """A stored weight of codes that kernels read."""
+    weight = op.required("weight")
+    return "its weight is computed in the graph" if weight.weight is None else unreadable(weight.type)
