@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]  # its path type is open
 
 from benchmarks.checkpoint import configuration, write_checkpoint, write_sparse_checkpoint
-from benchmarks.gpu.rows import BUNDLED, TINY, Build, Row
+from benchmarks.gpu.rows import BUNDLED, PROMPT, TINY, Build, Row
 
 MOST_BYTES = 60 << 20
 """Of a bundle. It is carried to a machine that has no other way to get it."""
@@ -85,7 +85,6 @@ def answers(checkpoint: Path, build: Build) -> dict[str, NDArray[Any]]:
         program = graphwright.trace(checkpoint, dtype=build.dtype)
     else:
         program = graphwright.quantize(checkpoint, build.scheme, pipeline="raise", dtype=build.dtype, measure=False)[0]
-    row = next(row for row in (Row("exact", build, prompt=37),))
     drawn = np.random.default_rng(0).integers(3, BUNDLED[build.shape].vocabulary_size, PROMPT + STEPS)
     ids = torch.tensor(drawn.tolist())
     graph = program.graphs[FORWARD]
