@@ -38,8 +38,8 @@ class Variant:
     constants: tuple[tuple[str, Constant], ...]
     warps: int
     stages: int
-    written: tuple[str, ...]
-    """The pointers that the kernel may write through; the others it only reads."""
+    written: tuple[str, ...] = ()
+    """The pointers that the kernel may write through, where that is known; the others it only reads."""
 
 
 class Emitter:
