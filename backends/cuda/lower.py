@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphwright.backends.cuda.emit import Variant, emit_graph
+from graphwright.backends.cuda.emit import Variants, emit_graph
 from graphwright.backends.cuda.emit.graph import with_places
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.library import library_for
@@ -21,14 +21,14 @@ class Planned:
 
     gpu: Gpu
     plans: dict[str, Plan]
-    variants: dict[str, Variant]
+    variants: Variants
     weights: list[Weight]
     layout: WeightsLayout
 
 
 def plan_graphs(graphs: Sequence[Graph], gpu: Gpu) -> Planned:
     """The launch plan of each lowered graph; all share variants and weights. Raises `UnsupportedError`."""
-    variants, weights = dict[str, Variant](), dict[str, Weight]()
+    variants, weights = Variants(), dict[str, Weight]()
     emitted = [emit_graph(graph, library_for(gpu), variants, weights) for graph in graphs]
     # By name, so that all architectures share one file.
     held = [weights[name] for name in sorted(weights)]
