@@ -47,6 +47,7 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
         dimensions=dimension_names(main),
     )
     planned = [plan_graphs(steps, gpu) for gpu in (*gpus, EMULATED)]
+    weights = planned[0].weights
     tasks = [Task(variant, each.gpu) for each in planned for variant in each.variants.values()]
     images = dict(zip(tasks, images_of(tasks), strict=True))
     with ArtifactWriter(folder) as writer:
@@ -56,9 +57,10 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
                 each, {name: images[Task(v, each.gpu)] for name, v in each.variants.items()}
             )
             writer.add_bytes(f"{each.gpu.name}.kernels", code)
-        writer.add_text(PROGRAM_FILE, json.dumps({"format": 1, "targets": targets}))
-        first = planned[0]
-        write_weights(writer.folder / WEIGHTS_FILE, first.weights, first.layout)
-        writer.add_text(LOWERED_FILE, lowered_text(program, stored_weights(first.weights, WEIGHTS_FILE)))
-        writer.add_text(PLAN_FILE, print_plans(first.plans.values()))
+        writer.add_text(PROGRAM_FILE, json.dumps({"format": 1, "weight_bytes": weights.bytes, "targets": targets}))
+        write_weights(writer.folder / WEIGHTS_FILE, weights.stored, weights.layout)
+        seeded = {weight.name: (weight.expression, weight.expression) for weight in weights.seeded}
+        known = {**stored_weights(weights.stored, WEIGHTS_FILE), **seeded}
+        writer.add_text(LOWERED_FILE, lowered_text(program, known))
+        writer.add_text(PLAN_FILE, print_plans(planned[0].plans.values()))
         return commit_artifact(writer, program, companions, info)
