@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from graphwright.backends.cuda.gpu import EMULATED, GPUS
+from graphwright.backends.cuda.gpu import GPUS, find_gpus
 from graphwright.backends.interface import Backend, BackendOptions, Companions, option
-from graphwright.ir.errors import UserError
 
 if TYPE_CHECKING:
     from graphwright.backends.kernel_library import KernelLibrary
@@ -24,6 +23,9 @@ class CudaOptions(BackendOptions):
     architectures: str = option(
         "sm_90", f"GPUs to compile for, joined by commas: {', '.join(GPUS)}; emulated: the emulator alone."
     )
+
+    def __post_init__(self) -> None:
+        find_gpus(self.architectures)
 
 
 class CudaBackend(Backend):
@@ -54,11 +56,7 @@ class CudaBackend(Backend):
         from graphwright.backends.cuda.compile import build_artifact
 
         assert isinstance(options, CudaOptions), "the options of this backend"
-        names = [name.strip() for name in options.architectures.split(",")]
-        for name in names:
-            if name not in (*GPUS, EMULATED.name):
-                raise UserError(f"there is no architecture '{name}': there are {', '.join(GPUS)}, {EMULATED.name}")
-        return build_artifact(program, folder, companions, [GPUS[name] for name in names if name in GPUS])
+        return build_artifact(program, folder, companions, find_gpus(options.architectures))
 
     def plan_text(self, program: Program) -> str:
         from graphwright.backends.cuda.lower import plan_graphs

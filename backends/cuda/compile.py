@@ -15,8 +15,8 @@ from graphwright.backends.artifact import (
     program_info,
 )
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
-from graphwright.backends.cuda.images import image_of
 from graphwright.backends.cuda.lower import plan_graphs
+from graphwright.backends.cuda.parallel_images import Task, images_of
 from graphwright.backends.cuda.program_file import target_entry
 from graphwright.backends.interface import Companions
 from graphwright.backends.lowered_text import lowered_text, stored_weights
@@ -47,11 +47,14 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
         dimensions=dimension_names(main),
     )
     planned = [plan_graphs(steps, gpu) for gpu in (*gpus, EMULATED)]
+    tasks = [Task(variant, each.gpu) for each in planned for variant in each.variants.values()]
+    images = dict(zip(tasks, images_of(tasks), strict=True))
     with ArtifactWriter(folder) as writer:
         targets = {}
         for each in planned:
-            images = {name: image_of(variant, each.gpu) for name, variant in each.variants.items()}
-            targets[each.gpu.name], code = target_entry(each, images)
+            targets[each.gpu.name], code = target_entry(
+                each, {name: images[Task(v, each.gpu)] for name, v in each.variants.items()}
+            )
             writer.add_bytes(f"{each.gpu.name}.kernels", code)
         writer.add_text(PROGRAM_FILE, json.dumps({"format": 1, "targets": targets}))
         first = planned[0]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
+from graphwright.backends.cuda.nvrtc import LEAST_DRIVERS, nvrtc_version
+from graphwright.backends.cuda.toolchain import toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
@@ -30,7 +33,20 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         }
         code += image.code
     graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
-    return {"kernels": kernels, "graphs": graphs}, bytes(code)
+    return {"compiled_by": _compiled_by(planned), "kernels": kernels, "graphs": graphs}, bytes(code)
+
+
+def _compiled_by(planned: Planned) -> dict[str, Any] | None:
+    if planned.gpu.emulated:
+        return None
+    tools = toolchain()
+    made = {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": tools.cuda, "driver": tools.driver}
+    if any(isinstance(variant, TailVariant) for variant in planned.variants.values()):
+        major, minor = nvrtc_version()
+        made["nvrtc"] = f"{major}.{minor}"
+        made["cuda"] = max(tools.cuda, 1000 * major)
+        made["driver"] = max(tools.driver, LEAST_DRIVERS.get(major, tools.driver))
+    return made
 
 
 def _graph(plan: Plan) -> dict[str, Any]:

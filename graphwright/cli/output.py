@@ -26,6 +26,7 @@ STAGES = {
     "prove": "proving the passes",
     "reproduce": "looking for a small reproducer",
     "write": "writing the artifact",
+    "compile kernels": "compiling kernels",
     "measure products": "measuring products of matrices",
     "measure launches": "measuring how soon one op follows another",
     "measure memory": "measuring memory bandwidth",

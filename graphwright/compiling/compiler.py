@@ -282,7 +282,7 @@ def build(
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
     with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
-        built = _write(prepared, folder, options, PassProgress(stopwatch.announce, stage="lower"))
+        built = _write(prepared, folder, options, stopwatch.announce)
     prepared.passes.records += built.lowering.records
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, built.manifest, folder, prepared.quantization)
 
@@ -304,20 +304,22 @@ def prepared_with_assets(
         yield replace(prepared, assets=assets, generation=generation)
 
 
-def _write(prepared: Prepared, folder: Path, options: Options, observer: Observer) -> BuildReport:
+def _write(prepared: Prepared, folder: Path, options: Options, show: Callable[[str], object]) -> BuildReport:
     """The artifact, by the backend that the options name."""
     from graphwright.backends.interface import Companions
     from graphwright.compiling.lowering import build_artifact
+    from graphwright.ir.progress import announcing
 
     companions = Companions(prepared.assets, prepared.generation_text)
-    return build_artifact(
-        prepared.program,
-        folder,
-        options.backend,
-        companions=companions,
-        observer=observer,
-        **options.backend_options,
-    )
+    with announcing(show):
+        return build_artifact(
+            prepared.program,
+            folder,
+            options.backend,
+            companions=companions,
+            observer=PassProgress(show, stage="lower"),
+            **options.backend_options,
+        )
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

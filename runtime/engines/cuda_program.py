@@ -78,9 +78,23 @@ class PlannedGraph(Strict):
     launches: tuple[Launch, ...]
 
 
-class Target(Strict):
-    """All phases for one architecture."""
+class CompiledBy(Strict):
+    """What made the machine code of a target."""
 
+    triton: str
+    ptxas: str
+    nvrtc: str = ""
+    """Its version, where it compiled some of the kernels."""
+    cuda: Positive
+    """The version that a driver must have to load it, as `cuDriverGetVersion` tells it: 12090 for CUDA 12.9."""
+    driver: Positive
+    """The first branch of drivers that has it, 575 for CUDA 12.9: for people."""
+
+
+class Target(Strict):
+    """All phases for one architecture. `compiled_by` is None for the emulator, which needs no machine code."""
+
+    compiled_by: CompiledBy | None
     kernels: dict[str, Kernel]
     graphs: dict[str, PlannedGraph]
 

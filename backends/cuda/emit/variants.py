@@ -39,5 +39,9 @@ class TailVariant:
     code: bytes
 
     @property
+    def body(self) -> str:
+        return f"tvm:{self.name}"
+
+    @property
     def starts_early(self) -> bool:
         return False

@@ -11,7 +11,7 @@ from torch import Tensor
 from graphwright.backends.cuda.backend import CudaBackend, CudaOptions
 from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.gpu import GPUS
-from graphwright.backends.cuda.images import image_of
+from graphwright.backends.cuda.images import compiled
 from graphwright.backends.cuda.lower import plan_graphs
 from graphwright.ir import Graph, Program, ops
 from graphwright.ir.interpreter import apply_reference
@@ -75,7 +75,7 @@ def test_is_machine_code_for_gpus(index: int) -> None:
     for gpu in (GPUS["sm_80"], GPUS["sm_90"]):
         for variant in plan_graphs(graphs, gpu).variants.values():
             if isinstance(variant, TailVariant):
-                image = image_of(variant, gpu)
+                image = compiled(variant, gpu)
                 assert image.code.startswith(b"\x7fELF")
                 assert variant.name.encode() in image.code
                 assert (image.threads, image.shared, image.scratch_pointers) == (256, 0, 0)
