@@ -27,6 +27,13 @@ def rows_of_tokens(op: Op) -> str | None:
     return fixed_rows(op) if rank == 3 else f"its tokens have {rank - 2} axes"
 
 
+def softmax_of_rows(op: Op) -> str | None:
+    """Along the last axis."""
+    rank = op.result.type.rank
+    axis = op.attribute("axis", int)
+    return fixed_rows(op) if axis % rank == rank - 1 else f"it goes along axis {axis} of {rank}"
+
+
 def to_floats(op: Op) -> str | None:
     dtype = op.result.tensor.dtype
     return None if dtype in FLOATS else f"its result is {dtype}"
@@ -81,3 +88,14 @@ def contiguous_caches(op: Op) -> str | None:
     dtype = op.required("packed").tensor.dtype
     other = next((t for t in caches if isinstance(t, StateType) and t.tensor.dtype is not dtype), None)
     return None if other is None else f"{dtype} is appended to {other}"
+
+
+def known_experts(op: Op) -> str | None:
+    """Experts of fixed sizes, and shares that a kernel reads."""
+    share = op.required("weights").tensor.dtype
+    if share not in FLOATS:
+        return f"the shares are {share}"
+    types = [op.required(name).type for name in ("gate_up", "down")]
+    unknown = next((size for type in types for size in type.shape if size.constant is None), None)
+    unknown = unknown or (None if op.required("indices").type.shape[-1].constant else op.required("indices").type)
+    return None if unknown is None else f"a size of its experts is {unknown}, no fixed number"
