@@ -45,6 +45,7 @@ def described(variant: Variant | TailVariant) -> Image:
         "parameters": variant.parameters,
         "constants": dict(variant.constants),
         "threads": 32 * variant.warps,
+        "written": variant.written,
     }
     return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, 32 * variant.warps, 0, 0)
 

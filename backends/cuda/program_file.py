@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from graphwright.backends.cuda.emit import TailVariant
@@ -24,6 +25,7 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         kernels[name] = {
             "offset": len(code),
             "bytes": len(image.code),
+            "sha256": sha256(image.code).hexdigest(),
             "symbol": image.symbol,
             "threads": image.threads,
             "shared": image.shared,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graphwright.backends.interface import Backend, BackendOptions, option_fields
 from graphwright.backends.registry import BACKENDS
 from graphwright.errors import OptionError, UsageError
+from graphwright.runtime.errors import SessionError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -40,6 +41,17 @@ def backend_for(target: str) -> Backend:
     """The first backend that compiles for the target. Raises OptionError for a target of none."""
     check_choice("target", target, dict.fromkeys(each for backend in BACKENDS.values() for each in backend.targets))
     return next(backend for backend in BACKENDS.values() if target in backend.targets)
+
+
+def require_device(target: str) -> None:
+    """Raises UsageError where this machine lacks the device of a target, which what is compiled is to be loaded on."""
+    if target == "cuda":
+        from graphwright.runtime.cuda_api import cuda
+
+        try:
+            cuda()
+        except SessionError as problem:
+            raise UsageError(f"{problem}; `graphwright compile` writes an artifact to be run elsewhere") from None
 
 
 def require_backend(backend: Backend) -> None:

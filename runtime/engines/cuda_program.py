@@ -44,6 +44,7 @@ class Kernel(Strict):
 
     offset: Count
     bytes: Positive
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     symbol: str
     threads: Annotated[int, Field(gt=0, le=1024)]
     shared: Count

@@ -152,7 +152,7 @@ class Emitter:
         parameters = [(name, f"*{_triton_type(buffer.type.dtype)}") for name, buffer in given.items()]
         parameters += [(name, "i32") for name in sizes]
         fixed: dict[str, Constant] = {name: None for name, buffer in pointers.items() if buffer is None}
-        variant = self._variant(body, tuple(parameters), {**fixed, **constants}, warps, stages)
+        variant = self._variant(body, tuple(parameters), {**fixed, **constants}, warps, stages, (*writes, *updates))
         accesses = tuple(
             Access(buffer, name not in writes, name in writes or name in updates) for name, buffer in given.items()
         )
@@ -166,11 +166,12 @@ class Emitter:
         constants: Mapping[str, Constant],
         warps: int,
         stages: int,
+        written: tuple[str, ...],
     ) -> str:
         fixed = {**constants, "PDL": self.gpu.starts_early}
-        said = repr((body, parameters, sorted(fixed.items()), warps, stages))
+        said = repr((body, parameters, sorted(fixed.items()), warps, stages, written))
         name = f"{body.partition(':')[2]}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
-        self.variants[name] = Variant(name, body, parameters, tuple(fixed.items()), warps, stages)
+        self.variants[name] = Variant(name, body, parameters, tuple(fixed.items()), warps, stages, written)
         return name
 
 

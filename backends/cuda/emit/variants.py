@@ -19,6 +19,8 @@ class Variant:
     constants: tuple[tuple[str, Constant], ...]
     warps: int
     stages: int
+    written: tuple[str, ...]
+    """The pointers that the kernel may write through; the others it only reads."""
 
     @property
     def starts_early(self) -> bool:

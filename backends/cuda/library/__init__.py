@@ -11,9 +11,11 @@ from graphwright.backends.cuda.library.conditions import (
     contiguous_caches,
     fixed_rows,
     known_experts,
+    norm_of_rows,
     plain_keys,
     rows_of_tokens,
     softmax_of_rows,
+    stored_matrix,
     sum_of_rows,
     to_floats,
 )
@@ -31,7 +33,7 @@ INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
 HOT = (
-    Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
+    Kernel(fused_linear, FLOATS, stored_matrix, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
     Kernel(rotary_append, FLOATS, contiguous_caches, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),
@@ -58,8 +60,8 @@ HOT = (
         choices=SPLIT_ATTENTION,
     ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
-    Kernel(ops.rms_norm, FLOATS, fixed_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
-    Kernel(ops.layer_norm, FLOATS, fixed_rows, name="layer_norm", body=f"{BODIES}.rows:emit_layer_norm"),
+    Kernel(ops.rms_norm, FLOATS, norm_of_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.layer_norm, FLOATS, norm_of_rows, name="layer_norm", body=f"{BODIES}.rows:emit_layer_norm"),
     Kernel(ops.softmax, FLOATS, softmax_of_rows, name="softmax", body=f"{BODIES}.rows:emit_softmax"),
     Kernel(ops.embedding, FLOATS, fixed_rows, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
     Kernel(ops.take_tokens, FLOATS, rows_of_tokens, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from graphwright.backends.plan.plan import shown_weights
 from graphwright.ir.convention import NEW_LENGTH
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.graph import Op
+from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.rules import ONE
 from graphwright.ir.types import DType, StateType
 
@@ -19,6 +20,21 @@ def fixed_rows(op: Op) -> str | None:
     if size is None:
         return f"the last axis of {op.result.type} has no fixed length"
     return None if size <= LONGEST_ROW else f"a row of {size} numbers is too long for a block of threads"
+
+
+def norm_of_rows(op: Op) -> str | None:
+    """Rows, and numbers for them that no launch writes: they are read before those in front have ended."""
+    computed = next((o.name for o in op.definition.operands[1:] if _is_computed(op.operand(o.name))), None)
+    return fixed_rows(op) if computed is None else f"its {computed} is computed in the graph"
+
+
+def stored_matrix(op: Op) -> str | None:
+    """A weight that no launch writes: it is read before those in front have ended."""
+    return "its weight is computed in the graph" if _is_computed(op.operand("weight")) else None
+
+
+def _is_computed(value: Value | None) -> bool:
+    return value is not None and not shown_weights(value)
 
 
 def rows_of_tokens(op: Op) -> str | None:
