@@ -12,7 +12,6 @@ from pathlib import Path
 from graphwright.backends.cuda.emit import TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.images import Image
-from graphwright.backends.cuda.nvrtc import nvrtc_version
 from graphwright.backends.cuda.toolchain import Toolchain
 from graphwright.ir.cache_folder import Cache
 
@@ -25,7 +24,7 @@ def content_name(variant: Variant | TailVariant, gpu: Gpu, tools: Toolchain) -> 
     """A name of which equal cubins alone have the same: of the variant, its kernel's source and all that this calls,
     the architecture and the versions of what compiles it."""
     if isinstance(variant, TailVariant):
-        content = repr((variant.code, gpu.number, nvrtc_version(), kernel_source("graphwright.backends.cuda.nvrtc")))
+        content = repr((variant, gpu.number, tools.nvrtc))
         return f"tail_{sha256(content.encode()).hexdigest()[:24]}"
     module, _, function = variant.body.partition(":")
     made = variant.parameters, sorted(variant.constants), variant.warps, variant.stages

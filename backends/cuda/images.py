@@ -30,15 +30,15 @@ class Image:
 
 
 def described(variant: Variant | TailVariant) -> Image:
-    """What the emulator takes in place of machine code: a description, and an object file where TVM wrote it."""
+    """What the emulator takes in place of machine code: of a stage that TVM wrote, an object file of this machine's."""
     if isinstance(variant, TailVariant):
-        stage = {
+        facts = {
             "symbol": variant.name,
             "object": b64encode(variant.code).decode(),
             "parameters": variant.parameters,
             "threads": variant.threads,
         }
-        return Image(EMULATED_MAGIC + json.dumps(stage).encode() + b"\0", variant.name, variant.threads, 0, 0)
+        return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, variant.threads, 0, 0)
     facts = {
         "symbol": variant.name,
         "body": variant.body,

@@ -15,9 +15,6 @@ from typing import Any
 
 from graphwright.ir.errors import UnsupportedError
 
-LEAST_DRIVERS = {12: 525, 13: 580}
-"""By CUDA's major version: its machine code runs on drivers of all minor versions, from this branch on. CUDA Toolkit
-release notes, "CUDA Minor Version Compatibility"."""
 PACKAGES = "in the clone of Graphwright, run `pip install -e '.[cuda-compile]'`"
 
 
@@ -39,14 +36,6 @@ def cubin_of(source: bytes, name: str, number: int) -> bytes:
     finally:
         compiler.nvrtcDestroyProgram(program)
     return cubin
-
-
-@cache
-def nvrtc_version() -> tuple[int, int]:
-    """Major and minor. Raises `UnsupportedError` where there is none."""
-    compiler = _compiler()
-    _, major, minor = compiler.nvrtcVersion()
-    return int(major), int(minor)
 
 
 def _first_line(compiler: Any, program: Any) -> str:

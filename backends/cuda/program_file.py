@@ -9,8 +9,7 @@ from typing import Any
 from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
-from graphwright.backends.cuda.nvrtc import LEAST_DRIVERS, nvrtc_version
-from graphwright.backends.cuda.toolchain import toolchain
+from graphwright.backends.cuda.toolchain import NVRTC_CUDA, NVRTC_DRIVER, toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
@@ -42,13 +41,10 @@ def _compiled_by(planned: Planned) -> dict[str, Any] | None:
     if planned.gpu.emulated:
         return None
     tools = toolchain()
-    made = {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": tools.cuda, "driver": tools.driver}
+    cuda, driver = tools.cuda, tools.driver
     if any(isinstance(variant, TailVariant) for variant in planned.variants.values()):
-        major, minor = nvrtc_version()
-        made["nvrtc"] = f"{major}.{minor}"
-        made["cuda"] = max(tools.cuda, 1000 * major)
-        made["driver"] = max(tools.driver, LEAST_DRIVERS.get(major, tools.driver))
-    return made
+        cuda, driver = max(cuda, NVRTC_CUDA), max(driver, NVRTC_DRIVER)
+    return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": cuda, "driver": driver}
 
 
 def _graph(plan: Plan) -> dict[str, Any]:

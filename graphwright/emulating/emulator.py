@@ -98,11 +98,13 @@ class Emulator:
             arguments = [
                 self._argument(name, kind, values[place]) for place, (name, kind) in enumerate(kernel["parameters"])
             ]
-            if "library" in kernel:
-                request = Request(kernel["symbol"], programs, arguments, {}, frozenset(), kernel["library"])
-            else:
-                written = frozenset(kernel.get("written", ()))
-                request = Request(kernel["body"], programs, arguments, kernel["constants"], written)
+            request = Request(
+                kernel.get("body") or f"{kernel['library']}:{kernel['symbol']}",
+                programs,
+                arguments,
+                kernel.get("constants"),
+                frozenset(kernel.get("written", ())),
+            )
             problem = self._interpreter.ask(request, self.time_limit)
         except _WrongArgument as error:
             problem = str(error)

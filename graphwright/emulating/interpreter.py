@@ -36,17 +36,16 @@ class Argument:
 
 @dataclass(frozen=True)
 class Request:
-    """A launch of a function `module:function`, or of a symbol of a library.
+    """A launch of a kernel in Triton, or without constants of `library:function`.
 
-    `written` are the pointers that the kernel may write through.
+    `written` are the pointers that a kernel in Triton may write through.
     """
 
     body: str
     programs: int
     arguments: Sequence[Argument]
-    constants: Mapping[str, Any]
+    constants: Mapping[str, Any] | None
     written: frozenset[str]
-    library: str = ""
 
 
 class Interpreter:

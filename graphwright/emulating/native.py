@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from graphwright.emulating.interpreter import Request
 from graphwright.errors import UsageError
 from graphwright.ir.cache_folder import cache_folder
 
@@ -56,14 +57,14 @@ def _function(library: str, symbol: str) -> ctypes._NamedFuncPointer:  # pyright
     return getattr(ctypes.CDLL(library), symbol)
 
 
-def call(library: str, symbol: str, base: int, blocks: int, arguments: list[tuple[str, str, int]]) -> None:
-    """Runs so many blocks of a stage. Of a pointer the argument is its distance from the base."""
-    given: list[object] = [ctypes.c_int32(blocks)]
-    for _, kind, value in arguments:
-        if kind.startswith("*"):
-            given.append(ctypes.c_void_p(base + value))
+def call(library: str, symbol: str, base: int, request: Request) -> None:
+    """Runs the blocks of a stage. Of a pointer the argument is its distance from the base."""
+    given: list[object] = [ctypes.c_int32(request.programs)]
+    for argument in request.arguments:
+        if argument.kind.startswith("*"):
+            given.append(ctypes.c_void_p(base + argument.value))
         else:
-            given.append(ctypes.c_int64(value) if kind == "i64" else ctypes.c_int32(value))
+            given.append((ctypes.c_int64 if argument.kind == "i64" else ctypes.c_int32)(argument.value))
     status = _function(library, symbol)(*given)
     if status:
         raise RuntimeError(f"{symbol} gives {status}")

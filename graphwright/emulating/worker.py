@@ -27,6 +27,8 @@ DTYPES = {
     "*fp32": torch.float32,
     "*i64": torch.int64,
     "*i32": torch.int32,
+    "*i8": torch.int8,
+    "*u8": torch.uint8,
     "*i1": torch.bool,
 }
 EARLY = "PDL"
@@ -35,14 +37,9 @@ EARLY = "PDL"
 
 def run(base: int, request: Request) -> None:
     """Runs a kernel. Raises `WrongAccess` where it touches what it must not."""
-    if request.library:
-        call(
-            request.library,
-            request.body,
-            base,
-            request.programs,
-            [(a.name, a.kind, a.value) for a in request.arguments],
-        )
+    if request.constants is None:
+        library, _, symbol = request.body.rpartition(":")
+        call(library, symbol, base, request)
         return
     given: dict[str, Any] = dict(request.constants)
     for argument in request.arguments:

@@ -84,8 +84,6 @@ class CompiledBy(Strict):
 
     triton: str
     ptxas: str
-    nvrtc: str = ""
-    """Its version, where it compiled some of the kernels."""
     cuda: Positive
     """The version that a driver must have to load it, as `cuDriverGetVersion` tells it: 12090 for CUDA 12.9."""
     driver: Positive

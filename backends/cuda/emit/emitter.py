@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from graphwright.backends.cuda.emit.variants import Constant, TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
-from graphwright.backends.kernel_library import KernelLibrary, Problem, Settings
+from graphwright.backends.kernel_library import Kernel, KernelLibrary, Problem, Settings
 from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
@@ -22,6 +22,11 @@ TRITON_TYPES = {
     DType.F32: "fp32",
     DType.I64: "i64",
     DType.I32: "i32",
+    DType.I8: "i8",
+    DType.U8: "u8",
+    # As bytes: not every architecture has numbers of these types.
+    DType.F8E4M3: "u8",
+    DType.F8E5M2: "u8",
     DType.BOOL: "i1",
 }
 
@@ -41,13 +46,14 @@ class Emitter:
         self.buffers: dict[Value, Buffer] = {}
         self.settings: Settings = {}
         """The values of the choices of the kernel that is being emitted."""
+        self._kernel: Kernel | None = None
         self._stored: dict[str, Stored] = {}
         self._stages: list[Stage] = []
         self._temporaries = 0
 
     def emit(self, op: Op) -> None:
         """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
-        kernel = self.library.kernel_for(op)
+        kernel = self._kernel = self.library.kernel_for(op)
         self.settings = self.library.settings(kernel, Problem.of(self.gpu, op))
         self._stages = []
         kernel.load()(self, op)
@@ -61,6 +67,16 @@ class Emitter:
         if value.weight is not None:
             return self.stored(value.weight)
         return self.buffers[value]
+
+    def laid_out(self, op: Op, name: str) -> dict[str, Buffer]:
+        """The arrays of an operand that is a weight, in the layout in which the kernel reads it, by their names."""
+        weight = op.required(name).weight
+        assert weight is not None, f"{name} is computed in the graph"
+        assert self._kernel is not None, "an op is being emitted"
+        arrays = self._kernel.layouts[name].pack(weight.expression)
+        return {
+            part: self.stored(Weight(f"{weight.name}.{part}", array), weight.name) for part, array in arrays.items()
+        }
 
     def bind(self, value: Value, buffer: Buffer) -> None:
         """Says that a value is in a buffer that there is: a view, or what is changed in place."""
@@ -96,13 +112,13 @@ class Emitter:
         self.launches = [replace(each, stages=tuple(map(moved, each.stages))) for each in self.launches]
         return given
 
-    def stored(self, weight: Weight) -> Stored:
-        """The memory of a weight."""
+    def stored(self, weight: Weight, of: str | None = None) -> Stored:
+        """The memory of a weight, or of an array that `of`, a weight, is laid out as."""
         if weight.name not in self._stored:
             if not isinstance(weight.type, TensorType):
                 raise UnsupportedError(f"weight '{weight.name}' is {weight.type}: no kernel reads it")
             self.weights[weight.name] = weight
-            self._stored[weight.name] = Stored(weight.name, weight.type, weight.name, 0)
+            self._stored[weight.name] = Stored(weight.name, weight.type, of or weight.name, 0)
         return self._stored[weight.name]
 
     # -- sizes

@@ -23,6 +23,10 @@ class Variant:
     """The pointers that the kernel may write through; the others it only reads."""
 
     @property
+    def kernel(self) -> str:
+        return self.body.partition(":")[2]
+
+    @property
     def starts_early(self) -> bool:
         """Whether it waits itself for what it reads, so that it may be started before that is there."""
         return bool(dict(self.constants).get("PDL"))
@@ -41,8 +45,8 @@ class TailVariant:
     code: bytes
 
     @property
-    def body(self) -> str:
-        return f"tvm:{self.name}"
+    def kernel(self) -> str:
+        return self.name
 
     @property
     def starts_early(self) -> bool:

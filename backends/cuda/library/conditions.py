@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.backends.cuda.library.layouts import unreadable
 from graphwright.backends.plan.plan import shown_weights
 from graphwright.ir.convention import NEW_LENGTH
 from graphwright.ir.dims import Dim, product
@@ -28,6 +29,13 @@ def norm_of_rows(op: Op) -> str | None:
     return fixed_rows(op) if computed is None else f"its {computed} is computed in the graph"
 
 
+def softmax_of_rows(op: Op) -> str | None:
+    """Along the last axis."""
+    rank = op.result.type.rank
+    axis = op.attribute("axis", int)
+    return fixed_rows(op) if axis % rank == rank - 1 else f"it goes along axis {axis} of {rank}"
+
+
 def stored_matrix(op: Op) -> str | None:
     """A weight that no launch writes: it is read before those in front have ended."""
     return "its weight is computed in the graph" if _is_computed(op.operand("weight")) else None
@@ -41,13 +49,6 @@ def rows_of_tokens(op: Op) -> str | None:
     """Tokens that are rows of numbers."""
     rank = op.required("x").type.rank
     return fixed_rows(op) if rank == 3 else f"its tokens have {rank - 2} axes"
-
-
-def softmax_of_rows(op: Op) -> str | None:
-    """Along the last axis."""
-    rank = op.result.type.rank
-    axis = op.attribute("axis", int)
-    return fixed_rows(op) if axis % rank == rank - 1 else f"it goes along axis {axis} of {rank}"
 
 
 def to_floats(op: Op) -> str | None:
@@ -106,12 +107,17 @@ def contiguous_caches(op: Op) -> str | None:
     return None if other is None else f"{dtype} is appended to {other}"
 
 
+def stored_codes(op: Op) -> str | None:
+    """A stored weight of codes that kernels read."""
+    weight = op.required("weight")
+    return "its weight is computed in the graph" if weight.weight is None else unreadable(weight.type)
+
+
 def known_experts(op: Op) -> str | None:
     """Experts of fixed sizes, and shares that a kernel reads."""
     share = op.required("weights").tensor.dtype
     if share not in FLOATS:
         return f"the shares are {share}"
-    types = [op.required(name).type for name in ("gate_up", "down")]
-    unknown = next((size for type in types for size in type.shape if size.constant is None), None)
-    unknown = unknown or (None if op.required("indices").type.shape[-1].constant else op.required("indices").type)
+    sizes = [*op.required("gate_up").type.shape, *op.required("down").type.shape, op.required("indices").type.shape[-1]]
+    unknown = next((size for size in sizes if size.constant is None), None)
     return None if unknown is None else f"a size of its experts is {unknown}, no fixed number"

@@ -22,7 +22,13 @@ from graphwright.ir.progress import announcing
 
 ROWS = "graphwright.backends.cuda.kernels.rows"
 COUNT = Variant(
-    "count", f"{ROWS}:count_up", (("y", "*i64"), ("COUNT", "i32")), (("BLOCK", 128), ("PDL", False)), warps=1, stages=1
+    "count",
+    f"{ROWS}:count_up",
+    (("y", "*i64"), ("COUNT", "i32")),
+    (("BLOCK", 128), ("PDL", False)),
+    warps=1,
+    stages=1,
+    written=("y",),
 )
 BROKEN = replace(COUNT, name="broken", constants=(("BLOCK", 100), ("PDL", False)))
 """Blocks are powers of two."""
