@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from graphwright.runtime.errors import SessionError
 
-INTEGER = ctypes.c_int32
+INTEGER, LONG = ctypes.c_int32, ctypes.c_int64
 POINTER = ctypes.c_void_p
 
 
@@ -272,7 +272,8 @@ def cuda() -> Cuda:
 
 
 def argument_types(parameters: Sequence[str], scratch_pointers: int) -> tuple[Any, ...]:
-    kinds = [POINTER if kind == "pointer" else INTEGER for kind in parameters]
+    known = {"pointer": POINTER, "i32": INTEGER, "i64": LONG}
+    kinds = [known[kind] for kind in parameters]
     return (*kinds, *[POINTER] * scratch_pointers)
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.emit import TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.toolchain import Toolchain
@@ -20,9 +20,12 @@ CUBINS = Cache("cubins", most_bytes=256 << 20)
 KERNELS = "graphwright.backends.cuda.kernels"
 
 
-def content_name(variant: Variant, gpu: Gpu, tools: Toolchain) -> str:
+def content_name(variant: Variant | TailVariant, gpu: Gpu, tools: Toolchain) -> str:
     """A name of which equal cubins alone have the same: of the variant, its kernel's source and all that this calls,
     the architecture and the versions of what compiles it."""
+    if isinstance(variant, TailVariant):
+        content = repr((variant, gpu.number, tools.nvrtc))
+        return f"tail_{sha256(content.encode()).hexdigest()[:24]}"
     module, _, function = variant.body.partition(":")
     made = variant.parameters, sorted(variant.constants), variant.warps, variant.stages
     content = repr((variant.body, made, gpu.number, tools.triton, tools.ptxas, kernel_source(module)))

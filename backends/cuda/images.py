@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
-from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.emit import TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
+from graphwright.backends.cuda.nvrtc import cubin_of
 from graphwright.ir.errors import UnsupportedError
 
 EMULATED_MAGIC = b"\x7fEMULATED\n"
@@ -27,8 +29,16 @@ class Image:
     """How many pointers the function takes behind its own parameters, for memory that it does not use."""
 
 
-def described(variant: Variant) -> Image:
-    """What the emulator takes in place of machine code."""
+def described(variant: Variant | TailVariant) -> Image:
+    """What the emulator takes in place of machine code: of a stage that TVM wrote, an object file of this machine's."""
+    if isinstance(variant, TailVariant):
+        facts = {
+            "symbol": variant.name,
+            "object": b64encode(variant.code).decode(),
+            "parameters": variant.parameters,
+            "threads": variant.threads,
+        }
+        return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, variant.threads, 0, 0)
     facts = {
         "symbol": variant.name,
         "body": variant.body,
@@ -40,8 +50,10 @@ def described(variant: Variant) -> Image:
     return Image(EMULATED_MAGIC + json.dumps(facts).encode() + b"\0", variant.name, 32 * variant.warps, 0, 0)
 
 
-def compiled(variant: Variant, gpu: Gpu) -> Image:
+def compiled(variant: Variant | TailVariant, gpu: Gpu) -> Image:
     """The module of a variant for an architecture. Raises `UnsupportedError` where it needs what a block has not."""
+    if isinstance(variant, TailVariant):
+        return Image(cubin_of(variant.code, variant.name, gpu.number), variant.name, variant.threads, 0, 0)
     # Triton has no types that a checker could read.
     triton, targets = cast(Any, import_module("triton")), cast(Any, import_module("triton.backends.compiler"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphwright.backends.cuda.emit import Variant, emit_graph
+from graphwright.backends.cuda.emit import Variants, emit_graph
 from graphwright.backends.cuda.emit.graph import with_places
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.library import library_for
@@ -21,13 +21,13 @@ class Planned:
 
     gpu: Gpu
     plans: dict[str, Plan]
-    variants: dict[str, Variant]
+    variants: Variants
     weights: Weights
 
 
 def plan_graphs(graphs: Sequence[Graph], gpu: Gpu) -> Planned:
     """The launch plan of each lowered graph; all share variants and weights. Raises `UnsupportedError`."""
-    variants, weights = dict[str, Variant](), dict[str, Weight]()
+    variants, weights = Variants(), dict[str, Weight]()
     emitted = [emit_graph(graph, library_for(gpu), variants, weights) for graph in graphs]
     # By name, so that all architectures share one file.
     held = [weights[name] for name in sorted(weights)]
@@ -36,4 +36,5 @@ def plan_graphs(graphs: Sequence[Graph], gpu: Gpu) -> Planned:
     for plan in plans.values():
         verify_plan(plan)
     made = [fill.variant(gpu) for fill in arrangement.fills]
-    return Planned(gpu, plans, variants | {variant.name: variant for variant in made}, arrangement)
+    variants.update({variant.name: variant for variant in made})
+    return Planned(gpu, plans, variants, arrangement)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
-from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.emit import TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.image_cache import content_name, keep_image, kept_image
 from graphwright.backends.cuda.images import Image, described
@@ -28,8 +28,12 @@ PROGRAM = "graphwright.backends.cuda.compiler_process"
 class Task:
     """A variant that is to be compiled for an architecture."""
 
-    variant: Variant
+    variant: Variant | TailVariant
     gpu: Gpu
+
+    @property
+    def kernel(self) -> str:
+        return self.variant.kernel
 
 
 def images_of(tasks: Sequence[Task], *, processes: int | None = None, program: str = PROGRAM) -> list[Image]:
@@ -45,7 +49,7 @@ def images_of(tasks: Sequence[Task], *, processes: int | None = None, program: s
     found |= {task: image for task, image in kept.items() if image is not None}
     missing = [task for task in real if task not in found]
     # Those that take longest first, so that no process has one left when the others are through.
-    missing.sort(key=lambda task: task.variant.body.partition(":")[2] not in SLOW)
+    missing.sort(key=lambda task: task.kernel not in SLOW)
     workers = min(len(missing), processes or len(os.sched_getaffinity(0)))
     if workers:
         with TemporaryDirectory(prefix="graphwright-", ignore_cleanup_errors=True) as folder:
@@ -84,7 +88,7 @@ class _Processes:
         process = self._process()
         assert process.stdin is not None
         assert process.stdout is not None
-        where = f"kernel {task.variant.body.partition(':')[2]} for {task.gpu.name}"
+        where = f"kernel {task.kernel} for {task.gpu.name}"
         try:
             pickle.dump((task.variant, task.gpu), process.stdin)
             process.stdin.flush()

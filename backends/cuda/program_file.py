@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
 from graphwright.backends.cuda.seeded import Fill
-from graphwright.backends.cuda.toolchain import toolchain
+from graphwright.backends.cuda.toolchain import NVRTC_CUDA, NVRTC_DRIVER, toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
@@ -28,7 +29,7 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
             "symbol": image.symbol,
             "threads": image.threads,
             "shared": image.shared,
-            "starts_early": bool(dict(variant.constants).get("PDL")),
+            "starts_early": variant.starts_early,
             "parameters": ["pointer" if kind.startswith("*") else kind for _, kind in variant.parameters],
             "scratch_pointers": image.scratch_pointers,
         }
@@ -42,7 +43,10 @@ def _compiled_by(planned: Planned) -> dict[str, Any] | None:
     if planned.gpu.emulated:
         return None
     tools = toolchain()
-    return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": tools.cuda, "driver": tools.driver}
+    cuda, driver = tools.cuda, tools.driver
+    if any(isinstance(variant, TailVariant) for variant in planned.variants.values()):
+        cuda, driver = max(cuda, NVRTC_CUDA), max(driver, NVRTC_DRIVER)
+    return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": cuda, "driver": driver}
 
 
 def _fill(fill: Fill, planned: Planned) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +25,9 @@ LEAST_DRIVERS = {(12, 8): 570, (12, 9): 575, (13, 0): 580, (13, 1): 590}
 """By the version of CUDA, the first branch of Linux drivers that has all of it: CUDA Toolkit release notes, table "CUDA
 Toolkit and Corresponding Driver Versions". Branches since 13.1 are not in it: their ptxas is refused."""
 
+NVRTC_CUDA, NVRTC_DRIVER = 13000, 580
+"""What runs code of NVRTC 13: within a major version newer minor ones need no newer driver (CUDA Compatibility)."""
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -35,6 +38,8 @@ class Toolchain:
     cuda: int
     driver: int
     path: Path
+    nvrtc: str
+    """The version of the library that compiles CUDA C; empty without it."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -73,4 +78,11 @@ def _toolchain(named: str) -> Toolchain:
             f"{path} is of CUDA {major}.{minor}, whose least driver is not known: take one of {known}"
         )
     least = LEAST_DRIVERS[major, minor]
-    return Toolchain(version("triton"), found[3], 1000 * major + 10 * minor, least, path)
+    return Toolchain(version("triton"), found[3], 1000 * major + 10 * minor, least, path, _nvrtc())
+
+
+def _nvrtc() -> str:
+    try:
+        return version("nvidia-cuda-nvrtc")
+    except PackageNotFoundError:
+        return ""

@@ -10,7 +10,7 @@ from graphwright.ir.machines import LOCAL, MACHINES
 
 PIPELINE_NAMES = (
     *("raise", "default", "cpu", "function"),
-    *(f"{target}-{backend.name}" for backend in BACKENDS.values() for target in backend.targets),
+    *(backend.pipeline(target) for backend in BACKENDS.values() for target in backend.targets),
 )
 """Those of `graphwright.compiling.targets.pipelines`, which are too slow to import for help."""
 _PIPELINES = ", ".join(PIPELINE_NAMES)

@@ -88,16 +88,13 @@ def kernel_targets() -> dict[str, Target]:
 
 
 def pipelines() -> dict[str, Sequence[Pass]]:
-    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`).
-
-    A backend that is called as its target gives that name to the longer one.
-    """
+    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`)."""
     from graphwright.passes import PIPELINES
 
     found: dict[str, Sequence[Pass]] = dict(PIPELINES)
     for backend in BACKENDS.values():
         for target in backend.targets:
-            found[_lowered_name(target, backend)] = (
+            found[backend.pipeline(target)] = (
                 *PIPELINES[target],
                 *backend.lowering(backend.options(), decoder=True),
             )
@@ -113,12 +110,8 @@ def find_pipeline(name: str) -> Sequence[Pass]:
 
 def backend_behind(pipeline: str | None) -> Backend | None:
     """The backend whose ops a named pipeline goes down to, None for a pipeline that is for all."""
-    lowering = {_lowered_name(target, each): each for each in BACKENDS.values() for target in each.targets}
+    lowering = {each.pipeline(target): each for each in BACKENDS.values() for target in each.targets}
     return None if pipeline is None else lowering.get(pipeline)
-
-
-def _lowered_name(target: str, backend: Backend) -> str:
-    return target if backend.name == target else f"{target}-{backend.name}"
 
 
 def choose_passes(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import subprocess
+from base64 import b64decode
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graphwright.emulating.interpreter import Argument, Interpreter, Region, Request
+from graphwright.emulating.native import c_compiler, linked
 from graphwright.errors import UsageError
 from graphwright.ir.cache_folder import cache_folder
 from graphwright.runtime.artifact import Artifact
@@ -85,7 +86,9 @@ class Emulator:
         found.needed_shared = kernel.get("shared", 0)
         found.parameters = len(kernel["parameters"])
         for place, (_, kind) in enumerate(kernel["parameters"]):
-            found.sizes[place] = 8 if kind.startswith("*") else 4
+            found.sizes[place] = 8 if kind.startswith("*") or kind == "i64" else 4
+        if "object" in kernel:
+            kernel["library"] = str(linked(b64decode(kernel.pop("object"))))
         self._kernels.append(kernel)
         return 0
 
@@ -96,7 +99,11 @@ class Emulator:
                 self._argument(name, kind, values[place]) for place, (name, kind) in enumerate(kernel["parameters"])
             ]
             request = Request(
-                kernel["body"], programs, arguments, kernel["constants"], frozenset(kernel.get("written", ()))
+                kernel.get("body") or f"{kernel['library']}:{kernel['symbol']}",
+                programs,
+                arguments,
+                kernel.get("constants"),
+                frozenset(kernel.get("written", ())),
             )
             problem = self._interpreter.ask(request, self.time_limit)
         except _WrongArgument as error:
@@ -106,6 +113,8 @@ class Emulator:
         return int(problem is not None)
 
     def _argument(self, name: str, kind: str, value: int) -> Argument:
+        if kind == "i64":
+            return Argument(name, kind, ctypes.c_int64(value).value, None)
         if not kind.startswith("*"):
             return Argument(name, kind, ctypes.c_int32(value & 0xFFFFFFFF).value, None)
         base = int(self.library.emulator_base())
@@ -168,9 +177,7 @@ def _built() -> Path:
     library = folder / "libcuda.so.1"
     if library.exists():
         return library
-    compiler = next((path for path in map(shutil.which, ("cc", "gcc", "clang")) if path), None)
-    if compiler is None:
-        raise UsageError("the emulator needs a C compiler: install gcc or clang")
+    compiler = c_compiler()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{os.getpid()}.so"
     command = [compiler, "-O2", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", str(partial), str(SOURCE), "-ldl"]

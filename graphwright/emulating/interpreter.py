@@ -36,12 +36,15 @@ class Argument:
 
 @dataclass(frozen=True)
 class Request:
-    """A launch. `written` are the pointers that the kernel may write through."""
+    """A launch of a kernel in Triton, or without constants of `library:function`.
+
+    `written` are the pointers that a kernel in Triton may write through.
+    """
 
     body: str
     programs: int
     arguments: Sequence[Argument]
-    constants: Mapping[str, Any]
+    constants: Mapping[str, Any] | None
     written: frozenset[str]
 
 

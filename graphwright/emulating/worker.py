@@ -1,4 +1,4 @@
-"""A process that interprets Triton kernels over the memory of the emulated device.
+"""A process that interprets Triton kernels, and calls those that TVM wrote, over the memory of the emulated device.
 
 It is one of its own as Triton decides when it is imported whether it compiles or interprets.
 """
@@ -18,6 +18,7 @@ import torch
 
 from graphwright.emulating.accesses import WrongAccess, watched
 from graphwright.emulating.interpreter import Request
+from graphwright.emulating.native import call
 from graphwright.emulating.quick import interpret_from_now_on
 
 DTYPES = {
@@ -26,6 +27,8 @@ DTYPES = {
     "*fp32": torch.float32,
     "*i64": torch.int64,
     "*i32": torch.int32,
+    "*i8": torch.int8,
+    "*u8": torch.uint8,
     "*i1": torch.bool,
 }
 EARLY = "PDL"
@@ -34,6 +37,10 @@ EARLY = "PDL"
 
 def run(base: int, request: Request) -> None:
     """Runs a kernel. Raises `WrongAccess` where it touches what it must not."""
+    if request.constants is None:
+        library, _, symbol = request.body.rpartition(":")
+        call(library, symbol, base, request)
+        return
     given: dict[str, Any] = dict(request.constants)
     for argument in request.arguments:
         if argument.kind in DTYPES:

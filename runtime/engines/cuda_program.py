@@ -49,7 +49,7 @@ class Kernel(Strict):
     threads: Annotated[int, Field(gt=0, le=1024)]
     shared: Count
     starts_early: bool
-    parameters: tuple[Literal["pointer", "i32"], ...]
+    parameters: tuple[Literal["pointer", "i32", "i64"], ...]
     scratch_pointers: Annotated[int, Field(ge=0, le=2)]
 
 

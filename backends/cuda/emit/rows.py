@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.rules import ONE
 
 KERNELS = "graphwright.backends.cuda.kernels.rows"
 
@@ -55,8 +53,6 @@ def emit_add(e: Emitter, op: Op) -> None:
     constants: dict[str, Constant] = {"BLOCK": 128}
     for name, value in zip(("X", "Y"), op.inputs, strict=True):
         own = (Dim.of(1),) * (2 - value.type.rank) + value.type.shape
-        if len(shape) > 2 or own[0] not in (rows, ONE) or own[1] not in (columns, ONE):
-            raise UnsupportedError(f"its kernel does not add {value.type} to {op.result.type}")
         constants |= {f"{name}_ROWS": own[0] is rows, f"{name}_COLUMNS": own[1] is columns}
     programs = rows * e.quotient(columns, 128)
     e.launch(f"{KERNELS}:add_rows", programs, pointers, {"COLUMNS": columns}, constants, writes=("z",), warps=1)

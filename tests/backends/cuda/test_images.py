@@ -22,7 +22,13 @@ from graphwright.ir.progress import announcing
 
 ROWS = "graphwright.backends.cuda.kernels.rows"
 COUNT = Variant(
-    "count", f"{ROWS}:count_up", (("y", "*i64"), ("COUNT", "i32")), (("BLOCK", 128), ("PDL", False)), 1, 1, ("y",)
+    "count",
+    f"{ROWS}:count_up",
+    (("y", "*i64"), ("COUNT", "i32")),
+    (("BLOCK", 128), ("PDL", False)),
+    warps=1,
+    stages=1,
+    written=("y",),
 )
 BROKEN = replace(COUNT, name="broken", constants=(("BLOCK", 100), ("PDL", False)))
 """Blocks are powers of two."""
@@ -72,7 +78,7 @@ def test_a_process_that_dies_is_a_line() -> None:
 
 
 def test_a_name_states_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    tools = Toolchain("3.9.0", "12.9.86", 12090, 575, Path("ptxas"))
+    tools = Toolchain("3.9.0", "12.9.86", 12090, 575, Path("ptxas"), "13.0.88")
     gpu = GPUS["sm_90"]
     names = [
         content_name(COUNT, gpu, tools),

@@ -43,12 +43,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return lowered(prepared.program, backend.lowering(backend.options(), decoder=True))[0]
 
 
-def variants(program: Program, architecture: str) -> dict[str, Variant]:
-    return plan_graphs(step_graphs(program), GPUS[architecture]).variants
-
-
-def name_of(variant: Variant) -> str:
-    return variant.body.partition(":")[2]
+def variants(program: Program, architecture: str) -> list[Variant]:
+    """Those in Triton."""
+    found = plan_graphs(step_graphs(program), GPUS[architecture]).variants.values()
+    return [variant for variant in found if isinstance(variant, Variant)]
 
 
 @cache
@@ -60,7 +58,7 @@ def compiled(variant: Variant, architecture: str) -> tuple[Image, MachineCode]:
 def check(variant: Variant, architecture: str) -> None:
     """What holds for every kernel that moves or multiplies much."""
     image, code = compiled(variant, architecture)
-    name, gpu = name_of(variant), GPUS[architecture]
+    name, gpu = variant.kernel, GPUS[architecture]
     assert code.stack_bytes == 0, f"{variant.name} spills {code.stack_bytes} bytes on {architecture}"
     assert image.shared <= gpu.shared_bytes
     assert blocks_at_once(code, image.threads, image.shared, gpu) >= 1
@@ -77,7 +75,7 @@ def chosen(program: Program, architecture: str, *names: str) -> list[Variant]:
     """Of each kernel the variant with the most constants set: that with a gate, with a norm."""
     found: list[Variant] = []
     for name in names:
-        those = [variant for variant in variants(program, architecture).values() if name_of(variant) == name]
+        those = [variant for variant in variants(program, architecture) if variant.kernel == name]
         assert those, f"the model has no {name}"
         found.append(max(those, key=lambda v: (dict(v.constants).get("KIND") is not None, v.name)))
     return found
@@ -97,10 +95,10 @@ def test_the_hot_kernels_on_ampere(program: Program) -> None:
 @pytest.mark.emulated_full
 @pytest.mark.parametrize("architecture", GPUS)
 def test_all_kernels_on_every_architecture(program: Program, architecture: str) -> None:
-    all_variants = variants(program, architecture).values()
+    all_variants = variants(program, architecture)
     images_of([Task(variant, GPUS[architecture]) for variant in all_variants])
     for variant in all_variants:
-        if name_of(variant) in HOT:
+        if variant.kernel in HOT:
             check(variant, architecture)
 
 
