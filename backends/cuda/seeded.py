@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from graphwright.backends.cuda.emit.emitter import TRITON_TYPES, Variant
+from graphwright.backends.cuda.emit import Variant
+from graphwright.backends.cuda.emit.emitter import TRITON_TYPES
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.weights_file import PAGE, WeightsLayout, plan_weights
 from graphwright.ir import ops

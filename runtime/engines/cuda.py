@@ -8,16 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda
+from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda, cuda_version
 from graphwright.runtime.element_types import ElementTypeName
 from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evaluated, read_program
-from graphwright.runtime.engines.cuda_values import CudaValue, HostValue
+from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
 from graphwright.runtime.errors import ArtifactError, ContextError, SessionError
 from graphwright.runtime.progress import loaded
 
 ALIGNMENT = 256
 """Bytes: every slot of the workspace begins at a multiple of this."""
+BATCH = "batch"
+"""The dimension of rows."""
 CHUNK = 1 << 24
 """Bytes of weights that are copied at a time, while the next ones are read from the file."""
 
@@ -41,6 +43,7 @@ class CudaEngine:
                 f"with --target cuda:{self.driver.architecture}"
             )
         self.target: Target = targets[self.driver.architecture]
+        check_driver(self.target, self.driver.version, str(artifact.folder))
         assert program.weights is not None, "the manifest of this backend is checked to have it"
         self._weight_bytes = read.weight_bytes
         self._check_room()
@@ -124,9 +127,8 @@ class CudaEngine:
         return HostValue(array, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> CudaValue:
-        value = CudaValue(self.driver, shape, dtype, "a cache")
-        with self.driver.active():
-            self.driver.zero(value.address, value.bytes)
+        value = CudaValue(self.driver, shape, dtype, "a cache", batched=True)
+        value.clear()
         return value
 
     def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> CudaValue:
@@ -139,6 +141,16 @@ class CudaEngine:
         if missing:
             raise SessionError(f"{signature.file} has no graph {missing[0]}, which the manifest names; compile again")
         return CudaExecutable(self, signature)
+
+
+def check_driver(target: Target, version: int, folder: str) -> None:
+    """Raises SessionError where the driver, of CUDA `version` as it tells itself, is too old for the kernels."""
+    needed = target.compiled_by
+    if needed is not None and version < needed.cuda:
+        raise SessionError(
+            f"the kernels of {folder} need a driver for CUDA {cuda_version(needed.cuda)}, the one here is for "
+            f"{cuda_version(version)}: install NVIDIA's driver {needed.driver} or a later one"
+        )
 
 
 class CudaExecutable:
@@ -184,6 +196,8 @@ class CudaCall:
         self._launches: list[Launch] | None = None
         self._captured: Any = None
         self._runs = 0
+        self.graph: str | None = None
+        """The name of the graph that was run last."""
 
     def give(self, name: str, value: Value) -> None:
         self._sources.pop(name, None)
@@ -202,7 +216,8 @@ class CudaCall:
             held = self._held.get(name)
             if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
                 return
-            value = CudaValue(self._engine.driver, value.array.shape, value.dtype, name)
+            value = CudaValue(self._engine.driver, value.array.shape, value.dtype, name, batched=True)
+            value.clear()
         assert isinstance(value, CudaValue), "a value of this engine"
         self._held[name] = value
         self._forget()
@@ -247,9 +262,10 @@ class CudaCall:
 
     def _planned(self) -> list[Launch]:
         """The launches for the arguments that there are."""
-        sizes = self.sizes()
+        sizes = self._padded(self.sizes())
         spec = next(each for each in self._signature.functions if each.takes(sizes))
         self._fixed = bool(spec.fixed)
+        self.graph = spec.name
         graph = self._engine.target.graphs[spec.name]
         known = dict(sizes)
         for name, definition in graph.definitions.items():
@@ -264,6 +280,23 @@ class CudaCall:
             values += [evaluated(size, known) for size in launch.sizes]
             made.append(self._engine.launch(launch.kernel, programs, values))
         return made
+
+    def _padded(self, sizes: dict[str, int]) -> dict[str, int]:
+        """The sizes with as many rows as a graph for a batch of a fixed size wants, where all tensors have them."""
+        if BATCH not in sizes:
+            return sizes
+        larger = {**sizes, BATCH: bucket(sizes[BATCH])}
+        spec = next(each for each in self._signature.functions if each.takes(larger))
+        if BATCH not in spec.fixed:
+            return sizes
+        batched = {
+            name
+            for name, each in (*self._signature.inputs.items(), *self._signature.outputs.items())
+            if each.shape[:1] == (BATCH,)
+        }
+        batched |= {name for each in self._signature.kept for name in (each.input, each.output)}
+        enough = all(self._held[name].rows >= larger[BATCH] for name in batched if name in self._held)
+        return larger if enough else sizes
 
     def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
         """Where each slot begins in the workspace, which is made if it is too small."""
