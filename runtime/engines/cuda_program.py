@@ -95,7 +95,7 @@ class Target(Strict):
 
     compiled_by: CompiledBy | None
     kernels: dict[str, Kernel]
-    fills: tuple[Launch, ...]
+    fills: tuple[Launch, ...] = ()
     """What writes the weights that lie behind the end of the weights file, once."""
     graphs: dict[str, PlannedGraph]
 
