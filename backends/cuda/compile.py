@@ -50,7 +50,7 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
         dimensions=dimension_names(main),
     )
     planned = [plan_graphs(steps, gpu) for gpu in (*gpus, EMULATED)]
-    weights = planned[0].weights
+    weights = planned[0].arranged
     tasks = [Task(variant, each.gpu) for each in planned for variant in each.variants.values()]
     images = dict(zip(tasks, images_of(tasks), strict=True))
     with ArtifactWriter(folder) as writer:

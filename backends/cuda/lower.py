@@ -11,6 +11,7 @@ from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.library import library_for
 from graphwright.backends.cuda.seeded import Weights, arranged
 from graphwright.backends.plan import Plan, verify_plan, with_slots, with_waits
+from graphwright.backends.weights_file import WeightsLayout
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight
 
@@ -22,7 +23,17 @@ class Planned:
     gpu: Gpu
     plans: dict[str, Plan]
     variants: Variants
-    weights: Weights
+    arranged: Weights
+
+    @property
+    def weights(self) -> list[Weight]:
+        """Those that the weights file holds."""
+        return self.arranged.stored
+
+    @property
+    def layout(self) -> WeightsLayout:
+        """Of the weights file."""
+        return self.arranged.layout
 
 
 def plan_graphs(graphs: Sequence[Graph], gpu: Gpu) -> Planned:
@@ -36,4 +47,5 @@ def plan_graphs(graphs: Sequence[Graph], gpu: Gpu) -> Planned:
     for plan in plans.values():
         verify_plan(plan)
     made = [fill.variant(gpu) for fill in arrangement.fills]
-    return Planned(gpu, plans, variants | {variant.name: variant for variant in made}, arrangement)
+    variants.update({variant.name: variant for variant in made})
+    return Planned(gpu, plans, variants, arrangement)

@@ -35,7 +35,7 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         }
         code += image.code
     graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
-    fills = [_fill(fill, planned) for fill in planned.weights.fills]
+    fills = [_fill(fill, planned) for fill in planned.arranged.fills]
     return {"compiled_by": _compiled_by(planned), "kernels": kernels, "fills": fills, "graphs": graphs}, bytes(code)
 
 

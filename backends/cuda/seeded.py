@@ -87,10 +87,9 @@ def arranged(weights: Sequence[Weight]) -> Weights:
 
 def _fills(expression: WeightExpression, offset: int) -> list[Fill] | None:
     """What fills the expression from this offset on; None if it is anything but seeded numbers one after another."""
-    if not isinstance(expression, Applied):
-        return None
     type = expression.type
-    assert isinstance(type, TensorType), "codes are not seeded numbers"
+    if not isinstance(expression, Applied) or not isinstance(type, TensorType):
+        return None
     if expression.definition is ops.seeded:
         seed, spread, middle = (expression.attribute(name, int, float) for name in ("seed", "spread", "middle"))
         return [Fill(offset, type.elements.evaluate({}), type.dtype, int(seed), spread, middle)]
@@ -105,6 +104,6 @@ def _fills(expression: WeightExpression, offset: int) -> list[Fill] | None:
         if inner is None:
             return None
         found += inner
-        assert isinstance(operand.type, TensorType), "numbers are made of numbers"
+        assert isinstance(operand.type, TensorType), "seeded numbers are a tensor"
         offset += operand.type.elements.evaluate({}) * operand.type.dtype.bits // 8
     return found

@@ -1,5 +1,6 @@
 """The machine code of an artifact for GPUs, as a table on the terminal."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -37,22 +38,30 @@ def print_kernels(artifact: "Artifact") -> None:
         by = target.compiled_by
         tools = f" by ptxas {by.ptxas}, for drivers from {by.driver} on" if by is not None else ""
         out.print(f"{name}: {len(target.kernels)} kernels{tools}", markup=False)
-        out.print(_table(target, artifact.path(f"{name}.kernels").read_bytes(), GPUS[name]), soft_wrap=False)
+        out.print(kernel_rows(target, artifact.path(f"{name}.kernels").read_bytes(), GPUS[name]), soft_wrap=False)
     out.print(
         "spilt: bytes of a thread; blocks: at once on a multiprocessor; loads: instructions by bytes", markup=False
     )
 
 
-def _table(target: "Target", code: bytes, gpu: "Gpu") -> Table:
+def kernel_rows(target: "Target", code: bytes, gpu: "Gpu") -> Table:
+    """A row for each kernel of a target, whose machine code is `code`."""
     from graphwright.backends.cuda.machine_code import read_code
+    from graphwright.runtime.cores import available_cores
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("kernel", overflow="fold")
     for head in HEADS:
         table.add_column(head, justify="right")
-    for name, kernel in sorted(target.kernels.items()):
-        found = read_code(code[kernel.offset : kernel.offset + kernel.bytes], kernel.symbol)
-        table.add_row(name, *_cells(found, kernel, gpu))
+    kernels = sorted(target.kernels.items())
+
+    def read(name: str) -> "MachineCode":
+        kernel = target.kernels[name]
+        return read_code(code[kernel.offset : kernel.offset + kernel.bytes], kernel.symbol)
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for (name, kernel), found in zip(kernels, pool.map(read, dict(kernels)), strict=True):
+            table.add_row(name, *_cells(found, kernel, gpu))
     return table
 
 

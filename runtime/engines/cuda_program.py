@@ -95,7 +95,7 @@ class Target(Strict):
 
     compiled_by: CompiledBy | None
     kernels: dict[str, Kernel]
-    fills: tuple[Launch, ...]
+    fills: tuple[Launch, ...] = ()
     """What writes the weights that lie behind the end of the weights file, once."""
     graphs: dict[str, PlannedGraph]
 
@@ -117,7 +117,7 @@ class CudaProgram(Strict):
     """The program file: a target for each architecture, by names such as `sm_90`."""
 
     format: int
-    weight_bytes: Count
+    weight_bytes: Annotated[int, Field(ge=0)]
     """Of all weights: those of the weights file, and what is filled behind its end."""
     targets: dict[str, Target]
 

@@ -78,7 +78,7 @@ def test_a_process_that_dies_is_a_line() -> None:
 
 
 def test_a_name_states_all_that_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    tools = Toolchain("3.9.0", "12.9.86", 12090, 575, Path("ptxas"))
+    tools = Toolchain("3.9.0", "12.9.86", 12090, 575, Path("ptxas"), "13.0.88")
     gpu = GPUS["sm_90"]
     names = [
         content_name(COUNT, gpu, tools),

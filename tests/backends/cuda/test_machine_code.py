@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from graphwright.backends.cuda.emit import Variant
 from graphwright.backends.cuda.gpu import GPUS
@@ -15,6 +17,8 @@ from graphwright.backends.cuda.lower import plan_graphs
 from graphwright.backends.cuda.machine_code import MachineCode, blocks_at_once, read_code
 from graphwright.backends.cuda.parallel_images import Task, images_of
 from graphwright.backends.cuda.toolchain import triton_tool
+from graphwright.backends.plan.price import plan_price
+from graphwright.cli.kernel_table import kernel_rows
 from graphwright.compiling.compiler import Options, prepare
 from graphwright.compiling.lowering import lowered
 from graphwright.compiling.report import Stopwatch
@@ -22,6 +26,8 @@ from graphwright.compiling.targets import find_backend
 from graphwright.ir import Program
 from graphwright.ir.convention import step_graphs
 from graphwright.ir.errors import UnsupportedError
+from graphwright.ir.machines import MACHINES
+from graphwright.runtime.engines.cuda_program import Kernel, Target
 from graphwright.sources.models import ModelOptions, resolve
 
 CONFIG = {
@@ -35,20 +41,21 @@ HOT = ("few_rows", "many_rows", "split_attention", "append_attention", "attentio
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A layer and the head, lowered. Their weights are never made."""
-    folder = tmp_path_factory.mktemp("llama")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return lowered_model(tmp_path_factory.mktemp("llama"), layers=1)
+
+
+def lowered_model(folder: Path, layers: int) -> Program:
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": layers}))
     options = Options(target="cuda:sm_90")
     prepared = prepare(resolve(str(folder), ModelOptions(weights="seed")), options, Stopwatch())
     backend = find_backend("cuda")
     return lowered(prepared.program, backend.lowering(backend.options(), decoder=True))[0]
 
 
-def variants(program: Program, architecture: str) -> dict[str, Variant]:
-    return plan_graphs(step_graphs(program), GPUS[architecture]).variants
-
-
-def name_of(variant: Variant) -> str:
-    return variant.body.partition(":")[2]
+def variants(program: Program, architecture: str) -> list[Variant]:
+    """Those in Triton."""
+    found = plan_graphs(step_graphs(program), GPUS[architecture]).variants.values()
+    return [variant for variant in found if isinstance(variant, Variant)]
 
 
 @cache
@@ -60,7 +67,7 @@ def compiled(variant: Variant, architecture: str) -> tuple[Image, MachineCode]:
 def check(variant: Variant, architecture: str) -> None:
     """What holds for every kernel that moves or multiplies much."""
     image, code = compiled(variant, architecture)
-    name, gpu = name_of(variant), GPUS[architecture]
+    name, gpu = variant.kernel, GPUS[architecture]
     assert code.stack_bytes == 0, f"{variant.name} spills {code.stack_bytes} bytes on {architecture}"
     assert image.shared <= gpu.shared_bytes
     assert blocks_at_once(code, image.threads, image.shared, gpu) >= 1
@@ -77,7 +84,7 @@ def chosen(program: Program, architecture: str, *names: str) -> list[Variant]:
     """Of each kernel the variant with the most constants set: that with a gate, with a norm."""
     found: list[Variant] = []
     for name in names:
-        those = [variant for variant in variants(program, architecture).values() if name_of(variant) == name]
+        those = [variant for variant in variants(program, architecture) if variant.kernel == name]
         assert those, f"the model has no {name}"
         found.append(max(those, key=lambda v: (dict(v.constants).get("KIND") is not None, v.name)))
     return found
@@ -95,12 +102,28 @@ def test_the_hot_kernels_on_ampere(program: Program) -> None:
 
 
 @pytest.mark.emulated_full
+def test_decode_of_llama_3_8b_is_priced_near_its_floor(tmp_path: Path) -> None:
+    """The floor: the bytes of all weights but the table of embeddings at the memory's rate. And 6 launches a layer."""
+    found = lowered_model(tmp_path, layers=32)
+    graph = found.graphs["decode_one_row"]
+    plan = plan_graphs(step_graphs(found), GPUS["sm_90"]).plans[graph.name]
+    machine = MACHINES["h100"]
+    price = plan_price(plan, {"C": 128}, machine, find_backend("cuda").library())
+    embeddings = 128256 * 4096
+    layer = 2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096
+    floor = 2 * (embeddings + 32 * layer) / machine.bytes_per_second
+    assert price.seconds is not None
+    assert 0.93 < floor / price.seconds < 1
+    assert price.launches <= 6 * 32 + 8
+
+
+@pytest.mark.emulated_full
 @pytest.mark.parametrize("architecture", GPUS)
 def test_all_kernels_on_every_architecture(program: Program, architecture: str) -> None:
-    all_variants = variants(program, architecture).values()
+    all_variants = variants(program, architecture)
     images_of([Task(variant, GPUS[architecture]) for variant in all_variants])
     for variant in all_variants:
-        if name_of(variant) in HOT:
+        if variant.kernel in HOT:
             check(variant, architecture)
 
 
@@ -115,6 +138,21 @@ def test_figures_are_those_of_the_tool_that_dumps_them(
     command = [triton_tool("cuobjdump"), "--dump-resource-usage", path]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"REG:{code.registers} STACK:{code.stack_bytes} " in said
+
+
+def test_a_table_shows_them(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    (variant,) = chosen(program, "sm_90", "attention")
+    image, code = compiled(variant, "sm_90")
+    kernel = {
+        "offset": 0, "bytes": len(image.code), "sha256": "0" * 64, "symbol": image.symbol, "threads": image.threads,
+        "shared": image.shared, "starts_early": True, "parameters": ("pointer",), "scratch_pointers": 2,
+    }  # fmt: skip
+    target = Target(compiled_by=None, kernels={variant.name: Kernel.model_validate(kernel)}, fills=(), graphs={})
+    Console(width=200).print(kernel_rows(target, image.code, GPUS["sm_90"]))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if variant.name in line)
+    assert row.split()[1:3] == [str(code.registers), "0"]
+    assert f"{code.loads[16]}x16 B" in row
+    assert "HGMMA" in row
 
 
 def test_what_is_no_machine_code_is_refused() -> None:

@@ -18,6 +18,7 @@ from graphwright.ir.types import DType
 from graphwright.ir.weights import Applied, StoredArray, Weight
 from graphwright.runtime import load
 from graphwright.runtime.engines.cuda import CudaEngine
+from graphwright.runtime.engines.cuda_program import read_program as read_program_file
 from graphwright.sources.models import ModelOptions, resolve
 from tests.emulator.interpreter import interpret
 
@@ -93,6 +94,11 @@ def test_an_artifact_holds_no_weights_and_the_device_has_those_of_its_program(ar
         value = program.weights[name].evaluate().contiguous().view(torch.uint8).reshape(-1)
         assert (memory[offset : offset + len(value)] == value.numpy()).all(), name
         assert value.any()
+
+
+def test_weights_may_be_larger_than_what_is_counted_in_32_bits() -> None:
+    text = json.dumps({"format": 1, "weight_bytes": 16 << 30, "targets": {}})
+    assert read_program_file(text, "program.json").weight_bytes == 16 << 30
 
 
 def test_it_generates(artifact: Path) -> None:

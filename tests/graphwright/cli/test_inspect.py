@@ -53,6 +53,7 @@ def test_plans_are_priced_by_phase(commands: Commands, artifact_copy: Path) -> N
     assert "times: roofline of h100" in shown
     for words, problem in (
         (["--price", "h100"], "--price prices launch plans: give --plan with it"),
+        (["--plan", "--kernels"], "--plan and --kernels each print one thing only: give one of them"),
         (["--plan", "--price", "h999"], "there is no machine 'h999'"),
     ):
         assert problem in commands.fail("inspect", artifact_copy, *words)
