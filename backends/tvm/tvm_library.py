@@ -8,7 +8,7 @@ import inspect
 import linecache
 import sys
 from functools import lru_cache
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
@@ -74,7 +74,6 @@ for _name in _ASKING:
 _evaluator = _load("tvm.script.parser.core.evaluator")
 library_expression = _evaluator._eval_expr
 _doc = _evaluator.doc
-_CALL = compile("function(*places, **words)", "<call>", "eval")
 
 
 def _value_of(node: Any, names: dict[str, Any]) -> Any:
@@ -93,14 +92,15 @@ def _value_of(node: Any, names: dict[str, Any]) -> Any:
     if isinstance(node, _doc.Tuple) and not _spread(node.elts):
         return tuple(_value_of(each, names) for each in node.elts)
     if isinstance(node, _doc.Call) and not _spread(node.args) and all(word.arg for word in node.keywords):
-        given = {
-            "function": _value_of(node.func, names),
-            "places": [_value_of(each, names) for each in node.args],
-            "words": {word.arg: _value_of(word.value, names) for word in node.keywords},
-        }
+        places = [_value_of(each, names) for each in node.args]
+        words = {word.arg: _value_of(word.value, names) for word in node.keywords}
         # What is called may look for the parser among the global names of its callers.
-        return eval(_CALL, names, given)
+        return FunctionType(_call.__code__, names)(_value_of(node.func, names), places, words)
     return library_expression(node, names)
+
+
+def _call(function: Any, places: list[Any], words: dict[str, Any]) -> Any:
+    return function(*places, **words)
 
 
 def _spread(nodes: list[Any]) -> bool:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda, cuda_version
 from graphwright.runtime.element_types import ElementTypeName
-from graphwright.runtime.engines.cuda_program import Kernel, PlannedGraph, Target, evaluated, read_program
+from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evaluated, read_program
 from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
 from graphwright.runtime.errors import ArtifactError, ContextError, SessionError
@@ -34,7 +34,8 @@ class CudaEngine:
         self.driver = cuda()
         program = artifact.manifest.program
         path = artifact.path(program.file)
-        targets = read_program(artifact.read_text(program.file), str(path)).targets
+        read = read_program(artifact.read_text(program.file), str(path))
+        targets = read.targets
         if self.driver.architecture not in targets:
             known = ", ".join(name for name in targets if name != "emulated")
             raise SessionError(
@@ -44,7 +45,8 @@ class CudaEngine:
         self.target: Target = targets[self.driver.architecture]
         check_driver(self.target, self.driver.version, str(artifact.folder))
         assert program.weights is not None, "the manifest of this backend is checked to have it"
-        self._check_room(program.weights)
+        self._weight_bytes = read.weight_bytes
+        self._check_room()
         self.functions = self._load_kernels(f"{self.driver.architecture}.kernels")
         self.weights = self._load_weights(program.weights)
 
@@ -69,9 +71,9 @@ class CudaEngine:
             functions[name] = function
         return functions
 
-    def _check_room(self, file: str) -> None:
+    def _check_room(self) -> None:
         """Raises SessionError before anything is read where the weights do not fit."""
-        size, (left, _) = self._artifact.path(file).stat().st_size, self.driver.memory()
+        size, (left, _) = self._weight_bytes, self.driver.memory()
         if size > left:
             raise SessionError(
                 f"the weights of {self._artifact.folder} need {size / 2**30:.2f} GiB, the GPU has {left / 2**30:.2f} "
@@ -79,10 +81,12 @@ class CudaEngine:
             )
 
     def _load_weights(self, file: str) -> CudaValue:
-        """A chunk is on its way to the device while the next one is read from the file."""
+        """A chunk is on its way to the device while the next one is read from the file; the rest is filled there."""
         path, driver = self._artifact.path(file), self.driver
         size = path.stat().st_size
-        value = CudaValue(driver, (size,), "uint8", "the weights", constant=True)
+        if size > self._weight_bytes:
+            raise ArtifactError(f"{path} has {size} bytes, the program knows {self._weight_bytes}: compile again")
+        value = CudaValue(driver, (self._weight_bytes,), "uint8", "the weights", constant=True)
         mapped = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
         with driver.active(), driver.pinned(max(1, min(size, CHUNK)), 2) as buffers:
             for number, begin in enumerate(range(0, size, CHUNK)):
@@ -91,7 +95,24 @@ class CudaEngine:
                 np.copyto(buffer.array[: len(chunk)], chunk)
                 driver.send(value.address + begin, buffer, len(chunk))
                 loaded(begin + len(chunk), size)
+            for launch in self._fills(value.address):
+                driver.launch(launch)
         return value
+
+    def _fills(self, weights: int) -> list[Launch]:
+        made: list[Launch] = []
+        for launch in self.target.fills:
+            values = [weights + (place.stored or 0) for place in launch.buffers]
+            values += [evaluated(size, {}) for size in launch.sizes]
+            made.append(self.launch(launch.kernel, evaluated(launch.programs, {}), values))
+        return made
+
+    def launch(self, name: str, programs: int, values: list[int]) -> Launch:
+        """So many programs of a kernel with these arguments."""
+        kernel = self.target.kernels[name]
+        types = argument_types(kernel.parameters, kernel.scratch_pointers)
+        given = (*values, *[0] * kernel.scratch_pointers)
+        return Launch(self.functions[name], programs, kernel.threads, kernel.shared, kernel.starts_early, given, types)
 
     def check_room(self, size: int, what: str) -> None:
         """See `Engine.check_room`."""
@@ -255,10 +276,9 @@ class CudaCall:
             programs = evaluated(launch.programs, known)
             if programs == 0:
                 continue
-            kernel = self._engine.target.kernels[launch.kernel]
             values = [self._address(place.given, place.stored, place.slot, offsets) for place in launch.buffers]
             values += [evaluated(size, known) for size in launch.sizes]
-            made.append(self._launch(launch.kernel, kernel, programs, values))
+            made.append(self._engine.launch(launch.kernel, programs, values))
         return made
 
     def _padded(self, sizes: dict[str, int]) -> dict[str, int]:
@@ -277,12 +297,6 @@ class CudaCall:
         batched |= {name for each in self._signature.kept for name in (each.input, each.output)}
         enough = all(self._held[name].rows >= larger[BATCH] for name in batched if name in self._held)
         return larger if enough else sizes
-
-    def _launch(self, name: str, kernel: Kernel, programs: int, values: list[int]) -> Launch:
-        values += [0] * kernel.scratch_pointers
-        types = argument_types(kernel.parameters, kernel.scratch_pointers)
-        function = self._engine.functions[name]
-        return Launch(function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types)
 
     def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
         """Where each slot begins in the workspace, which is made if it is too small."""

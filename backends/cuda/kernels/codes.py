@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportArgumentType=false
 # Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Weights in few bits, read as they are stored and turned to numbers in registers.
 

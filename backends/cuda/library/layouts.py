@@ -93,6 +93,6 @@ def unreadable(type: Type) -> str | None:
     if type.rank != 2 or type.axis != -1 or any(length.constant is None for length in type.shape):
         return f"{type} is not a matrix grouped along its rows"
     group = type.group
-    if group is not None and (group < 16 or group > 1024 or group & (group - 1)):
-        return f"groups of {group} codes: its kernels take powers of two from 16 to 1024"
+    if group is not None and (group < 16 or group > 256 or group & (group - 1)):
+        return f"groups of {group} codes: its kernels take powers of two from 16 to 256"
     return None
