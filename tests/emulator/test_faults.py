@@ -90,12 +90,16 @@ class Changed(Artifact):
 def loaded(spoiled: Program) -> Session:
     """The model with another content of its program file."""
     whole = open_artifact(built(), verify=False)
-    text = json.dumps({"format": 1, "targets": {"emulated": spoiled}})
+    text = json.dumps({**whole_program(), "targets": {"emulated": spoiled}})
     return Session(Changed(whole.folder, whole.manifest, text), engine=emulated_engine)
 
 
+def whole_program() -> Program:
+    return json.loads((built() / "program.json").read_text())
+
+
 def emulated() -> Program:
-    return json.loads((built() / "program.json").read_text())["targets"]["emulated"]
+    return whole_program()["targets"]["emulated"]
 
 
 def test_there_are_thirty_and_each_has_a_name_of_its_own() -> None:
