@@ -113,7 +113,7 @@ int emulator_bounds(uint64_t address, uint64_t *begin, uint64_t *bytes) {
 }
 void emulator_name(uint64_t address, const char *name) {
   Block *block = holding(address, 0);
-  if (block) snprintf(block->name, sizeof block->name, "%s", name);
+  if (block && !block->name[0]) snprintf(block->name, sizeof block->name, "%s", name);
 }
 
 static Result broken_guard(void) {

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from graphwright.backends.tvm.backend import find_linker
+from graphwright.machines.gpu import gpu_facts
 
 PACKAGES = (
     "graphwright",
@@ -20,6 +21,8 @@ PACKAGES = (
     "torch",
     "onnx",
     "transformers",
+    "triton",
+    "cuda-bindings",
 )
 CRASHING_FFI = "0.1.15"
 """The version of apache-tvm-ffi that ends the process while a kernel is scheduled."""
@@ -49,6 +52,7 @@ def diagnose() -> Diagnosis:
     facts.append(("threads", f"{available_cores()} used, of {os.cpu_count()} in the machine"))
     facts.append(("vectors", ", ".join(vector_features()) or "none known"))
     facts.append(("memory", memory_text()))
+    facts += gpu_facts()
     return Diagnosis(tuple(facts), tuple(problems))
 
 

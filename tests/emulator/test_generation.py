@@ -86,7 +86,7 @@ def test_several_tokens_of_each_row_are_verified_by_a_graph_of_their_own(calls: 
     assert np.abs(found[0] - found[1]).max() < BOUND
 
 
-@pytest.mark.slow
+@pytest.mark.emulated_full
 def test_a_batch_beyond_the_largest_bucket_runs_too(calls: list[CudaCall]) -> None:
     ids = [[row] for row in range(17)]
     found = [step(Decoder(KVCache(model.loaded.session, 17, 8)), ids) for model in (tiny(), reference())]

@@ -137,7 +137,7 @@ def test_a_forked_process_refuses_in_a_line() -> None:
 
 def test_a_driver_that_is_too_old_is_a_line() -> None:
     compiled_by = CompiledBy(triton="3.9.0", ptxas="12.9.86", cuda=12090, driver=575)
-    target = Target(compiled_by=compiled_by, kernels={}, graphs={}, fills=())
+    target = Target(compiled_by=compiled_by, kernels={}, fills=(), graphs={})
     check_driver(target, 12090, "out")
     with pytest.raises(SessionError) as caught:
         check_driver(target, 12040, "out")
