@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportOperatorIssue=false
 # Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Mixtures of experts: few tokens each by itself, many sorted by expert, so that a weight is read once a tile.
 

@@ -11,6 +11,7 @@ from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.gpu import EMULATED
 from graphwright.backends.cuda.lower import plan_graphs
 from graphwright.backends.plan import Buffer, Given, Stage, Stored, Temporary
+from graphwright.emulating.interpreter import Argument, Request
 from graphwright.emulating.native import call, linked
 from graphwright.ir.graph import Graph
 from graphwright.ir.interpreter import bind_symbols
@@ -40,7 +41,7 @@ class Steps:
     def __init__(self, graphs: Sequence[Graph]) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
         self.planned = plan_graphs(graphs, EMULATED)
-        self.weights = {w.name: w.expression.evaluate().contiguous() for w in self.planned.weights}
+        self.weights = {w.name: w.expression.evaluate().contiguous() for w in self.planned.weights.stored}
 
     def tail(self, name: str) -> list[str]:
         """The ops of a graph that the tail runs."""
@@ -92,8 +93,8 @@ class Steps:
         names = variant.parameters
         if isinstance(variant, TailVariant):
             values = [m.data_ptr() for m in memory] + sizes
-            arguments = [(n, kind, value) for (n, kind), value in zip(names, values, strict=True)]
-            call(str(linked(variant.code)), variant.name, 0, blocks, arguments)
+            arguments = [Argument(n, kind, value, None) for (n, kind), value in zip(names, values, strict=True)]
+            call(str(linked(variant.code)), variant.name, 0, Request("", blocks, arguments, None, frozenset()))
             return
         tensors = [
             m.view(torch_dtype(access.buffer.type.dtype)) for m, access in zip(memory, stage.accesses, strict=True)

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+import graphwright
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
 from benchmarks.coverage.reference import worst
 from graphwright.compiling.lowering import build_artifact
 from graphwright.emulating import emulated_engine
 from graphwright.ir import Program
+from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
-from tests.models import test_architectures, test_recurrent, test_ring_caches
+from tests.models import test_architectures, test_encoders, test_recurrent, test_ring_caches
 from tests.models.case import CHUNKS, Case
+from tests.models.encoders import ENCODERS, make
 from tests.models.recurrent_zoo import CONFIGURATIONS as RECURRENT
 from tests.models.zoo import CONFIGURATIONS
 
@@ -61,3 +64,16 @@ def test_recurrences_equal_eager(name: str, tmp_path: Path) -> None:
 def test_rings_equal_eager(name: str, tmp_path: Path) -> None:
     it = test_architectures.case(name)
     _equals_eager(it, test_ring_caches.ringed(name), tmp_path, whole=True)
+
+
+@pytest.mark.emulated_full
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_equal_eager(name: str, tmp_path: Path) -> None:
+    """As plain functions, at sizes that were not traced."""
+    attention = test_encoders.implementation(name)
+    program = test_encoders.captured(name, attention).clone()
+    run_passes(program, PIPELINES["function"])
+    build_artifact(program, tmp_path / "a", "cuda", architectures="emulated")
+    function = graphwright.load_function(tmp_path / "a", engine=emulated_engine)
+    for batch, length in test_encoders.SIZES:
+        test_encoders.check(function, make(name, attention), ENCODERS[name].inputs(batch, length))

@@ -13,12 +13,13 @@ from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.gpu import GPUS
 from graphwright.backends.cuda.images import compiled
 from graphwright.backends.cuda.lower import plan_graphs
-from graphwright.ir import Graph, Program, ops
+from graphwright.ir import DType, Graph, Program, UnsupportedError, ops
 from graphwright.ir.interpreter import apply_reference
 from graphwright.passes import run_passes
 from tests.backends.cuda.steps import Steps
 from tests.backends.running import ROUNDOFF, SLACK
 from tests.backends.tvm.emit.test_every_op import ALL, SIZES, TOKENS, graph, operand_names, real_part
+from tests.ir.cases import Case
 
 OFTEN = (
     *(ops.add, ops.where, ops.lt, ops.remainder, ops.erf, ops.softmax, ops.layer_norm, ops.mean, ops.any, ops.topk),
@@ -79,3 +80,11 @@ def test_is_machine_code_for_gpus(index: int) -> None:
                 assert image.code.startswith(b"\x7fELF")
                 assert variant.name.encode() in image.code
                 assert (image.threads, image.shared, image.scratch_pointers) == (256, 0, 0)
+
+
+def test_what_neither_takes_is_refused_by_op_and_place() -> None:
+    g = graph(Case(ops.quantize_tensor, ("f32[B, 2, S, 8]", "f32[]"), {"to": DType.I4}), "forward")
+    (op,) = g
+    op.location = "layers.3"
+    with pytest.raises(UnsupportedError, match=r"^quantize_tensor at layers.3: the TVM backend has no tensors of i4$"):
+        Steps([g])
