@@ -265,6 +265,11 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def cuda_version(number: int) -> str:
+    """As people write it: 12.9 for 12090."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 @cache
 def cuda() -> Cuda:
     """The driver, started once a process. Raises SessionError where there is none, or no device."""

@@ -50,6 +50,7 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
         dimensions=dimension_names(main),
     )
     planned = [plan_graphs(steps, gpu) for gpu in (*gpus, EMULATED)]
+    weights = planned[0].weights
     tasks = [Task(variant, each.gpu) for each in planned for variant in each.variants.values()]
     images = dict(zip(tasks, images_of(tasks), strict=True))
     with ArtifactWriter(folder) as writer:
@@ -59,11 +60,11 @@ def build_artifact(program: Program, folder: Path, companions: Companions, gpus:
                 each, {name: images[Task(v, each.gpu)] for name, v in each.variants.items()}
             )
             writer.add_bytes(f"{each.gpu.name}.kernels", code)
-        writer.add_text(PROGRAM_FILE, json.dumps({"format": 1, "targets": targets}))
-        first = planned[0]
+        writer.add_text(PROGRAM_FILE, json.dumps({"format": 1, "weight_bytes": weights.bytes, "targets": targets}))
         with remembering_quantized():
-            write_weights(writer.folder / WEIGHTS_FILE, first.weights, first.layout)
-            stored = stored_weights(first.weights, WEIGHTS_FILE)
-            writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored, [CODES])))
-        writer.add_text(PLAN_FILE, print_plans(first.plans.values()))
+            write_weights(writer.folder / WEIGHTS_FILE, weights.stored, weights.layout)
+            seeded = {weight.name: (weight.expression, weight.expression) for weight in weights.seeded}
+            known = {**stored_weights(weights.stored, WEIGHTS_FILE), **seeded}
+            writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, known, [CODES])))
+        writer.add_text(PLAN_FILE, print_plans(planned[0].plans.values()))
         return commit_artifact(writer, program, companions, info)

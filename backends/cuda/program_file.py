@@ -9,6 +9,7 @@ from typing import Any
 from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
+from graphwright.backends.cuda.seeded import Fill
 from graphwright.backends.cuda.toolchain import NVRTC_CUDA, NVRTC_DRIVER, toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
@@ -34,7 +35,8 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         }
         code += image.code
     graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
-    return {"compiled_by": _compiled_by(planned), "kernels": kernels, "graphs": graphs}, bytes(code)
+    fills = [_fill(fill, planned) for fill in planned.weights.fills]
+    return {"compiled_by": _compiled_by(planned), "kernels": kernels, "fills": fills, "graphs": graphs}, bytes(code)
 
 
 def _compiled_by(planned: Planned) -> dict[str, Any] | None:
@@ -45,6 +47,16 @@ def _compiled_by(planned: Planned) -> dict[str, Any] | None:
     if any(isinstance(variant, TailVariant) for variant in planned.variants.values()):
         cuda, driver = max(cuda, NVRTC_CUDA), max(driver, NVRTC_DRIVER)
     return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": cuda, "driver": driver}
+
+
+def _fill(fill: Fill, planned: Planned) -> dict[str, Any]:
+    programs = -(-fill.count // fill.block(planned.gpu))
+    return {
+        "kernel": fill.variant(planned.gpu).name,
+        "programs": _size(Dim.of(programs)),
+        "buffers": [{"stored": fill.offset}],
+        "sizes": [_size(Dim.of(fill.count)), _size(Dim.of(fill.seed))],
+    }
 
 
 def _graph(plan: Plan) -> dict[str, Any]:

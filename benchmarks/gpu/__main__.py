@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -125,7 +125,7 @@ def _chosen(only: str) -> list[Row]:
     return [row for row in rows() if only in row.name]
 
 
-def _refuse(problem: str) -> None:
+def _refuse(problem: str) -> NoReturn:
     PROGRESS.print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 

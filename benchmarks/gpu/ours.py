@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]  # its path type is open
 
 from benchmarks.gpu.bundle import ANSWERS_FILE, STEPS
-from benchmarks.gpu.rows import NEW_TOKENS, Row
+from benchmarks.gpu.rows import BUNDLED, NEW_TOKENS, Row
 
 if TYPE_CHECKING:
     from graphwright.runtime.engines import EngineFactory
@@ -25,7 +26,7 @@ def measure(row: Row, bundle: Path, engine: EngineFactory | None) -> dict[str, f
     from graphwright.runtime import load
 
     model = load(artifact, engine=engine) if engine is not None else load(artifact)
-    vocabulary = model.loaded.manifest.vocabulary_size
+    vocabulary = BUNDLED[row.build.shape].vocabulary_size
     prompts = np.random.default_rng(0).integers(3, vocabulary, (row.batch, row.prompt)).tolist()
     tokens = {"prefill": 1, "decode": 1 + NEW_TOKENS}.get(row.kind, 2)
 
@@ -48,8 +49,8 @@ def _distance(artifact: Path, engine: EngineFactory | None) -> dict[str, float]:
     """How far the logits of a prompt and of tokens one by one are from those in float64, and how far they may be."""
     from graphwright.runtime import Decoder, KVCache, load
 
-    with np.load(artifact.with_name(f"{artifact.name}-{ANSWERS_FILE}")) as answers:
-        ids, exact, bound = answers["ids"], answers["logits"], float(answers["bound"])
+    answers = load_file(artifact.with_name(f"{artifact.name}-{ANSWERS_FILE}"))
+    ids, exact, bound = answers["ids"], answers["logits"], float(answers["bound"][0])
     model = load(artifact, engine=engine) if engine is not None else load(artifact)
     decoder = Decoder(KVCache(model.loaded.session, 1, len(ids)))
     found: list[np.ndarray] = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.checkpoint import configuration
 from benchmarks.gpu.ours import REPEATS
@@ -14,24 +15,25 @@ from benchmarks.gpu.rows import BUNDLED, NEW_TOKENS, Row
 def measure(row: Row) -> dict[str, float]:
     """Seconds a token, or to the first one, of `eager` or `compiled` torch on the GPU."""
     import torch
-    import transformers
 
+    library: Any = import_module("transformers")  # partly untyped
+    compiler = cast(Any, torch).compile
     if row.build.scheme is not None:
         raise ValueError(f"torch has no {row.build.scheme}")
     dtype = torch.bfloat16 if row.build.dtype == "bf16" else torch.float16
-    config: Any = transformers.AutoConfig.for_model(**configuration(BUNDLED[row.build.shape]))
+    config: Any = library.AutoConfig.for_model(**configuration(BUNDLED[row.build.shape]))
     with torch.device("cuda"):
-        model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        model: Any = library.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
         ids = torch.randint(3, config.vocab_size, (row.batch, row.prompt))
-        cache: Any = transformers.StaticCache(config=config, max_cache_len=row.prompt + NEW_TOKENS + 1)
+        cache: Any = library.StaticCache(config=config, max_cache_len=row.prompt + NEW_TOKENS + 1)
 
     def step(tokens: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        output = model(tokens, past_key_values=cache, cache_position=position, use_cache=True, logits_to_keep=1)
+        output: Any = model(tokens, past_key_values=cache, cache_position=position, use_cache=True, logits_to_keep=1)
         return output.logits[:, -1:].argmax(-1)
 
     decode: Any = step
     if row.system == "compiled":
-        decode = torch.compile(step, mode="max-autotune", fullgraph=True)
+        decode = compiler(step, mode="max-autotune", fullgraph=True)
 
     def run(count: int) -> float:
         cache.reset()

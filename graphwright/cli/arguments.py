@@ -52,6 +52,14 @@ IgnoreRemoteCodeOption = Annotated[
         "--ignore-remote-code", help="Use transformers' own class for a checkpoint that comes with model code."
     ),
 ]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="stored|seed",
+        help="seed: random weights of the sizes that MODEL's config.json tells; none are needed or read.",
+    ),
+]
 AdapterOption = Annotated[
     Path | None, typer.Option("--adapter", help="Folder with a PEFT LoRA adapter to merge into the directory MODEL.")
 ]

@@ -123,10 +123,29 @@ def capture(source: Source, dtype: Any = None, *, function: bool = False) -> Pro
             raise UsageError("a program has been captured already, so it takes no example inputs")
         source.options.refuse_for_captured("a program has been captured already")
         return source.model
+    if source.options.weights == "seed":
+        return _captured_by_sizes(source, dtype, function)
+    return _captured(source, source.model, dtype, function)
+
+
+def _captured_by_sizes(source: Source, dtype: Any, function: bool) -> Program:
+    from graphwright.sources.seeded_weights import seed_weights, sized_checkpoint
+
+    if not isinstance(source.model, Path) or not source.model.is_dir():
+        raise OptionError("fills the weights of a folder with a config.json, and this is none", "weights")
+    if source.options.adapter is not None:
+        raise OptionError("fills all weights, so no adapter can be merged into them", "weights")
+    with sized_checkpoint(source.model) as folder:
+        program = _captured(source, folder, dtype, function)
+    seed_weights(program)
+    return program
+
+
+def _captured(source: Source, model: Any, dtype: Any, function: bool) -> Program:
     from graphwright import frontend
 
     program = frontend.capture(
-        source.model,
+        model,
         source.example_inputs,
         dtype=dtype,
         ignore_remote_code=source.options.ignore_remote_code,

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from base64 import b64decode
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +48,15 @@ _ADDRESS = ctypes.POINTER(ctypes.c_uint64)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(ctypes.c_uint64))
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Launches by themselves, graphs, and copies between host and device."""
+
+    launches: int
+    graphs: int
+    copies: int
+
+
 class Emulator:
     """The stand-in driver, loaded into this process under the name of the real one.
 
@@ -72,8 +81,16 @@ class Emulator:
 
     def describe(self, address: int, size: int, name: str, *, constant: bool) -> None:
         """Says what is at an address. `constant`: no launch writes it, so that it may be read before others end."""
+        for inside in [each for each in self._regions if address <= each < address + size]:
+            del self._regions[inside]  # of an allocation that was freed
         self._regions[address] = Region(name, address, size, constant)
         self.library.emulator_name(address, name.encode())
+
+    def counts(self) -> Counts:
+        """What the driver was asked for so far."""
+        found = (ctypes.c_long * 3)()
+        self.library.emulator_counts(found)
+        return Counts(*found)
 
     def _find(self, image: int, symbol: bytes, function: Any) -> int:
         described = ctypes.string_at(image)

@@ -8,16 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda
+from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda, cuda_version
 from graphwright.runtime.element_types import ElementTypeName
-from graphwright.runtime.engines.cuda_program import Kernel, PlannedGraph, Target, evaluated, read_program
-from graphwright.runtime.engines.cuda_values import CudaValue, HostValue
+from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evaluated, read_program
+from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
 from graphwright.runtime.errors import ArtifactError, ContextError, SessionError
 from graphwright.runtime.progress import loaded
 
 ALIGNMENT = 256
 """Bytes: every slot of the workspace begins at a multiple of this."""
+BATCH = "batch"
+"""The dimension of rows."""
 CHUNK = 1 << 24
 """Bytes of weights that are copied at a time, while the next ones are read from the file."""
 
@@ -32,7 +34,8 @@ class CudaEngine:
         self.driver = cuda()
         program = artifact.manifest.program
         path = artifact.path(program.file)
-        targets = read_program(artifact.read_text(program.file), str(path)).targets
+        read = read_program(artifact.read_text(program.file), str(path))
+        targets = read.targets
         if self.driver.architecture not in targets:
             known = ", ".join(name for name in targets if name != "emulated")
             raise SessionError(
@@ -40,8 +43,10 @@ class CudaEngine:
                 f"with --target cuda:{self.driver.architecture}"
             )
         self.target: Target = targets[self.driver.architecture]
+        check_driver(self.target, self.driver.version, str(artifact.folder))
         assert program.weights is not None, "the manifest of this backend is checked to have it"
-        self._check_room(program.weights)
+        self._weight_bytes = read.weight_bytes
+        self._check_room()
         self.functions = self._load_kernels(f"{self.driver.architecture}.kernels")
         self.weights = self._load_weights(program.weights)
 
@@ -66,9 +71,9 @@ class CudaEngine:
             functions[name] = function
         return functions
 
-    def _check_room(self, file: str) -> None:
+    def _check_room(self) -> None:
         """Raises SessionError before anything is read where the weights do not fit."""
-        size, (left, _) = self._artifact.path(file).stat().st_size, self.driver.memory()
+        size, (left, _) = self._weight_bytes, self.driver.memory()
         if size > left:
             raise SessionError(
                 f"the weights of {self._artifact.folder} need {size / 2**30:.2f} GiB, the GPU has {left / 2**30:.2f} "
@@ -76,10 +81,12 @@ class CudaEngine:
             )
 
     def _load_weights(self, file: str) -> CudaValue:
-        """A chunk is on its way to the device while the next one is read from the file."""
+        """A chunk is on its way to the device while the next one is read from the file; the rest is filled there."""
         path, driver = self._artifact.path(file), self.driver
         size = path.stat().st_size
-        value = CudaValue(driver, (size,), "uint8", "the weights", constant=True)
+        if size > self._weight_bytes:
+            raise ArtifactError(f"{path} has {size} bytes, the program knows {self._weight_bytes}: compile again")
+        value = CudaValue(driver, (self._weight_bytes,), "uint8", "the weights", constant=True)
         mapped = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
         with driver.active(), driver.pinned(max(1, min(size, CHUNK)), 2) as buffers:
             for number, begin in enumerate(range(0, size, CHUNK)):
@@ -88,7 +95,24 @@ class CudaEngine:
                 np.copyto(buffer.array[: len(chunk)], chunk)
                 driver.send(value.address + begin, buffer, len(chunk))
                 loaded(begin + len(chunk), size)
+            for launch in self._fills(value.address):
+                driver.launch(launch)
         return value
+
+    def _fills(self, weights: int) -> list[Launch]:
+        made: list[Launch] = []
+        for launch in self.target.fills:
+            values = [weights + (place.stored or 0) for place in launch.buffers]
+            values += [evaluated(size, {}) for size in launch.sizes]
+            made.append(self.launch(launch.kernel, evaluated(launch.programs, {}), values))
+        return made
+
+    def launch(self, name: str, programs: int, values: list[int]) -> Launch:
+        """So many programs of a kernel with these arguments."""
+        kernel = self.target.kernels[name]
+        types = argument_types(kernel.parameters, kernel.scratch_pointers)
+        given = (*values, *[0] * kernel.scratch_pointers)
+        return Launch(self.functions[name], programs, kernel.threads, kernel.shared, kernel.starts_early, given, types)
 
     def check_room(self, size: int, what: str) -> None:
         """See `Engine.check_room`."""
@@ -103,9 +127,8 @@ class CudaEngine:
         return HostValue(array, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> CudaValue:
-        value = CudaValue(self.driver, shape, dtype, "a cache")
-        with self.driver.active():
-            self.driver.zero(value.address, value.bytes)
+        value = CudaValue(self.driver, shape, dtype, "a cache", batched=True)
+        value.clear()
         return value
 
     def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> CudaValue:
@@ -118,6 +141,16 @@ class CudaEngine:
         if missing:
             raise SessionError(f"{signature.file} has no graph {missing[0]}, which the manifest names; compile again")
         return CudaExecutable(self, signature)
+
+
+def check_driver(target: Target, version: int, folder: str) -> None:
+    """Raises SessionError where the driver, of CUDA `version` as it tells itself, is too old for the kernels."""
+    needed = target.compiled_by
+    if needed is not None and version < needed.cuda:
+        raise SessionError(
+            f"the kernels of {folder} need a driver for CUDA {cuda_version(needed.cuda)}, the one here is for "
+            f"{cuda_version(version)}: install NVIDIA's driver {needed.driver} or a later one"
+        )
 
 
 class CudaExecutable:
@@ -163,6 +196,8 @@ class CudaCall:
         self._launches: list[Launch] | None = None
         self._captured: Any = None
         self._runs = 0
+        self.graph: str | None = None
+        """The name of the graph that was run last."""
 
     def give(self, name: str, value: Value) -> None:
         self._sources.pop(name, None)
@@ -181,7 +216,8 @@ class CudaCall:
             held = self._held.get(name)
             if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
                 return
-            value = CudaValue(self._engine.driver, value.array.shape, value.dtype, name)
+            value = CudaValue(self._engine.driver, value.array.shape, value.dtype, name, batched=True)
+            value.clear()
         assert isinstance(value, CudaValue), "a value of this engine"
         self._held[name] = value
         self._forget()
@@ -226,9 +262,10 @@ class CudaCall:
 
     def _planned(self) -> list[Launch]:
         """The launches for the arguments that there are."""
-        sizes = self.sizes()
+        sizes = self._padded(self.sizes())
         spec = next(each for each in self._signature.functions if each.takes(sizes))
         self._fixed = bool(spec.fixed)
+        self.graph = spec.name
         graph = self._engine.target.graphs[spec.name]
         known = dict(sizes)
         for name, definition in graph.definitions.items():
@@ -239,17 +276,27 @@ class CudaCall:
             programs = evaluated(launch.programs, known)
             if programs == 0:
                 continue
-            kernel = self._engine.target.kernels[launch.kernel]
             values = [self._address(place.given, place.stored, place.slot, offsets) for place in launch.buffers]
             values += [evaluated(size, known) for size in launch.sizes]
-            made.append(self._launch(launch.kernel, kernel, programs, values))
+            made.append(self._engine.launch(launch.kernel, programs, values))
         return made
 
-    def _launch(self, name: str, kernel: Kernel, programs: int, values: list[int]) -> Launch:
-        values += [0] * kernel.scratch_pointers
-        types = argument_types(kernel.parameters, kernel.scratch_pointers)
-        function = self._engine.functions[name]
-        return Launch(function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types)
+    def _padded(self, sizes: dict[str, int]) -> dict[str, int]:
+        """The sizes with as many rows as a graph for a batch of a fixed size wants, where all tensors have them."""
+        if BATCH not in sizes:
+            return sizes
+        larger = {**sizes, BATCH: bucket(sizes[BATCH])}
+        spec = next(each for each in self._signature.functions if each.takes(larger))
+        if BATCH not in spec.fixed:
+            return sizes
+        batched = {
+            name
+            for name, each in (*self._signature.inputs.items(), *self._signature.outputs.items())
+            if each.shape[:1] == (BATCH,)
+        }
+        batched |= {name for each in self._signature.kept for name in (each.input, each.output)}
+        enough = all(self._held[name].rows >= larger[BATCH] for name in batched if name in self._held)
+        return larger if enough else sizes
 
     def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
         """Where each slot begins in the workspace, which is made if it is too small."""

@@ -95,18 +95,21 @@ class Target(Strict):
 
     compiled_by: CompiledBy | None
     kernels: dict[str, Kernel]
+    fills: tuple[Launch, ...]
+    """What writes the weights that lie behind the end of the weights file, once."""
     graphs: dict[str, PlannedGraph]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for graph in self.graphs.values():
-            for launch in graph.launches:
-                kernel = self.kernels.get(launch.kernel)
-                if kernel is None:
-                    raise ValueError(f"a launch of kernel {launch.kernel}, which is not there")
-                pointers = kernel.parameters.count("pointer")
-                if (len(launch.buffers), len(launch.sizes)) != (pointers, len(kernel.parameters) - pointers):
-                    raise ValueError(f"a launch of kernel {launch.kernel} with other arguments than it takes")
+        for launch in (*self.fills, *(each for graph in self.graphs.values() for each in graph.launches)):
+            kernel = self.kernels.get(launch.kernel)
+            if kernel is None:
+                raise ValueError(f"a launch of kernel {launch.kernel}, which is not there")
+            pointers = kernel.parameters.count("pointer")
+            if (len(launch.buffers), len(launch.sizes)) != (pointers, len(kernel.parameters) - pointers):
+                raise ValueError(f"a launch of kernel {launch.kernel} with other arguments than it takes")
+        if any(place.stored is None for launch in self.fills for place in launch.buffers):
+            raise ValueError("what fills weights writes something else")
         return self
 
 
@@ -114,6 +117,8 @@ class CudaProgram(Strict):
     """The program file: a target for each architecture, by names such as `sm_90`."""
 
     format: int
+    weight_bytes: Count
+    """Of all weights: those of the weights file, and what is filled behind its end."""
     targets: dict[str, Target]
 
 

@@ -9,19 +9,40 @@ from graphwright.runtime.cuda_api import Cuda
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
 from graphwright.runtime.engines.engine import Array
 
+BUCKETS = (1, 2, 4, 8, 16)
+"""Batches that may have kernels of their own. A batch between two of them runs as the larger one."""
+
+
+def bucket(rows: int) -> int:
+    """The least bucket that holds so many rows; above all of them just as many."""
+    return next((each for each in BUCKETS if each >= rows), rows)
+
 
 class CudaValue:
-    """A tensor on the device, of any content. `name` is for messages; no launch writes one that is `constant`."""
+    """A tensor on the device, of any content. `name` is for messages; no launch writes one that is `constant`.
+
+    `batched`: axis 0 is the batch, and there is memory for as many rows as its bucket has.
+    """
 
     def __init__(
-        self, driver: Cuda, shape: tuple[int, ...], dtype: ElementTypeName, name: str, *, constant: bool = False
+        self,
+        driver: Cuda,
+        shape: tuple[int, ...],
+        dtype: ElementTypeName,
+        name: str,
+        *,
+        constant: bool = False,
+        batched: bool = False,
     ) -> None:
         self._driver = driver
         self.shape = shape
         self.dtype: ElementTypeName = dtype
         self._storage = ELEMENT_TYPES[dtype].storage
         self.bytes = int(np.prod(shape, dtype=np.int64)) * self._storage.itemsize
-        self.address = driver.allocate(self.bytes, name, constant=constant)
+        self.rows = bucket(shape[0]) if batched else shape[0] if shape else 1
+        """Of axis 0, for which there is memory."""
+        self.room = self.bytes // shape[0] * self.rows if batched else self.bytes
+        self.address = driver.allocate(self.room, name, constant=constant)
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
@@ -39,6 +60,11 @@ class CudaValue:
                 self._driver.copy(self.address, data.address, self.bytes)
             else:
                 self._driver.write(self.address, np.ascontiguousarray(data, self._storage))
+
+    def clear(self) -> None:
+        """Makes all numbers zero, those of rows that are not used too."""
+        with self._driver.active():
+            self._driver.zero(self.address, self.room)
 
     def copy_rows(self, other: "CudaValue", rows: Sequence[int]) -> None:
         """Takes over whole rows (axis 0) of a value of the same shape and type, on the device."""

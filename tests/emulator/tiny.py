@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from graphwright.compiling.lowering import build_artifact
 from graphwright.emulating import emulated_engine
 from graphwright.emulating.emulator import Emulator, start_emulator
+from graphwright.ir import Program
 from graphwright.runtime import Model, load
 from graphwright.runtime.cuda_api import Cuda, cuda
 from tests.backends.models import MODELS, decoder
@@ -19,8 +20,12 @@ PROMPT = [3, 4, 5]
 
 def build(folder: Path) -> Path:
     """The artifact, with code for the emulator alone."""
-    build_artifact(decoder(replace(MODELS["llama"], layers=1)), folder, "cuda", architectures="emulated")
+    build_artifact(program(), folder, "cuda", architectures="emulated", verify_tokens=3)
     return folder
+
+
+def program() -> Program:
+    return decoder(replace(MODELS["llama"], layers=1))
 
 
 @cache
@@ -32,6 +37,14 @@ def built() -> Path:
 @cache
 def tiny() -> Model:
     return load(built(), engine=emulated_engine)
+
+
+@cache
+def reference() -> Model:
+    """The same model, run by ONNX Runtime on the CPU."""
+    folder = Path(mkdtemp()) / "reference"
+    build_artifact(program(), folder, "onnx")
+    return load(folder, threads=1)
 
 
 def driver() -> tuple[Emulator, Cuda]:

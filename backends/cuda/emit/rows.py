@@ -17,6 +17,26 @@ def emit_rms_norm(e: Emitter, op: Op) -> None:
     e.launch(f"{KERNELS}:rms_norm", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
 
 
+def emit_layer_norm(e: Emitter, op: Op) -> None:
+    x = op.required("x")
+    inner = fixed(x.type.shape[-1], "row length")
+    optional = {"gain": op.operand("weight"), "bias": op.operand("bias")}
+    given = {name: None if v is None else e.buffer(v) for name, v in optional.items()}
+    constants = {"K": inner, "EPSILON": op.attribute("epsilon", float), "PADDED": power_of_two(inner)}
+    e.launch(
+        f"{KERNELS}:layer_norm", product(x.type.shape[:-1]), {"x": e.buffer(x), **given, "y": e.make(op.result)}, {},
+        constants, writes=("y",),
+    )  # fmt: skip
+
+
+def emit_softmax(e: Emitter, op: Op) -> None:
+    x = op.inputs[0]
+    inner = fixed(x.type.shape[-1], "row length")
+    pointers = {"x": e.buffer(x), "y": e.make(op.result)}
+    constants = {"K": inner, "PADDED": power_of_two(inner)}
+    e.launch(f"{KERNELS}:softmax", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
+
+
 def emit_embedding(e: Emitter, op: Op) -> None:
     table, rows = op.required("weight"), op.required("indices")
     inner = fixed(table.type.shape[1], "row length")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from graphwright.backends.cuda.library.layouts import unreadable
+from graphwright.backends.plan.plan import shown_weights
 from graphwright.ir.convention import NEW_LENGTH
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.graph import Op
+from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.rules import ONE
 from graphwright.ir.types import DType, StateType
 
@@ -20,6 +21,28 @@ def fixed_rows(op: Op) -> str | None:
     if size is None:
         return f"the last axis of {op.result.type} has no fixed length"
     return None if size <= LONGEST_ROW else f"a row of {size} numbers is too long for a block of threads"
+
+
+def norm_of_rows(op: Op) -> str | None:
+    """Rows, and numbers for them that no launch writes: they are read before those in front have ended."""
+    computed = next((o.name for o in op.definition.operands[1:] if _is_computed(op.operand(o.name))), None)
+    return fixed_rows(op) if computed is None else f"its {computed} is computed in the graph"
+
+
+def softmax_of_rows(op: Op) -> str | None:
+    """Along the last axis."""
+    rank = op.result.type.rank
+    axis = op.attribute("axis", int)
+    return fixed_rows(op) if axis % rank == rank - 1 else f"it goes along axis {axis} of {rank}"
+
+
+def stored_matrix(op: Op) -> str | None:
+    """A weight that no launch writes: it is read before those in front have ended."""
+    return "its weight is computed in the graph" if _is_computed(op.operand("weight")) else None
+
+
+def _is_computed(value: Value | None) -> bool:
+    return value is not None and not shown_weights(value)
 
 
 def rows_of_tokens(op: Op) -> str | None:
@@ -88,3 +111,13 @@ def stored_codes(op: Op) -> str | None:
     """A stored weight of codes that kernels read."""
     weight = op.required("weight")
     return "its weight is computed in the graph" if weight.weight is None else unreadable(weight.type)
+
+
+def known_experts(op: Op) -> str | None:
+    """Experts of fixed sizes, and shares that a kernel reads."""
+    share = op.required("weights").tensor.dtype
+    if share not in FLOATS:
+        return f"the shares are {share}"
+    sizes = [*op.required("gate_up").type.shape, *op.required("down").type.shape, op.required("indices").type.shape[-1]]
+    unknown = next((size for size in sizes if size.constant is None), None)
+    return None if unknown is None else f"a size of its experts is {unknown}, no fixed number"

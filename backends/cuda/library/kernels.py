@@ -10,9 +10,13 @@ from graphwright.backends.cuda.library.conditions import (
     FLOATS,
     contiguous_caches,
     fixed_rows,
+    known_experts,
+    norm_of_rows,
     plain_keys,
     rows_of_tokens,
+    softmax_of_rows,
     stored_codes,
+    stored_matrix,
     sum_of_rows,
     to_floats,
 )
@@ -31,7 +35,7 @@ INDICES = frozenset({DType.I64})
 BODIES = "graphwright.backends.cuda.emit"
 
 HOT = (
-    Kernel(fused_linear, FLOATS, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
+    Kernel(fused_linear, FLOATS, stored_matrix, name="linear", body=f"{BODIES}.linear:emit_linear", choices=LINEAR),
     Kernel(
         fused_linear,
         FLOATS,
@@ -77,11 +81,21 @@ HOT = (
         choices=SPLIT_ATTENTION,
     ),
     Kernel(combine_splits, SINGLE, name="combine_splits", body=f"{BODIES}.attention:emit_combine_splits"),
-    Kernel(ops.rms_norm, FLOATS, fixed_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.rms_norm, FLOATS, norm_of_rows, name="rms_norm", body=f"{BODIES}.rows:emit_rms_norm"),
+    Kernel(ops.layer_norm, FLOATS, norm_of_rows, name="layer_norm", body=f"{BODIES}.rows:emit_layer_norm"),
+    Kernel(ops.softmax, FLOATS, softmax_of_rows, name="softmax", body=f"{BODIES}.rows:emit_softmax"),
     Kernel(ops.embedding, FLOATS, fixed_rows, name="embedding", body=f"{BODIES}.rows:emit_embedding"),
     Kernel(ops.take_tokens, FLOATS, rows_of_tokens, name="take_tokens", body=f"{BODIES}.rows:emit_take_tokens"),
     Kernel(ops.cast, FLOATS, to_floats, name="cast", body=f"{BODIES}.rows:emit_cast"),
     Kernel(ops.add, INDICES, sum_of_rows, name="add", body=f"{BODIES}.rows:emit_add"),
+    Kernel(
+        ops.moe_experts,
+        FLOATS,
+        known_experts,
+        name="moe_experts",
+        body=f"{BODIES}.experts:emit_moe_experts",
+        choices=LINEAR,
+    ),
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )
 

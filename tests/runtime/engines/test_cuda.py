@@ -16,7 +16,8 @@ import pytest
 from graphwright.emulating import emulated_engine
 from graphwright.runtime import ArtifactError, ContextError, SessionError, load
 from graphwright.runtime.cache import KVCache
-from graphwright.runtime.engines.cuda import CHUNK, CudaEngine
+from graphwright.runtime.engines.cuda import CHUNK, CudaEngine, check_driver
+from graphwright.runtime.engines.cuda_program import CompiledBy, Target
 from graphwright.runtime.progress import loading_shown
 from tests.emulator.tiny import built, driver, tiny
 
@@ -132,3 +133,15 @@ def test_a_forked_process_refuses_in_a_line() -> None:
     os.waitpid(child, 0)
     with os.fdopen(reads, "rb") as pipe:
         assert pipe.read().decode().startswith("this process was forked from one that uses the GPU")
+
+
+def test_a_driver_that_is_too_old_is_a_line() -> None:
+    compiled_by = CompiledBy(triton="3.9.0", ptxas="12.9.86", cuda=12090, driver=575)
+    target = Target(compiled_by=compiled_by, kernels={}, graphs={})
+    check_driver(target, 12090, "out")
+    with pytest.raises(SessionError) as caught:
+        check_driver(target, 12040, "out")
+    assert str(caught.value) == (
+        "the kernels of out need a driver for CUDA 12.9, the one here is for 12.4: install NVIDIA's driver 575 or a "
+        "later one"
+    )
