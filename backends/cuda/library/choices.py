@@ -95,7 +95,7 @@ CODED_LINEAR = (
     _choice("tile_rows", 64, 64, "of many rows: rows of a tile"),
     _choice("tile_columns", 128, 256, "of many rows: columns of a tile"),
     _choice("tile_depth", 64, 256, "of many rows: of the inner size at a time"),
-    _choice("tile_warps", 4, 4, "of many rows: warps of a block of threads", (4, 8)),
+    _choice("tile_warps", 8, 8, "of many rows: warps of a block of threads", (4, 8)),
     _choice("tile_stages", 3, 3, "of many rows: tiles that are loaded ahead", (2, 3, 4)),
     _choice("stripe", 8, 8, "tiles of rows that go together"),
 )

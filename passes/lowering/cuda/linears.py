@@ -12,6 +12,8 @@ from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.targets import Target
+from graphwright.ir.types import QuantizedType
+from graphwright.ir.weights import Applied
 from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass, splits_rows
 
@@ -19,6 +21,8 @@ RULE = fused_linear.name
 NORM = f"{RULE}: norm before"
 GATED = f"{RULE}: gated unit behind"
 RESIDUAL = f"{RULE}: residual behind"
+FLOATS = f"{RULE}: codes written as floats"
+ROWS = f"{RULE}: rows of codes"
 
 
 @register
@@ -26,20 +30,23 @@ RESIDUAL = f"{RULE}: residual behind"
 class FuseLinears(KernelPass):
     """`linear` becomes `cuda.linear`, and takes in `rms_norm` of what it reads, `glu` of its halves and a residual.
 
-    The norm is computed again by every block of threads: only graphs of at most `most_rows` rows take it in.
+    Codes that no kernel reads are written as floats of the type that the product computes in. The norm is computed again by every block of threads: only graphs of at most `most_rows` rows take it in.
     """
 
     target: Target = field(metadata=handed_in("cuda"))
     name: ClassVar[str] = "cuda-linears"
-    findings: ClassVar[tuple[str, ...]] = (RULE, NORM, GATED, RESIDUAL)
+    findings: ClassVar[tuple[str, ...]] = (RULE, NORM, GATED, RESIDUAL, FLOATS, ROWS)
     most_rows: int = 16
 
     def lower(self, context: Context) -> None:
         for op in context.graph:
             if op.definition is ops.linear:
                 self._fuse(context, op)
+            elif op.definition is ops.quantized_embedding:
+                _rows_of_floats(context, op)
 
-    def _fuse(self, context: Context, op: Op) -> None:
+    def _fuse(self, context: Context, op: Op, unread: str | None = None) -> None:
+        """Replaces a product. `unread` says why its weight is floats in place of the codes that it was."""
         graph = context.graph
         norm, no_norm = _norm_before(op, graph, self.most_rows)
         gated, no_gate = _gated_behind(op, graph)
@@ -64,16 +71,46 @@ class FuseLinears(KernelPass):
             residual,
             **attributes,
         )
+        problem = context.target.refusal(new)
+        floats = None if problem is None else _floats(context, op)
+        if floats is not None:
+            graph.erase(new)
+            graph.set_operand(op, 1, floats)
+            self._fuse(context, op, problem)
+            return
         if not context.takes(RULE, op, new):
             return
         graph.replace(last.result, new.result)
         graph.erase_dead([last])
         context.spelt(RULE, new)
+        if unread is not None:
+            context.near_miss(FLOATS, new, unread)
         for rule, part, reason in ((NORM, norm, no_norm), (GATED, gated, no_gate), (RESIDUAL, total, no_total)):
             if part is not None:
                 context.hit(rule, new)
             elif reason:
                 context.near_miss(rule, new, reason)
+
+
+def _rows_of_floats(context: Context, op: Op) -> None:
+    """Rows of a table of codes that no kernel reads, of its numbers."""
+    problem = context.target.refusal(op)
+    floats = None if problem is None else _floats(context, op)
+    if problem is not None and floats is not None:
+        context.near_miss(ROWS, op, problem)
+        rows = Builder(context.graph, op, op.location)(ops.embedding, floats, op.required("indices"))
+        context.graph.replace(op.result, rows)
+        context.graph.erase_dead([op])
+
+
+def _floats(context: Context, op: Op) -> Value | None:
+    """The numbers of stored codes, in the type of the result; None if the op reads none."""
+    weight = op.required("weight")
+    if weight.weight is None or not isinstance(weight.type, QuantizedType):
+        return None
+    dtype = op.result.tensor.dtype
+    floats = Applied.of(ops.dequantize, (weight.weight.expression,), {"dtype": dtype})
+    return context.graph.weight(context.program.add_weight(f"{weight.weight.name}.{dtype}", floats))
 
 
 def _norm_before(op: Op, graph: Graph, most_rows: int) -> tuple[Op | None, str]:

@@ -1,8 +1,9 @@
-"""Quantized models on the emulator against the interpreter, in float32; what a GPU's kernels do not take."""
+"""Quantized models on the emulator against the interpreter, in float32; what steps round themselves, in float32 too."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,11 +11,13 @@ from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
 from graphwright.compiling.lowering import build_artifact
 from graphwright.emulating import emulated_engine
-from graphwright.ir import UnsupportedError
+from graphwright.passes import parse_passes, run_passes
 from graphwright.runtime import load
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
 from tests.backends.running import close_enough
+from tests.backends.ties import follow
+from tests.tensors import listed
 
 CHUNKS = (5, 1)
 """A prefill and one token of each row: products of many rows, and of few."""
@@ -40,7 +43,16 @@ def test_weights_in_few_bits_equal_the_interpreter(name: str, scheme: Scheme, ba
         assert float((got - expected).abs().max()) < close_enough(expected.numpy())
 
 
-def test_groups_that_no_kernel_reads_are_refused_in_a_line(tmp_path: Path) -> None:
-    program = quantized(decoder(replace(MODELS["llama"], layers=1)), Scheme("i4", 24))
-    with pytest.raises(UnsupportedError, match="groups of 24 codes: its kernels take powers of two from 16 to 256"):
-        build_artifact(program, tmp_path / "a", "cuda", architectures="emulated")
+@pytest.mark.parametrize("kind", ["activations", "caches"])
+def test_what_a_step_rounds_has_the_codes_of_the_interpreter(kind: str, tmp_path: Path) -> None:
+    """Activations in front of products, and keys and values, in 8 bits."""
+    program = decoder(replace(MODELS["llama"], layers=1))
+    ids = torch.randint(0, 48, (sum(CHUNKS),), generator=torch.Generator().manual_seed(3))
+    if kind == "activations":
+        program = quantized(program, Scheme("i4", 32, 32))
+    else:
+        np.save(tmp_path / "tokens.npy", np.random.default_rng(1).integers(0, 48, (6, 24)))
+        run_passes(program, parse_passes(f"quantize-cache{{bits=8, tokens={tmp_path / 'tokens.npy'}}}"))
+    build_artifact(program, tmp_path / "a", "cuda", architectures="emulated")
+    (logits,) = continued_logits(loaded(load(tmp_path / "a", engine=emulated_engine), ()), [ids], CHUNKS, 16)
+    follow(program.graphs["prefill"], listed(ids), logits.numpy())

@@ -86,6 +86,38 @@ def test_a_residual_of_another_type_stays() -> None:
     assert misses == {"cuda.linear: residual behind": "it is added to f32[6]"}
 
 
+CODED = """(%x: f32[2, 48], %i: i64[2], %r: f32[2, 4]) {
+  %n = rms_norm(%x, @g) {epsilon=0.001} : f32[2, 48]
+  %p = linear(%n, @w) : f32[2, 4]  at layer
+  %y = add(%r, %p) : f32[2, 4]
+  %t = quantized_embedding(@w, %i) : f32[2, 48]
+  return y=%y, t=%t
+}"""
+
+
+def codes(group: int) -> str:
+    """A weight of codes by scales of 1, so that numbers of float32 are the very ones."""
+    numbers = ", ".join(str(7.0 if i % group == 0 else i % 5 - 2.0) for i in range(4 * 48))
+    made = f"round_to_nearest(data([{numbers}]) : f32[4, 48]) {{to=i4, group={group}}}"
+    return f"weight @w : q4<g{group}, sym>[4, 48] = {made}\n" + random_weight("g", 48)
+
+
+def test_a_product_with_codes_takes_in_what_others_take_in() -> None:
+    text, misses = lowered(CODED, "cuda-linears", codes(16))
+    assert sorted(body(text)) == ["cuda.linear", "quantized_embedding"]
+    assert "cuda.linear(%x, @w, gain=@g, residual=%r)" in text
+    assert not misses
+
+
+def test_codes_that_no_kernel_reads_are_written_as_floats() -> None:
+    text, misses = lowered(CODED, "cuda-linears", codes(24))
+    assert sorted(body(text)) == ["cuda.linear", "embedding"]
+    assert "cuda.linear(%x, @w.f32, gain=@g, residual=%r)" in text
+    assert "embedding(@w.f32, %i)" in text
+    reason = "cuda: groups of 24 codes: its kernels take powers of two from 16 to 256"
+    assert misses == {"cuda.linear: codes written as floats": reason, "cuda.linear: rows of codes": reason}
+
+
 def test_attention_of_one_token_goes_over_pieces_of_the_context() -> None:
     text, misses = lowered(ATTENTION, "cuda-split-attention{splits=3}")
     assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
