@@ -73,7 +73,7 @@ class Options:
         require_compiler()
         backend = find_backend(self.backend)
         check_choice("target", self.target, backend.targets)
-        backend_options(backend, self.backend_options)
+        backend.for_target(backend_options(backend, self.backend_options), self.target)
         require_backend(backend)
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
@@ -316,6 +316,7 @@ def _write(prepared: Prepared, folder: Path, options: Options, observer: Observe
         options.backend,
         companions=companions,
         observer=observer,
+        target=options.target,
         **options.backend_options,
     )
 
