@@ -61,6 +61,10 @@ class Backend(ABC):
     engine: ClassVar[Callable[..., Any] | None] = None
     """What runs its artifacts, as `graphwright.load` takes it; None for one that the runtime knows by name."""
 
+    def pipeline(self, target: str) -> str:
+        """What the pipeline of a target and `lowering` together are called: `cpu-onnx`, or the name that both have."""
+        return target if self.name == target else f"{target}-{self.name}"
+
     def missing(self) -> str | None:
         """What this machine lacks to build for the backend, in a line that says what to do; None if nothing."""
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from graphwright.backends.kernel_library import OperandLayout
 from graphwright.backends.weights_file import PACKED
 from graphwright.ir import print_program
 from graphwright.ir.ops import reshape, unpack_bits
@@ -17,6 +18,27 @@ Stored = Mapping[str, tuple[WeightExpression, WeightExpression]]
 def stored_weights(weights: Iterable[Weight], file: str) -> Stored:
     """Weights that the artifact's `file` holds under their names."""
     return {weight.name: (weight.expression, _stored(weight, file)) for weight in weights}
+
+
+def with_unpacked(program: Program, stored: Stored, layouts: Iterable[OperandLayout]) -> Stored:
+    """The stored weights, and those of the program that are stored in one of the layouts, under other names.
+
+    A matrix of codes gets, in the graphs too, the type of the codes that it is stored in, if that is another one.
+    """
+    found = dict(stored)
+    for value in (v for graph in program.graphs.values() for v in graph.weights):
+        weight = value.weight
+        assert weight is not None
+        if weight.name in stored:
+            continue
+        for layout in layouts:
+            names = {part: f"{weight.name}.{part}" for part in layout.parts}
+            arrays = {part: stored[name][1] for part, name in names.items() if name in stored}
+            if layout.parts[0] in arrays:
+                plain = layout.unpack(weight.type, arrays)
+                found[weight.name], value.type = (weight.expression, plain), plain.type
+                break
+    return found
 
 
 def lowered_text(program: Program, stored: Stored) -> str:

@@ -171,5 +171,23 @@ SHAPES: dict[str, ModelShape] = {
             bos_token_id=128000,
             eos_token_id=128001,
         ),
+        ModelShape(
+            name="Llama-2-7B",
+            model_type="llama",
+            architecture="LlamaForCausalLM",
+            hidden_size=4096,
+            intermediate_size=11008,
+            layers=32,
+            heads=32,
+            key_value_heads=32,
+            head_size=128,
+            vocabulary_size=32000,
+            tied_embeddings=False,
+            rope_theta=10_000.0,
+            norm_epsilon=1e-5,
+            context_length=4096,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
     )
 }

@@ -12,7 +12,7 @@ from graphwright.compiling.compiled import CompiledFunction, CompiledModel
 from graphwright.compiling.compiler import Options, build, check_request, prepared_with_assets
 from graphwright.compiling.compiler import capture as capture_source
 from graphwright.compiling.report import Stopwatch
-from graphwright.compiling.targets import check_choice, find_backend, find_pipeline
+from graphwright.compiling.targets import check_choice, find_backend, find_pipeline, require_device
 from graphwright.files.output_paths import require_folder
 from graphwright.files.temporary_folders import TemporaryFolder
 from graphwright.runtime.cores import check_threads
@@ -62,7 +62,8 @@ def compile(
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
     - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, `cuda`, machine code for GPUs, or
       a backend of your own; by default the first of these that compiles for the target
-    - `target`: `cpu`, or `cuda` with architectures of GPUs, as `cuda:sm_90`
+    - `target`: `cpu`, or `cuda` with architectures of GPUs, as `cuda:sm_90`, one of which this machine must have:
+      `graphwright compile` writes artifacts for others
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
@@ -144,6 +145,7 @@ def _compiled(
     """The model compiled into `output`, or into a temporary folder that lives as long as the result, and loaded."""
     # Before a factory runs, which may take as long as the rest.
     check_request(options, None if output is None else Path(output))
+    require_device(options.target)
     source = _with_examples(model, example_inputs, said)
     if output is not None:
         report = build(source, Path(output), options, on_stage)

@@ -32,9 +32,11 @@ DECODE: Final = "decode"
 """`prefill` for one new token of each of B rows."""
 DECODE_ONE_ROW: Final = "decode_one_row"
 """`decode` for a batch of one row, whose logits are wanted once."""
+DECODE_ROWS: Final = tuple((rows, f"decode_{rows}_rows") for rows in (2, 4, 8, 16))
+"""`decode` for so many rows, whose logits are wanted once; a batch between two of them can run as the larger one."""
 VERIFY: Final = "verify"
 """`prefill` for the few tokens of each row that speculation proposes, with the logits of all."""
-STEPS: Final = (PREFILL, DECODE, DECODE_ONE_ROW, VERIFY)
+STEPS: Final = (PREFILL, DECODE, DECODE_ONE_ROW, *(name for _, name in DECODE_ROWS), VERIFY)
 """The graphs that take new tokens over a cache: `prefill`, and what is made of it for sizes of its own."""
 
 # -- symbols of dimensions

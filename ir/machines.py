@@ -26,8 +26,8 @@ class Machine:
 def _nvidia(name: str, tera: Mapping[str, float], terabytes: float, source: str) -> Machine:
     """Rates in 10**12 per second. Datasheets do not state the time of a launch."""
     rates = {DType(dtype): rate * 1e12 for dtype, rate in tera.items()}
-    launch = "; a launch is taken to be 3 us, about what a small kernel of a CUDA graph takes"
-    return Machine(name, rates, terabytes * 1e12, 3e-6, source + launch)
+    launch = "; a launch is taken to be 1.3 us, about what lies between the starts of two small kernels of a CUDA graph"
+    return Machine(name, rates, terabytes * 1e12, 1.3e-6, source + launch)
 
 
 _HOPPER = {
@@ -39,15 +39,29 @@ _HOPPER = {
     "f8e5m2": 1978.9,
     "i8": 1978.9,
 }
+_BLACKWELL = {
+    "f64": 40.0,
+    "f32": 80.0,
+    "bf16": 2250.0,
+    "f16": 2250.0,
+    "f8e4m3": 4500.0,
+    "f8e5m2": 4500.0,
+    "i8": 4500.0,
+}
+_L4 = {"f64": 0.49, "f32": 30.3, "bf16": 121.0, "f16": 121.0, "f8e4m3": 242.5, "f8e5m2": 242.5, "i8": 242.5}
 _AMPERE = {"f64": 19.5, "f32": 19.5, "bf16": 312.0, "f16": 312.0, "i8": 624.0}
 _ADA = {"f64": 1.29, "f32": 82.6, "bf16": 165.2, "f16": 165.2, "f8e4m3": 330.3, "f8e5m2": 330.3, "i8": 660.6}
 
 MACHINES: dict[str, Machine] = {
     machine.name: machine
     for machine in (
+        _nvidia(
+            "b200", _BLACKWELL, 8.0, "NVIDIA Blackwell architecture technical brief, HGX B200, rates without sparsity"
+        ),
         _nvidia("h200", _HOPPER, 4.8, "NVIDIA H200 Tensor Core GPU datasheet, H200 SXM, rates without sparsity"),
         _nvidia("h100", _HOPPER, 3.35, "NVIDIA H100 Tensor Core GPU datasheet, H100 SXM, rates without sparsity"),
         _nvidia("a100", _AMPERE, 2.039, "NVIDIA A100 Tensor Core GPU datasheet, A100 80GB SXM, rates without sparsity"),
+        _nvidia("l4", _L4, 0.3, "NVIDIA L4 Tensor Core GPU datasheet, rates without sparsity"),
         _nvidia(
             "rtx4090",
             _ADA,

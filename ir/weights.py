@@ -191,7 +191,7 @@ def sources(expression: WeightExpression) -> Iterator[StoredFile | StoredArray]:
 
 
 def with_sources(
-    expression: WeightExpression, change: Callable[[StoredFile | StoredArray], StoredFile | StoredArray]
+    expression: WeightExpression, change: Callable[[StoredFile | StoredArray], WeightExpression]
 ) -> WeightExpression:
     """The expression over what `change` makes of each stored array, which has the same type."""
     if not isinstance(expression, Applied):

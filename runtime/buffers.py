@@ -7,7 +7,7 @@ import numpy as np
 
 from graphwright.runtime.aligned import aligned_zeros
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
-from graphwright.runtime.engines import Engine, Value
+from graphwright.runtime.engines import CopiesRows, Engine, ManagesMemory, Value
 
 
 class Buffer:
@@ -17,9 +17,14 @@ class Buffer:
     """
 
     def __init__(self, engine: Engine, shape: tuple[int, ...], dtype: ElementTypeName) -> None:
-        self._host: np.ndarray[Any, Any] = aligned_zeros(shape, ELEMENT_TYPES[dtype].storage)
-        self.value: Value = engine.place(self._host, dtype)
         self._on_host = engine.on_host
+        self._host: np.ndarray[Any, Any] = np.empty(0)
+        self.value: Value
+        if isinstance(engine, ManagesMemory):
+            self.value = engine.zeros(shape, dtype)
+            return
+        self._host = aligned_zeros(shape, ELEMENT_TYPES[dtype].storage)
+        self.value = engine.place(self._host, dtype)
         if not self._on_host:
             self._host = np.empty(0)
 
@@ -36,6 +41,9 @@ class Buffer:
         if self._on_host:
             self._host[chosen] = other._host[chosen]
             return
+        if isinstance(self.value, CopiesRows):
+            self.value.copy_rows(other.value, chosen)
+            return
         changed = self.value.numpy().copy()
         changed[chosen] = other.value.numpy()[chosen]
         self.value.update_inplace(changed)
@@ -45,6 +53,9 @@ class Buffer:
         chosen = list(rows)
         if self._on_host:
             self._host[chosen] = 0
+            return
+        if isinstance(self.value, CopiesRows):
+            self.value.clear_rows(chosen)
             return
         changed = self.value.numpy().copy()
         changed[chosen] = 0

@@ -11,6 +11,7 @@ from graphwright.runtime.aligned import total_memory
 from graphwright.runtime.artifact import CacheSpec, Manifest, StateSpec
 from graphwright.runtime.buffers import Buffer
 from graphwright.runtime.element_types import ELEMENT_TYPES
+from graphwright.runtime.engines import ManagesMemory
 from graphwright.runtime.errors import ContextError
 from graphwright.runtime.session import Session
 
@@ -37,6 +38,9 @@ class KVCache:
         self.turn = 0
         self._stepped: Lengths | None = None
         program = session.program
+        if isinstance(session.engine, ManagesMemory):
+            size = self.bytes_for(session.manifest, batch, capacity)
+            session.engine.check_room(size, f"a KV cache for {batch} x {capacity} tokens")
         try:
             # What a step reads and writes whole is had at once; of the others the part that tokens fill.
             if 2 * sum(math.prod(_rows(s, batch)) for s in program.alternating) > total_memory():

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from graphwright.backends.cuda.gpu import EMULATED, GPUS
+from graphwright.backends.cuda.gpu import GPUS, find_gpus
 from graphwright.backends.interface import Backend, BackendOptions, Companions, option
+from graphwright.ir.convention import DECODE_ROWS
 from graphwright.ir.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ class CudaOptions(BackendOptions):
     architectures: str = option(
         "sm_90", f"GPUs to compile for, joined by commas: {', '.join(GPUS)}; emulated: the emulator alone."
     )
+
+    batch_rows: int = option(
+        16, "Batches of up to so many rows have kernels of their own for a token of each: 1, 2, 4, 8 or 16."
+    )
+    verify_tokens: int = option(0, "Tokens of a row that are verified at once have kernels of their own; 0: none.")
+
+    def __post_init__(self) -> None:
+        find_gpus(self.architectures)
+        known = 1, *dict(DECODE_ROWS)
+        if self.batch_rows not in known:
+            raise UserError(f"batch_rows is {self.batch_rows}; it must be one of {', '.join(map(str, known))}")
+        if self.verify_tokens < 0 or self.verify_tokens == 1:
+            raise UserError(f"verify_tokens is {self.verify_tokens}; it must be at least 2, or 0")
 
 
 class CudaBackend(Backend):
@@ -41,9 +55,11 @@ class CudaBackend(Backend):
 
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         from graphwright.passes.lowering.cuda import cuda_lowering
-        from graphwright.passes.lowering.decoders import INTERFACE, PHASES
+        from graphwright.passes.lowering.decoders import INTERFACE, phases_of
 
-        return (*(PHASES if decoder else INTERFACE), *cuda_lowering(self.library().target))
+        assert isinstance(options, CudaOptions), "the options of this backend"
+        phases = phases_of(0 if options.batch_rows == 1 else options.batch_rows, options.verify_tokens)
+        return (*(phases if decoder else INTERFACE), *cuda_lowering(self.library().target))
 
     def library(self) -> KernelLibrary:
         from graphwright.backends.cuda.library import LIBRARY
@@ -54,11 +70,7 @@ class CudaBackend(Backend):
         from graphwright.backends.cuda.compile import build_artifact
 
         assert isinstance(options, CudaOptions), "the options of this backend"
-        names = [name.strip() for name in options.architectures.split(",")]
-        for name in names:
-            if name not in (*GPUS, EMULATED.name):
-                raise UserError(f"there is no architecture '{name}': there are {', '.join(GPUS)}, {EMULATED.name}")
-        return build_artifact(program, folder, companions, [GPUS[name] for name in names if name in GPUS])
+        return build_artifact(program, folder, companions, find_gpus(options.architectures))
 
     def plan_text(self, program: Program) -> str:
         from graphwright.backends.cuda.lower import plan_graphs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphwright.ir.errors import UserError
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -28,3 +30,20 @@ _SHARED = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
 EMULATED = Gpu("emulated", 0, 1 << 30)
 GPUS = {f"sm_{number}": Gpu(f"sm_{number}", number, kib << 10) for number, kib in _SHARED.items()}
 """By name. KiB of shared memory: CUDA C++ Programming Guide, technical specifications per compute capability."""
+
+
+def find_gpus(names: str) -> list[Gpu]:
+    """The architectures of names joined by commas, each once, without the emulator, for which there always is code.
+
+    `sm_90a` is `sm_90`: from there on Triton's code is for one architecture and no other. Raises `UserError`.
+    """
+    found: dict[str, Gpu] = {}
+    for name in (each.strip() for each in names.split(",")):
+        gpu = GPUS.get(name) or GPUS.get(name.removesuffix("a"))
+        if name == EMULATED.name:
+            continue
+        if gpu is None or (name != gpu.name and gpu.number < 90):
+            known = ", ".join((*GPUS, EMULATED.name))
+            raise UserError(f"there is no architecture '{name}' to compile for: there are {known}")
+        found[gpu.name] = gpu
+    return [*found.values()]

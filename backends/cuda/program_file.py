@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
+from graphwright.backends.cuda.emit import TailVariant
 from graphwright.backends.cuda.images import Image
 from graphwright.backends.cuda.lower import Planned
+from graphwright.backends.cuda.seeded import Fill
+from graphwright.backends.cuda.toolchain import NVRTC_CUDA, NVRTC_DRIVER, toolchain
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.program_specs import DIMENSION_NAMES
 from graphwright.ir.dims import Dim
@@ -21,16 +25,38 @@ def target_entry(planned: Planned, images: Mapping[str, Image]) -> tuple[dict[st
         kernels[name] = {
             "offset": len(code),
             "bytes": len(image.code),
+            "sha256": sha256(image.code).hexdigest(),
             "symbol": image.symbol,
             "threads": image.threads,
             "shared": image.shared,
-            "starts_early": bool(dict(variant.constants).get("PDL")),
+            "starts_early": variant.starts_early,
             "parameters": ["pointer" if kind.startswith("*") else kind for _, kind in variant.parameters],
             "scratch_pointers": image.scratch_pointers,
         }
         code += image.code
     graphs = {name: _graph(plan) for name, plan in planned.plans.items()}
-    return {"kernels": kernels, "graphs": graphs}, bytes(code)
+    fills = [_fill(fill, planned) for fill in planned.weights.fills]
+    return {"compiled_by": _compiled_by(planned), "kernels": kernels, "fills": fills, "graphs": graphs}, bytes(code)
+
+
+def _compiled_by(planned: Planned) -> dict[str, Any] | None:
+    if planned.gpu.emulated:
+        return None
+    tools = toolchain()
+    cuda, driver = tools.cuda, tools.driver
+    if any(isinstance(variant, TailVariant) for variant in planned.variants.values()):
+        cuda, driver = max(cuda, NVRTC_CUDA), max(driver, NVRTC_DRIVER)
+    return {"triton": tools.triton, "ptxas": tools.ptxas, "cuda": cuda, "driver": driver}
+
+
+def _fill(fill: Fill, planned: Planned) -> dict[str, Any]:
+    programs = -(-fill.count // fill.block(planned.gpu))
+    return {
+        "kernel": fill.variant(planned.gpu).name,
+        "programs": _size(Dim.of(programs)),
+        "buffers": [{"stored": fill.offset}],
+        "sizes": [_size(Dim.of(fill.count)), _size(Dim.of(fill.seed))],
+    }
 
 
 def _graph(plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from graphwright.backends.artifact import (
     program_info,
 )
 from graphwright.backends.interface import NO_COMPANIONS, Companions
-from graphwright.backends.lowered_text import Stored, lowered_text, stored_weights
+from graphwright.backends.lowered_text import lowered_text, stored_weights, with_unpacked
 from graphwright.backends.plan import print_plans
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.library.layouts import LAYOUTS
@@ -59,7 +59,7 @@ def build_artifact(
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
             stored = stored_weights(planned.weights, WEIGHTS_FILE)
-            writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored)))
+            writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored, LAYOUTS)))
             writer.add_text(PLAN_FILE, print_plans(planned.plans.values()))
         return commit_artifact(writer, program, companions, info)
 
@@ -76,24 +76,3 @@ def plan_text(program: Program, cpu: Cpu | None = None) -> str:
 def _most_special_first(graphs: Sequence[Graph], general: Graph) -> list[Graph]:
     """As a call looks for the first function that takes its sizes; the general graph is the last."""
     return sorted(graphs, key=lambda graph: len(fixed_sizes(graph, general)), reverse=True)
-
-
-def with_unpacked(program: Program, stored: Stored) -> Stored:
-    """The stored weights, and those of the program that are stored in a layout, under other names.
-
-    A matrix of codes gets, in the graphs too, the type of the codes that it is stored in, if that is another one.
-    """
-    found = dict(stored)
-    for value in (v for graph in program.graphs.values() for v in graph.weights):
-        weight = value.weight
-        assert weight is not None
-        if weight.name in stored:
-            continue
-        for layout in LAYOUTS:
-            names = {part: f"{weight.name}.{part}" for part in layout.parts}
-            arrays = {part: stored[name][1] for part, name in names.items() if name in stored}
-            if layout.parts[0] in arrays:
-                plain = layout.unpack(weight.type, arrays)
-                found[weight.name], value.type = (weight.expression, plain), plain.type
-                break
-    return found

@@ -7,7 +7,8 @@ import importlib
 import inspect
 import linecache
 import sys
-from types import FrameType, ModuleType
+from functools import lru_cache
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
@@ -69,6 +70,54 @@ _quick = ModuleType(inspect.__name__, inspect.__doc__)
 vars(_quick).update(vars(inspect), stack=_stack, getouterframes=_outer_frames)
 for _name in _ASKING:
     _load(f"tvm.{_name}").inspect = _quick
+
+_evaluator = _load("tvm.script.parser.core.evaluator")
+library_expression = _evaluator._eval_expr
+_doc = _evaluator.doc
+
+
+def _value_of(node: Any, names: dict[str, Any]) -> Any:
+    """An expression of a script, as the parser evaluates it, whose parts are names of values by then.
+
+    The library makes code of each one and has Python run that, which takes most of the time of reading a script.
+    """
+    if isinstance(node, _doc.Name) and node.id in names:
+        return names[node.id]
+    if isinstance(node, _doc.Constant):
+        return node.value
+    if isinstance(node, _doc.Attribute):
+        return getattr(_value_of(node.value, names), node.attr)
+    if isinstance(node, _doc.Subscript):
+        return _value_of(node.value, names)[_value_of(node.slice, names)]
+    if isinstance(node, _doc.Tuple) and not _spread(node.elts):
+        return tuple(_value_of(each, names) for each in node.elts)
+    if isinstance(node, _doc.Call) and not _spread(node.args) and all(word.arg for word in node.keywords):
+        places = [_value_of(each, names) for each in node.args]
+        words = {word.arg: _value_of(word.value, names) for word in node.keywords}
+        # What is called may look for the parser among the global names of its callers.
+        return FunctionType(_call.__code__, names)(_value_of(node.func, names), places, words)
+    return library_expression(node, names)
+
+
+def _call(function: Any, places: list[Any], words: dict[str, Any]) -> Any:
+    return function(*places, **words)
+
+
+def _spread(nodes: list[Any]) -> bool:
+    return any(isinstance(each, _doc.Starred) for each in nodes)
+
+
+_evaluator._eval_expr = _value_of
+_source = _load("tvm.script.parser.core.diagnostics").Source
+_parsed = lru_cache(maxsize=None)(_load("tvm.script.parser.core.doc").parse)
+"""A function that scripts inline is read anew by the library wherever it is called."""
+
+
+def _as_ast(self: Any) -> Any:
+    return _parsed(self.source)
+
+
+_source.as_ast = _as_ast
 
 
 def llvm_target(cpu: Cpu) -> Any:

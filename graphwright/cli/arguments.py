@@ -10,7 +10,7 @@ from graphwright.ir.machines import LOCAL, MACHINES
 
 PIPELINE_NAMES = (
     *("raise", "default", "cpu", "function"),
-    *(f"{target}-{backend.name}" for backend in BACKENDS.values() for target in backend.targets),
+    *(backend.pipeline(target) for backend in BACKENDS.values() for target in backend.targets),
 )
 """Those of `graphwright.compiling.targets.pipelines`, which are too slow to import for help."""
 _PIPELINES = ", ".join(PIPELINE_NAMES)
@@ -50,6 +50,14 @@ IgnoreRemoteCodeOption = Annotated[
     bool,
     typer.Option(
         "--ignore-remote-code", help="Use transformers' own class for a checkpoint that comes with model code."
+    ),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="stored|seed",
+        help="seed: random weights of the sizes that MODEL's config.json tells; none are needed or read.",
     ),
 ]
 AdapterOption = Annotated[

@@ -27,6 +27,7 @@ def compile_command(
     assets: arguments.AssetsOption = None,
     adapter: arguments.AdapterOption = None,
     ignore_remote_code: arguments.IgnoreRemoteCodeOption = False,
+    weights: arguments.WeightsOption = "stored",
     cache_layout: Annotated[
         str,
         typer.Option(
@@ -54,18 +55,19 @@ def compile_command(
     --quantize stores the model in few bits; `graphwright quantize` reports what that costs.
     """
     from graphwright.compiling.compiler import Options, build_once, check_request
-    from graphwright.sources.models import ModelOptions, resolve
+    from graphwright.sources.models import CONFIG_FILE, ModelOptions, resolve
 
     kind = "function" if function else "auto"
     quantization = read_quantization(quantize, calibration, calibration_rows, calibration_length, work, max_kl, bits)
     options = Options(
         backend or "", target, pipeline, dtype, max_context, assets, kind, cache_layout, quantization, backend_options
     )
+    model_options = ModelOptions(ignore_remote_code, logits, adapter, weights)
     check_request(options, output)
+    if weights == "seed" and Path(model).name == CONFIG_FILE:
+        model = str(Path(model).parent)
     with stage_display() as on_stage:
-        report = build_once(
-            resolve(model, ModelOptions(ignore_remote_code, logits, adapter)), output, options, on_stage
-        )
+        report = build_once(resolve(model, model_options), output, options, on_stage)
     _print_summary(report)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from graphwright.cli.arguments import AdapterOption, IgnoreRemoteCodeOption, LogitsOption
-from graphwright.cli.output import stage_display, write_text
+from graphwright.cli.output import loading_bar, stage_display, write_text
 from graphwright.cli.token_options import read_bias, read_ids
 from graphwright.errors import OptionError, UsageError
 from graphwright.runtime.files import TEXT, read_text
@@ -158,11 +158,12 @@ def _load(
         options.refuse_for_captured(f"{model} is compiled already")
         from graphwright.api import load
 
-        if emulated:
-            from graphwright.emulating import emulated_engine
+        with loading_bar():
+            if emulated:
+                from graphwright.emulating import emulated_engine
 
-            return load(model, threads=threads, engine=emulated_engine)
-        return load(model, threads=threads)
+                return load(model, threads=threads, engine=emulated_engine)
+            return load(model, threads=threads)
     if emulated:
         raise OptionError(f"--device emulator runs artifacts: compile {model} first, with --target cuda")
     from graphwright.api import compile

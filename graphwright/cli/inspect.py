@@ -32,15 +32,22 @@ def inspect_command(
             help=f"With --plan: print its cost on {MACHINE_NAMES}.",
         ),
     ] = None,
+    kernels: Annotated[
+        bool,
+        typer.Option("--kernels", help="Print only the machine code for GPUs: registers, spills, loads, products."),
+    ] = False,
 ) -> None:
     """Show the model, its cache, its files, its ops, and what prefill and decode cost."""
     from graphwright.ir import read_program
 
     if price is not None and not plan:
         raise OptionError("--price prices launch plans: give --plan with it")
+    if kernels and plan:
+        raise OptionError("--plan and --kernels each print one thing only: give one of them")
     if path.suffix == ".gw" and path.is_file():
-        if plan:
-            raise OptionError(f"--plan is for artifacts; {path} is a program, which says what is computed, not how")
+        if plan or kernels:
+            option = "--plan" if plan else "--kernels"
+            raise OptionError(f"{option} is for artifacts; {path} is a program, which says what is computed, not how")
         _print(_program_lines(read_program(path)))
         return
     from graphwright.runtime import open_artifact
@@ -49,6 +56,11 @@ def inspect_command(
     if path.is_dir() and not claims_artifact(path) and (path / "config.json").is_file():
         raise UsageError(f"{path} is a checkpoint; trace or compile it first, then inspect the result")
     artifact = open_artifact(path)
+    if kernels:
+        from graphwright.cli.kernel_table import print_kernels
+
+        print_kernels(artifact)
+        return
     if plan:
         if not artifact.has(PLAN_FILE):
             raise UsageError(

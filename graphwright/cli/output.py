@@ -9,9 +9,11 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
 from graphwright.runtime.printable import printable
+from graphwright.runtime.progress import loading_shown
 
 STAGES = {
     "capture": "capturing the model",
@@ -26,6 +28,7 @@ STAGES = {
     "prove": "proving the passes",
     "reproduce": "looking for a small reproducer",
     "write": "writing the artifact",
+    "compile kernels": "compiling kernels",
     "measure products": "measuring products of matrices",
     "measure launches": "measuring how soon one op follows another",
     "measure memory": "measuring memory bandwidth",
@@ -66,6 +69,20 @@ def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
     else:
         with _StageLines(lambda line: error_console.print(line, markup=False)) as lines:
             yield lines.begin
+
+
+@contextmanager
+def loading_bar() -> Generator[None]:
+    """On a terminal, a bar of the weights that are being loaded by an engine that copies them to its device."""
+    error_console = PrintableConsole(stderr=True, highlight=False, soft_wrap=True)
+    if not error_console.is_terminal:
+        yield
+        return
+    columns = TextColumn("loading weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=error_console, transient=True) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        with loading_shown(lambda done, total: progress.update(task, completed=done, total=total, visible=True)):
+            yield
 
 
 QUIET, REPEAT = 20.0, 60.0

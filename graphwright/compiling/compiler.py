@@ -123,10 +123,29 @@ def capture(source: Source, dtype: Any = None, *, function: bool = False) -> Pro
             raise UsageError("a program has been captured already, so it takes no example inputs")
         source.options.refuse_for_captured("a program has been captured already")
         return source.model
+    if source.options.weights == "seed":
+        return _captured_by_sizes(source, dtype, function)
+    return _captured(source, source.model, dtype, function)
+
+
+def _captured_by_sizes(source: Source, dtype: Any, function: bool) -> Program:
+    from graphwright.sources.seeded_weights import seed_weights, sized_checkpoint
+
+    if not isinstance(source.model, Path) or not source.model.is_dir():
+        raise OptionError("fills the weights of a folder with a config.json, and this is none", "weights")
+    if source.options.adapter is not None:
+        raise OptionError("fills all weights, so no adapter can be merged into them", "weights")
+    with sized_checkpoint(source.model) as folder:
+        program = _captured(source, folder, dtype, function)
+    seed_weights(program)
+    return program
+
+
+def _captured(source: Source, model: Any, dtype: Any, function: bool) -> Program:
     from graphwright import frontend
 
     program = frontend.capture(
-        source.model,
+        model,
         source.example_inputs,
         dtype=dtype,
         ignore_remote_code=source.options.ignore_remote_code,
@@ -282,7 +301,7 @@ def build(
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
     with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
-        built = _write(prepared, folder, options, PassProgress(stopwatch.announce, stage="lower"))
+        built = _write(prepared, folder, options, stopwatch.announce)
     prepared.passes.records += built.lowering.records
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, built.manifest, folder, prepared.quantization)
 
@@ -304,21 +323,23 @@ def prepared_with_assets(
         yield replace(prepared, assets=assets, generation=generation)
 
 
-def _write(prepared: Prepared, folder: Path, options: Options, observer: Observer) -> BuildReport:
+def _write(prepared: Prepared, folder: Path, options: Options, show: Callable[[str], object]) -> BuildReport:
     """The artifact, by the backend that the options name."""
     from graphwright.backends.interface import Companions
     from graphwright.compiling.lowering import build_artifact
+    from graphwright.ir.progress import announcing
 
     companions = Companions(prepared.assets, prepared.generation_text)
-    return build_artifact(
-        prepared.program,
-        folder,
-        options.backend,
-        companions=companions,
-        observer=observer,
-        target=options.target,
-        **options.backend_options,
-    )
+    with announcing(show):
+        return build_artifact(
+            prepared.program,
+            folder,
+            options.backend,
+            companions=companions,
+            observer=PassProgress(show, stage="lower"),
+            target=options.target,
+            **options.backend_options,
+        )
 
 
 def limit_context(program: Program, max_context: int | None) -> None:

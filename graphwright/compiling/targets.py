@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from graphwright.backends.interface import Backend, BackendOptions, option_fields
 from graphwright.backends.registry import BACKENDS
 from graphwright.errors import OptionError, UsageError
+from graphwright.runtime.errors import SessionError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
@@ -41,6 +42,17 @@ def backend_for(target: str) -> Backend:
     check_choice("target", target, dict.fromkeys(each for backend in BACKENDS.values() for each in backend.targets))
     able = [backend for backend in BACKENDS.values() if target in backend.targets]
     return next((backend for backend in able if backend.name == target), able[0])
+
+
+def require_device(target: str) -> None:
+    """Raises UsageError where this machine lacks the device of a target, which what is compiled is to be loaded on."""
+    if target == "cuda":
+        from graphwright.runtime.cuda_api import cuda
+
+        try:
+            cuda()
+        except SessionError as problem:
+            raise UsageError(f"{problem}; `graphwright compile` writes an artifact to be run elsewhere") from None
 
 
 def require_backend(backend: Backend) -> None:
@@ -77,16 +89,13 @@ def kernel_targets() -> dict[str, Target]:
 
 
 def pipelines() -> dict[str, Sequence[Pass]]:
-    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`).
-
-    A backend that is called as its target gives that name to the longer one.
-    """
+    """The named pipelines: those of `passes`, and each target's down to the ops of each backend (`cpu-onnx`)."""
     from graphwright.passes import PIPELINES
 
     found: dict[str, Sequence[Pass]] = dict(PIPELINES)
     for backend in BACKENDS.values():
         for target in backend.targets:
-            found[_lowered_name(target, backend)] = (
+            found[backend.pipeline(target)] = (
                 *PIPELINES[target],
                 *backend.lowering(backend.for_target(backend.options(), target), decoder=True),
             )
@@ -102,12 +111,8 @@ def find_pipeline(name: str) -> Sequence[Pass]:
 
 def backend_behind(pipeline: str | None) -> Backend | None:
     """The backend whose ops a named pipeline goes down to, None for a pipeline that is for all."""
-    lowering = {_lowered_name(target, each): each for each in BACKENDS.values() for target in each.targets}
+    lowering = {each.pipeline(target): each for each in BACKENDS.values() for target in each.targets}
     return None if pipeline is None else lowering.get(pipeline)
-
-
-def _lowered_name(target: str, backend: Backend) -> str:
-    return target if backend.name == target else f"{target}-{backend.name}"
 
 
 def choose_passes(

@@ -16,6 +16,7 @@ from graphwright.errors import OptionError, UsageError, is_user_error
 from graphwright.runtime.artifact import claims_artifact
 from graphwright.sources.adapter_folders import Assets, adapted_assets, refuse_adapter_alone
 from graphwright.sources.other_models import FORMS, absent_model, other_file, other_folder
+from graphwright.sources.seeded_weights import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +33,12 @@ class ModelOptions:
     ignore_remote_code: bool = False
     logits: str | None = None
     adapter: str | Path | None = None
+    weights: str = "stored"
+    """`seed`: random numbers of the sizes that the configuration tells, in place of what is stored."""
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise OptionError(f"is '{self.weights}': must be one of {', '.join(WEIGHTS)}", "weights")
 
     def over(self, own: ModelOptions) -> ModelOptions:
         """These, and `own` where these say nothing. Raises OptionError where both name an adapter, and not the same."""
@@ -42,6 +49,7 @@ class ModelOptions:
             self.ignore_remote_code or own.ignore_remote_code,
             own.logits if self.logits is None else self.logits,
             self.adapter if own.adapter is None else own.adapter,
+            own.weights if self.weights == "stored" else self.weights,
         )
 
     def refuse_for_captured(self, fact: str) -> None:

@@ -13,5 +13,6 @@ from graphwright.ir.ops.neural import *
 from graphwright.ir.ops.quantization import *
 from graphwright.ir.ops.recurrence import *
 from graphwright.ir.ops.reduction import *
+from graphwright.ir.ops.seeded import *
 from graphwright.ir.ops.shape import *
 from graphwright.ir.ops.sorting import *

@@ -135,6 +135,11 @@ PHASES: tuple[Pass, ...] = (Specialize(one_row=True), *INTERFACE)
 """For a target that runs a graph for each phase of a decoder, and one of its own for a batch of one row."""
 
 
+def phases_of(rows: int, verify: int) -> tuple[Pass, ...]:
+    """For a target that has also graphs of its own for batches of up to so many rows, and for `verify` tokens."""
+    return (Specialize(one_row=True, rows=rows, verify=verify), *INTERFACE)
+
+
 def _check_decoder(program: Program, graph: Graph) -> None:
     plain = [str(v.name) for v in graph.inputs if not isinstance(v.type, StateType)]
     given = program.graphs[ENCODE].outputs if ENCODE in program.graphs else {}

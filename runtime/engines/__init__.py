@@ -3,13 +3,27 @@
 from graphwright.runtime.engines.engine import (
     Array,
     Call,
+    CopiesRows,
     Device,
     Engine,
     EngineFactory,
     Executable,
+    ManagesMemory,
     Signature,
     Value,
     start_engine,
 )
 
-__all__ = ["Array", "Call", "Device", "Engine", "EngineFactory", "Executable", "Signature", "Value", "start_engine"]
+__all__ = [
+    "Array",
+    "Call",
+    "CopiesRows",
+    "Device",
+    "Engine",
+    "EngineFactory",
+    "Executable",
+    "ManagesMemory",
+    "Signature",
+    "Value",
+    "start_engine",
+]

@@ -1,61 +1,27 @@
 """Programs of launch plans on a GPU, by the driver alone: machine code, plans, and one file of weights."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.cuda_api import Cuda, Launch, argument_sizes, argument_types, cuda
-from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
-from graphwright.runtime.engines.cuda_program import Kernel, PlannedGraph, Target, evaluated, read_program
+from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda, cuda_version
+from graphwright.runtime.element_types import ElementTypeName
+from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evaluated, read_program
+from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
-from graphwright.runtime.errors import ArtifactError, SessionError
+from graphwright.runtime.errors import ArtifactError, ContextError, SessionError
+from graphwright.runtime.progress import loaded
 
 ALIGNMENT = 256
 """Bytes: every slot of the workspace begins at a multiple of this."""
-CHUNK = 1 << 26
-"""Bytes of weights that are copied at a time."""
-
-
-class CudaValue:
-    """A tensor on the device."""
-
-    def __init__(self, driver: Cuda, shape: tuple[int, ...], dtype: ElementTypeName) -> None:
-        self._driver = driver
-        self.shape, self.dtype = shape, dtype
-        self._storage = ELEMENT_TYPES[dtype].storage
-        self.bytes = int(np.prod(shape, dtype=np.int64)) * self._storage.itemsize
-        self.address = driver.allocate(self.bytes)
-
-    def __del__(self) -> None:
-        if hasattr(self, "address"):
-            self._driver.free(self.address)
-
-    def numpy(self) -> Array:
-        array = np.empty(self.shape, self._storage)
-        self._driver.read(array, self.address)
-        return array
-
-    def update_inplace(self, data: Any) -> None:
-        if isinstance(data, CudaValue):
-            self._driver.copy(self.address, data.address, self.bytes)
-        else:
-            self._driver.write(self.address, np.ascontiguousarray(data, self._storage))
-
-
-class HostValue:
-    """An array of the host's: its content goes to the device where it is given, and comes from there after a run."""
-
-    def __init__(self, array: Array, dtype: ElementTypeName) -> None:
-        self.array, self.dtype = array, dtype
-
-    def numpy(self) -> Array:
-        return self.array
-
-    def update_inplace(self, data: Any) -> None:
-        self.array[...] = data.numpy() if isinstance(data, CudaValue | HostValue) else data
+BATCH = "batch"
+"""The dimension of rows."""
+CHUNK = 1 << 24
+"""Bytes of weights that are copied at a time, while the next ones are read from the file."""
 
 
 class CudaEngine:
@@ -68,7 +34,8 @@ class CudaEngine:
         self.driver = cuda()
         program = artifact.manifest.program
         path = artifact.path(program.file)
-        targets = read_program(artifact.read_text(program.file), str(path)).targets
+        read = read_program(artifact.read_text(program.file), str(path))
+        targets = read.targets
         if self.driver.architecture not in targets:
             known = ", ".join(name for name in targets if name != "emulated")
             raise SessionError(
@@ -76,8 +43,11 @@ class CudaEngine:
                 f"with --target cuda:{self.driver.architecture}"
             )
         self.target: Target = targets[self.driver.architecture]
-        self.functions = self._load_kernels(f"{self.driver.architecture}.kernels")
+        check_driver(self.target, self.driver.version, str(artifact.folder))
         assert program.weights is not None, "the manifest of this backend is checked to have it"
+        self._weight_bytes = read.weight_bytes
+        self._check_room()
+        self.functions = self._load_kernels(f"{self.driver.architecture}.kernels")
         self.weights = self._load_weights(program.weights)
 
     def _load_kernels(self, file: str) -> dict[str, Any]:
@@ -87,9 +57,12 @@ class CudaEngine:
             image = self._code[kernel.offset : kernel.offset + kernel.bytes]
             if len(image) != kernel.bytes:
                 raise ArtifactError(f"{self._artifact.path(file)} ends before kernel {name}: compile again")
-            function = self.driver.function(self.driver.module(image), kernel.symbol, kernel.shared)
+            if sha256(image).hexdigest() != kernel.sha256:
+                raise ArtifactError(f"{self._artifact.path(file)}: the code of kernel {name} is damaged: compile again")
+            with self.driver.active():
+                function = self.driver.function(self.driver.module(image), kernel.symbol, kernel.shared)
+                found = self.driver.parameter_sizes(function)
             wanted = argument_sizes(argument_types(kernel.parameters, kernel.scratch_pointers))
-            found = self.driver.parameter_sizes(function)
             if found != wanted:
                 raise ArtifactError(
                     f"{self._artifact.path(file)}: kernel {name} takes parameters of {found} bytes, the plan gives "
@@ -98,20 +71,68 @@ class CudaEngine:
             functions[name] = function
         return functions
 
+    def _check_room(self) -> None:
+        """Raises SessionError before anything is read where the weights do not fit."""
+        size, (left, _) = self._weight_bytes, self.driver.memory()
+        if size > left:
+            raise SessionError(
+                f"the weights of {self._artifact.folder} need {size / 2**30:.2f} GiB, the GPU has {left / 2**30:.2f} "
+                "GiB left; quantize the model, or end what else uses the GPU"
+            )
+
     def _load_weights(self, file: str) -> CudaValue:
-        path = self._artifact.path(file)
+        """A chunk is on its way to the device while the next one is read from the file; the rest is filled there."""
+        path, driver = self._artifact.path(file), self.driver
         size = path.stat().st_size
-        value = CudaValue(self.driver, (size,), "uint8")
-        mapped = np.memmap(path, np.uint8, "r")
-        for begin in range(0, size, CHUNK):
-            self.driver.write(value.address + begin, np.array(mapped[begin : begin + CHUNK]))
+        if size > self._weight_bytes:
+            raise ArtifactError(f"{path} has {size} bytes, the program knows {self._weight_bytes}: compile again")
+        value = CudaValue(driver, (self._weight_bytes,), "uint8", "the weights", constant=True)
+        mapped = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
+        with driver.active(), driver.pinned(max(1, min(size, CHUNK)), 2) as buffers:
+            for number, begin in enumerate(range(0, size, CHUNK)):
+                chunk, buffer = mapped[begin : begin + CHUNK], buffers[number % 2]
+                buffer.wait()
+                np.copyto(buffer.array[: len(chunk)], chunk)
+                driver.send(value.address + begin, buffer, len(chunk))
+                loaded(begin + len(chunk), size)
+            for launch in self._fills(value.address):
+                driver.launch(launch)
         return value
+
+    def _fills(self, weights: int) -> list[Launch]:
+        made: list[Launch] = []
+        for launch in self.target.fills:
+            values = [weights + (place.stored or 0) for place in launch.buffers]
+            values += [evaluated(size, {}) for size in launch.sizes]
+            made.append(self.launch(launch.kernel, evaluated(launch.programs, {}), values))
+        return made
+
+    def launch(self, name: str, programs: int, values: list[int]) -> Launch:
+        """So many programs of a kernel with these arguments."""
+        kernel = self.target.kernels[name]
+        types = argument_types(kernel.parameters, kernel.scratch_pointers)
+        given = (*values, *[0] * kernel.scratch_pointers)
+        return Launch(self.functions[name], programs, kernel.threads, kernel.shared, kernel.starts_early, given, types)
+
+    def check_room(self, size: int, what: str) -> None:
+        """See `Engine.check_room`."""
+        left, _ = self.driver.memory()
+        if size > left:
+            raise ContextError(
+                f"{what} needs {size / 2**30:.2f} GiB, the GPU has {left / 2**30:.2f} GiB left; use a smaller "
+                "max_context or batch"
+            )
 
     def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> HostValue:
         return HostValue(array, dtype)
 
+    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> CudaValue:
+        value = CudaValue(self.driver, shape, dtype, "a cache", batched=True)
+        value.clear()
+        return value
+
     def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> CudaValue:
-        value = CudaValue(self.driver, array.shape, dtype)
+        value = CudaValue(self.driver, array.shape, dtype, "a tensor")
         value.update_inplace(array)
         return value
 
@@ -120,6 +141,16 @@ class CudaEngine:
         if missing:
             raise SessionError(f"{signature.file} has no graph {missing[0]}, which the manifest names; compile again")
         return CudaExecutable(self, signature)
+
+
+def check_driver(target: Target, version: int, folder: str) -> None:
+    """Raises SessionError where the driver, of CUDA `version` as it tells itself, is too old for the kernels."""
+    needed = target.compiled_by
+    if needed is not None and version < needed.cuda:
+        raise SessionError(
+            f"the kernels of {folder} need a driver for CUDA {cuda_version(needed.cuda)}, the one here is for "
+            f"{cuda_version(version)}: install NVIDIA's driver {needed.driver} or a later one"
+        )
 
 
 class CudaExecutable:
@@ -142,7 +173,7 @@ class CudaExecutable:
         results: dict[str, Value] = {}
         for name, spec in self.signature.outputs.items():
             shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
-            results[name] = CudaValue(self.engine.driver, shape, spec.dtype)
+            results[name] = CudaValue(self.engine.driver, shape, spec.dtype, name)
             call.take(name, results[name])
         call.run()
         return results
@@ -165,32 +196,41 @@ class CudaCall:
         self._launches: list[Launch] | None = None
         self._captured: Any = None
         self._runs = 0
+        self.graph: str | None = None
+        """The name of the graph that was run last."""
 
     def give(self, name: str, value: Value) -> None:
         self._sources.pop(name, None)
         if isinstance(value, HostValue):
             self._sources[name] = value
-            held = self._held.get(name)
-            if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
-                return
-            value = CudaValue(self._engine.driver, value.array.shape, value.dtype)
         self._bind(name, value)
 
     def take(self, name: str, value: Value) -> None:
         self._targets.pop(name, None)
         if isinstance(value, HostValue):
             self._targets[name] = value
-            held = self._held.get(name)
-            if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
-                return
-            value = CudaValue(self._engine.driver, value.array.shape, value.dtype)
         self._bind(name, value)
 
     def _bind(self, name: str, value: Value) -> None:
+        if isinstance(value, HostValue):
+            held = self._held.get(name)
+            if held is not None and (held.shape, held.dtype) == (value.array.shape, value.dtype):
+                return
+            value = CudaValue(self._engine.driver, value.array.shape, value.dtype, name, batched=True)
+            value.clear()
         assert isinstance(value, CudaValue), "a value of this engine"
         self._held[name] = value
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was planned for other arguments."""
+        if self._captured is not None:
+            self._engine.driver.discard(self._captured)
         self._launches = self._captured = None
         self._runs = 0
+
+    def __del__(self) -> None:
+        self._forget()
 
     def sizes(self) -> dict[str, int]:
         """Those of the dynamic dimensions, by name, as the arguments so far tell them."""
@@ -203,28 +243,29 @@ class CudaCall:
 
     def run(self) -> None:
         driver = self._engine.driver
-        driver.enter()
-        for name, source in self._sources.items():
-            driver.write(self._held[name].address, np.ascontiguousarray(source.array))
-        launches = self._launches
-        if launches is None:
-            launches = self._launches = self._planned()
-        self._runs += 1
-        if self._captured is None and self._fixed and self._runs > 1:
-            self._captured = driver.captured(launches)
-        if self._captured is not None:
-            driver.replay(self._captured)
-        else:
-            for launch in launches:
-                driver.launch(launch)
-        for name, target in self._targets.items():
-            driver.read(target.array, self._held[name].address)
+        with driver.active():
+            for name, source in self._sources.items():
+                driver.write(self._held[name].address, np.ascontiguousarray(source.array))
+            launches = self._launches
+            if launches is None:
+                launches = self._launches = self._planned()
+            self._runs += 1
+            if self._captured is None and self._fixed and self._runs > 1:
+                self._captured = driver.captured(launches)
+            if self._captured is not None:
+                driver.replay(self._captured)
+            else:
+                for launch in launches:
+                    driver.launch(launch)
+            for name, target in self._targets.items():
+                driver.read(target.array, self._held[name].address)
 
     def _planned(self) -> list[Launch]:
         """The launches for the arguments that there are."""
-        sizes = self.sizes()
+        sizes = self._padded(self.sizes())
         spec = next(each for each in self._signature.functions if each.takes(sizes))
         self._fixed = bool(spec.fixed)
+        self.graph = spec.name
         graph = self._engine.target.graphs[spec.name]
         known = dict(sizes)
         for name, definition in graph.definitions.items():
@@ -235,26 +276,42 @@ class CudaCall:
             programs = evaluated(launch.programs, known)
             if programs == 0:
                 continue
-            kernel = self._engine.target.kernels[launch.kernel]
             values = [self._address(place.given, place.stored, place.slot, offsets) for place in launch.buffers]
             values += [evaluated(size, known) for size in launch.sizes]
-            made.append(self._launch(launch.kernel, kernel, programs, values))
+            made.append(self._engine.launch(launch.kernel, programs, values))
         return made
 
-    def _launch(self, name: str, kernel: Kernel, programs: int, values: list[int]) -> Launch:
-        values += [0] * kernel.scratch_pointers
-        types = argument_types(kernel.parameters, kernel.scratch_pointers)
-        function = self._engine.functions[name]
-        return Launch(function, programs, kernel.threads, kernel.shared, kernel.starts_early, tuple(values), types)
+    def _padded(self, sizes: dict[str, int]) -> dict[str, int]:
+        """The sizes with as many rows as a graph for a batch of a fixed size wants, where all tensors have them."""
+        if BATCH not in sizes:
+            return sizes
+        larger = {**sizes, BATCH: bucket(sizes[BATCH])}
+        spec = next(each for each in self._signature.functions if each.takes(larger))
+        if BATCH not in spec.fixed:
+            return sizes
+        batched = {
+            name
+            for name, each in (*self._signature.inputs.items(), *self._signature.outputs.items())
+            if each.shape[:1] == (BATCH,)
+        }
+        batched |= {name for each in self._signature.kept for name in (each.input, each.output)}
+        enough = all(self._held[name].rows >= larger[BATCH] for name in batched if name in self._held)
+        return larger if enough else sizes
 
     def _slots(self, graph: PlannedGraph, known: Mapping[str, int]) -> list[int]:
         """Where each slot begins in the workspace, which is made if it is too small."""
         offsets = [0]
         for size in graph.slots:
             offsets.append(offsets[-1] + -(-evaluated(size, known) // ALIGNMENT) * ALIGNMENT)
+        driver = self._engine.driver
         if self._workspace is None or self._workspace.bytes < offsets[-1]:
             self._workspace = None
-            self._workspace = CudaValue(self._engine.driver, (offsets[-1],), "uint8")
+            self._workspace = CudaValue(driver, (offsets[-1],), "uint8", "the workspace")
+        for number, (offset, size) in enumerate(zip(offsets, graph.slots, strict=False)):
+            driver.describe(
+                self._workspace.address + offset, evaluated(size, known), f"slot {number} of the workspace",
+                constant=False,
+            )  # fmt: skip
         return offsets
 
     def _address(self, given: str | None, stored: int | None, slot: int | None, offsets: Sequence[int]) -> int:

@@ -44,11 +44,12 @@ class Kernel(Strict):
 
     offset: Count
     bytes: Positive
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     symbol: str
     threads: Annotated[int, Field(gt=0, le=1024)]
     shared: Count
     starts_early: bool
-    parameters: tuple[Literal["pointer", "i32"], ...]
+    parameters: tuple[Literal["pointer", "i32", "i64"], ...]
     scratch_pointers: Annotated[int, Field(ge=0, le=2)]
 
 
@@ -78,22 +79,37 @@ class PlannedGraph(Strict):
     launches: tuple[Launch, ...]
 
 
-class Target(Strict):
-    """All phases for one architecture."""
+class CompiledBy(Strict):
+    """What made the machine code of a target."""
 
+    triton: str
+    ptxas: str
+    cuda: Positive
+    """The version that a driver must have to load it, as `cuDriverGetVersion` tells it: 12090 for CUDA 12.9."""
+    driver: Positive
+    """The first branch of drivers that has it, 575 for CUDA 12.9: for people."""
+
+
+class Target(Strict):
+    """All phases for one architecture. `compiled_by` is None for the emulator, which needs no machine code."""
+
+    compiled_by: CompiledBy | None
     kernels: dict[str, Kernel]
+    fills: tuple[Launch, ...]
+    """What writes the weights that lie behind the end of the weights file, once."""
     graphs: dict[str, PlannedGraph]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for graph in self.graphs.values():
-            for launch in graph.launches:
-                kernel = self.kernels.get(launch.kernel)
-                if kernel is None:
-                    raise ValueError(f"a launch of kernel {launch.kernel}, which is not there")
-                pointers = kernel.parameters.count("pointer")
-                if (len(launch.buffers), len(launch.sizes)) != (pointers, len(kernel.parameters) - pointers):
-                    raise ValueError(f"a launch of kernel {launch.kernel} with other arguments than it takes")
+        for launch in (*self.fills, *(each for graph in self.graphs.values() for each in graph.launches)):
+            kernel = self.kernels.get(launch.kernel)
+            if kernel is None:
+                raise ValueError(f"a launch of kernel {launch.kernel}, which is not there")
+            pointers = kernel.parameters.count("pointer")
+            if (len(launch.buffers), len(launch.sizes)) != (pointers, len(kernel.parameters) - pointers):
+                raise ValueError(f"a launch of kernel {launch.kernel} with other arguments than it takes")
+        if any(place.stored is None for launch in self.fills for place in launch.buffers):
+            raise ValueError("what fills weights writes something else")
         return self
 
 
@@ -101,6 +117,8 @@ class CudaProgram(Strict):
     """The program file: a target for each architecture, by names such as `sm_90`."""
 
     format: int
+    weight_bytes: Count
+    """Of all weights: those of the weights file, and what is filled behind its end."""
     targets: dict[str, Target]
 
 

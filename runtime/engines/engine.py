@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +104,32 @@ class Engine(Protocol):
 
     def load(self, signature: Signature) -> Executable:
         """Raises SessionError for a file that cannot be loaded, or is not what the signature says."""
+        ...
+
+
+@runtime_checkable
+class ManagesMemory(Protocol):
+    """An engine that hands out the memory of its device itself."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> Value:
+        """A value of zeros."""
+        ...
+
+    def check_room(self, size: int, what: str) -> None:
+        """Raises ContextError where the device has not so many bytes left for `what`."""
+        ...
+
+
+@runtime_checkable
+class CopiesRows(Protocol):
+    """A value whose rows (axis 0) change without a way over the host."""
+
+    def copy_rows(self, other: Any, rows: Sequence[int]) -> None:
+        """Take over these rows of a value of the same engine, shape and type."""
+        ...
+
+    def clear_rows(self, rows: Sequence[int]) -> None:
+        """Make these rows zero."""
         ...
 
 

@@ -40,7 +40,7 @@ BINDINGS = {"B": 3, "S": 4, "P": 5}
 QUANTIZED_WEIGHTS = {
     "quantized", "round_to_nearest", "quantized_codes", "quantized_scales", "quantized_zero_points",
     "quantized_minimums", "quantized_tensor_scale", "dequantize", "quantized_embedding", "pack_bits", "unpack_bits",
-    "bitcast", "sort_order",
+    "bitcast", "sort_order", "seeded",
 }  # fmt: skip
 """Ops that are applied to weights when these are written, or that lowering rewrites."""
 

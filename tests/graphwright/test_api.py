@@ -177,7 +177,8 @@ def test_the_context_is_bounded_but_never_stretched(checkpoint: Path) -> None:
     ("options", "message"),
     [
         ({"backend": "tvn"}, "there is no backend 'tvn'"),
-        ({"target": "cuda"}, "there is no target 'cuda'"),
+        ({"target": "cudo"}, "there is no target 'cudo': did you mean 'cuda'"),
+        ({"target": "cuda"}, "there is no CUDA device here"),
         ({"dialect": "portabel"}, "did you mean 'portable'"),
         ({"assets": "absent"}, "assets is absent, which is not a folder"),
     ],

@@ -136,6 +136,11 @@ CASES = [
         ("f32[B, 3, 3*S+2, 8]", "f32[6, 3, 2, 3]"),
         {"stride": (3, 2), "padding": (0, 1, 0, 2), "dilation": (1, 2)},
     ),
+    Case(
+        ops.seeded,
+        (),
+        {"seed": 7, "spread": 0.25, "middle": 1.0, "dtype": DType.BF16, "shape": (5, 3)},
+    ),
     Case(ops.quantized, ("i4[7, 4]", "f16[7, 2]"), {"group": 3}),
     Case(ops.quantized, ("u8[7, 4]", "f32[1, 4]", "u8[1, 4]"), {"axis": 0}),
     Case(ops.quantized, ("f4e2m1[7, 4]", "f8e4m3[7, 2]", None, "f32[]"), {"group": 2}),

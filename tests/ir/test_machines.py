@@ -17,9 +17,9 @@ def test_an_unknown_name_gets_a_suggestion_and_all_names() -> None:
     with pytest.raises(UserError) as caught:
         machine("h1000")
     assert str(caught.value) == (
-        "there is no machine 'h1000': did you mean 'h100'? known are h200, h100, a100, rtx4090, local"
+        "there is no machine 'h1000': did you mean 'h100'? known are b200, h200, h100, a100, l4, rtx4090, local"
     )
-    with pytest.raises(UserError, match=r"there is no machine 'abacus': known are h200, .*local$"):
+    with pytest.raises(UserError, match=r"there is no machine 'abacus': known are b200, .*local$"):
         machine("abacus")
 
 

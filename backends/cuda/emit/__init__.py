@@ -1,6 +1,7 @@
 """Lowered graphs as launches of kernels: which kernel with which constants, on which memory."""
 
-from graphwright.backends.cuda.emit.emitter import Variant
+from graphwright.backends.cuda.emit.emitter import Variants
 from graphwright.backends.cuda.emit.graph import emit_graph
+from graphwright.backends.cuda.emit.variants import TailVariant, Variant
 
-__all__ = ["Variant", "emit_graph"]
+__all__ = ["TailVariant", "Variant", "Variants", "emit_graph"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dialects.cuda.attention import LOG2_E
-from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op, Value
 
 KERNELS = "graphwright.backends.cuda.kernels.attention"
@@ -79,10 +78,6 @@ def emit_combine_splits(e: Emitter, op: Op) -> None:
 
 
 def emit_attention(e: Emitter, op: Op) -> None:
-    absent = ("bias", "sinks", "key_positions", "key_scale", "value_scale")
-    other = next((name for name in absent if op.operand(name) is not None), None)
-    if other is not None:
-        raise UnsupportedError(f"its kernel takes no {other}")
     q, k = op.required("q"), op.required("k")
     batch, heads, tokens, _ = q.type.shape
     pointers = {

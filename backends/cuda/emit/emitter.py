@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
+from graphwright.backends.cuda.emit.variants import Constant, TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
-from graphwright.backends.kernel_library import KernelLibrary, Problem, Settings
+from graphwright.backends.kernel_library import Kernel, KernelLibrary, Problem, Settings
 from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
@@ -15,35 +16,27 @@ from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType, TensorType
 from graphwright.ir.weights import Weight
 
-Constant = int | float | str | bool | None
-
 TRITON_TYPES = {
     DType.F16: "fp16",
     DType.BF16: "bf16",
     DType.F32: "fp32",
     DType.I64: "i64",
     DType.I32: "i32",
+    DType.I8: "i8",
+    DType.U8: "u8",
+    # As bytes: not every architecture has numbers of these types.
+    DType.F8E4M3: "u8",
+    DType.F8E5M2: "u8",
     DType.BOOL: "i1",
 }
 
-
-@dataclass(frozen=True)
-class Variant:
-    """A kernel with its constants: one function of machine code. `parameters` are Triton's types, in order."""
-
-    name: str
-    body: str
-    """`module:function`."""
-    parameters: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Constant], ...]
-    warps: int
-    stages: int
+Variants = dict[str, Variant | TailVariant]
 
 
 class Emitter:
     """One graph on its way into a plan. `variants` are shared with other graphs, by name."""
 
-    def __init__(self, graph: Graph, library: KernelLibrary, variants: dict[str, Variant]) -> None:
+    def __init__(self, graph: Graph, library: KernelLibrary, variants: Variants) -> None:
         assert isinstance(library.device, Gpu), "the library of a GPU"
         self.graph, self.library, self.variants = graph, library, variants
         self.gpu = library.device
@@ -53,13 +46,14 @@ class Emitter:
         self.buffers: dict[Value, Buffer] = {}
         self.settings: Settings = {}
         """The values of the choices of the kernel that is being emitted."""
+        self._kernel: Kernel | None = None
         self._stored: dict[str, Stored] = {}
         self._stages: list[Stage] = []
         self._temporaries = 0
 
     def emit(self, op: Op) -> None:
         """Writes an op by the first kernel that takes it. Raises `UnsupportedError`."""
-        kernel = self.library.kernel_for(op)
+        kernel = self._kernel = self.library.kernel_for(op)
         self.settings = self.library.settings(kernel, Problem.of(self.gpu, op))
         self._stages = []
         kernel.load()(self, op)
@@ -71,8 +65,18 @@ class Emitter:
     def buffer(self, value: Value) -> Buffer:
         """The memory of a value: that of a weight, or what it was bound to."""
         if value.weight is not None:
-            return self._weight(value.weight)
+            return self.stored(value.weight)
         return self.buffers[value]
+
+    def laid_out(self, op: Op, name: str) -> dict[str, Buffer]:
+        """The arrays of an operand that is a weight, in the layout in which the kernel reads it, by their names."""
+        weight = op.required(name).weight
+        assert weight is not None, f"{name} is computed in the graph"
+        assert self._kernel is not None, "an op is being emitted"
+        arrays = self._kernel.layouts[name].pack(weight.expression)
+        return {
+            part: self.stored(Weight(f"{weight.name}.{part}", array), weight.name) for part, array in arrays.items()
+        }
 
     def bind(self, value: Value, buffer: Buffer) -> None:
         """Says that a value is in a buffer that there is: a view, or what is changed in place."""
@@ -94,12 +98,27 @@ class Emitter:
         self._temporaries += 1
         return Temporary(f"t{self._temporaries - 1}", type)
 
-    def _weight(self, weight: Weight) -> Stored:
+    def give(self, buffer: Temporary, name: str, type: TensorType) -> Given:
+        """Makes the caller's memory of what was the workspace's, wherever it is used."""
+        given = Given(name, type)
+
+        def changed(access: Access) -> Access:
+            return replace(access, buffer=given) if access.buffer is buffer else access
+
+        def moved(stage: Stage) -> Stage:
+            return replace(stage, accesses=tuple(map(changed, stage.accesses)))
+
+        self.buffers = {value: given if each is buffer else each for value, each in self.buffers.items()}
+        self.launches = [replace(each, stages=tuple(map(moved, each.stages))) for each in self.launches]
+        return given
+
+    def stored(self, weight: Weight, of: str | None = None) -> Stored:
+        """The memory of a weight, or of an array that `of`, a weight, is laid out as."""
         if weight.name not in self._stored:
             if not isinstance(weight.type, TensorType):
                 raise UnsupportedError(f"weight '{weight.name}' is {weight.type}: no kernel reads it")
             self.weights[weight.name] = weight
-            self._stored[weight.name] = Stored(weight.name, weight.type, weight.name, 0)
+            self._stored[weight.name] = Stored(weight.name, weight.type, of or weight.name, 0)
         return self._stored[weight.name]
 
     # -- sizes
@@ -121,6 +140,11 @@ class Emitter:
         return Dim.of(name)
 
     # -- launches
+
+    def add(self, variant: Variant | TailVariant, stage: Stage) -> None:
+        """One launch of a variant, which is the function of the stage."""
+        self.variants[variant.name] = variant
+        self._stages.append(stage)
 
     def launch(
         self,
@@ -144,7 +168,7 @@ class Emitter:
         parameters = [(name, f"*{_triton_type(buffer.type.dtype)}") for name, buffer in given.items()]
         parameters += [(name, "i32") for name in sizes]
         fixed: dict[str, Constant] = {name: None for name, buffer in pointers.items() if buffer is None}
-        variant = self._variant(body, tuple(parameters), {**fixed, **constants}, warps, stages)
+        variant = self._variant(body, tuple(parameters), {**fixed, **constants}, warps, stages, (*writes, *updates))
         accesses = tuple(
             Access(buffer, name not in writes, name in writes or name in updates) for name, buffer in given.items()
         )
@@ -158,11 +182,12 @@ class Emitter:
         constants: Mapping[str, Constant],
         warps: int,
         stages: int,
+        written: tuple[str, ...],
     ) -> str:
         fixed = {**constants, "PDL": self.gpu.starts_early}
-        said = repr((body, parameters, sorted(fixed.items()), warps, stages))
+        said = repr((body, parameters, sorted(fixed.items()), warps, stages, written))
         name = f"{body.partition(':')[2]}_{hashlib.sha256(said.encode()).hexdigest()[:12]}"
-        self.variants[name] = Variant(name, body, parameters, tuple(fixed.items()), warps, stages)
+        self.variants[name] = Variant(name, body, parameters, tuple(fixed.items()), warps, stages, written)
         return name
 
 

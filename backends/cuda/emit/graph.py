@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphwright.backends.cuda.emit.emitter import Emitter, Variant
+from graphwright.backends.cuda.emit.emitter import Emitter, Variants
 from graphwright.backends.kernel_library import KernelLibrary
-from graphwright.backends.plan import Buffer, Given, Plan
+from graphwright.backends.plan import Buffer, Given, Plan, Temporary
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import StateType
 from graphwright.ir.weights import Weight
 
 
-def emit_graph(graph: Graph, library: KernelLibrary, variants: dict[str, Variant], weights: dict[str, Weight]) -> Plan:
+def emit_graph(graph: Graph, library: KernelLibrary, variants: Variants, weights: dict[str, Weight]) -> Plan:
     """The graph's launches as a plan, whose memory is not planned and whose weights have no place yet.
 
     Variants of kernels go to `variants` and weights to `weights`, which graphs share. Raises `UnsupportedError`, naming
@@ -41,6 +41,9 @@ def is_updated_in_place(value: Value) -> bool:
 
 def _output(e: Emitter, name: str, value: Value) -> Buffer:
     buffer = e.buffers.get(value)
+    if isinstance(buffer, Temporary):
+        # What was made for a value that it is changed in place of, or viewed.
+        buffer = e.give(buffer, name, value.tensor)
     if not isinstance(buffer, Given) or buffer.name != name:
         raise UnsupportedError(f"output '{name}' has no memory of its own")
     return buffer

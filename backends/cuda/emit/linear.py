@@ -19,7 +19,8 @@ def emit_linear(e: Emitter, op: Op) -> None:
     given = {name: None if v is None else e.buffer(v) for name, v in optional.items()}
     pointers = {"x": e.buffer(x), "w": e.buffer(weight), **given, "y": e.make(op.result)}
     kind: Constant = str(op.attributes["kind"]) if op.attributes["gated"] else None
-    shared: dict[str, Constant] = {"K": inner, "KIND": kind, "EMULATED": e.gpu.emulated}
+    # Numbers that the code knows: rows of y then begin at addresses that it knows to be aligned.
+    shared: dict[str, Constant] = {"N": columns, "K": inner, "KIND": kind, "EMULATED": e.gpu.emulated}
     if rows.constant is not None and rows.constant <= FEW:
         s = e.settings
         constants = {
@@ -30,7 +31,7 @@ def emit_linear(e: Emitter, op: Op) -> None:
         }
         programs = e.quotient(op.result.type.shape[-1], s["columns"])
         e.launch(
-            f"{KERNELS}:few_rows", programs, pointers, {"N": columns}, {**shared, **constants}, writes=("y",),
+            f"{KERNELS}:few_rows", programs, pointers, {}, {**shared, **constants}, writes=("y",),
             warps=s["warps"],
         )  # fmt: skip
         return
@@ -39,6 +40,6 @@ def emit_linear(e: Emitter, op: Op) -> None:
     tiles = {"BM": s["tile_rows"], "BN": s["tile_columns"], "BK": s["tile_depth"], "STRIPE": s["stripe"]}
     programs = e.quotient(rows, s["tile_rows"]) * e.quotient(op.result.type.shape[-1], s["tile_columns"])
     e.launch(
-        f"{KERNELS}:many_rows", programs, pointers, {"M": rows, "N": columns}, {**shared, **tiles}, writes=("y",),
+        f"{KERNELS}:many_rows", programs, pointers, {"M": rows}, {**shared, **tiles}, writes=("y",),
         warps=s["tile_warps"], stages=s["tile_stages"],
     )  # fmt: skip

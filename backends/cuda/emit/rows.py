@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dims import Dim, product
-from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Op
-from graphwright.ir.ops.rules import ONE
 
 KERNELS = "graphwright.backends.cuda.kernels.rows"
 
@@ -17,6 +15,26 @@ def emit_rms_norm(e: Emitter, op: Op) -> None:
     pointers = {"x": e.buffer(x), "gain": e.buffer(op.required("weight")), "y": e.make(op.result)}
     constants = {"K": inner, "EPSILON": op.attribute("epsilon", float), "PADDED": power_of_two(inner)}
     e.launch(f"{KERNELS}:rms_norm", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
+
+
+def emit_layer_norm(e: Emitter, op: Op) -> None:
+    x = op.required("x")
+    inner = fixed(x.type.shape[-1], "row length")
+    optional = {"gain": op.operand("weight"), "bias": op.operand("bias")}
+    given = {name: None if v is None else e.buffer(v) for name, v in optional.items()}
+    constants = {"K": inner, "EPSILON": op.attribute("epsilon", float), "PADDED": power_of_two(inner)}
+    e.launch(
+        f"{KERNELS}:layer_norm", product(x.type.shape[:-1]), {"x": e.buffer(x), **given, "y": e.make(op.result)}, {},
+        constants, writes=("y",),
+    )  # fmt: skip
+
+
+def emit_softmax(e: Emitter, op: Op) -> None:
+    x = op.inputs[0]
+    inner = fixed(x.type.shape[-1], "row length")
+    pointers = {"x": e.buffer(x), "y": e.make(op.result)}
+    constants = {"K": inner, "PADDED": power_of_two(inner)}
+    e.launch(f"{KERNELS}:softmax", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
 
 
 def emit_embedding(e: Emitter, op: Op) -> None:
@@ -55,8 +73,6 @@ def emit_add(e: Emitter, op: Op) -> None:
     constants: dict[str, Constant] = {"BLOCK": 128}
     for name, value in zip(("X", "Y"), op.inputs, strict=True):
         own = (Dim.of(1),) * (2 - value.type.rank) + value.type.shape
-        if len(shape) > 2 or own[0] not in (rows, ONE) or own[1] not in (columns, ONE):
-            raise UnsupportedError(f"its kernel does not add {value.type} to {op.result.type}")
         constants |= {f"{name}_ROWS": own[0] is rows, f"{name}_COLUMNS": own[1] is columns}
     programs = rows * e.quotient(columns, 128)
     e.launch(f"{KERNELS}:add_rows", programs, pointers, {"COLUMNS": columns}, constants, writes=("z",), warps=1)

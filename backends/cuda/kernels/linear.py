@@ -18,7 +18,7 @@ def few_rows(
     gain,
     residual,
     y,
-    N,
+    N: tl.constexpr,
     M: tl.constexpr,
     K: tl.constexpr,
     EPSILON: tl.constexpr,
@@ -38,7 +38,7 @@ def few_rows(
     columns = n < N
     k = tl.arange(0, BK)
     rows = w + n[:, None].to(tl.int64) * K
-    up_rows = rows + N.to(tl.int64) * K
+    up_rows = rows + N * K
     # Weights of the first step: nobody writes them, so they are on their way before the wait.
     tile = tl.load(rows + k[None, :], mask=columns[:, None] & (k < K)[None, :], other=0.0)
     if KIND is not None:
@@ -121,7 +121,7 @@ def many_rows(
     residual,
     y,
     M,
-    N,
+    N: tl.constexpr,
     K: tl.constexpr,
     KIND: tl.constexpr,
     BM: tl.constexpr,
@@ -147,7 +147,7 @@ def many_rows(
     k = tl.arange(0, BK)
     x_rows = x + m[:, None].to(tl.int64) * K
     rows = w + n[:, None].to(tl.int64) * K
-    up_rows = rows + N.to(tl.int64) * K
+    up_rows = rows + N * K
     wait_for_previous(PDL)
     acc = tl.zeros((BM, BN), tl.float32)
     up = tl.zeros((BM, BN), tl.float32)

@@ -24,6 +24,40 @@ def rms_norm(x, gain, y, K: tl.constexpr, EPSILON: tl.constexpr, PADDED: tl.cons
 
 
 @triton.jit
+def layer_norm(x, gain, bias, y, K: tl.constexpr, EPSILON: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr):
+    """`layer_norm`, a row of K numbers a program; gain and bias may be None. PADDED: the next power of two."""
+    start_next(PDL)
+    k = tl.arange(0, PADDED)
+    if gain is not None:
+        gains = tl.load(gain + k, mask=k < K, other=0.0).to(tl.float32)
+    if bias is not None:
+        shifts = tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)
+    wait_for_previous(PDL)
+    row = tl.program_id(0).to(tl.int64) * K
+    xs = tl.load(x + row + k, mask=k < K, other=0.0).to(tl.float32)
+    away = tl.where(k < K, xs - tl.sum(xs, 0) / K, 0.0)
+    result = away * (1.0 / tl.sqrt(tl.sum(away * away, 0) / K + EPSILON))
+    if gain is not None:
+        result *= gains
+    if bias is not None:
+        result += shifts
+    tl.store(y + row + k, result.to(y.dtype.element_ty), mask=k < K)
+
+
+@triton.jit
+def softmax(x, y, K: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr):
+    """`softmax` along the last axis, a row of K numbers a program. PADDED: the next power of two."""
+    start_next(PDL)
+    wait_for_previous(PDL)
+    k = tl.arange(0, PADDED)
+    row = tl.program_id(0).to(tl.int64) * K
+    xs = tl.load(x + row + k, mask=k < K, other=float("-inf")).to(tl.float32)
+    # Compared first, so that a number that is none stays one, and a row of -inf gives none, as in the reference.
+    powers = tl.exp(xs - tl.max(xs, 0))
+    tl.store(y + row + k, (powers / tl.sum(powers, 0)).to(y.dtype.element_ty), mask=k < K)
+
+
+@triton.jit
 def table_rows(table, rows, y, COUNT, K: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr):
     """`embedding`: y [programs, K] of the rows of table [COUNT, K] that `rows` names; one that is not there is NaN."""
     start_next(PDL)

@@ -2,31 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.kernel_library import Choice, Problem
+from graphwright.ir.dims import product
+from graphwright.ir.types import DType, TensorType
 
 POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+def _gpu(problem: Problem) -> Gpu:
+    assert isinstance(problem.device, Gpu), "the library of a GPU"
+    return problem.device
+
+
 def _choice(name: str, default: int, emulated: int, about: str, values: tuple[int, ...] = POWERS) -> Choice:
     def usual(problem: Problem) -> int:
-        assert isinstance(problem.device, Gpu)
-        return emulated if problem.device.emulated else default
+        return emulated if _gpu(problem).emulated else default
 
     return Choice(name, values, usual, about)
 
 
 WARPS = _choice("warps", 4, 4, "warps of a block of threads", (1, 2, 4, 8))
+
+
+def _rows_default(one: int, more: int, gated: int, emulated: int) -> Callable[[Problem], int]:
+    """Of few rows: by whether there is one, and for more by whether there is a gate too."""
+
+    def usual(problem: Problem) -> int:
+        x = problem.operands[0]
+        assert isinstance(x, TensorType), "a product's operands are tensors"
+        if _gpu(problem).emulated:
+            return emulated
+        if product(x.shape[:-1]).constant == 1:
+            return one
+        return gated if problem.attributes.get("gated") else more
+
+    return usual
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of a product of many rows: rows, columns, inner size, warps, tiles that are loaded ahead."""
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+
+def _tile(problem: Problem) -> _Tile:
+    """As large as fits registers without a spill, and shared memory: a gate has two tiles of weights and two sums.
+
+    float32 is multiplied without tensor cores, whose sums are in fewer registers.
+    """
+    gpu, gated = _gpu(problem), bool(problem.attributes.get("gated"))
+    x = problem.operands[0]
+    assert isinstance(x, TensorType), "a product's operands are tensors"
+    if gpu.emulated:
+        return _Tile(64, 256, 256, 4, 3)
+    if x.dtype is DType.F32:
+        return _Tile(64, 32 if gated else 64, 32, 4, 2)
+    if gpu.shared_bytes < 128 << 10:
+        return _Tile(128, 64 if gated else 128, 32, 8, 3 if gated else 4)
+    if gpu.number < 90:
+        return _Tile(128, 64 if gated else 128, 64, 8, 3)
+    return _Tile(128, 128, 64, 8, 3 if gated else 4)
+
+
 LINEAR = (
-    _choice("columns", 4, 256, "of few rows: columns of a block"),
-    _choice("depth", 512, 256, "of few rows: of the inner size at a time"),
+    Choice("columns", POWERS, _rows_default(4, 16, 16, 256), "of few rows: columns of a block"),
+    Choice("depth", POWERS, _rows_default(512, 256, 128, 256), "of few rows: of the inner size at a time"),
     WARPS,
+    Choice("tile_rows", POWERS, lambda p: _tile(p).rows, "of many rows: rows of a tile"),
+    Choice("tile_columns", POWERS, lambda p: _tile(p).columns, "of many rows: columns of a tile"),
+    Choice("tile_depth", POWERS, lambda p: _tile(p).depth, "of many rows: of the inner size at a time"),
+    Choice("tile_warps", (4, 8), lambda p: _tile(p).warps, "of many rows: warps of a block of threads"),
+    Choice("tile_stages", (2, 3, 4), lambda p: _tile(p).stages, "of many rows: tiles that are loaded ahead"),
+    _choice("stripe", 8, 8, "of many rows: tiles of rows that go together"),
+)
+CODED_LINEAR = (
+    _choice("columns", 4, 256, "of one row: columns of a block"),
+    _choice("depth", 1024, 256, "of one row: of the inner size at a time"),
+    WARPS,
+    _choice("few_columns", 32, 256, "of a few rows: columns of a tile"),
+    _choice("few_depth", 128, 256, "of a few rows: of the inner size at a time"),
+    _choice("few_warps", 4, 4, "of a few rows: warps of a block of threads", (2, 4, 8)),
+    _choice("few_stages", 3, 3, "of a few rows: tiles that are loaded ahead", (2, 3, 4)),
     _choice("tile_rows", 64, 64, "of many rows: rows of a tile"),
     _choice("tile_columns", 128, 256, "of many rows: columns of a tile"),
     _choice("tile_depth", 64, 256, "of many rows: of the inner size at a time"),
     _choice("tile_warps", 4, 4, "of many rows: warps of a block of threads", (4, 8)),
     _choice("tile_stages", 3, 3, "of many rows: tiles that are loaded ahead", (2, 3, 4)),
-    _choice("stripe", 8, 8, "of many rows: tiles of rows that go together"),
+    _choice("stripe", 8, 8, "tiles of rows that go together"),
 )
 KEYS = _choice("keys", 64, 256, "keys at a time", (16, 32, 64, 128, 256))
 SPLIT_ATTENTION = (KEYS, WARPS)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from graphwright.backends.kernel_library import Settings
+from graphwright.backends.kernel_library import KernelLibrary, Settings
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernel_cache import CODE, KERNELS, RECORD, content_name
 from graphwright.backends.tvm.library import library_for
@@ -22,8 +22,10 @@ class KernelModule:
     One that is kept from an earlier compile is neither written nor compiled again.
     """
 
-    def __init__(self, cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({})) -> None:
-        self.cpu, self.library, self.chosen = cpu, library_for(cpu), chosen
+    def __init__(
+        self, cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({}), library: KernelLibrary | None = None
+    ) -> None:
+        self.cpu, self.library, self.chosen = cpu, library or library_for(cpu), chosen
         self.names: list[str] = []
         self._write: dict[str, Callable[[], Any]] = {}
         self._codes: dict[str, KernelCode] = {}

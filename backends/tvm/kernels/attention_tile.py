@@ -88,7 +88,7 @@ def statements(tiling: Tiling) -> Any:
         return as_float(k[item.b, item.head, placed(key, scratch), span(start, lanes)])
 
     def place_of(first: Any, v: Any, scratch: Any) -> Any:
-        return scratch.places[span(v * lanes, lanes)] if form.key_positions else T.ramp(first + v * lanes, 1, lanes)
+        return scratch.places[span(v * lanes, lanes)] if form.key_positions else span(first + v * lanes, lanes)
 
     def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
         if form.value_scale is not None:
@@ -237,11 +237,9 @@ def statements(tiling: Tiling) -> Any:
                 at = T.meta_var(span(v * lanes, lanes))
                 place = T.meta_var(place_of(first, v, scratch))
                 seen = T.meta_var(
-                    T.bitwise_and(
-                        place >= T.broadcast(scratch.low[r], lanes), place < T.broadcast(scratch.end[r], lanes)
-                    )
+                    T.bitwise_and(place >= filled(scratch.low[r], lanes), place < filled(scratch.end[r], lanes))
                 )
-                inside = T.meta_var(T.ramp(v * lanes, 1, lanes) < T.broadcast(count, lanes))
+                inside = T.meta_var(span(v * lanes, lanes) < filled(count, lanes))
                 scratch.scores[r, at] = T.Select(
                     T.bitwise_and(seen, inside), scratch.scores[r, at], filled(float("-inf"), lanes)
                 )

@@ -1,6 +1,6 @@
 """A graph's calls of kernels as a launch plan: stages for kernels, buffers for memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphwright.backends.plan import (
     Access,
@@ -16,7 +16,8 @@ from graphwright.backends.plan import (
 )
 from graphwright.backends.tvm.emit import Emitted, KernelModule
 from graphwright.backends.tvm.emit.emitter import KernelCall, Memory, Tensor
-from graphwright.backends.tvm.region.kernel_record import StageRecord
+from graphwright.backends.tvm.region.kernel_record import KernelRecord, StageRecord
+from graphwright.backends.tvm.sizes import Sizes
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import TensorType
 
@@ -51,42 +52,10 @@ class _Assembly:
         stages: list[Stage] = []
         for call in calls:
             first = 1 + max((branch for stage in stages for branch, _ in stage.arms), default=-1)
-            stages += self._stages(call, first)
+            stages += stages_of(
+                self.kernels.record(call.kernel), call, self.emitted.sizes, self._buffer, self._temporary, first
+            )
         return tuple(stages)
-
-    def _stages(self, call: KernelCall, first_branch: int) -> list[Stage]:
-        """The stages of a call, with what the kernel's variables stand for read off the shapes, where they are no
-        arguments."""
-        kernel = self.kernels.record(call.kernel)
-        buffers: list[Buffer] = []
-        known: dict[str, Dim] = {}
-        for parameter, argument in zip(kernel.parameters, call.arguments, strict=True):
-            if isinstance(parameter, str):
-                assert isinstance(argument, Dim), f"{call.kernel} takes a number"
-                known[parameter] = argument
-                continue
-            assert isinstance(argument, Tensor), f"{call.kernel} takes a buffer"
-            buffers.append(self._buffer(argument))
-            for variable, size in zip(parameter, argument.type.shape, strict=True):
-                if variable is not None:
-                    known.setdefault(variable, size)
-        for name, definition in kernel.definitions.items():
-            first, second = (d.substitute(known) for d in (definition.first, definition.second))
-            known[name] = self.emitted.sizes.defined(definition.kind, first, second)
-        for type in kernel.scratch:
-            buffers.append(self._temporary(type.with_shape(*(d.substitute(known) for d in type.shape))))
-        return [self._stage(each, buffers, known, first_branch) for each in kernel.stages]
-
-    def _stage(
-        self, record: StageRecord, buffers: Sequence[Buffer], known: Mapping[str, Dim], first_branch: int
-    ) -> Stage:
-        return Stage(
-            record.function,
-            None if record.extent is None else record.extent.substitute(known),
-            tuple(_access(buffers[use.number], use.reads, use.writes) for use in record.buffers),
-            tuple((known[variable], dtype) for variable, dtype in record.sizes),
-            tuple((first_branch + branch, arm) for branch, arm in record.arms),
-        )
 
     def _given(self, memory: Memory) -> Given:
         assert memory.given is not None
@@ -115,6 +84,46 @@ class _Assembly:
             name += "_"
         self.taken.add(name)
         return name
+
+
+def stages_of(
+    kernel: KernelRecord,
+    call: KernelCall,
+    sizes: Sizes,
+    buffer: Callable[[Tensor], Buffer],
+    temporary: Callable[[TensorType], Buffer],
+    first_branch: int,
+) -> list[Stage]:
+    """The stages of a call, with what the kernel's variables stand for read off the shapes, where they are no
+    arguments. `buffer` gives that of an argument, `temporary` makes one; branches count from `first_branch` on."""
+    buffers: list[Buffer] = []
+    known: dict[str, Dim] = {}
+    for parameter, argument in zip(kernel.parameters, call.arguments, strict=True):
+        if isinstance(parameter, str):
+            assert isinstance(argument, Dim), f"{call.kernel} takes a number"
+            known[parameter] = argument
+            continue
+        assert isinstance(argument, Tensor), f"{call.kernel} takes a buffer"
+        buffers.append(buffer(argument))
+        for variable, size in zip(parameter, argument.type.shape, strict=True):
+            if variable is not None:
+                known.setdefault(variable, size)
+    for name, definition in kernel.definitions.items():
+        first, second = (d.substitute(known) for d in (definition.first, definition.second))
+        known[name] = sizes.defined(definition.kind, first, second)
+    for type in kernel.scratch:
+        buffers.append(temporary(type.with_shape(*(d.substitute(known) for d in type.shape))))
+    return [_stage(each, buffers, known, first_branch) for each in kernel.stages]
+
+
+def _stage(record: StageRecord, buffers: Sequence[Buffer], known: Mapping[str, Dim], first_branch: int) -> Stage:
+    return Stage(
+        record.function,
+        None if record.extent is None else record.extent.substitute(known),
+        tuple(_access(buffers[use.number], use.reads, use.writes) for use in record.buffers),
+        tuple((known[variable], dtype) for variable, dtype in record.sizes),
+        tuple((first_branch + branch, arm) for branch, arm in record.arms),
+    )
 
 
 def _access(buffer: Buffer, reads: bool, writes: bool) -> Access:

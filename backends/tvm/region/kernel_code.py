@@ -43,11 +43,11 @@ class KernelCode:
             return path.read_bytes()
 
 
-def kernel_code(name: str, function: Any, cpu: Cpu) -> KernelCode:
-    """A kernel's stages. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
+def kernel_code(name: str, function: Any, cpu: Cpu, *, by_item: bool = False) -> KernelCode:
+    """A kernel's stages: see `split_kernel`."""
     module = tvm.IRModule({tvm.ir.GlobalVar(name): function})
     (flat,) = flatten(module, llvm_target(cpu)).functions.values()
-    kernel = split_kernel(name, flat)
+    kernel = split_kernel(name, flat, by_item=by_item)
     return KernelCode(_recorded(kernel), {stage.name: stage.function for stage in kernel.stages}, cpu)
 
 

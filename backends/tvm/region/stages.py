@@ -59,8 +59,12 @@ class Kernel:
     stages: tuple[Stage, ...]
 
 
-def split_kernel(name: str, function: Any) -> Kernel:
-    """The stages of a flat PrimFunc. Raises `UnsupportedError` for one whose parallel loops are not all at the top."""
+def split_kernel(name: str, function: Any, *, by_item: bool = False) -> Kernel:
+    """The stages of a flat PrimFunc. Raises `UnsupportedError` for one whose parallel loops are not all at the top.
+
+    If `by_item`, a stage's function takes the number of one iteration in place of a part and the number of parts, and
+    a stage of one thread has one iteration.
+    """
     definitions: dict[int, Any] = {}
     scratch: list[Any] = []
     found: list[_Piece] = []
@@ -83,7 +87,7 @@ def split_kernel(name: str, function: Any) -> Kernel:
     given = {key(v): v for v in (*function.params, *scratch)}
     target = function.attrs["target"]
     stages = tuple(
-        _stage(f"graphwright_{name}_{n}", piece, definitions, given, target) for n, piece in enumerate(found)
+        _stage(f"graphwright_{name}_{n}", piece, definitions, given, target, by_item) for n, piece in enumerate(found)
     )
     return Kernel(name, tuple(function.params), tuple(scratch), stages)
 
@@ -141,22 +145,27 @@ def _stage(
     definitions: dict[int, Any],
     given: dict[int, Any],
     target: Any,
+    by_item: bool,
 ) -> Stage:
-    part, parts = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
-    body = _share(piece.statements[0], part, parts) if piece.parallel else sequence(piece.statements)
+    if by_item:
+        workers = (tirx.Var("item", "int64"),)
+        body = _one_of(piece.statements[0] if piece.parallel else None, sequence(piece.statements), *workers)
+    else:
+        workers = tirx.Var("part", "int32"), tirx.Var("parts", "int32")
+        body = _share(piece.statements[0], *workers) if piece.parallel else sequence(piece.statements)
     for guard in reversed(piece.guards):
         body = tirx.IfThenElse(guard.condition, body, None)
     needed, prelude = _definitions(body, definitions)
     taken = [given[k] for k in needed if k in given]
     buffers = [v for v in taken if is_buffer(v)]
     pointers = {key(v): tirx.Var(f"{v.name}_data", tvm.ir.PointerType(v.ty.dtype)) for v in buffers}
-    sizes = [v for k, v in needed.items() if k not in {*pointers, key(part), key(parts)}]
+    sizes = [v for k, v in needed.items() if k not in {*pointers, *map(key, workers)}]
     views = {key(s.buffer): key(_source(s)) for s in prelude if isinstance(s, tirx.DeclBuffer)}
     declared = [_declared(s, pointers) for s in prelude]
     direct = [tirx.DeclBuffer(v, data=pointers[key(v)]) for v in buffers if key(v) not in views.values()]
     reads, writes = accessed_buffers(sequence([*(s for s in prelude if isinstance(s, tirx.Bind)), body]))
     function = tirx.PrimFunc(
-        [part, parts, *(pointers[key(v)] for v in buffers), *sizes],
+        [*workers, *(pointers[key(v)] for v in buffers), *sizes],
         _on_this_device([*direct, *declared, body]),
         ret_type=tvm.ir.PrimType("int32"),
         attrs=tvm.ir.make_node("ir.DictAttrs", target=target),
@@ -188,6 +197,16 @@ def _share(loop: Any, part: Any, parts: Any) -> Any:
     share = [tirx.truncdiv(extent * tirx.Cast("int64", each), tirx.Cast("int64", parts)) for each in (part, part + 1)]
     first, count = tirx.Cast(wide, share[0]), tirx.Cast(wide, share[1] - share[0])
     return tirx.For(loop.loop_var, loop.min + first, count, tirx.ForKind.SERIAL, loop.body)
+
+
+def _one_of(loop: Any | None, alone: Any, item: Any) -> Any:
+    """One iteration of the loop, where there are as many; without a loop what stands alone is the only iteration."""
+    if loop is None:
+        return tirx.IfThenElse(item < 1, alone, None)
+    number = loop.min + tirx.Cast(loop.loop_var.ty, item)
+    return tirx.IfThenElse(
+        item < tirx.Cast("int64", loop.extent), substitute(loop.body, {key(loop.loop_var): number}), None
+    )
 
 
 def _spelt_out(expression: Any, definitions: dict[int, Any]) -> Any:

@@ -1,7 +1,8 @@
 """How functions run that TVM made of operators and tensor expressions, for which there is no kernel of ours.
 
 Each of their loop nests becomes a stage: parallel over the outer axes of its result if the work is worth it, with
-vectors along the innermost one if that has a known length.
+vectors along the innermost one if that has a known length. Where a stretch is one number, as for the threads of a GPU,
+all axes of the result are.
 """
 
 from typing import Any
@@ -67,6 +68,8 @@ class _Nest:
         for loop in reversed(self.loops[self.spatial :]):
             body = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body)
         outer = [(loop.loop_var, loop.extent) for loop in self.loops[: self.spatial]]
+        if self.stretch == 1:
+            return self._fused(outer, body) if outer else body
         if outer and (as_constant(outer[-1][1]) or 0) > self.stretch:
             outer[-1:], body = self._cut(outer[-1], body)
         if len(outer) > 1:

@@ -6,7 +6,13 @@ from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.cuda.append_attention import AppendAttention
 from graphwright.passes.lowering.cuda.linears import FuseLinears
-from graphwright.passes.lowering.cuda.shared import CudaAttention, CudaRotaryAppend, CudaRotaryByTables
+from graphwright.passes.lowering.cuda.shared import (
+    CudaAttention,
+    CudaCopies,
+    CudaHeadsAsViews,
+    CudaRotaryAppend,
+    CudaRotaryByTables,
+)
 from graphwright.passes.lowering.cuda.split_attention import SplitAttention
 
 
@@ -19,4 +25,6 @@ def cuda_lowering(target: Target) -> tuple[Pass, ...]:
         CudaRotaryAppend(target),
         AppendAttention(target),
         FuseLinears(target),
+        CudaHeadsAsViews(target),  # behind those that take heads in
+        CudaCopies(target),  # last: it looks at whose memory a value lies in
     )

@@ -11,6 +11,8 @@ from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding,
 from graphwright.ir.targets import Target
 from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.attention import FuseAttention, attention_findings
+from graphwright.passes.lowering.cpu.copies import CopyToOwnMemory
+from graphwright.passes.lowering.cpu.heads_as_views import HeadsAsViews
 from graphwright.passes.lowering.cpu.rotary_append import FuseRotaryAppend
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 
@@ -48,3 +50,21 @@ class CudaRotaryAppend(FuseRotaryAppend):
     findings: ClassVar[tuple[str, ...]] = (rotary_append.name,)
     made: ClassVar[OpDef] = rotary_append
     turning_op: ClassVar[OpDef] = rotary_embedding
+
+
+@register
+@dataclass(frozen=True)
+class CudaHeadsAsViews(HeadsAsViews):
+    """`split_heads` and `merge_heads` of one token or one head become `reshape`, for which no kernel runs."""
+
+    target: Target = field(metadata=handed_in("cuda"))
+    name: ClassVar[str] = "cuda-head-views"
+
+
+@register
+@dataclass(frozen=True)
+class CudaCopies(CopyToOwnMemory):
+    """A ring that comes in is copied before it is appended to, and so is an output without memory of its own."""
+
+    target: Target = field(metadata=handed_in("cuda"))
+    name: ClassVar[str] = "cuda-copies"

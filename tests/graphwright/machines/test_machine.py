@@ -144,6 +144,6 @@ def test_the_command(rates: Rates, commands: Commands) -> None:
 
 
 def test_bad_names(commands: Commands) -> None:
-    message = "there is no machine 'h1000': did you mean 'h100'? known are h200, h100, a100, rtx4090, local"
+    message = "there is no machine 'h1000': did you mean 'h100'? known are b200, h200, h100, a100, l4, rtx4090, local"
     assert commands.fail("machine", "h1000") == message
     assert "cannot be measured" in commands.fail("machine", "h100", "--measure")

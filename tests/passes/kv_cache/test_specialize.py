@@ -43,6 +43,16 @@ def test_graphs_are_prefill_at_their_sizes() -> None:
     assert str(program.graphs["decode_one_row"].outputs["logits"].type) == "f32[1, 1, 48]"
 
 
+def test_batches_have_graphs_of_their_own() -> None:
+    program = decoder(LLAMA)
+    run_passes(program, parse_passes("specialize{one_row=true, rows=4}"))
+    assert list(program.graphs) == ["prefill", "decode", "decode_one_row", "decode_2_rows", "decode_4_rows"]
+    expected = clone_graph(program.graphs["decode"], "decode_4_rows", {"B": 4, "S": 1, "N": 1})
+    assert print_graph(program.graphs["decode_4_rows"]) == print_graph(expected)
+    with pytest.raises(PassError, match="rows is 3; it must be 2, 4, 8, 16, or 0"):
+        run_passes(program, [Specialize(rows=3)])
+
+
 def test_the_variant_for_one_row_is_made_of_decode_as_it_is() -> None:
     program = decoder(LLAMA)
     decode = program.graphs["decode"]

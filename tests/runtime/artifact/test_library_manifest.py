@@ -90,10 +90,10 @@ def general(name: str, **fixed: int) -> FunctionSpec:
             {"outputs": {"logits": TensorSpec(dtype="float32", shape=("batch", "elsewhere", 40))}},
             "the outputs have sizes that no input tells: elsewhere",
         ),
-        ({"backend": "onnx"}, "only a program of the backend tvm names weights, functions and dimensions"),
-        ({"backend": "onnx", "weights": None, "functions": ()}, "only a program of the backend tvm"),
-        ({"backend": "onnx", "weights": None, "dimensions": ()}, "only a program of the backend tvm"),
-        ({"backend": "onnx", "functions": (), "dimensions": ()}, "only a program of the backend tvm"),
+        ({"backend": "onnx"}, "only a program of tvm and cuda names weights, functions and dimensions"),
+        ({"backend": "onnx", "weights": None, "functions": ()}, "only a program of tvm and cuda"),
+        ({"backend": "onnx", "weights": None, "dimensions": ()}, "only a program of tvm and cuda"),
+        ({"backend": "onnx", "functions": (), "dimensions": ()}, "only a program of tvm and cuda"),
     ],
 )
 def test_a_program_that_breaks_the_rules(changes: dict[str, Any], finding: str) -> None:
@@ -126,7 +126,7 @@ def test_the_dimensions_of_an_encoder() -> None:
             inputs=decoder().inputs | longer,
             dimensions=(*decoder().dimensions, "frames"),
         )
-    with pytest.raises(ValidationError, match="only a program of the backend tvm"):
+    with pytest.raises(ValidationError, match="only a program of tvm and cuda"):
         decoder(
             backend="onnx",
             weights=None,

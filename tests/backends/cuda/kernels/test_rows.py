@@ -24,6 +24,36 @@ def test_rms_norm(dtype: torch.dtype) -> None:
     assert ((y - want).abs() <= 2 * torch.finfo(dtype).eps * want.abs()).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(("gain", "bias"), [(True, True), (True, False), (False, False)])
+def test_layer_norm(dtype: torch.dtype, gain: bool, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randn(5, 44, generator=generator) + 3).to(dtype)
+    weight = torch.randn(44, generator=generator).to(dtype) if gain else None
+    shift = torch.randn(44, generator=generator).to(dtype) if bias else None
+    y = torch.full_like(x, float("nan"))
+    interpret(f"{ROWS}:layer_norm", 5, x=x, gain=weight, bias=shift, y=y, K=44, EPSILON=1e-6, PADDED=64, PDL=False)
+    wide = [None if v is None else v.double() for v in (x, weight, shift)]
+    want = ops.layer_norm.evaluate(wide, {"epsilon": 1e-6})
+    # The mean is of sums of 44 terms near 3; the result is rounded once.
+    assert ((y - want).abs() <= torch.finfo(dtype).eps * want.abs() + 64 * 2.0**-24 * 4).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_softmax(dtype: torch.dtype) -> None:
+    x = (torch.randn(4, 21, generator=torch.Generator().manual_seed(0)) * 8).to(dtype)
+    x[1, 3] = float("-inf")
+    x[2] = float("-inf")
+    x[3, 5] = float("nan")
+    y = torch.full_like(x, 7)
+    interpret(f"{ROWS}:softmax", 4, x=x, y=y, K=21, PADDED=32, PDL=False)
+    want = ops.softmax.evaluate([x.double()], {"axis": -1})
+    assert torch.equal(y.isnan(), want.isnan())
+    # A power of a difference of up to 40 in float32, a sum of 21, and one rounding.
+    bound = (torch.finfo(dtype).eps + 64 * 2.0**-24) * want.nan_to_num()
+    assert ((y.double().nan_to_num() - want.nan_to_num()).abs() <= bound + 1e-37).all()
+
+
 def test_rows_of_a_table_and_one_that_is_not_there() -> None:
     table = torch.randn(7, 20, generator=torch.Generator().manual_seed(0)).half()
     y = torch.zeros(4, 20, dtype=torch.float16)

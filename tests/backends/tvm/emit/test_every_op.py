@@ -125,7 +125,7 @@ def test_equals_the_reference(index: int, steps: Steps) -> None:
         operands = case.sample(sizes, torch.Generator().manual_seed(seed))
         for number, (found, wanted) in enumerate(compared(steps, index, sizes, operands)):
             if number == 0 and case.op in (*TOKENS, ops.running_sum):
-                found, wanted = _real(case, operands, found), _real(case, operands, wanted)
+                found, wanted = real_part(case, operands, found), real_part(case, operands, wanted)
             if not wanted.dtype.is_floating_point:
                 assert torch.equal(found, wanted)
                 continue
@@ -135,7 +135,7 @@ def test_equals_the_reference(index: int, steps: Steps) -> None:
             assert float((found.double() - wanted.double()).abs().max()) <= bound, sizes
 
 
-def _real(case: Case, operands: list[Any], result: Tensor) -> Tensor:
+def real_part(case: Case, operands: list[Any], result: Tensor) -> Tensor:
     """The result with zeros for padding."""
     names = [o.name for o in case.op.operands]
     lengths = operands[names.index("new_length")]

@@ -40,7 +40,7 @@ REFUSED = {
 integers, states in narrow floats, which the CPU pipeline widens, and a few more."""
 
 
-OF_WEIGHTS = (ops.pack_bits, ops.unpack_bits, ops.bitcast, ops.sort_order)
+OF_WEIGHTS = (ops.seeded, ops.pack_bits, ops.unpack_bits, ops.bitcast, ops.sort_order)
 """Ops that are applied to weights when these are written."""
 
 

@@ -1,0 +1,196 @@
+# pyright: basic
+# Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
+"""Products with a matrix of codes: of one row by sums, of a few and of many rows by tiles of numbers in registers."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from graphwright.backends.cuda.kernels.codes import loaded_codes, numbers_of, products_of
+from graphwright.backends.cuda.kernels.common import activate, product, start_next, wait_for_previous
+
+
+@triton.jit
+def one_row_of_codes(
+    x,
+    codes,
+    scales,
+    zero_points,
+    minimums,
+    bias,
+    gain,
+    residual,
+    y,
+    N,
+    K: tl.constexpr,
+    EPSILON: tl.constexpr,
+    KIND: tl.constexpr,
+    ELEMENT: tl.constexpr,
+    PER: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    """`cuda.linear` of one row: y [N] of x [K] and a matrix of codes [N, K], or [2N, K] with a KIND of gate.
+
+    Programs: ceil(N / BN). What may be absent is None. Sums are in float32.
+    """
+    start_next(PDL)
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    there = n < N
+    k = tl.arange(0, BK)
+    # Codes of the first step: nobody writes them, so they are on their way before the wait.
+    tile = loaded_codes(codes, n, there, 0, K, PER, BK)
+    if KIND is not None:
+        up_tile = loaded_codes(codes, N + n, there, 0, K, PER, BK)
+    wait_for_previous(PDL)
+    sums = tl.zeros((BN, BK // GROUP), tl.float32)
+    up_sums = tl.zeros((BN, BK // GROUP), tl.float32)
+    squares = tl.zeros((BK,), tl.float32)
+    for k0 in range(0, K, BK):
+        at = k0 + k
+        xs = tl.load(x + at, mask=at < K, other=0.0).to(tl.float32)
+        if gain is not None:
+            squares += xs * xs
+            xs *= tl.load(gain + at, mask=at < K, other=0.0).to(tl.float32)
+        after = loaded_codes(codes, n, there, k0 + BK, K, PER, BK)
+        sums += products_of(tile, xs, scales, zero_points, minimums, n, there, k0, ELEMENT, PER, GROUP, GROUPS, BK)
+        tile = after
+        if KIND is not None:
+            up_after = loaded_codes(codes, N + n, there, k0 + BK, K, PER, BK)
+            up_sums += products_of(
+                up_tile, xs, scales, zero_points, minimums, N + n, there, k0, ELEMENT, PER, GROUP, GROUPS, BK
+            )
+            up_tile = up_after
+    acc = tl.sum(sums, 1)
+    up = tl.sum(up_sums, 1)
+    if gain is not None:
+        factor = 1.0 / tl.sqrt(tl.sum(squares, 0) / K + EPSILON)
+        acc *= factor
+        up *= factor
+    if bias is not None:
+        acc += tl.load(bias + n, mask=there, other=0.0).to(tl.float32)
+        if KIND is not None:
+            up += tl.load(bias + N + n, mask=there, other=0.0).to(tl.float32)
+    if KIND is not None:
+        acc = activate(acc, KIND) * up
+    if residual is not None:
+        acc += tl.load(residual + n, mask=there, other=0.0).to(tl.float32)
+    tl.store(y + n, acc.to(y.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def rows_of_codes(
+    x,
+    codes,
+    scales,
+    zero_points,
+    minimums,
+    bias,
+    gain,
+    residual,
+    y,
+    M,
+    N,
+    K: tl.constexpr,
+    EPSILON: tl.constexpr,
+    KIND: tl.constexpr,
+    ELEMENT: tl.constexpr,
+    PER: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STRIPE: tl.constexpr,
+    PDL: tl.constexpr,
+    EMULATED: tl.constexpr,
+):
+    """`cuda.linear` of any number of rows: y [M, N] of x [M, K] and codes [N, K], or [2N, K] with a KIND of gate.
+
+    Programs: ceil(M / BM) * ceil(N / BN), in stripes of STRIPE tiles of rows as `many_rows` has them. Numbers of the
+    matrix, and x behind a norm, are rounded to the type of x, sums are in float32.
+    """
+    start_next(PDL)
+    down, across = tl.cdiv(M, BM), tl.cdiv(N, BN)
+    place = tl.program_id(0)
+    stripe = place // (STRIPE * across)
+    height = tl.minimum(down - stripe * STRIPE, STRIPE)
+    within = place % (STRIPE * across)
+    m = (stripe * STRIPE + within % height) * BM + tl.arange(0, BM)
+    n = (within // height) * BN + tl.arange(0, BN)
+    there = n < N
+    k = tl.arange(0, BK)
+    x_rows = x + m[:, None].to(tl.int64) * K
+    wait_for_previous(PDL)
+    factor = tl.full((BM,), 1.0, tl.float32)
+    if gain is not None:
+        squares = tl.zeros((BM,), tl.float32)
+        for k0 in range(0, K, BK):
+            at = k0 + k
+            xs = tl.load(x_rows + at[None, :], mask=(m < M)[:, None] & (at < K)[None, :], other=0.0).to(tl.float32)
+            squares += tl.sum(xs * xs, 1)
+        factor = 1.0 / tl.sqrt(squares / K + EPSILON)
+    acc = tl.zeros((BM, BN), tl.float32)
+    up = tl.zeros((BM, BN), tl.float32)
+    for k0 in range(0, K, BK):
+        at = k0 + k
+        xs = tl.load(x_rows + at[None, :], mask=(m < M)[:, None] & (at < K)[None, :], other=0.0)
+        if gain is not None:
+            gains = tl.load(gain + at, mask=at < K, other=0.0).to(tl.float32)
+            xs = (xs.to(tl.float32) * factor[:, None] * gains[None, :]).to(x.dtype.element_ty)
+        tile = loaded_codes(codes, n, there, k0, K, PER, BK)
+        w = numbers_of(tile, scales, zero_points, minimums, n, there, k0, ELEMENT, PER, GROUP, GROUPS, BK)
+        acc = product(xs, tl.trans(w.to(x.dtype.element_ty)), acc, EMULATED)
+        if KIND is not None:
+            tile = loaded_codes(codes, N + n, there, k0, K, PER, BK)
+            w = numbers_of(tile, scales, zero_points, minimums, N + n, there, k0, ELEMENT, PER, GROUP, GROUPS, BK)
+            up = product(xs, tl.trans(w.to(x.dtype.element_ty)), up, EMULATED)
+    if bias is not None:
+        acc += tl.load(bias + n, mask=there, other=0.0).to(tl.float32)[None, :]
+        if KIND is not None:
+            up += tl.load(bias + N + n, mask=there, other=0.0).to(tl.float32)[None, :]
+    if KIND is not None:
+        acc = activate(acc, KIND) * up
+    places = m[:, None].to(tl.int64) * N + n[None, :]
+    inside = (m < M)[:, None] & there[None, :]
+    if residual is not None:
+        acc += tl.load(residual + places, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + places, acc.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def table_rows_of_codes(
+    codes,
+    scales,
+    zero_points,
+    minimums,
+    rows,
+    y,
+    COUNT,
+    K: tl.constexpr,
+    ELEMENT: tl.constexpr,
+    PER: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
+    PADDED: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    """`quantized_embedding`: y [programs, K] of the rows of a table of COUNT that `rows` names; NaN for others.
+
+    PADDED: the next power of two of K, at least GROUP.
+    """
+    start_next(PDL)
+    wait_for_previous(PDL)
+    k = tl.arange(0, PADDED)
+    place = tl.program_id(0).to(tl.int64)
+    row = tl.load(rows + place) + tl.zeros((1,), tl.int64)
+    there = (row >= 0) & (row < COUNT)
+    row = tl.where(there, row, 0)
+    bytes = loaded_codes(codes, row, there, 0, K, PER, PADDED)
+    numbers = numbers_of(bytes, scales, zero_points, minimums, row, there, 0, ELEMENT, PER, GROUP, GROUPS, PADDED)
+    numbers = tl.where(there[:, None], numbers, float("nan"))
+    tl.store(y + place * K + k[None, :], numbers.to(y.dtype.element_ty), mask=(k < K)[None, :])

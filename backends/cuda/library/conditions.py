@@ -1,0 +1,123 @@
+"""Which ops the kernels in Triton take, in words; what they refuse the tail takes."""
+
+from __future__ import annotations
+
+from graphwright.backends.cuda.library.layouts import unreadable
+from graphwright.backends.plan.plan import shown_weights
+from graphwright.ir.convention import NEW_LENGTH
+from graphwright.ir.dims import Dim, product
+from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.rules import ONE
+from graphwright.ir.types import DType, StateType
+
+FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
+LONGEST_ROW = 1 << 16
+"""Numbers of a row that one block of threads holds."""
+
+
+def fixed_rows(op: Op) -> str | None:
+    """Rows of the last axis, of a known length that a block holds."""
+    size = op.result.type.shape[-1].constant if op.result.type.shape else None
+    if size is None:
+        return f"the last axis of {op.result.type} has no fixed length"
+    return None if size <= LONGEST_ROW else f"a row of {size} numbers is too long for a block of threads"
+
+
+def norm_of_rows(op: Op) -> str | None:
+    """Rows, and numbers for them that no launch writes: they are read before those in front have ended."""
+    computed = next((o.name for o in op.definition.operands[1:] if _is_computed(op.operand(o.name))), None)
+    return fixed_rows(op) if computed is None else f"its {computed} is computed in the graph"
+
+
+def softmax_of_rows(op: Op) -> str | None:
+    """Along the last axis."""
+    rank = op.result.type.rank
+    axis = op.attribute("axis", int)
+    return fixed_rows(op) if axis % rank == rank - 1 else f"it goes along axis {axis} of {rank}"
+
+
+def stored_matrix(op: Op) -> str | None:
+    """A weight that no launch writes: it is read before those in front have ended."""
+    return "its weight is computed in the graph" if _is_computed(op.operand("weight")) else None
+
+
+def _is_computed(value: Value | None) -> bool:
+    return value is not None and not shown_weights(value)
+
+
+def rows_of_tokens(op: Op) -> str | None:
+    """Tokens that are rows of numbers."""
+    rank = op.required("x").type.rank
+    return fixed_rows(op) if rank == 3 else f"its tokens have {rank - 2} axes"
+
+
+def to_floats(op: Op) -> str | None:
+    dtype = op.result.tensor.dtype
+    return None if dtype in FLOATS else f"its result is {dtype}"
+
+
+def sum_of_rows(op: Op) -> str | None:
+    """A sum in at most two axes, of which one operand may lack either."""
+    shape = op.result.type.shape
+    if len(shape) > 2:
+        return f"its result has {len(shape)} axes"
+    columns = shape[-1] if shape else Dim.of(1)
+    rows = product(shape[:-1])
+    for value in op.inputs:
+        own = (ONE,) * (2 - value.type.rank) + value.type.shape
+        if own[0] not in (rows, ONE) or own[1] not in (columns, ONE):
+            return f"its kernel does not add {value.type} to {op.result.type}"
+    return None
+
+
+def plain_keys(op: Op) -> str | None:
+    """Keys and values that are numbers, of which the place says the position."""
+    names = ("bias", "sinks", "key_positions", "key_scale", "value_scale")
+    given = next((name for name in names if op.operand(name) is not None), None)
+    if given is not None:
+        return f"its kernel takes no {given}"
+    if op.operand("key_length") is None:
+        return "the number of its keys is not given"
+    if op.attributes["ring"]:
+        return "some of its keys are a ring"
+    if not op.attributes["merged"]:
+        return "its heads are not put side by side"
+    return known_heads(op)
+
+
+def known_heads(op: Op) -> str | None:
+    q, v = op.required("q").type, op.required("v").type
+    sizes = (q.shape[1], q.shape[3], v.shape[1], v.shape[3])
+    unknown = next((size for size in sizes if size.constant is None), None)
+    return None if unknown is None else f"a size of its heads is {unknown}, no fixed number"
+
+
+def contiguous_caches(op: Op) -> str | None:
+    """Caches of numbers of which a token's place is its position."""
+    names = (NEW_LENGTH, "key_scale", "value_scale")
+    given = next((name for name in names if op.operand(name) is not None), None)
+    if given is not None:
+        return f"its kernel takes no {given}"
+    caches = [op.required(name).type for name in ("key_cache", "value_cache")]
+    other = next((t for t in caches if not isinstance(t, StateType) or t.layout != "contiguous"), None)
+    if other is not None:
+        return f"a cache is {other}, not a contiguous one"
+    dtype = op.required("packed").tensor.dtype
+    other = next((t for t in caches if isinstance(t, StateType) and t.tensor.dtype is not dtype), None)
+    return None if other is None else f"{dtype} is appended to {other}"
+
+
+def stored_codes(op: Op) -> str | None:
+    """A stored weight of codes that kernels read."""
+    weight = op.required("weight")
+    return "its weight is computed in the graph" if weight.weight is None else unreadable(weight.type)
+
+
+def known_experts(op: Op) -> str | None:
+    """Experts of fixed sizes, and shares that a kernel reads."""
+    share = op.required("weights").tensor.dtype
+    if share not in FLOATS:
+        return f"the shares are {share}"
+    sizes = [*op.required("gate_up").type.shape, *op.required("down").type.shape, op.required("indices").type.shape[-1]]
+    unknown = next((size for size in sizes if size.constant is None), None)
+    return None if unknown is None else f"a size of its experts is {unknown}, no fixed number"

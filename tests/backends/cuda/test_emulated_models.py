@@ -1,0 +1,63 @@
+"""Whole models of many kinds on the emulator, beside the original modules: prefill, chunks, decode, ragged rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.coverage.continuation import continued_logits
+from benchmarks.coverage.engines import loaded
+from benchmarks.coverage.reference import worst
+from graphwright.compiling.lowering import build_artifact
+from graphwright.emulating import emulated_engine
+from graphwright.ir import Program
+from graphwright.runtime import load
+from tests.models import test_architectures, test_recurrent, test_ring_caches
+from tests.models.case import CHUNKS, Case
+from tests.models.recurrent_zoo import CONFIGURATIONS as RECURRENT
+from tests.models.zoo import CONFIGURATIONS
+
+FEW = (9, 6, 4)
+"""So much of each row where all tests run, in steps of other lengths than those that were traced."""
+STEPS = (4, 1, 3, 1)
+OFTEN = ("gpt2", "mixtral")
+
+
+def _marked(names: Sequence[str]) -> list[Any]:
+    return [name if name in OFTEN else pytest.param(name, marks=pytest.mark.emulated_full) for name in names]
+
+
+def _equals_eager(it: Case, program: Program, folder: Path, *, whole: bool) -> None:
+    build_artifact(program, folder / "a", "cuda", architectures="emulated")
+    model = loaded(load(folder / "a", engine=emulated_engine), ())
+    if whole:
+        assert worst(continued_logits(model, it.rows, CHUNKS, 64), it.exact) < it.bound
+        return
+    rows = [row[:count] for row, count in zip(it.rows, FEW, strict=True)]
+    found = continued_logits(model, rows, STEPS, 64)
+    assert [len(each) for each in found] == [*FEW]
+    # What comes later changes nothing: the logits are those of the whole rows.
+    assert worst(found, [exact[:count] for exact, count in zip(it.exact, FEW, strict=True)]) < it.bound
+
+
+@pytest.mark.parametrize("name", _marked([*CONFIGURATIONS]))
+def test_architectures_equal_eager(name: str, tmp_path: Path) -> None:
+    it = test_architectures.case(name)
+    _equals_eager(it, it.program, tmp_path, whole=name not in OFTEN)
+
+
+@pytest.mark.emulated_full
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrences_equal_eager(name: str, tmp_path: Path) -> None:
+    it = test_recurrent.case(name)
+    _equals_eager(it, it.program, tmp_path, whole=True)
+
+
+@pytest.mark.emulated_full
+@pytest.mark.parametrize("name", test_ring_caches.RINGS)
+def test_rings_equal_eager(name: str, tmp_path: Path) -> None:
+    it = test_architectures.case(name)
+    _equals_eager(it, test_ring_caches.ringed(name), tmp_path, whole=True)
