@@ -72,7 +72,9 @@ class SessionOptions(Protocol):
 
 
 class InferenceSessionType(Protocol):
-    def __call__(self, path: str, options: SessionOptions, /, *, providers: Sequence[str]) -> InferenceSession: ...
+    def __call__(
+        self, path: str, options: SessionOptions, /, *, providers: Sequence[tuple[str, Mapping[str, str]]]
+    ) -> InferenceSession: ...
 
 
 class OnnxRuntime(Protocol):

@@ -26,6 +26,9 @@ _PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 
+_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""Left to itself, ONNX Runtime rounds the operands of float32 products to 11 bits on GPUs."""
+
 NO_ROUNDING = "session.qdq_matmulnbits_accuracy_level", "0"
 """ONNX Runtime multiplies by the codes of a dequantized weight and, left to itself, rounds the other operand to int8. A
 program that is to round says so."""
@@ -78,7 +81,8 @@ class OnnxRuntimeEngine:
         options.log_severity_level = errors_only
         path = self._artifact.path(signature.file)
         try:
-            session = self._library.InferenceSession(str(path), options, providers=self._providers)
+            providers = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in self._providers]
+            session = self._library.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its exception types have no public common base
             raise SessionError(f"{path} cannot be loaded by ONNX Runtime: {error}") from None
         # When a provider fails to start, ONNX Runtime falls back to the CPU without an error.
