@@ -69,6 +69,10 @@ class Backend(ABC):
         """What this machine lacks to build for the backend, in a line that says what to do; None if nothing."""
         return None
 
+    def for_target(self, options: BackendOptions, target: str) -> BackendOptions:
+        """The options with what one of `targets` settles of them. Raises `UserError` for what is not for it."""
+        return options
+
     @abstractmethod
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         """The passes from a `decoder`, or a plain function, down to the ops that `build` takes."""

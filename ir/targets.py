@@ -19,21 +19,27 @@ Condition = Callable[[Op], "str | None"]
 class Capability:
     """One row: an op the target runs. `dtypes` are those of its first tensor: an operand, or a result if it has none.
 
-    A row takes weights of codes if it is `quantized`, and weights of numbers if it is not.
+    A row takes weights of codes if it is `quantized`, and weights of numbers if it is not. `since` is the first release
+    of the target's runtime that has it.
     """
 
     op: OpDef
     dtypes: frozenset[DType]
     condition: Condition | None = None
     quantized: bool = False
+    since: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Target:
-    """A named table. An op may have several rows; it fits if it fits one."""
+    """A named table. An op may have several rows; it fits if it fits one.
+
+    `release` is that of the runtime that is to run what is compiled; rows that came later are not for it.
+    """
 
     name: str
     rows: tuple[Capability, ...]
+    release: tuple[int, ...] = ()
     _index: dict[OpDef, list[Capability]] = field(
         init=False, repr=False, compare=False, default_factory=dict[OpDef, list[Capability]]
     )
@@ -71,6 +77,9 @@ class Target:
         reason = f"{self.name} takes no {dtype} in {op.name}"
         for row in (row for row in alike if dtype in row.dtypes):
             problem = row.condition(op) if row.condition is not None else None
+            if problem is None and row.since > self.release:
+                first, own = (".".join(map(str, release)) for release in (row.since, self.release))
+                problem = f"{op.name} in this form came with release {first}, and this is compiled for {own}"
             if problem is None:
                 return row, ""
             reason = f"{self.name}: {problem}"

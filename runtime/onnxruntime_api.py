@@ -14,6 +14,15 @@ class OrtValue(Protocol):
     def update_inplace(self, data: Any) -> None: ...
 
 
+class LaidOutValue(OrtValue, Protocol):
+    """What any of the library's values tells of its memory."""
+
+    def shape(self) -> Sequence[int]: ...
+    def element_type(self) -> int: ...
+    def data_ptr(self) -> int: ...
+    def device_name(self) -> str: ...
+
+
 class OrtValueType(Protocol):
     def ortvalue_from_numpy_with_onnx_type(self, data: np.ndarray[Any, Any], /, onnx_element_type: int) -> OrtValue: ...
     def ortvalue_from_shape_and_type(
@@ -24,7 +33,18 @@ class OrtValueType(Protocol):
 class IOBinding(Protocol):
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None: ...
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None: ...
-    def bind_output(self, name: str, device_type: str) -> None: ...
+    def bind_input(
+        self, name: str, device_type: str, device_id: int, element_type: int, shape: Sequence[int], buffer_ptr: int
+    ) -> None: ...
+    def bind_output(
+        self,
+        name: str,
+        device_type: str,
+        device_id: int = 0,
+        element_type: int | None = None,
+        shape: Sequence[int] | None = None,
+        buffer_ptr: int | None = None,
+    ) -> None: ...
     def get_outputs(self) -> Sequence[OrtValue]: ...
 
 
@@ -52,7 +72,9 @@ class SessionOptions(Protocol):
 
 
 class InferenceSessionType(Protocol):
-    def __call__(self, path: str, options: SessionOptions, /, *, providers: Sequence[str]) -> InferenceSession: ...
+    def __call__(
+        self, path: str, options: SessionOptions, /, *, providers: Sequence[tuple[str, Mapping[str, str]]]
+    ) -> InferenceSession: ...
 
 
 class OnnxRuntime(Protocol):

@@ -9,6 +9,7 @@ from graphwright.backends.lowered_text import lowered_text, stored_weights
 from graphwright.backends.onnx.lower import lower, place_weights
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.ir.convention import ENCODE
+from graphwright.ir.dialects.ort.group_query import group_query_attention
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
 from graphwright.ir.weights import Weight, remembering_quantized
@@ -41,12 +42,20 @@ def write_models(
         return [weight for weight in weights if weight.name not in layout.parts]
 
 
+def _takes_rows_apart(program: Program) -> bool:
+    """Whether steps of several tokens are for one row: GroupQueryAttention that is not told how many are real refuses
+    more rows behind a past."""
+    ops = (op for graph in program.graphs.values() for op in graph if op.definition is group_query_attention)
+    return any(op.operand("query_length") is None for op in ops)
+
+
 def build_artifact(program: Program, folder: str | Path, companions: Companions, *, dialect: str) -> Manifest:
     """Writes the artifact of a program that is lowered to `dialect`; see `Backend.build`."""
     with ArtifactWriter(folder) as writer:
-        contrib = dialect == "ort"
+        contrib = dialect != "portable"
         weights = write_models(model_files(program), program.name, writer.folder, WEIGHTS_FILE, contrib=contrib)
         with remembering_quantized():
             writer.add_text(LOWERED_FILE, lowered_text(program, stored_weights(weights, WEIGHTS_FILE)))
-        info = program_info(program, backend="onnx", dialect=dialect, file=MODEL_FILE, encoder_file=ENCODER_FILE)
+        files = {"file": MODEL_FILE, "encoder_file": ENCODER_FILE}
+        info = program_info(program, backend="onnx", dialect=dialect, **files, rows_apart=_takes_rows_apart(program))
         return commit_artifact(writer, program, companions, info)

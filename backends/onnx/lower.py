@@ -24,6 +24,8 @@ class Lowered:
 
     model: ModelProto
     external: list[Weight]
+    types: dict[str, int]
+    """The element types of the graph's values, as ONNX numbers them, by the names that they have in the model."""
 
 
 def lower(graph: Graph, name: str, *, contrib: bool) -> Lowered:
@@ -49,7 +51,7 @@ def lower(graph: Graph, name: str, *, contrib: bool) -> Lowered:
     if contrib:
         opsets.append(helper.make_opsetid(MICROSOFT, 1))
     model = helper.make_model(proto, opset_imports=opsets, ir_version=IR_VERSION, producer_name="graphwright")
-    return Lowered(model, e.external)
+    return Lowered(model, e.external, e.types())
 
 
 def place_weights(lowered: Lowered, layout: WeightsLayout, file: str) -> None:

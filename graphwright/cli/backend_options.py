@@ -15,7 +15,7 @@ BackendOption = Annotated[
     typer.Option(
         metavar="|".join(BACKENDS),
         help="; ".join(f"{backend.name}: {backend.summary}" for backend in BACKENDS.values())
-        + "; by default the first that compiles for the target.",
+        + "; by default the one of the target's name, or the first that compiles for it.",
     ),
 ]
 TargetOption = Annotated[

@@ -73,7 +73,7 @@ class Options:
         require_compiler()
         backend = find_backend(self.backend)
         check_choice("target", self.target, backend.targets)
-        backend_options(backend, self.backend_options)
+        backend.for_target(backend_options(backend, self.backend_options), self.target)
         require_backend(backend)
         check_choice("cache layout", self.cache_layout, CACHE_LAYOUTS)
         if isinstance(self.pipeline, str):
@@ -337,6 +337,7 @@ def _write(prepared: Prepared, folder: Path, options: Options, show: Callable[[s
             options.backend,
             companions=companions,
             observer=PassProgress(show, stage="lower"),
+            target=options.target,
             **options.backend_options,
         )
 

@@ -45,14 +45,18 @@ def build_artifact(
     *,
     companions: Companions = NO_COMPANIONS,
     observer: Observer | None = None,
+    target: str | None = None,
     **options: object,
 ) -> BuildReport:
     """Lowers a copy of the program for a backend and writes its artifact; see `Backend.build`.
 
-    The `observer` is shown the passes. Raises OptionError for options that the backend does not have.
+    The `target` is one of the backend's, by default whichever the options are for. The `observer` is shown the
+    passes. Raises OptionError for options that the backend does not have.
     """
     chosen = find_backend(backend)
     settings = backend_options(chosen, options)
+    if target is not None:
+        settings = chosen.for_target(settings, target)
     copy, report = lowered(program, chosen.lowering(settings, decoder=is_decoder(program)), observer)
     return BuildReport(chosen.build(copy, Path(folder), companions, settings), report)
 

@@ -38,9 +38,10 @@ def find_backend(backend: str | Backend) -> Backend:
 
 
 def backend_for(target: str) -> Backend:
-    """The first backend that compiles for the target. Raises OptionError for a target of none."""
+    """The backend of the target's name, or else the first for it. Raises OptionError for a target of none."""
     check_choice("target", target, dict.fromkeys(each for backend in BACKENDS.values() for each in backend.targets))
-    return next(backend for backend in BACKENDS.values() if target in backend.targets)
+    able = [backend for backend in BACKENDS.values() if target in backend.targets]
+    return next((backend for backend in able if backend.name == target), able[0])
 
 
 def require_device(target: str) -> None:
@@ -96,7 +97,7 @@ def pipelines() -> dict[str, Sequence[Pass]]:
         for target in backend.targets:
             found[backend.pipeline(target)] = (
                 *PIPELINES[target],
-                *backend.lowering(backend.options(), decoder=True),
+                *backend.lowering(backend.for_target(backend.options(), target), decoder=True),
             )
     return found
 

@@ -24,7 +24,8 @@ class Program(Strict):
     the tokens, caches and recurrent states; with an `encoder` it has that one's outputs as inputs too, and maybe its
     `CONTEXT_LENGTH`. A `function` is a plain callable that keeps nothing. `inputs` and `outputs` list everything but
     caches and states.
-    `cpu_features` are names as in /proc/cpuinfo.
+    `cpu_features` are names as in /proc/cpuinfo. Where `rows_apart` holds, a step of several tokens is for one row, and
+    the engine runs it once for each.
 
     Of the backend `tvm`, `file` is a library of `functions`, of which a call runs the first that takes its sizes; the
     function of an encoder's library is `encode`. `weights` is the file that they all read, as it is, and `dimensions`
@@ -37,6 +38,7 @@ class Program(Strict):
     file: str
     weights: str | None = None
     cpu_features: tuple[str, ...] = ()
+    rows_apart: bool = False
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     cache: tuple[CacheSpec, ...] = ()

@@ -1,20 +1,33 @@
 """ONNX Runtime."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Artifact, TensorSpec
+from graphwright.runtime.artifact.convention import INPUT_IDS
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
 from graphwright.runtime.errors import SessionError
-from graphwright.runtime.onnxruntime_api import InferenceSession, IOBinding, NodeArg, OrtValue, import_onnxruntime
+from graphwright.runtime.onnxruntime_api import (
+    InferenceSession,
+    IOBinding,
+    LaidOutValue,
+    NodeArg,
+    OrtValue,
+    import_onnxruntime,
+)
 
 _PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+
+_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""Left to itself, ONNX Runtime rounds the operands of float32 products to 11 bits on GPUs."""
 
 NO_ROUNDING = "session.qdq_matmulnbits_accuracy_level", "0"
 """ONNX Runtime multiplies by the codes of a dequantized weight and, left to itself, rounds the other operand to int8. A
@@ -36,6 +49,10 @@ class OnnxRuntimeEngine:
                 f"device {device!r} is not available: the installed ONNX Runtime has no {self._providers[0]}; "
                 f"in the clone, `pip install -e '.[{extra}]'` on a machine that has one"
             )
+
+    @property
+    def runs_rows_apart(self) -> bool:
+        return self._artifact.manifest.program.rows_apart
 
     @property
     def on_host(self) -> bool:
@@ -64,7 +81,8 @@ class OnnxRuntimeEngine:
         options.log_severity_level = errors_only
         path = self._artifact.path(signature.file)
         try:
-            session = self._library.InferenceSession(str(path), options, providers=self._providers)
+            providers = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in self._providers]
+            session = self._library.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its exception types have no public common base
             raise SessionError(f"{path} cannot be loaded by ONNX Runtime: {error}") from None
         # When a provider fails to start, ONNX Runtime falls back to the CPU without an error.
@@ -88,8 +106,8 @@ class OnnxExecutable:
         self._device: Device = device
 
     def calls(self, count: int) -> Sequence["OnnxCall"]:
-        file = self._signature.file
-        return [OnnxCall(self.inference, self.inference.io_binding(), file) for _ in range(count)]
+        make = RowsCall if self._engine.runs_rows_apart else OnnxCall
+        return [make(self.inference, self._signature.file) for _ in range(count)]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self._signature.outputs)
@@ -114,9 +132,9 @@ class OnnxExecutable:
 class OnnxCall:
     """A binding of a session."""
 
-    def __init__(self, inference: InferenceSession, binding: IOBinding, file: str) -> None:
+    def __init__(self, inference: InferenceSession, file: str) -> None:
         self._inference = inference
-        self._binding = binding
+        self._binding = inference.io_binding()
         self._file = file
 
     def give(self, name: str, value: Value) -> None:
@@ -126,10 +144,53 @@ class OnnxCall:
         self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> None:
+        self._run(self._binding)
+
+    def _run(self, binding: IOBinding) -> None:
         try:
-            self._inference.run_with_iobinding(self._binding)
+            self._inference.run_with_iobinding(binding)
         except Exception as error:  # the library's exception types have no public common base
             raise _failure(self._file, error) from None
+
+
+class RowsCall(OnnxCall):
+    """A binding of a session over a decoder that takes several tokens of one row alone.
+
+    All that a decoder takes and gives has its rows along the first axis, so a row is memory of its own: a step of
+    several tokens of several rows binds each row's part of every value, and runs once for each.
+    """
+
+    def __init__(self, inference: InferenceSession, file: str) -> None:
+        super().__init__(inference, file)
+        self._inputs: dict[str, LaidOutValue] = {}
+        self._outputs: dict[str, LaidOutValue] = {}
+
+    def give(self, name: str, value: Value) -> None:
+        super().give(name, value)
+        self._inputs[name] = cast(LaidOutValue, value)
+
+    def take(self, name: str, value: Value) -> None:
+        super().take(name, value)
+        self._outputs[name] = cast(LaidOutValue, value)
+
+    def run(self) -> None:
+        rows, tokens = self._inputs[INPUT_IDS].shape()
+        if rows == 1 or tokens == 1:
+            super().run()
+            return
+        for row in range(rows):
+            binding = self._inference.io_binding()
+            for bind, values in ((binding.bind_input, self._inputs), (binding.bind_output, self._outputs)):
+                for name, value in values.items():
+                    shape = value.shape()
+                    size = _ITEM_SIZES[value.element_type()] * math.prod(shape[1:])
+                    start = value.data_ptr() + row * size
+                    bind(name, value.device_name(), 0, value.element_type(), [1, *shape[1:]], start)
+            self._run(binding)
+
+
+_ITEM_SIZES = {element.onnx_number: element.storage.itemsize for element in ELEMENT_TYPES.values()}
+"""Bytes of an element, by the number that ONNX has for its type."""
 
 
 def _failure(file: str, error: Exception) -> SessionError:

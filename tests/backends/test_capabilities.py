@@ -26,7 +26,7 @@ from graphwright.ir import (
     tensor,
 )
 from graphwright.ir.declare import REGISTRY
-from graphwright.ir.dialects.ort import capabilities, operators
+from graphwright.ir.dialects.ort import capabilities, dialects, operators
 from graphwright.ir.dialects.ort.experts import chosen_experts
 from graphwright.ir.dialects.ort.group_query import group_query_attention
 from graphwright.ir.dialects.ort.quantized import dequantize_linear, matmul_nbits
@@ -98,6 +98,10 @@ def _sample(case: Case) -> list[torch.Tensor | None]:
         past, new = torch.tensor([0, 5, 2]), torch.tensor([4, 1, 3])
         total = past + new
         operands[3:6] = [(total - 1).int(), total.max().int(), new.int()]
+        if case.operands[5] is None:
+            # Of several rows at once the operator then takes a first prompt alone.
+            sequence = torch.tensor(BINDINGS["S"], dtype=torch.int32)
+            operands[3:6] = [(sequence - 1).expand(3).contiguous(), sequence, None]
     return operands
 
 
@@ -162,7 +166,8 @@ def _promised(
     """What the operator specifies: results of real tokens, and caches as far as they are filled."""
     last, new = operands[3], operands[5]
     assert last is not None
-    assert new is not None
+    if new is None:
+        new = torch.full_like(last, BINDINGS["S"])
     rank_of_result = 3
     kept = [
         (slice(row), slice(int(n))) if got.ndim == rank_of_result else (slice(row), slice(None), slice(int(t) + 1))
@@ -261,5 +266,5 @@ def test_portable_takes_no_contrib_operator() -> None:
 
 
 def test_an_unknown_dialect_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"dialect is 'tensorrt'; it must be one of ort, portable"):
-        capabilities.select_target("tensorrt")
+    with pytest.raises(UserError, match=r"dialect is 'tensorrt'; it must be one of ort, ort-cuda, portable"):
+        dialects.select_target("tensorrt")

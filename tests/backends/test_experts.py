@@ -15,7 +15,7 @@ from torch import Tensor
 from graphwright.backends.onnx.compile import MODEL_FILE, write_models
 from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import Builder, Graph, Interpreter, Program, StoredArray, Value, ops, tensor
-from graphwright.ir.dialects.ort import capabilities
+from graphwright.ir.dialects.ort import dialects
 from graphwright.ir.rewriting import Outcome
 from tests.backends.running import start
 from tests.frontend.zoo import captured, tiny
@@ -77,7 +77,7 @@ def routings() -> Iterator[dict[str, Tensor]]:
 def lowered(program: Program, dialect: str) -> tuple[Graph, Outcome]:
     copy = program.clone()
     graph = copy.graphs["forward"]
-    return graph, lower_program(copy, graph, capabilities.TARGETS[dialect])
+    return graph, lower_program(copy, graph, dialects.TARGETS[dialect])
 
 
 @pytest.mark.parametrize("dialect", ["ort", "portable"])

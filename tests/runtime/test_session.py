@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -65,6 +66,25 @@ def test_cuda_without_a_cuda_build(tmp_path: Path, tiny: TinyDecoder) -> None:
     folder = write_artifact(tmp_path / "tiny", tiny)
     with pytest.raises(SessionError, match=r"device 'cuda' is not available: .*CUDAExecutionProvider"):
         load(folder, device="cuda")
+
+
+def test_float32_is_not_rounded_on_gpus(tmp_path: Path, tiny: TinyDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that says it has CUDA is asked for products of whole float32; it starts without, which is refused."""
+    library = import_onnxruntime()
+    asked: list[Any] = []
+
+    def start(path: str, options: Any, *, providers: Any) -> Any:
+        asked.extend(providers)
+        return library.InferenceSession(path, options, providers=[("CPUExecutionProvider", {})])
+
+    names = {name: getattr(library, name) for name in ("OrtValue", "SessionOptions")}
+    claims = {"get_available_providers": lambda: ["CUDAExecutionProvider"], "InferenceSession": start}
+    fake = SimpleNamespace(**names, **claims)
+    monkeypatch.setattr("graphwright.runtime.engines.onnxruntime.import_onnxruntime", lambda: fake)
+    folder = write_artifact(tmp_path / "tiny", tiny)
+    with pytest.raises(SessionError, match="CUDAExecutionProvider did not start; look for missing CUDA"):
+        load(folder, device="cuda")
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
 
 
 def test_an_unknown_device(tmp_path: Path, tiny: TinyDecoder) -> None:

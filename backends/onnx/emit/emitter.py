@@ -16,7 +16,7 @@ from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.lazy import torch
 from graphwright.ir.torch_types import dtype_of
-from graphwright.ir.types import DType, TensorType, tensor
+from graphwright.ir.types import DType, QuantizedType, TensorType, tensor
 from graphwright.ir.weights import Weight
 
 if TYPE_CHECKING:
@@ -140,6 +140,15 @@ class Emitter:
                 assert value.owner is not None
                 self._names[value] = self._fresh(value.owner.name)
         return self._names[value]
+
+    def types(self) -> dict[str, int]:
+        """The element types of all values that have been named, as ONNX numbers them."""
+        tensors = {name: value.type for value, name in self._names.items()}
+        return {
+            name: ONNX_TYPES[type.dtype]
+            for name, type in tensors.items()
+            if not isinstance(type, QuantizedType) and type.dtype in ONNX_TYPES
+        }
 
     def operands(self, op: Op) -> list[str]:
         """The names of an op's operands, empty for those that are absent."""

@@ -70,7 +70,7 @@ def export_folder(
     title = f"{program.name}: ONNX model, {dialect} dialect, {layout} layout"
     note = interface_note(models[MODEL_FILE], title, program.graphs.get(ENCODE))
     with AtomicFolder(folder) as target_folder:
-        write_models(models, program.name, target_folder.path, DATA_FILE, contrib=dialect == "ort")
+        write_models(models, program.name, target_folder.path, DATA_FILE, contrib=dialect != "portable")
         for file in files:
             (target_folder.path / file.name).write_bytes(read_bytes(file, TABLES))
         for name, text in {**texts, README_FILE: note}.items():

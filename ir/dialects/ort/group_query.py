@@ -16,6 +16,7 @@ from graphwright.ir.ops.attention import attention
 from graphwright.ir.ops.caches import kv_append
 from graphwright.ir.ops.codes import dequantize_tensor, quantize_tensor
 from graphwright.ir.ops.rules import require_equal, require_float, require_rank, same_dtype
+from graphwright.ir.torch_types import dtype_of
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def group_query_attention(
     past_value: StateType,
     last_position: TensorType,
     total_length: TensorType,
-    query_length: TensorType,
+    query_length: TensorType | None = None,
     key: TensorType | None = None,
     value: TensorType | None = None,
     cos: TensorType | None = None,
@@ -59,9 +60,9 @@ def group_query_attention(
     and query all three packed along the last axis. past_key and past_value [batch, kv heads, capacity, size] are
     updated in place. All i32: last_position [batch] is the position of each row's last new token, total_length [] at
     least the largest of them plus one, query_length [batch] the number of new tokens that are real; later ones are
-    padding, whose results are unspecified. Row p of cos and sin [context, pairs] holds the rotation of position p;
-    without them nothing is rotated. A window > 0 shows each query its last `window` keys. sinks and softcap are those
-    of `attention`. Results: [batch, sequence, heads * size] and both caches.
+    padding, whose results are unspecified. Without query_length all are real. Row p of cos and sin [context, pairs]
+    holds the rotation of position p; without them nothing is rotated. A window > 0 shows each query its last `window`
+    keys. sinks and softcap are those of `attention`. Results: [batch, sequence, heads * size] and both caches.
 
     With key_scale and value_scale, f32[] or f32[1, kv heads, 1, size], the caches hold codes as `quantize_tensor` gives
     them, i8, or, two in a byte, u8[batch, kv heads, capacity, size / 2] as `quantize_packed` does; attention sees the
@@ -88,7 +89,7 @@ def group_query_attention(
         ("total_length", total_length, ()),
         ("query_length", query_length, (batch,)),
     ):
-        if type != TensorType(DType.I32, shape):
+        if type is not None and type != TensorType(DType.I32, shape):
             raise IRTypeError(f"{name} is {type}")
     if cos is not None and (cos != sin or cos.dtype is not query.dtype or cos.rank != 2):
         raise IRTypeError(f"cos is {cos} and sin {sin}")
@@ -115,7 +116,7 @@ def group_query_attention_reference(
     past_value: Tensor,
     last_position: Tensor,
     total_length: Tensor,
-    query_length: Tensor,
+    query_length: Tensor | None,
     key: Tensor | None,
     value: Tensor | None,
     cos: Tensor | None,
@@ -137,7 +138,7 @@ def group_query_attention_reference(
     else:
         new_keys, new_values = key, value
     key_length = last_position.long() + 1
-    past_length = key_length - query_length
+    past_length = key_length - (query.shape[1] if query_length is None else query_length)
     positions = past_length[:, None] + torch.arange(query.shape[1])
     if cos is not None and sin is not None:
         inside = positions.clamp(max=cos.shape[0] - 1)  # padding may stand beyond the table
@@ -152,7 +153,7 @@ def group_query_attention_reference(
     new_value = kv_append.evaluate(
         [past_value, _encoded(split(new_values, kv_heads), past_value, value_scale), past_length], {}
     )
-    held = _decoded(new_key, key_scale), _decoded(new_value, value_scale)
+    held = (_decoded(c, s, dtype_of(query)) for c, s in ((new_key, key_scale), (new_value, value_scale)))
     result = attention.evaluate(
         [split(query, heads), *held, positions, key_length, None, sinks],
         {"scale": scale, "mask": "sliding" if window else "causal", "window": window, "softcap": softcap},
@@ -169,11 +170,11 @@ def _encoded(x: Tensor, cache: Tensor, scale: Tensor | None) -> Tensor:
     return quantize_tensor.evaluate([x, scale], {"to": DType.I8})
 
 
-def _decoded(cache: Tensor, scale: Tensor | None) -> Tensor:
+def _decoded(cache: Tensor, scale: Tensor | None, dtype: DType) -> Tensor:
     if scale is None:
         return cache
     read = dequantize_packed if cache.dtype is torch.uint8 else dequantize_tensor
-    return read.evaluate([cache, scale], {"dtype": DType.F32})
+    return read.evaluate([cache, scale], {"dtype": dtype})
 
 
 @group_query_attention.cost

@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
 
 def _require_blocks(
-    codes: TensorType, scales: TensorType, zero_points: TensorType | None, bits: int, block: int
+    codes: TensorType,
+    scales: TensorType,
+    zero_points: TensorType | None,
+    bits: int,
+    block: int,
+    dtype: DType = DType.F32,
 ) -> None:
-    """Codes u8 [n, ...] of `bits`, in blocks with a scale f32 [n, blocks] and maybe a packed zero point each."""
+    """Codes u8 [n, ...] of `bits`, in blocks with a scale [n, blocks], f32 or `dtype`, and maybe a packed zero point
+    each."""
     require_rank("scales", scales, 2)
     rows, blocks = scales.shape
     if bits not in (2, 4, 8) or block < 1:
         raise IRTypeError(f"blocks of {block} codes of {bits} bits")
-    if scales.dtype is not DType.F32 or blocks.constant is None:
+    if scales.dtype not in (DType.F32, dtype) or blocks.constant is None:
         raise IRTypeError(f"scales are {scales}")
     bytes = block * bits // 8
     layouts = [(rows, blocks, Dim.of(bytes)), (rows, blocks * bytes)]
@@ -53,12 +59,13 @@ def matmul_nbits(
 ) -> TensorType:
     """x [..., k] times a weight [n, k] of packed codes transposed, plus bias [n].
 
-    codes are u8 [n, blocks, block * bits / 8], scales f32 [n, blocks], zero_points u8 [n, bytes], codes of `bits` too;
-    without them zero is 2^(bits - 1). With `rounded` x is first rounded by `fake_quantize` to i8 in groups of a block.
+    codes are u8 [n, blocks, block * bits / 8], scales f32 or of x's type [n, blocks], zero_points u8 [n, bytes], codes
+    of `bits` too; without them zero is 2^(bits - 1). With `rounded` x is first rounded by `fake_quantize` to i8 in
+    groups of a block.
     """
     require_float("x", x)
     require_rank("codes", codes, 3)
-    _require_blocks(codes, scales, zero_points, bits, block)
+    _require_blocks(codes, scales, zero_points, bits, block, x.dtype)
     inner = last("x", x).constant
     if inner is None or block_count(inner, block) != scales.shape[1].constant:
         raise IRTypeError(f"x is {x}, which {scales.shape[1]} blocks of {block} do not fit")

@@ -24,6 +24,14 @@ from graphwright.passes.lowering.ort.table_pass import Context, TablePass
 
 RULE = "group-query-attention"
 ROTARY_INSIDE = f"{RULE}: rotary inside"
+COUNTS = f"{RULE}: lengths"
+FORMS = ("real tokens", "longest row", "capacity")
+"""What the operator is told of lengths, the best first: how many tokens of each row are real, and the longest row; that
+alone, so that padding counts as tokens; or, of the longest row, that it is no longer than the caches are."""
+
+_Lengths = tuple[Value, Value, Value | None]
+_Known = dict[tuple[Value, Value, str], _Lengths]
+"""Lengths of a graph by the past and the new length, and their form: layers share them."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,14 @@ class FuseGroupQueryAttention(TablePass):
     findings: ClassVar[tuple[str, ...]] = (
         RULE,
         ROTARY_INSIDE,
+        COUNTS,
     )
 
     def lower(self, context: Context) -> None:
         """Every causal or sliding attention whose keys and values are appended to caches just before it."""
         if not context.target.accepts(group_query_attention):
             return
-        lengths: dict[tuple[Value, Value], tuple[Value, Value, Value]] = {}
+        lengths: _Known = {}
         for op in context.graph:
             if op.definition is not ops.attention:
                 continue
@@ -115,9 +124,7 @@ def is_positions(value: Value, past: Value) -> bool:
     return False
 
 
-def _fuse(
-    context: Context, found: _Found, lengths: dict[tuple[Value, Value], tuple[Value, Value, Value]]
-) -> Op | Refusal:
+def _fuse(context: Context, found: _Found, lengths: _Known) -> Op | Refusal:
     graph, op = context.graph, found.attention
     q, k, v = op.required("q"), found.key.new, found.value.new
     ropes = q.defined_by(ops.rope), k.defined_by(ops.rope)
@@ -162,7 +169,7 @@ def _shared_rotation(
 def _build(
     context: Context,
     found: _Found,
-    lengths: dict[tuple[Value, Value], tuple[Value, Value, Value]],
+    lengths: _Known,
     q: Value,
     k: Value,
     v: Value,
@@ -170,9 +177,6 @@ def _build(
 ) -> Op | Refusal:
     graph, op = context.graph, found.attention
     build = Builder(graph, op, op.location)
-    counts = found.past_length, found.new_length
-    if counts not in lengths:
-        lengths[counts] = _lengths(build, op.required("key_length"), found.new_length)
     query, key, value = (x if x.type.rank == 3 else tokens_first(graph, x, op) for x in (q, k, v))
     packed = _packed(query, key, value)
     query, key, value = (query, key, value) if packed is None else (packed, None, None)
@@ -181,26 +185,27 @@ def _build(
     appends = found.key.append, found.value.append
     caches = [append.required("cache") for append in appends]
     attributes = {name: op.attributes[name] for name in ("scale", "window", "softcap")}
-    new = build.op(
-        group_query_attention,
-        query,
-        *caches,
-        *lengths[counts],
-        key,
-        value,
-        cos,
-        sin,
-        op.operand("sinks"),
-        *common_scales(context, found.key, found.value),
-        heads=heads,
-        interleaved=interleaved,
-        **attributes,
-    )
-    problem = context.target.refusal(new)
-    if problem is not None:
+    scales = common_scales(context, found.key, found.value)
+    problems: list[str] = []
+    for form in FORMS:
+        counts = found.past_length, found.new_length, form
+        if counts not in lengths:
+            lengths[counts] = _lengths(build, found, form)
+        new = build.op(
+            group_query_attention,
+            *(query, *caches, *lengths[counts], key, value, cos, sin, op.operand("sinks"), *scales),
+            **{"heads": heads, "interleaved": interleaved, **attributes},
+        )
+        problem = context.target.refusal(new)
+        if problem is None:
+            break
         # The lengths stay for the next attention; what nobody uses is swept at the end.
         graph.erase(new)
-        return Refusal(problem)
+        problems.append(problem)
+    else:
+        return Refusal(problems[-1])
+    if problems:
+        context.near_miss(COUNTS, new, problems[0])
     _replace(graph, op, new.results[0], heads)
     for append, result in zip(appends, new.results[1:], strict=True):
         graph.replace(append.result, result)
@@ -208,11 +213,21 @@ def _build(
     return new
 
 
-def _lengths(build: Builder, key_length: Value, new_length: Value) -> tuple[Value, Value, Value]:
+def _lengths(build: Builder, found: _Found, form: str) -> _Lengths:
     """The operator's counts, i32: the last position of each row, the longest row, and the real new tokens."""
-    last = build(ops.cast, build(ops.sub, key_length, 1), dtype=DType.I32)
-    longest = build(ops.cast, build(ops.amax, key_length, axes=(0,)), dtype=DType.I32)
-    return last, longest, build(ops.cast, new_length, dtype=DType.I32)
+    if form == "real tokens":
+        key_length = found.attention.required("key_length")
+        last = build(ops.cast, build(ops.sub, key_length, 1), dtype=DType.I32)
+        longest = build(ops.cast, build(ops.amax, key_length, axes=(0,)), dtype=DType.I32)
+        return last, longest, build(ops.cast, found.new_length, dtype=DType.I32)
+    # That of the last token, padding or not. Not the past and the number of tokens: they may lie in different memory.
+    position = build(ops.amax, found.attention.required("positions"), axes=(1,))
+    if form == "longest row":
+        total = build(ops.add, build(ops.amax, position, axes=(0,)), 1)
+    else:
+        capacity = found.key.append.required("cache").type.shape[2]
+        total = build(ops.dim_value, value=capacity)
+    return build(ops.cast, position, dtype=DType.I32), build(ops.cast, total, dtype=DType.I32), None
 
 
 def _replace(graph: Graph, op: Op, merged: Value, heads: int) -> None:

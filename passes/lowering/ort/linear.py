@@ -44,7 +44,7 @@ class LinearToMatMul(TablePass):
             build = Builder(graph, op, op.location)
             stored = weight.weight
             shared = any(user.definition is not ops.linear for user in weight.users)
-            pieces = _pieces(stored) if context.target.accepts(fused_matmul) else []
+            pieces = _pieces(stored, self._most_bytes()) if context.target.accepts(fused_matmul) else []
             if not shared and len(pieces) < 2:
                 expression = Applied.of(ops.transpose, (stored.expression,), {"permutation": (1, 0)})
                 transposed = context.program.add_weight(f"{stored.name}.transposed", expression)
@@ -64,14 +64,18 @@ class LinearToMatMul(TablePass):
             graph.erase_dead([op])
             context.hit(RULE, op)
 
+    def _most_bytes(self) -> int | None:
+        """Of one piece; a GPU copies no weight into another form, so there it is whole."""
+        return None if self.dialect == "ort-cuda" else PIECE_BYTES
 
-def _pieces(weight: Weight) -> list[WeightExpression]:
-    """The rows of a weight [out, in] in runs of about `PIECE_BYTES`; the weight itself if one run holds them all."""
+
+def _pieces(weight: Weight, most: int | None) -> list[WeightExpression]:
+    """The rows of a weight [out, in] in runs of about `most` bytes; the weight itself if one run holds them all."""
     rows = weight.type.shape[0].constant
     size = weight.type.bits.constant
     assert rows is not None
     assert size is not None
-    count = min(rows, -(-size // (8 * PIECE_BYTES)))
+    count = 1 if most is None else min(rows, -(-size // (8 * most)))
     if count < 2:
         return [weight.expression]
     bounds = [rows * i // count for i in range(count + 1)]

@@ -36,7 +36,10 @@ class KeepPaddingFinite(TablePass):
         windowed = [op for op in graph if op.definition is group_query_attention and op.attributes["window"]]
         if not windowed:
             return
-        length = windowed[0].required("query_length")
+        length = windowed[0].operand("query_length")
+        if length is None:
+            # To the operator padding is as real as the rest, and its window holds it.
+            return
         for op in graph:
             appends = op.definition is ops.kv_append and op.operand("new_length") is None
             new = op.required("new") if appends else ring_reads(op)

@@ -54,11 +54,28 @@ class QuantizedToOperators(TablePass):
         made = _Made()
         for op in context.graph:
             if op.definition is ops.linear and isinstance(op.required("weight").type, QuantizedType):
-                wide = _widened(context, op) if op.result.tensor.dtype in NARROW else op
+                wide = _widened(context, op) if _must_widen(context, op) else op
                 _replace(context, wide, _product(context, wide, made))
         for op in context.graph:
             if op.definition is ops.quantized_embedding:
                 _replace(context, op, _rows(context, op, made))
+
+
+def _must_widen(context: Context, op: Op) -> bool:
+    """Whether a product in a narrow float has to be one in float32: where the operator is not for that type, or where
+    scales are not of it, which would round them."""
+    dtype, weight = op.result.tensor.dtype, op.required("weight").type
+    assert isinstance(weight, QuantizedType)
+    if dtype not in NARROW:
+        return False
+    rows = (row for row in context.target.rows if row.op is matmul_nbits)
+    if not any(dtype in row.dtypes for row in rows):
+        return True
+    if weight.scale_dtype is dtype and weight.element.is_integer and not (weight.tensor_scale or weight.minimum):
+        return False
+    kind = "with a scale of the whole" if weight.tensor_scale else f"with scales of {weight.scale_dtype}"
+    context.near_miss(PRODUCT, op, f"{kind} it is multiplied in f32, in which they are exact, not in {dtype}")
+    return True
 
 
 def _widened(context: Context, op: Op) -> Op:
@@ -148,11 +165,12 @@ def _product_of_codes(context: Context, op: Op, made: _Made) -> Value | Refusal:
     assert isinstance(weight.type, QuantizedType)
     if weight.weight is None:
         return Refusal("its weight is computed in the graph")
-    if x.tensor.dtype is not DType.F32:
+    if x.tensor.dtype not in (DType.F32, weight.type.scale_dtype):
         return Refusal(f"operators of packed weights take f32, x is {x.tensor.dtype}; its weight is stored as that")
     if x.type.rank < 2:
         return Refusal("x is a vector")
-    before = x.defined_by(ops.fake_quantize)
+    rounds = context.target.accepts(round_rows) or not context.target.accepts(matmul_nbits)
+    before = x.defined_by(ops.fake_quantize) if rounds else None
     if before is not None and before.attributes["to"] is DType.I8 and before.operand("scale") is None:
         group = before.attribute("group", int)
         if group == 0 and weight.type.group is None:
@@ -162,7 +180,8 @@ def _product_of_codes(context: Context, op: Op, made: _Made) -> Value | Refusal:
             if isinstance(form, Form):
                 return _block_product(context, op, before.required("x"), weight.weight, form, made, rounded=True)
             context.near_miss(PRODUCT, op, form.reason)
-    form = multiplied_form(weight.type, None, two_bits=False)
+    # Kernels for eight bits are fast where none rounds.
+    form = multiplied_form(weight.type, None, two_bits=False, halves=context.target.accepts(round_rows))
     if isinstance(form, Refusal):
         return Refusal(f"{form.reason}; its weight is stored as {x.tensor.dtype}")
     return _block_product(context, op, x, weight.weight, form, made, rounded=False)
@@ -170,20 +189,26 @@ def _product_of_codes(context: Context, op: Op, made: _Made) -> Value | Refusal:
 
 def _block_product(
     context: Context, op: Op, x: Value, weight: Weight, form: Form, made: _Made, *, rounded: bool
-) -> Value:
-    made.forms.setdefault(weight, form)
+) -> Value | Refusal:
     build = Builder(context.graph, op, op.location)
     total, bias = None, op.operand("bias")
     for suffix, expression in form.expressions(weight.expression):
         name = f"{weight.name}{suffix}"
         if context.target.accepts(matmul_nbits):
-            parts = _stored_parts(context, name, expression)
+            codes, scales, zero_points = _stored_parts(context, name, expression, x.tensor.dtype)
             attributes = {"bits": _bits(expression), "block": form.block, "rounded": rounded}
-            product = build(matmul_nbits, x, *parts, bias if total is None else None, **attributes)
+            own = bias if total is None else None
+            new = build.op(matmul_nbits, x, codes, scales, zero_points, own, **attributes)
+            problem = context.target.refusal(new)
+            if problem is not None:
+                context.graph.erase(new)
+                return Refusal(f"{problem}; its weight is stored as {x.tensor.dtype}")
+            product = new.result
         else:
             product = build(ops.matmul, x, _dequantized(context, build, name, expression))
         total = product if total is None else build(ops.add, total, product)
     assert total is not None, "a form has one part at least"
+    made.forms.setdefault(weight, form)
     if bias is not None and not context.target.accepts(matmul_nbits):
         total = build(ops.add, total, bias)
     return total
@@ -195,12 +220,18 @@ def _bits(expression: WeightExpression) -> int:
     return type.element.bits
 
 
-def _stored_parts(context: Context, name: str, expression: WeightExpression) -> list[Value | None]:
-    """Codes, scales and zero points as weights of the program."""
+def _stored_parts(
+    context: Context, name: str, expression: WeightExpression, dtype: DType = DType.F32
+) -> list[Value | None]:
+    """Codes, scales of that type and zero points as weights of the program."""
     labels = ("codes", "scales", "zero_points")
+    codes, scales, zero_points = block_parts(expression)
+    if not isinstance(scales.type, QuantizedType) and scales.type.dtype is not dtype:
+        labels = ("codes", f"scales.{dtype}", "zero_points")
+        scales = Applied.of(ops.cast, (scales,), {"dtype": dtype})
     return [
         None if part is None else context.graph.weight(context.program.add_weight(f"{name}.{label}", part))
-        for label, part in zip(labels, block_parts(expression), strict=True)
+        for label, part in zip(labels, (codes, scales, zero_points), strict=True)
     ]
 
 

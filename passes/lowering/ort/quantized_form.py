@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from graphwright.ir import ops
 from graphwright.ir.dialects.ort.block_layout import half_codes, holds, regrouped
-from graphwright.ir.dialects.ort.capabilities import BLOCKS, ROUNDED_TWO_BITS
+from graphwright.ir.dialects.ort.conditions import BLOCKS, ROUNDED_TWO_BITS
 from graphwright.ir.rewriting import Refusal
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, WeightExpression
@@ -38,10 +38,13 @@ class Form:
         return [(f".{n}", Applied.of(half_codes, (same,), {"high": n == "high"})) for n in ("high", "low")]
 
 
-def multiplied_form(type: QuantizedType, rounding: int | None, *, two_bits: bool) -> Form | Refusal:
+def multiplied_form(
+    type: QuantizedType, rounding: int | None, *, two_bits: bool, halves: bool = True
+) -> Form | Refusal:
     """How to multiply a weight of that type with numbers as they are, or rounded to i8 in groups of `rounding`.
 
-    `two_bits` says whether there is a kernel for 2-bit codes.
+    `two_bits` says whether there is a kernel for 2-bit codes, `halves` whether codes of 8 bits are better two products
+    where x is as it is.
     """
     block = _block(type, rounding)
     if isinstance(block, Refusal):
@@ -50,7 +53,7 @@ def multiplied_form(type: QuantizedType, rounding: int | None, *, two_bits: bool
     element = integer_codes(type.element, narrowest)
     if isinstance(element, Refusal):
         return element
-    return Form(element, block, halves=rounding is None and element.bits == 8)
+    return Form(element, block, halves=halves and rounding is None and element.bits == 8)
 
 
 def without_minimums(weight: WeightExpression) -> WeightExpression:

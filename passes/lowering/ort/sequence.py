@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from graphwright.ir.dialects.ort.capabilities import PORTABLE, select_target
+from typing import cast
+
+from graphwright.ir.dialects.ort.dialects import select_target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.ort.accepted import RequireAccepted
 from graphwright.passes.lowering.ort.decompose import Decompose
@@ -20,24 +22,29 @@ from graphwright.passes.lowering.ort.skip_norm import FuseSkipNorms
 from graphwright.passes.lowering.ort.table_pass import Dialect
 
 
-def to_dialect(name: str) -> tuple[Pass, ...]:
-    """The passes down to the last op that ONNX Runtime (`ort`), or any runtime of the standard (`portable`), takes.
+def to_dialect(name: str, release: str = "") -> tuple[Pass, ...]:
+    """The passes down to the last op that ONNX Runtime (`ort`, on GPUs `ort-cuda`), or any runtime of the standard
+    (`portable`), takes. `release` is the first of ONNX Runtime that is to run it, by default the one of the table.
 
-    Raises `UserError` for another name.
+    Raises `UserError` for another name, and for a release that there is no table for.
     """
-    dialect: Dialect = "portable" if select_target(name) is PORTABLE else "ort"
+    select_target(name, release)
+    dialect = cast(Dialect, name)
+    experts = ExpertsToOperator(dialect, release)
     return (
-        QuantizedToOperators(dialect),
-        LinearToMatMul(dialect),
-        RecurrencesToKernels(dialect),
-        PackCaches(dialect),  # before attention, which takes packed caches
-        FuseGroupQueryAttention(dialect),
-        RotaryToOperator(dialect),
-        AttentionToOperator(dialect),
-        FuseSkipNorms(dialect),
-        RingsToGathers(dialect),
-        KeepPaddingFinite(dialect),
-        Decompose(dialect),
-        ExpertsToOperator(dialect),  # after narrow floats have been widened
-        RequireAccepted(dialect),
+        QuantizedToOperators(dialect, release),
+        LinearToMatMul(dialect, release),
+        RecurrencesToKernels(dialect, release),
+        PackCaches(dialect, release),  # before attention, which takes packed caches
+        FuseGroupQueryAttention(dialect, release),
+        RotaryToOperator(dialect, release),
+        AttentionToOperator(dialect, release),
+        FuseSkipNorms(dialect, release),
+        RingsToGathers(dialect, release),
+        KeepPaddingFinite(dialect, release),
+        # Where the operator takes narrow floats before these are widened, else after.
+        *((experts,) if dialect == "ort-cuda" else ()),
+        Decompose(dialect, release),
+        *(() if dialect == "ort-cuda" else (experts,)),
+        RequireAccepted(dialect, release),
     )

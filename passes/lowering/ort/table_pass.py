@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from graphwright.ir.dialects.ort.capabilities import TARGETS
+from graphwright.ir.dialects.ort.dialects import select_target
 from graphwright.ir.targets import Target
 from graphwright.passes.lowering.context import Context, LoweringPass
 
 __all__ = ["Context", "Dialect", "TablePass"]
 
-Dialect = Literal["ort", "portable"]
+Dialect = Literal["ort", "ort-cuda", "portable"]
 
 
 @dataclass(frozen=True)
 class TablePass(LoweringPass):
-    """A pass over the graphs by themselves, for ONNX Runtime (`ort`) or any runtime of the standard (`portable`)."""
+    """A pass over the graphs by themselves, for ONNX Runtime (`ort`, `ort-cuda`) or any runtime of the standard
+    (`portable`). Of ONNX Runtime, for a `release` on, as `1.31`; by default the one that the table was read off."""
 
     dialect: Dialect = "ort"
+    release: str = ""
 
     def table(self) -> Target:
-        return TARGETS[self.dialect]
+        return select_target(self.dialect, self.release)

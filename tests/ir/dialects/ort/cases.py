@@ -83,6 +83,11 @@ DIALECT_CASES = [
         ("f32[B, S, 64]", CACHE.replace("16", "8"), CACHE.replace("16", "8"), *LENGTHS),
         {"heads": 4, "scale": 0.3},
     ),
+    Case(
+        group_query_attention,
+        ("f32[B, S, 64]", CACHE, CACHE, *LENGTHS[:2], None, "f32[B, S, 32]", "f32[B, S, 32]", TABLE, TABLE),
+        {"heads": 4, "scale": 0.3, "window": 3},
+    ),
     *(
         Case(
             group_query_attention,

@@ -160,10 +160,24 @@ def test_the_context_of_an_encoder_has_a_length_of_its_own() -> None:
         run_passes(parse_program(two), parse_passes("name-context-length"))
 
 
-def test_a_dialect_is_one_of_two() -> None:
-    with pytest.raises(UserError, match="dialect is 'tensorrt'; it must be one of ort, portable"):
+def test_a_dialect_is_one_that_there_is() -> None:
+    with pytest.raises(UserError, match="dialect is 'tensorrt'; it must be one of ort, ort-cuda, portable"):
         to_dialect("tensorrt")
     assert find_pipeline("cpu-onnx")[-len(to_dialect("ort")) :] == to_dialect("ort")
+    assert find_pipeline("cuda-onnx")[-len(to_dialect("ort-cuda")) :] == to_dialect("ort-cuda")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "release", "message"),
+    [
+        ("ort", "1.30", r"dialect 'ort' has no form for ONNX Runtime 1\.30: there is 1\.31 or 1\.32"),
+        ("ort-cuda", "1.32", r"dialect 'ort-cuda' has no form for ONNX Runtime 1\.32: there is 1\.31"),
+        ("portable", "1.32", r"no form for ONNX Runtime 1\.32: there is none, as it is for any runtime"),
+    ],
+)
+def test_a_release_is_one_that_there_is_a_table_for(dialect: str, release: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        to_dialect(dialect, release)
 
 
 @pytest.mark.slow
