@@ -30,7 +30,8 @@ ROWS = f"{RULE}: rows of codes"
 class FuseLinears(KernelPass):
     """`linear` becomes `cuda.linear`, and takes in `rms_norm` of what it reads, `glu` of its halves and a residual.
 
-    Codes that no kernel reads are written as floats of the type that the product computes in. The norm is computed again by every block of threads: only graphs of at most `most_rows` rows take it in.
+    Codes that no kernel reads are written as floats of the type that the product computes in. The norm is computed
+    again by every block of threads: only graphs of at most `most_rows` rows take it in.
     """
 
     target: Target = field(metadata=handed_in("cuda"))

@@ -41,7 +41,7 @@ class Steps:
     def __init__(self, graphs: Sequence[Graph]) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
         self.planned = plan_graphs(graphs, EMULATED)
-        self.weights = {w.name: w.expression.evaluate().contiguous() for w in self.planned.weights.stored}
+        self.weights = {w.name: w.expression.evaluate().contiguous() for w in self.planned.weights}
 
     def tail(self, name: str) -> list[str]:
         """The ops of a graph that the tail runs."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphwright.backends.lowered_text import lowered_text, stored_weights
-from graphwright.backends.tvm.compile import with_unpacked
+from graphwright.backends.lowered_text import lowered_text, stored_weights, with_unpacked
 from graphwright.backends.tvm.cpu import host_cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
 from graphwright.backends.tvm.library import CPU
+from graphwright.backends.tvm.library.layouts import LAYOUTS
 from graphwright.backends.weights_file import plan_weights, write_weights
 from graphwright.compiling.lowering import lowered
 from graphwright.ir import Program, parse_program, verify
@@ -48,7 +48,7 @@ def read_back(program: Program, folder: Path) -> tuple[Program, Program]:
     file = folder / "weights.safetensors"
     stored = list(weights.values())
     write_weights(file, stored, plan_weights(stored))
-    text = lowered_text(program, with_unpacked(program, stored_weights(stored, str(file))))
+    text = lowered_text(program, with_unpacked(program, stored_weights(stored, str(file)), LAYOUTS))
     found = parse_program(text)
     verify(found)
     return program, found

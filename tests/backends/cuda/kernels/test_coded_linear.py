@@ -11,10 +11,10 @@ import torch
 from graphwright.backends.cuda.library.layouts import CODES, codes_in_a_byte, read_element
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.linear import fused_linear
-from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, StoredArray
 from tests.emulator.interpreter import interpret
+from tests.ir.quantized_types import dequantized
 
 KERNELS = "graphwright.backends.cuda.kernels.coded_linear"
 ROUNDOFF = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
@@ -121,8 +121,7 @@ def test_products(case: Case) -> None:
         programs = -(-case.rows // tiles["BM"]) * -(-case.columns // 32)
         interpret(f"{KERNELS}:rows_of_codes", programs, x=x, y=y, **described(made), **around, **tiles)
     matrix = made.evaluate()
-    assert isinstance(matrix, QuantizedTensor)
-    wide = [None if t is None else t.double() for t in (x, matrix.dequantize(torch.float64), bias, gain, residual)]
+    wide = [None if t is None else t.double() for t in (x, dequantized(matrix, torch.float64), bias, gain, residual)]
     attributes: dict[str, Any] = {"epsilon": 1e-5, "gated": case.around, "kind": "silu"}
     want = fused_linear.evaluate(wide, attributes)
     assert isinstance(want, torch.Tensor)
@@ -136,10 +135,8 @@ def test_what_is_stored_is_the_weight(case: Case) -> None:
     made = weight(torch.Generator().manual_seed(0), case, 6)
     back = CODES.unpack(made.type, CODES.pack(made))
     want, found = made.evaluate(), back.evaluate()
-    assert isinstance(want, QuantizedTensor)
-    assert isinstance(found, QuantizedTensor)
     # A scale of all of it and those of groups are multiplied in float32.
-    assert torch.equal(want.dequantize(torch.float32), found.dequantize(torch.float32))
+    assert torch.equal(dequantized(want, torch.float32), dequantized(found, torch.float32))
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[4], CASES[6]])
@@ -149,7 +146,6 @@ def test_rows_of_a_table(case: Case) -> None:
     y = torch.zeros(5, 75, dtype=torch.float16)
     interpret(f"{KERNELS}:table_rows_of_codes", 5, rows=rows, y=y, COUNT=12, PADDED=128, PDL=False, **described(made))
     matrix = made.evaluate()
-    assert isinstance(matrix, QuantizedTensor)
-    want = matrix.dequantize(torch.float32)[rows[:3]]
+    want = dequantized(matrix, torch.float32)[rows[:3]]
     assert ((y[:3].float() - want).abs() <= 2.0**-11 * want.abs()).all()
     assert y[3:].isnan().all()
