@@ -73,7 +73,7 @@ class SessionOptions(Protocol):
 
 class InferenceSessionType(Protocol):
     def __call__(
-        self, path: str, options: SessionOptions, /, *, providers: Sequence[tuple[str, Mapping[str, str]]]
+        self, path: str, options: SessionOptions, /, *, providers: Sequence[str | tuple[str, Mapping[str, str]]]
     ) -> InferenceSession: ...
 
 

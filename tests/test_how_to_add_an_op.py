@@ -25,7 +25,8 @@ from graphwright.frontend.aten.site import Site
 from graphwright.ir import DType, Op, Program, TensorType, UnsupportedError, Value, ops
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import REGISTRY, op
-from graphwright.ir.dialects.ort.capabilities import CONTRIB, STANDARD, TARGETS
+from graphwright.ir.dialects.ort.capabilities import CONTRIB, STANDARD
+from graphwright.ir.dialects.ort.dialects import TARGETS
 from graphwright.ir.ops.rules import aligned_right, broadcast, require_float, same_dtype
 from graphwright.ir.targets import Capability, Target
 from graphwright.ir.traits import Trait

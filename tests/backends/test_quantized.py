@@ -17,7 +17,8 @@ from graphwright.backends.onnx.lower import lower
 from graphwright.compiling.lowering import build_artifact, export_folder
 from graphwright.ir import Builder, DType, Graph, Program, StoredArray, Weight, ops, read_program, tensor
 from graphwright.ir.dialects.ort.block_layout import block_parts, half_codes, regrouped, unblocked
-from graphwright.ir.dialects.ort.capabilities import BLOCKS, ORT, PORTABLE, ROUNDED_TWO_BITS
+from graphwright.ir.dialects.ort.capabilities import ORT, PORTABLE
+from graphwright.ir.dialects.ort.conditions import BLOCKS, ROUNDED_TWO_BITS
 from graphwright.ir.dialects.ort.quantized import matmul_nbits
 from graphwright.ir.ops.quantization import fake_quantize
 from graphwright.ir.quantized import QuantizedTensor

@@ -1,7 +1,6 @@
 """The dialects by name, and the releases of ONNX Runtime that there is a table for."""
 
 from dataclasses import replace
-from functools import cache
 
 from graphwright.ir.dialects.ort.capabilities import ORT, PORTABLE
 from graphwright.ir.dialects.ort.cuda_capabilities import ORT_CUDA
@@ -13,7 +12,6 @@ RELEASES: dict[str, tuple[str, ...]] = {"ort": ("1.31", "1.32"), "ort-cuda": ("1
 """Of ONNX Runtime, those that a dialect can be compiled for."""
 
 
-@cache
 def select_target(dialect: str, release: str = "") -> Target:
     """The table of a dialect by its name, for a release of ONNX Runtime, by default the one that it was read off.
 
