@@ -1,7 +1,7 @@
 """Where ONNX Runtime puts nodes, on models that are small enough to say it by hand.
 
-Each of them, but for the body of a Scan, was also given to onnxruntime-gpu 1.31.1 itself over stand-ins of CUDA's libraries
-(`benchmarks.onnxruntime_kernels`), which placed and copied as said here.
+Each of them, but for the body of a Scan, was also given to onnxruntime-gpu 1.31.1 itself over stand-ins of CUDA's
+libraries (`benchmarks.onnxruntime_kernels`), which placed and copied as said here.
 """
 
 from __future__ import annotations
