@@ -70,6 +70,12 @@ def write_checkpoint(shape: ModelShape, folder: Path, *, shard_bytes: int = SHAR
         _write_json(folder / "model.safetensors.index.json", index)
 
 
+def write_configuration(shape: ModelShape, folder: Path) -> None:
+    """Write config.json alone: what a model is whose weights are filled from a seed."""
+    folder.mkdir(parents=True)
+    _write_json(folder / "config.json", configuration(shape))
+
+
 def write_sparse_checkpoint(config: Mapping[str, object], tensors: Iterable[TensorShape], folder: Path) -> int:
     """Write config and bfloat16 safetensors of zeros that take no room on the disk; returns their size."""
     folder.mkdir(parents=True)

@@ -36,7 +36,7 @@ def bundle(
     """Compile what the rows need. Needs no GPU."""
     chosen = _chosen(only)
     try:
-        size = write_bundle(folder, chosen, architectures, lambda name: PROGRESS.print(f"compile {name}"))
+        size = write_bundle(folder, chosen, architectures, PROGRESS.print)
     except BundleError as problem:
         _refuse(str(problem))
     PROGRESS.print(f"{folder}: {len(chosen)} rows, {size / 2**20:.1f} MiB")
