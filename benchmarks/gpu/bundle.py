@@ -34,6 +34,7 @@ def write_bundle(folder: Path, rows: Sequence[Row], architectures: str, report: 
     """
     if folder.exists():
         raise BundleError(f"{folder} exists: name a folder that does not")
+    folder.mkdir(parents=True)
     builds = {row.build.name: row.build for row in rows if row.system == "graphwright"}
     for name, build in builds.items():
         if build.scheme is not None and BUNDLED[build.shape] is not TINY:
