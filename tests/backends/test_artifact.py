@@ -182,7 +182,7 @@ def test_a_program_that_is_no_decoder_is_refused(change: Change, message: str, t
 
 
 def test_bad_arguments_are_named(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"there is no dialect 'onnx': there is 'ort', 'portable'"):
+    with pytest.raises(OptionError, match=r"there is no dialect 'onnx': there is 'ort', 'ort-cuda', 'portable'"):
         build_artifact(decoder(LLAMA), tmp_path / "a", dialect="onnx")
     with pytest.raises(UserError, match="is not a folder; name the checkpoint's folder"):
         build_artifact(decoder(LLAMA), tmp_path / "a", companions=Companions(tmp_path / "nowhere"))

@@ -29,10 +29,12 @@ X, ROW = "f32[B, S, 4]", "f32[S, 1]"
 
 def runs(case: Case) -> bool:
     """Whether the case's types are those of a step's tensors. Codes of other types are read when weights are written;
-    `attention` has tests of its kernel, of many forms, each of which takes a second to compile."""
+    `attention` has tests of its kernel, of many forms, each of which takes a second to compile. `seeded` are weights."""
     op = case.build()
     values = [*op.inputs, *op.results]
-    if case.op in (ops.attention, ops.round_to_nearest) or any(isinstance(v.type, QuantizedType) for v in values):
+    if case.op in (ops.attention, ops.round_to_nearest, ops.seeded) or any(
+        isinstance(v.type, QuantizedType) for v in values
+    ):
         return False
     return all((v.type.tensor if isinstance(v.type, StateType) else v.tensor).dtype in TABLED for v in values)
 
