@@ -29,7 +29,8 @@ X, ROW = "f32[B, S, 4]", "f32[S, 1]"
 
 def runs(case: Case) -> bool:
     """Whether the case's types are those of a step's tensors. Codes of other types are read when weights are written;
-    `attention` has tests of its kernel, of many forms, each of which takes a second to compile. `seeded` are weights."""
+    `attention` has tests of its kernel, of many forms, each of which takes a second to compile. `seeded` makes weights
+    alone."""
     op = case.build()
     values = [*op.inputs, *op.results]
     if case.op in (ops.attention, ops.round_to_nearest, ops.seeded) or any(
