@@ -84,6 +84,9 @@ DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
 
 LOGITS: Final = "logits"
 """Floats [B, S, vocabulary], of the wanted tokens [B, N, vocabulary]: what a language model makes of its tokens."""
+LIKELIEST: Final = "likeliest"
+"""i64 [B, N]: of each of the logits the place of the largest, the first of equal ones, or -1 where it is not finite. A
+decoder has it where the target's memory is not the host's, so that logits need not leave it."""
 PAST: Final = "past."
 """Prefix: `past.N.key`, `past.N.value`, `past.N.latent` and `past.N.state` are the states that a graph takes, N
 counting attentions and recurrences. A cache is [B, heads, C, size] (contiguous) or [B, heads, window - 1, size] (a

@@ -6,9 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.aligned import aligned_empty
-from graphwright.runtime.artifact.convention import INPUT_IDS, LOGIT_POSITIONS, LOGITS, NEW_LENGTH, PAST_LENGTH
+from graphwright.runtime.artifact.convention import (
+    INPUT_IDS,
+    LIKELIEST,
+    LOGIT_POSITIONS,
+    LOGITS,
+    NEW_LENGTH,
+    PAST_LENGTH,
+)
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.encoder import EncodedContext, check_context
+from graphwright.runtime.engines.engine import ManagesMemory
 from graphwright.runtime.errors import ContextError
 
 Ids = npt.NDArray[np.int64]
@@ -32,6 +40,9 @@ class Decoder:
         self._calls = self._session.executable.calls(2 if cache.alternates else 1)
         self._inputs: dict[str, npt.NDArray[np.int64]] = {}
         self._logits: npt.NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        self._likeliest: Ids = np.empty((0, 0), dtype=np.int64)
+        self._kept: tuple[int, ...] | None = None
+        """The shape of logits that stay on the device, None where they go to the host."""
         # Holds the memory that bound values view.
         self._context = context
         check_context(self._session.program, cache.batch, context)
@@ -55,15 +66,40 @@ class Decoder:
         advanced: the caller says which rows to keep. The result is overwritten by the next step. Raises ContextError
         before any work when the padded step does not fit, SessionError when the program fails.
         """
+        logits = self._result((*logit_positions.shape, self._session.vocabulary_size))
+        self._run(input_ids, new_length, logit_positions)
+        return logits
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the program tells the likeliest tokens, so that logits may stay on the device."""
+        return LIKELIEST in self._session.program.outputs and isinstance(self._engine, ManagesMemory)
+
+    def choose(self, input_ids: Ids, new_length: Ids, logit_positions: Ids) -> Ids:
+        """`step` that returns the likeliest tokens, int64 [B, N], -1 where the largest of the logits is not finite."""
+        shape = (*logit_positions.shape, self._session.vocabulary_size)
+        assert isinstance(self._engine, ManagesMemory), "see `chooses`"
+        if self._kept != shape:
+            self._kept, self._logits = shape, np.empty((0, 0, 0), dtype=np.float32)
+            unread = self._engine.zeros(shape, "float32")
+            for call in self._calls:
+                call.take(LOGITS, unread)
+        self._run(input_ids, new_length, logit_positions)
+        return self._likeliest
+
+    def _run(self, input_ids: Ids, new_length: Ids, logit_positions: Ids) -> None:
         self.cache.check_room(input_ids.shape[1])
         self._feed(INPUT_IDS, input_ids)
         self._feed(PAST_LENGTH, self.cache.lengths)
         self._feed(NEW_LENGTH, new_length)
         self._feed(LOGIT_POSITIONS, logit_positions)
-        logits = self._result((*logit_positions.shape, self._session.vocabulary_size))
+        if LIKELIEST in self._session.program.outputs and self._likeliest.shape != logit_positions.shape:
+            self._likeliest = self._array(logit_positions.shape, np.int64)
+            value = self._engine.view(self._likeliest, "int64")
+            for call in self._calls:
+                call.take(LIKELIEST, value)
         self._calls[self.cache.turn].run()
         self.cache.stepped(new_length)
-        return logits
 
     def _feed(self, name: str, values: Ids) -> None:
         bound = self._inputs.get(name)
@@ -89,6 +125,7 @@ class Decoder:
 
     def _result(self, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
         if self._logits.shape != shape:
+            self._kept = None
             self._logits = self._array(shape, np.float32)
             value = self._engine.view(self._logits, "float32")
             for call in self._calls:

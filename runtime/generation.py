@@ -87,9 +87,22 @@ class Row:
     def accept(self, logits: npt.NDArray[np.float32]) -> str:
         """Choose the next token from `logits` (float32 [V]) and return the text that became final."""
         token = self._sampler.choose(logits)
-        self.token_ids.append(token)
         if self._alternatives is not None:
             self._log_probabilities.append(_log_probability(logits, token, self._alternatives))
+        return self._accepted(token)
+
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the likeliest token is all that the row wants to know of logits."""
+        return self._sampler.is_plain and self._alternatives is None
+
+    def accept_token(self, token: int) -> str:
+        """Take the likeliest token, as the program tells it, and return the text that became final."""
+        self._sampler.accept(token)
+        return self._accepted(token)
+
+    def _accepted(self, token: int) -> str:
+        self.token_ids.append(token)
         piece = self._take(token)
         if self._stop_strings.found:
             self.finish_reason = "stop_string"
@@ -141,19 +154,21 @@ def continue_rows(
     exactly the tokens that were fed, so the iterator may be dropped at any time and the cache used on.
     """
     input_ids, new_length = _pad(pending)
+    on_device = decoder.chooses and all(row.takes_likeliest for row in rows)
     while True:
         if cancel is not None and cancel.is_set():
             for row in rows:
                 if row.finish_reason is None:
                     yield row.finish("cancelled")
             return
-        logits = decoder.step(input_ids, new_length, new_length[:, None] - 1)
+        chosen = decoder.choose if on_device else decoder.step
+        found = chosen(input_ids, new_length, new_length[:, None] - 1)
         unfinished = np.array([row.finish_reason is None for row in rows])
         # A finished row is stepped along, since the batch's shape is fixed, but what it writes is not kept.
         decoder.cache.advance(new_length * unfinished)
         for index, row in enumerate(rows):
             if row.finish_reason is None:
-                yield row.accept(logits[index, 0])
+                yield row.accept_token(int(found[index, 0])) if on_device else row.accept(found[index, 0])
         if all(row.finish_reason is not None for row in rows):
             return
         input_ids = np.array([row.token_ids[-1:] for row in rows], dtype=np.int64)

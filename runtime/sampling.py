@@ -12,6 +12,7 @@ from graphwright.runtime.logits.filters import Tokens, filters
 from graphwright.runtime.options import GenerationOptions
 
 _BLOCK = 512
+NOT_FINITE = "the program produced logits that are not finite; compile the model again and verify it"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class Sampler:
         self._processors = processors(options, facts)
         self._history = History(prompt)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes the likeliest token as it is, for which `accept` suffices."""
+        return self._options.temperature == 0 and not self._processors and not self._options.remove_invalid_values
+
+    def accept(self, token: int) -> None:
+        """Takes the likeliest token, which is below 0 where logits are not numbers. Raises SessionError there."""
+        if token < 0:
+            raise SessionError(NOT_FINITE)
+        self._history.append(token)
+
     def choose(self, logits: Logits) -> int:
         """The next token for `logits` (float32 [V]), which are left as they are.
 
@@ -41,7 +53,7 @@ class Sampler:
         """
         # argmax finds the first NaN
         if not self._options.remove_invalid_values and not np.isfinite(logits[logits.argmax()]):
-            raise SessionError("the program produced logits that are not finite; compile the model again and verify it")
+            raise SessionError(NOT_FINITE)
         if self._processors:
             logits = logits.copy()
             for process in self._processors:

@@ -16,6 +16,7 @@ from graphwright.ir.convention import (
     ENCODE,
     FORWARD,
     INPUT_IDS,
+    LIKELIEST,
     LOGIT_POSITIONS,
     LOGITS,
     POSITIONS,
@@ -174,7 +175,7 @@ class LanguageTrial:
 def tokens_of(program: Program) -> Value | None:
     """The token ids that a program makes logits [B, S, V] of; None if it is not a language model."""
     graph = main_graph(program)
-    if graph is None or {name for name in graph.outputs if not name.startswith(PRESENT)} != {LOGITS}:
+    if graph is None or {name for name in graph.outputs if not name.startswith(PRESENT)} - {LIKELIEST} != {LOGITS}:
         return None
     by_name = {str(v.name): v for v in graph.inputs}
     tokens = by_name.get(DECODER_INPUT_IDS) or by_name.get(INPUT_IDS)

@@ -19,3 +19,4 @@ CONTEXT_LENGTH: Final = "context_length"
 DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
 
 LOGITS: Final = "logits"
+LIKELIEST: Final = "likeliest"

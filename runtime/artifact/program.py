@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from graphwright.runtime.artifact.convention import CONTEXT_LENGTH, DECODER_INPUTS, LOGITS
+from graphwright.runtime.artifact.convention import CONTEXT_LENGTH, DECODER_INPUTS, LIKELIEST, LOGITS
 from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.functions import FunctionSpec, check_dimensions, check_functions
 from graphwright.runtime.artifact.strict import Strict
@@ -103,8 +103,11 @@ class Program(Strict):
             expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
             raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
         logits = self.outputs.get(LOGITS)
-        if len(self.outputs) != 1 or logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
-            raise ValueError("the only output of a decoder beside its caches is logits, float32 of rank 3")
+        if logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
+            raise ValueError("an output of a decoder is logits, float32 of rank 3")
+        likeliest = TensorSpec(dtype="int64", shape=logits.shape[:2])
+        if {name: spec for name, spec in self.outputs.items() if name != LOGITS} not in ({}, {LIKELIEST: likeliest}):
+            raise ValueError("a decoder has no outputs beside caches, logits and likeliest, int64 of rank 2")
         for names in ([*self.inputs, *(k.input for k in self.kept)], [*self.outputs, *(k.output for k in self.kept)]):
             if len(set(names)) != len(names):
                 raise ValueError("two inputs or two outputs have the same name")

@@ -106,3 +106,20 @@ def test_a_step_after_other_sizes_is_planned_anew(calls: list[CudaCall]) -> None
     for ids in ([3], [4], [5, 6], [7], [8]):
         assert np.abs(step(one, [ids]) - step(other, [ids])).max() < BOUND
     assert calls[0].graph == "decode_one_row"
+
+
+def test_greedy_tokens_are_chosen_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [[3, 4, 5], [7]]
+    expected = reference().generate(prompts, **GREEDY)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("logits came to the host")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Decoder, "step", refuse)
+        assert tiny().generate(prompts, **GREEDY) == expected
+        with pytest.raises(AssertionError, match="logits came"):
+            tiny().generate(prompts, max_new_tokens=3, temperature=0.7, seed=1)
+        with pytest.raises(AssertionError, match="logits came"):
+            tiny().generate(prompts, max_new_tokens=3, temperature=0, repetition_penalty=1.5)
+    assert tiny().generate(prompts, **GREEDY) == expected

@@ -29,6 +29,14 @@ def emit_layer_norm(e: Emitter, op: Op) -> None:
     )  # fmt: skip
 
 
+def emit_likeliest(e: Emitter, op: Op) -> None:
+    logits = op.required("logits")
+    rows = product(logits.type.shape[:-1])
+    constants = {"V": fixed(logits.type.shape[-1], "vocabulary"), "BLOCK": e.settings["block"]}
+    pointers = {"logits": e.buffer(logits), "y": e.make(op.result)}
+    e.launch(f"{KERNELS}:likeliest", rows, pointers, {}, constants, writes=("y",), warps=8)
+
+
 def emit_softmax(e: Emitter, op: Op) -> None:
     x = op.inputs[0]
     inner = fixed(x.type.shape[-1], "row length")

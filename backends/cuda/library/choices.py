@@ -113,3 +113,4 @@ ATTENTION = (
     Choice(KEYS.name, KEYS.values, _whole_keys, KEYS.about),
     WARPS,
 )
+LIKELIEST = (_choice("block", 4096, 1 << 15, "logits at a time", (1024, 2048, 4096, 8192, 1 << 15)),)

@@ -29,14 +29,18 @@ OFTEN = (
 """Of these one case each runs with all tests, the others where everything is run."""
 
 
+def _often() -> list[int]:
+    """Places in `ALL`."""
+    first = {case.op.name: index for index, case in reversed([*enumerate(ALL)])}
+    return sorted(first[op.name] for op in OFTEN)
+
+
 def _parameters() -> list[Any]:
-    seen: set[str] = set()
-    found: list[Any] = []
-    for index, case in enumerate(ALL):
-        often = case.op in OFTEN and case.op.name not in seen
-        seen.add(case.op.name)
-        found.append(pytest.param(index, id=str(case), marks=() if often else pytest.mark.emulated_full))
-    return found
+    often = _often()
+    return [
+        pytest.param(index, id=str(case), marks=() if index in often else pytest.mark.emulated_full)
+        for index, case in enumerate(ALL)
+    ]
 
 
 def lowered(each: Graph) -> list[Graph]:
@@ -72,7 +76,7 @@ def test_equals_the_reference(index: int) -> None:
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.emulated_full)])
 def test_is_machine_code_for_gpus(every: bool) -> None:
     """By NVRTC, without a toolkit; the oldest architecture that there is and one of those that are used most."""
-    indices = [parameter.values[0] for parameter in _parameters() if every or not parameter.marks]
+    indices = [*range(len(ALL))] if every else _often()
     tasks: list[Task] = []
     for index in indices:
         graphs = lowered(graph(ALL[index], "forward"))

@@ -178,7 +178,7 @@ BREAKING: list[tuple[Change, str]] = [
     ),
     (
         lambda m: m["program"]["outputs"]["logits"].update(dtype="float16"),
-        "program is not valid: the only output",
+        "program is not valid: an output of a decoder is logits, float32 of rank 3",
     ),
     (
         lambda m: m["program"]["cache"][0].update(input="past_length"),

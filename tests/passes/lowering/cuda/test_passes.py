@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from graphwright.backends.cuda.library import LIBRARY
+from graphwright.ir import print_graph
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cuda import cuda_lowering
 from graphwright.passes.lowering.decoders import PHASES
@@ -181,3 +182,17 @@ def test_a_layer_of_a_llama_takes_six_launches_a_token() -> None:
         run_passes(made, [*PHASES, *cuda_lowering(LIBRARY.target)])
         counts.append(sum(not op.definition.view for op in made.graphs["decode_one_row"]))
     assert counts[1] - counts[0] == 2 * 6
+
+
+def test_decoders_tell_the_likeliest_token() -> None:
+    made = decoder(replace(MODELS["llama"], layers=1))
+    run_passes(made, [*PHASES, *parse_passes("cuda-likeliest", TARGETS)])
+    for graph in made.graphs.values():
+        assert list(graph.outputs)[:2] == ["logits", "likeliest"]
+        assert "cuda.likeliest(%" in print_graph(graph)
+
+
+def test_a_function_tells_no_token() -> None:
+    after, misses = lowered(NORMED, "cuda-likeliest", WEIGHTS)
+    assert "likeliest" not in after
+    assert not misses
