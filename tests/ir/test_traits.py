@@ -162,4 +162,5 @@ def test_traits_follow_from_traits() -> None:
         "constant",
         "iota",
         "dim_value",
+        "seeded",
     }

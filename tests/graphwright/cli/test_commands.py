@@ -48,7 +48,14 @@ def test_help_has_an_example_for_each_command(commands: Commands) -> None:
 def test_help_is_wrapped_once_and_lists_the_values_that_options_take(commands: Commands) -> None:
     assert all("\n" not in (command.help or "\n").replace("\n\n", "") for command in app.registered_commands)
     assert set(PIPELINE_NAMES) == pipelines().keys()
-    listed = ("onnx|tvm", "bf16|f16|f32", "contiguous|ring", "ort|portable", "w4a8-g128-gptq+kv8", *PIPELINE_NAMES)
+    listed = (
+        "onnx|tvm",
+        "bf16|f16|f32",
+        "contiguous|ring",
+        "ort|ort-cuda|portable",
+        "w4a8-g128-gptq+kv8",
+        *PIPELINE_NAMES,
+    )
     for command, values in {"compile": listed, "opt": MACHINES, "export": ("plain|genai|optimum",)}.items():
         shown = commands.succeed(command, "--help").replace("│", " ").split()
         assert [value for value in values if value not in " ".join(shown)] == []
