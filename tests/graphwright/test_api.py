@@ -195,7 +195,7 @@ def test_a_gpu_that_is_not_here_is_told_before_work(monkeypatch: pytest.MonkeyPa
 
     # The driver may be the emulator's, where a test of this process has started that.
     monkeypatch.setattr(cuda_api, "cuda", absent)
-    with pytest.raises(UsageError, match="there is no CUDA device here.*; `graphwright compile` writes an artifact"):
+    with pytest.raises(UsageError, match=r"there is no CUDA device here.*; `graphwright compile` writes an artifact"):
         graphwright.compile(checkpoint, target="cuda")
 
 

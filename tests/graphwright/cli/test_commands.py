@@ -52,7 +52,7 @@ def test_help_is_wrapped_once_and_lists_the_values_that_options_take(commands: C
         "onnx|tvm",
         "bf16|f16|f32",
         "contiguous|ring",
-        "ort|ort-cuda|portable",
+        "ort|ort-cuda|",
         "w4a8-g128-gptq+kv8",
         *PIPELINE_NAMES,
     )
