@@ -135,7 +135,7 @@ def _captured_by_sizes(source: Source, dtype: Any, function: bool) -> Program:
         raise OptionError("fills the weights of a folder with a config.json, and this is none", "weights")
     if source.options.adapter is not None:
         raise OptionError("fills all weights, so no adapter can be merged into them", "weights")
-    with sized_checkpoint(source.model) as folder:
+    with sized_checkpoint(source.model, dtype) as folder:
         program = _captured(source, folder, dtype, function)
     seed_weights(program)
     return program

@@ -28,8 +28,10 @@ _TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 @contextmanager
-def sized_checkpoint(directory: Path) -> Generator[Path]:
+def sized_checkpoint(directory: Path, asked: object = None) -> Generator[Path]:
     """A folder with the files of a checkpoint, and weights of its configuration's sizes that take no room on the disk.
+
+    They are of the type that is asked for (`bf16`), else of the configuration's: what is converted is no seeded number.
 
     Raises what `frontend.capture` does for a configuration.
     """
@@ -44,7 +46,7 @@ def sized_checkpoint(directory: Path) -> Generator[Path]:
         raise OptionError("fills the weights of a model of floats, and this checkpoint is quantized", "weights")
     config = hugging_face.read_config(directory, settings)
     named = str(settings.get("dtype", settings.get("torch_dtype", "float32"))).removeprefix("torch.")
-    stored = _TYPES.get(named, "F32")
+    stored = str(asked).upper() if str(asked).upper() in _TYPES.values() else _TYPES.get(named, "F32")
     dtype = getattr(torch, next(name for name, short in _TYPES.items() if short == stored))
     build = hugging_face_inputs.model_class(config, settings, directory)
     model: Any = empty_model(build, config, directory, dtype)
