@@ -61,7 +61,7 @@ def compile(
 
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
     - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, `cuda`, machine code for GPUs, or
-      a backend of your own; by default the first of these that compiles for the target
+      a backend of your own; by default the one of the target's name, or the first of these that compiles for it
     - `target`: `cpu`, or `cuda` with architectures of GPUs, as `cuda:sm_90`, one of which this machine must have:
       `graphwright compile` writes artifacts for others
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32

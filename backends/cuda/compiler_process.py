@@ -6,34 +6,25 @@ says why there is none. What Triton keeps for itself goes with the folder that t
 
 from __future__ import annotations
 
-import os
-import pickle
-import sys
 import traceback
 
+from graphwright.backends.cuda.emit import TailVariant, Variant
+from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.cuda.images import Image, compiled
+from graphwright.backends.cuda.request_loop import answer_requests
 from graphwright.ir.errors import UserError
 
 
-def main() -> None:
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what Triton prints is no answer
-    while True:
-        try:
-            variant, gpu = pickle.load(requests)
-        except EOFError:
-            return
-        answer: Image | tuple[str, str]
-        try:
-            answer = compiled(variant, gpu)
-        except UserError as error:
-            answer = str(error), ""
-        except Exception as error:
-            said = [line for line in str(error).splitlines() if line.strip()]
-            answer = f"{type(error).__name__}: {said[-1].strip() if said else 'no reason'}", traceback.format_exc()
-        pickle.dump(answer, answers)
-        answers.flush()
+def answer(request: tuple[Variant | TailVariant, Gpu]) -> Image | tuple[str, str]:
+    """The image; or a line that says why there is none, and a traceback where that is no fault of the user's."""
+    try:
+        return compiled(*request)
+    except UserError as error:
+        return str(error), ""
+    except Exception as error:
+        said = [line for line in str(error).splitlines() if line.strip()]
+        return f"{type(error).__name__}: {said[-1].strip() if said else 'no reason'}", traceback.format_exc()
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests(answer)

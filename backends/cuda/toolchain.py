@@ -23,7 +23,7 @@ PTXAS_VARIABLE = "TRITON_PTXAS_PATH"
 
 LEAST_DRIVERS = {(12, 8): 570, (12, 9): 575, (13, 0): 580, (13, 1): 590}
 """By the version of CUDA, the first branch of Linux drivers that has all of it: CUDA Toolkit release notes, table "CUDA
-Toolkit and Corresponding Driver Versions". Branches since 13.1 are not in it: their ptxas is refused."""
+Toolkit and Corresponding Driver Versions". Later versions are not in it: their ptxas is refused."""
 
 NVRTC_CUDA, NVRTC_DRIVER = 13000, 580
 """What runs code of NVRTC 13: within a major version newer minor ones need no newer driver (CUDA Compatibility)."""

@@ -16,6 +16,7 @@ from graphwright.backends.plan.plan import (
     Stage,
     Stored,
     Temporary,
+    defined,
 )
 from graphwright.backends.plan.printer import print_plan, print_plans
 from graphwright.backends.plan.verifier import verify_plan
@@ -30,6 +31,7 @@ __all__ = [
     "Stage",
     "Stored",
     "Temporary",
+    "defined",
     "parse_plan",
     "parse_plans",
     "print_plan",

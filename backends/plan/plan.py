@@ -34,6 +34,23 @@ class Definition:
         return min(first, second) if self.kind == "min" else max(first, second)
 
 
+PREFIX = "size_"
+"""Begins the names of definitions; no symbol of a captured graph has it."""
+
+
+def defined(definitions: dict[str, Definition], kind: DefinitionKind, first: Dim, second: Dim) -> Dim:
+    """The size that the definition has, a number where both are; it is added to `definitions` if it is not there."""
+    definition = Definition(kind, first, second)
+    if first.constant is not None and second.constant is not None:
+        return Dim.of(definition.evaluate({}))
+    for name, known in definitions.items():
+        if known == definition:
+            return Dim.of(name)
+    name = f"{PREFIX}{len(definitions)}"
+    definitions[name] = definition
+    return Dim.of(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Buffer:
     """Memory that holds one dense array. Two buffers are the same only if they are one object."""

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from graphwright.backends.plan import Definition
+from graphwright.backends.plan import Definition, defined
 from graphwright.backends.plan.plan import DefinitionKind
 from graphwright.backends.tvm.tvm_library import tirx, tvm
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
-
-PREFIX = "size_"
-"""Begins the names of definitions; no symbol of a captured graph has it."""
 
 
 class Sizes:
@@ -63,15 +60,7 @@ class Sizes:
 
     def defined(self, kind: DefinitionKind, first: Dim, second: Dim) -> Dim:
         """The size that the definition has, made if there is none."""
-        definition = Definition(kind, first, second)
-        if first.constant is not None and second.constant is not None:
-            return Dim.of(definition.evaluate({}))
-        for name, known in self.definitions.items():
-            if known == definition:
-                return Dim.of(name)
-        name = f"{PREFIX}{len(self.definitions)}"
-        self.definitions[name] = definition
-        return Dim.of(name)
+        return defined(self.definitions, kind, first, second)
 
     def _atom(self, symbol: str) -> Any:
         definition = self.definitions.get(symbol)

@@ -12,15 +12,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, cast
 
 import typer
 from rich.console import Console
 
 from benchmarks.gpu.bundle import BundleError, write_bundle
 from benchmarks.gpu.machine import described, measured_rates
-from benchmarks.gpu.rows import Row, rows
+from benchmarks.gpu.rows import TINY, Row, rows
 from benchmarks.gpu.table import print_table
+from graphwright.errors import is_user_error
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 PROGRESS = Console(stderr=True)
@@ -37,8 +38,10 @@ def bundle(
     chosen = _chosen(only)
     try:
         size = write_bundle(folder, chosen, architectures, PROGRESS.print)
-    except BundleError as problem:
-        _refuse(str(problem))
+    except Exception as problem:
+        if isinstance(problem, BundleError) or is_user_error(problem):
+            _refuse(str(problem))
+        raise
     PROGRESS.print(f"{folder}: {len(chosen)} rows, {size / 2**20:.1f} MiB")
 
 
@@ -48,22 +51,27 @@ def run(
     minutes: Annotated[float, typer.Option(min=0.1, help="Begin no row after so many.")] = 9,
     save: Annotated[Path | None, typer.Option(help="Results, as JSON; by default results.json in the bundle.")] = None,
     device: Annotated[
-        str, typer.Option(help="gpu, or emulator: rows of Tiny only, to try the benchmark itself.")
+        Literal["gpu", "emulator"],
+        typer.Option(help="emulator: rows of our own artifacts of Tiny alone, to try the benchmark itself."),
     ] = "gpu",
     only: Annotated[str, ONLY] = "",
 ) -> None:
     """Measure the rows that no result is known for, each in a process of its own, and print the table."""
     if not (folder / "bundle.json").is_file():
         _refuse(f"{folder} is no bundle: make one by `python -m benchmarks.gpu bundle {folder}`")
+    if device == "gpu":
+        _require_gpu()
     path = save or folder / "results.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"rows": {}}
+    results: dict[str, Any] = _results(path) if path.is_file() else {"rows": {}}
     if "machine" not in results:
         results["machine"] = described(device)
         results["rates"] = measured_rates() if device == "gpu" else {}
     began = time.monotonic()
     for row in _chosen(only):
+        if device == "emulator" and (row.build.shape != TINY.name or row.system != "graphwright"):
+            continue
         left = 60 * minutes - (time.monotonic() - began)
-        if row.name in results["rows"] or not (row.system != "graphwright" or _is_bundled(folder, row)):
+        if row.name in results["rows"] or (row.system == "graphwright" and not _is_bundled(folder, row)):
             continue
         if left <= 0:
             PROGRESS.print(f"stopped after {minutes:g} minutes; run again to go on")
@@ -77,7 +85,7 @@ def run(
 @app.command()
 def table(results: Annotated[Path, typer.Argument(help="Results of a run.")]) -> None:
     """Print the table of results."""
-    print_table(json.loads(results.read_text()))
+    print_table(_results(results))
 
 
 @app.command(hidden=True)
@@ -122,7 +130,32 @@ def _is_bundled(folder: Path, row: Row) -> bool:
 
 
 def _chosen(only: str) -> list[Row]:
-    return [row for row in rows() if only in row.name]
+    found = [row for row in rows() if only in row.name]
+    if not found:
+        _refuse(f"no row has {only!r} in its name; one is called {next(rows()).name!r}")
+    return found
+
+
+def _results(path: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        _refuse(f"{path} cannot be read as results: {problem}")
+    if not isinstance(results, dict) or not isinstance(cast("dict[str, Any]", results).get("rows"), dict):
+        _refuse(f"{path} has no results of a run; name another file by --save")
+    return cast("dict[str, Any]", results)
+
+
+def _require_gpu() -> None:
+    """The peers and the measured rates need torch with CUDA, our own rows the driver."""
+    try:
+        import torch
+    except ImportError:
+        _refuse(
+            "torch is not installed, which this benchmark measures beside; --device emulator tries it without a GPU"
+        )
+    if not torch.cuda.is_available():
+        _refuse("torch finds no GPU here; --device emulator tries the benchmark itself without one")
 
 
 def _refuse(problem: str) -> NoReturn:

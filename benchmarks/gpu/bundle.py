@@ -30,10 +30,19 @@ class BundleError(Exception):
 def write_bundle(folder: Path, rows: Sequence[Row], architectures: str, report: Callable[[str], object]) -> int:
     """Compiles each build of the rows once for the architectures; returns the bytes written.
 
-    Weights of `Tiny` are stored. Those of others are filled from a seed where they are loaded.
+    Weights of `Tiny` are stored. Those of others are filled from a seed where they are loaded. The folder appears whole
+    or not at all. Raises BundleError for one that exists, and for a bundle that is too large; and what compiling does.
     """
     if folder.exists():
         raise BundleError(f"{folder} exists: name a folder that does not")
+    try:
+        return _write_bundle(folder, rows, architectures, report)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_bundle(folder: Path, rows: Sequence[Row], architectures: str, report: Callable[[str], object]) -> int:
     folder.mkdir(parents=True)
     builds = {row.build.name: row.build for row in rows if row.system == "graphwright"}
     for name, build in builds.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 REPEATS = 5
@@ -34,8 +35,7 @@ def measured_rates() -> dict[str, float]:
     target = torch.empty_like(source)
     a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
 
-    def best(work: object) -> float:
-        assert callable(work)
+    def best(work: Callable[[], object]) -> float:
         times: list[float] = []
         for _ in range(1 + REPEATS):
             torch.cuda.synchronize()

@@ -9,9 +9,6 @@ from rich.table import Table
 
 from benchmarks.gpu.rows import BUNDLED, Row, rows
 
-BITS = {"w4a16-g32": 4.5, "w4a16-g128": 4.125}
-"""Of a number of a matrix: four, and a share of its group's scale."""
-
 
 def print_table(results: dict[str, Any]) -> None:
     """Prints the rows that were measured, in their order; of times also the ratio to torch compiled."""
@@ -42,11 +39,10 @@ def _figure(found: dict[str, Any]) -> str:
 
 
 def _share(row: Row, found: dict[str, Any], rates: dict[str, float]) -> str:
-    """Bytes of weights that a token reads over the bytes that a copy would move in the time."""
-    if row.kind != "decode" or "seconds" not in found or not rates:
+    """Bytes of weights, of two a number, that a token reads over the bytes that a copy would move in the time."""
+    if row.kind != "decode" or row.build.scheme is not None or "seconds" not in found or not rates:
         return ""
-    bits = BITS.get(row.build.scheme or "", 16.0)
-    return f"{BUNDLED[row.build.shape].decode_weights * bits / 8 / found['seconds'] / rates['copy']:.0%}"
+    return f"{BUNDLED[row.build.shape].decode_weights * 2 / found['seconds'] / rates['copy']:.0%}"
 
 
 def _against(row: Row, found: dict[str, Any], measured: dict[str, dict[str, Any]]) -> str:

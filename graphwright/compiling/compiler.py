@@ -47,7 +47,7 @@ class Options:
     """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name.
 
     A target may name architectures behind a colon, as `cuda:sm_90`: they are the backend's option of that name. Without
-    a backend it is the first that compiles for the target. Raises OptionError where none does.
+    a backend it is the one of the target's name, or the first that compiles for it. Raises OptionError where none does.
     """
 
     backend: str | Backend = ""
@@ -63,6 +63,8 @@ class Options:
 
     def __post_init__(self) -> None:
         target, colon, architectures = self.target.partition(":")
+        if colon and "architectures" in self.backend_options:
+            raise OptionError("are named in the target too: name them in one place", "architectures")
         named = {"architectures": architectures} if colon else {}
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "backend", self.backend or backend_for(target).name)

@@ -10,6 +10,7 @@ from base64 import b64decode
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,14 @@ class _WrongArgument(Exception):
 def start_emulator() -> Emulator:
     """The emulator of this process. It must be started before anything loads the CUDA driver.
 
-    Raises UsageError where there is no C compiler.
+    Raises UsageError where there is no C compiler, no torch or no Triton.
     """
+    missing = [name for name in ("torch", "triton") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the emulator needs {' and '.join(missing)}: in the clone of Graphwright, run "
+            "`pip install -e '.[cuda-compile]'`"
+        )
     return Emulator()
 
 

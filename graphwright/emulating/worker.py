@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import pickle
 import sys
 import traceback
 from importlib import import_module
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from graphwright.backends.cuda.request_loop import answer_requests
 from graphwright.emulating.accesses import WrongAccess, watched
 from graphwright.emulating.interpreter import Request
 from graphwright.emulating.native import call
@@ -56,31 +55,26 @@ def run(base: int, request: Request) -> None:
         getattr(import_module(module), function)[(request.programs,)](**given)
 
 
+def problem_of(base: int, request: Request) -> str | None:
+    """Runs a kernel; gives what is wrong with it, in a line."""
+    try:
+        run(base, request)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, WrongAccess):
+            cause = cause.__cause__
+        if cause is not None:
+            return str(cause)
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
 def main() -> None:
     interpret_from_now_on()
     memory = mmap.mmap(int(sys.argv[1]), int(sys.argv[2]))
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what kernels print is no answer
-    while True:
-        try:
-            request = pickle.load(requests)
-        except EOFError:
-            return
-        problem: str | None = None
-        try:
-            run(base, request)
-        except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, WrongAccess):
-                cause = cause.__cause__
-            if cause is None:
-                traceback.print_exc()
-                problem = f"{type(error).__name__}: {error}".splitlines()[0]
-            else:
-                problem = str(cause)
-        pickle.dump(problem, answers)
-        answers.flush()
+    answer_requests(lambda request: problem_of(base, request))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,12 @@ class ModelOptions:
 
     def refuse_for_captured(self, fact: str) -> None:
         """Raise OptionError for what has to be said as a model is captured; `fact` says that it was, and where."""
-        for name, value in (("logits", self.logits), ("adapter", self.adapter)):
+        asked = {
+            "logits": self.logits,
+            "adapter": self.adapter,
+            "weights": None if self.weights == "stored" else "seed",
+        }
+        for name, value in asked.items():
             if value is not None:
                 raise OptionError(f"comes too late: {fact}; trace the model with it", name)
 

@@ -140,6 +140,19 @@ class CudaEngine:
         missing = [spec.name for spec in signature.functions if spec.name not in self.target.graphs]
         if missing:
             raise SessionError(f"{signature.file} has no graph {missing[0]}, which the manifest names; compile again")
+        for spec in signature.functions:
+            graph = self.target.graphs[spec.name]
+            unknown = graph.unknown_size(signature.dimensions)
+            if unknown is not None:
+                raise ArtifactError(f"{signature.file}: graph {spec.name} has a size {unknown!r}; compile again")
+            tensors = {
+                *signature.inputs,
+                *signature.outputs,
+                *(name for k in signature.kept for name in (k.input, k.output)),
+            }
+            given = {place.given for launch in graph.launches for place in launch.buffers if place.given is not None}
+            if strange := given - tensors:
+                raise ArtifactError(f"{signature.file}: graph {spec.name} uses {min(strange)!r}; compile again")
         return CudaExecutable(self, signature)
 
 

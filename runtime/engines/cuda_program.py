@@ -1,27 +1,40 @@
 """Plans and kernels for GPUs as an artifact's program file states them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from graphwright.runtime.artifact.strict import Count, Positive, Strict
 from graphwright.runtime.errors import ArtifactError
 from graphwright.runtime.validation import first_finding
 
 FORMAT = 1
-Size = tuple[tuple[int | str, ...], ...]
+
+
+def _known_terms(terms: tuple[tuple[int | str, ...], ...]) -> tuple[tuple[int | str, ...], ...]:
+    for term in terms:
+        if not term or not isinstance(term[0], int) or not all(isinstance(each, str) for each in term[1:]):
+            raise ValueError("a term of a size is a factor and names of dimensions")
+    return terms
+
+
+Size = Annotated[tuple[tuple[int | str, ...], ...], AfterValidator(_known_terms)]
 """A polynomial: of each term the factor, then the dimensions that it is multiplied by."""
+
+
+def symbols_of(size: Size) -> set[str]:
+    return {str(symbol) for _, *symbols in size for symbol in symbols}
 
 
 def evaluated(size: Size, known: Mapping[str, int]) -> int:
     """The value of a size."""
     total = 0
     for factor, *symbols in size:
-        assert isinstance(factor, int)
+        term = int(factor)
         for symbol in symbols:
-            factor *= known[str(symbol)]
-        total += factor
+            term *= known[str(symbol)]
+        total += term
     return total
 
 
@@ -60,6 +73,12 @@ class Place(Strict):
     stored: Annotated[int, Field(ge=0)] | None = None
     slot: Count | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(place is not None for place in (self.given, self.stored, self.slot)) != 1:
+            raise ValueError("a buffer is one of given, stored and slot")
+        return self
+
 
 class Launch(Strict):
     """So many programs of a kernel: blocks of threads."""
@@ -75,8 +94,27 @@ class PlannedGraph(Strict):
 
     definitions: dict[str, Definition]
     slots: tuple[Size, ...]
-    """Bytes, before they are rounded up to `SLOT_ALIGNMENT`."""
+    """Bytes; the engine begins each at a multiple of its `ALIGNMENT`."""
     launches: tuple[Launch, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        places = [place for launch in self.launches for place in launch.buffers]
+        if any(place.slot is not None and place.slot >= len(self.slots) for place in places):
+            raise ValueError("a launch uses a slot that is not there")
+        if any(each.kind == "floordiv" and each.second == () for each in self.definitions.values()):
+            raise ValueError("a size is divided by nothing")
+        return self
+
+    def unknown_size(self, dimensions: Iterable[str]) -> str | None:
+        """A name in a size that is neither a dimension nor defined before, None where all are known."""
+        known = set(dimensions)
+        for name, definition in self.definitions.items():
+            if unknown := (symbols_of(definition.first) | symbols_of(definition.second)) - known:
+                return min(unknown)
+            known.add(name)
+        sizes = [*self.slots, *(size for launch in self.launches for size in (launch.programs, *launch.sizes))]
+        return next((min(unknown) for size in sizes if (unknown := symbols_of(size) - known)), None)
 
 
 class CompiledBy(Strict):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmarks.gpu import ours
@@ -38,6 +39,38 @@ def test_a_folder_that_is_no_bundle_is_a_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["run", str(tmp_path)])
     assert result.exit_code == 2
     assert "is no bundle: make one by" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("bundle", "{folder}/b", "--only", "nothing"),
+            "no row has 'nothing' in its name; one is called 'exact Tiny-bf16",
+        ),
+        (
+            ("bundle", "{folder}/b", "--architectures", "sm_1", "--only", "exact Tiny-f16 batch"),
+            "no architecture 'sm_1'",
+        ),
+        (("table", "{folder}/absent.json"), "absent.json cannot be read as results: "),
+        (("table", "{folder}/other.json"), "other.json has no results of a run"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_line(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("[1]")
+    result = CliRunner().invoke(app, [each.format(folder=tmp_path) for each in arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) <= 2, "one line, and what was begun"
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_run_without_a_gpu_is_a_line(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "b", [], "emulated", print)
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "b")])
+    assert result.exit_code == 2
+    assert "torch finds no GPU here; --device emulator tries" in result.stderr
 
 
 def test_the_table_has_shares_of_the_copy_rate_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:

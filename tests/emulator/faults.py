@@ -111,7 +111,7 @@ PLANS = (
     Fault("a missing wait", without_a_wait, "does not wait for stage 'count_up_"),
     Fault("a launch is left out", without_a_launch, "0 launches, it must have one"),
     Fault("launches in another order", in_another_order, "is not computed before"),
-    Fault("swapped buffers", with_swapped_buffers, "launch 12: "),
+    Fault("swapped buffers", with_swapped_buffers, "launch 13: no stage reads buffer 'logits'"),
     Fault("a slot that is too small", with_a_small_slot, "slot 0"),
     Fault("a slot that two share", with_a_shared_slot, "slot 6"),
     Fault("a size that nobody knows", with_a_size_that_nobody_knows, "'X' is not known"),
@@ -206,11 +206,6 @@ def a_launch_of_nothing(program: Program) -> None:
 
 def an_argument_too_few(program: Program) -> None:
     launch(program, "few_rows")["buffers"].pop()
-
-
-def a_launch_twice(program: Program) -> None:
-    launches = program["graphs"][GRAPH]["launches"]
-    launches.insert(0, dict(launches[-1]))
 
 
 PROGRAMS = (

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,14 +47,15 @@ def named(fault: Fault | KernelFault) -> str:
     return fault.name
 
 
-def run(session: Session, batch: int, counts: Sequence[int]) -> list[npt.NDArray[np.float32]]:
-    """The logits of steps of so many tokens."""
-    found: list[npt.NDArray[np.float32]] = []
+def run(session: Session, batch: int, counts: Sequence[int], *, tokens: bool = False) -> list[npt.NDArray[Any]]:
+    """The logits of steps of so many tokens, or the likeliest tokens."""
+    found: list[npt.NDArray[Any]] = []
     decoder = Decoder(KVCache(session, batch, 8))
+    step = decoder.choose if tokens else decoder.step
     for number, count in enumerate(counts):
         ids: Ids = np.full((batch, count), 3 + number, np.int64)
         length: Ids = np.full(batch, count, np.int64)
-        found.append(decoder.step(ids, length, length[:, None] - 1).copy())
+        found.append(step(ids, length, length[:, None] - 1).copy())
         decoder.cache.advance(length)
     return found
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from graphwright.runtime import SessionError
@@ -25,6 +27,11 @@ def turned(program: Program, waits: Sequence[bool]) -> Program:
     return changed
 
 
+def results(program: Program) -> list[npt.NDArray[Any]]:
+    """All that two steps give: logits, and tokens."""
+    return [each for tokens in (False, True) for each in run(loaded(program), 1, (1, 1), tokens=tokens)]
+
+
 def waits_of_the_plan() -> list[bool]:
     return [stage.waits for stage in plan().stages]
 
@@ -33,7 +40,7 @@ def test_launches_without_a_path_between_them_run_in_both_orders() -> None:
     program, waits = emulated(), waits_of_the_plan()
     other = turned(program, waits)
     assert other != program, "some launches do not wait for those before them"
-    one, turned_round = (run(loaded(each), 1, (1, 1)) for each in (program, other))
+    one, turned_round = (results(each) for each in (program, other))
     assert all(np.array_equal(a, b) for a, b in zip(one, turned_round, strict=True))
 
 
@@ -43,9 +50,9 @@ def test_a_wait_that_is_missing_shows(number: int) -> None:
     there = [i for i, waits_there in enumerate(waits) if waits_there]
     waits[there[number]] = False
     # Of one token alone attention is the same at any position.
-    right = run(loaded(program), 1, (1, 1))
+    right = results(program)
     try:
-        found = run(loaded(turned(program, waits)), 1, (1, 1))
+        found = results(turned(program, waits))
     except SessionError:
         return  # what was never written is no length of anything
     assert not all(np.array_equal(a, b) for a, b in zip(right, found, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
+from graphwright.backends.plan import Buffer
 from graphwright.ir.dialects.cuda.attention import LOG2_E
 from graphwright.ir.graph import Op, Value
 
@@ -35,18 +36,17 @@ def constants_of(e: Emitter, op: Op, heads: int, keys: Value, values: Value) -> 
     }
 
 
+def _read(e: Emitter, op: Op) -> dict[str, Buffer]:
+    """What attention over caches reads, by the names that its kernels have for it."""
+    names = {"q": "q", "key_cache": "k", "value_cache": "v", "positions": "positions", "key_length": "key_length"}
+    return {name: e.buffer(op.required(operand)) for name, operand in names.items()}
+
+
 def emit_split_attention(e: Emitter, op: Op) -> None:
     q, k = op.required("q"), op.required("k")
     batch, heads, tokens, _ = q.type.shape
     kv_heads, splits = k.type.shape[1], op.attribute("splits", int)
-    pointers = {
-        "q": e.buffer(q),
-        "key_cache": e.buffer(k),
-        "value_cache": e.buffer(op.required("v")),
-        "positions": e.buffer(op.required("positions")),
-        "key_length": e.buffer(op.required("key_length")),
-        "partial": e.make(op.result),
-    }
+    pointers = {**_read(e, op), "partial": e.make(op.result)}
     rows = power_of_two(fixed(tokens, "tokens") * (fixed(heads, "heads") // fixed(kv_heads, "heads of keys")))
     constants = {**_constants(e, op), "SPLITS": splits, "ROWS": rows}
     e.launch(
@@ -80,14 +80,7 @@ def emit_combine_splits(e: Emitter, op: Op) -> None:
 def emit_attention(e: Emitter, op: Op) -> None:
     q, k = op.required("q"), op.required("k")
     batch, heads, tokens, _ = q.type.shape
-    pointers = {
-        "q": e.buffer(q),
-        "key_cache": e.buffer(k),
-        "value_cache": e.buffer(op.required("v")),
-        "positions": e.buffer(op.required("positions")),
-        "key_length": e.buffer(op.required("key_length")),
-        "y": e.make(op.result),
-    }
+    pointers = {**_read(e, op), "y": e.make(op.result)}
     constants = {**_constants(e, op), "BS": e.settings["queries"]}
     e.launch(
         f"{KERNELS}:attention", batch * heads * e.quotient(tokens, e.settings["queries"]), pointers,

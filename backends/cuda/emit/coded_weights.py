@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
+from graphwright.backends.cuda.emit.emitter import FEW, Constant, Emitter, fixed, power_of_two
 from graphwright.backends.cuda.library.layouts import PARTS, codes_in_a_byte, read_element
 from graphwright.backends.plan import Buffer
 from graphwright.ir.dims import product
@@ -36,9 +36,9 @@ def emit_coded_linear(e: Emitter, op: Op) -> None:
             warps=s["warps"],
         )  # fmt: skip
         return
-    few = rows.constant is not None and rows.constant <= 16
+    few = rows.constant is not None and rows.constant <= FEW
     tile = {name: s[f"few_{name}" if few else f"tile_{name}"] for name in ("columns", "depth", "warps", "stages")}
-    height = 16 if few else s["tile_rows"]
+    height = FEW if few else s["tile_rows"]
     tiles = {"BM": height, "BN": tile["columns"], "BK": max(tile["depth"], group), "STRIPE": s["stripe"]}
     programs = e.quotient(rows, height) * e.quotient(op.result.type.shape[-1], tile["columns"])
     e.launch(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from graphwright.backends.cuda.emit.variants import Constant, TailVariant, Variant
 from graphwright.backends.cuda.gpu import Gpu
 from graphwright.backends.kernel_library import Kernel, KernelLibrary, Problem, Settings
-from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary
+from graphwright.backends.plan import Access, Buffer, Definition, Given, Launch, Stage, Stored, Temporary, defined
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
@@ -30,6 +30,8 @@ TRITON_TYPES = {
     DType.BOOL: "i1",
 }
 
+FEW = 16
+"""Rows of which one block of threads takes all."""
 Variants = dict[str, Variant | TailVariant]
 
 
@@ -125,19 +127,8 @@ class Emitter:
 
     def quotient(self, size: Dim, step: int) -> Dim:
         """size / step, rounded up."""
-        over = size + step - 1
         exact = size.exact_div(step)
-        if exact is not None:
-            return exact
-        if over.constant is not None:
-            return Dim.of(over.constant // step)
-        definition = Definition("floordiv", over, Dim.of(step))
-        for name, known in self.definitions.items():
-            if known == definition:
-                return Dim.of(name)
-        name = f"blocks_{len(self.definitions)}"
-        self.definitions[name] = definition
-        return Dim.of(name)
+        return defined(self.definitions, "floordiv", size + step - 1, Dim.of(step)) if exact is None else exact
 
     # -- launches
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
+from graphwright.backends.cuda.emit.emitter import FEW, Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType, TensorType
 
 KERNELS = "graphwright.backends.cuda.kernels.experts"
-FEW = 16
-"""Tokens of which each reads the weights of its experts by itself."""
 
 
 def emit_moe_experts(e: Emitter, op: Op) -> None:
@@ -37,6 +35,7 @@ def emit_moe_experts(e: Emitter, op: Op) -> None:
     given = {"x": e.buffer(x), "gate_up": e.buffer(gate_up), "bias": biases["gate_up_bias"], "hidden": hidden}
     shares, index = e.buffer(op.required("weights")), e.buffer(indices)
     below = {"down": e.buffer(down), "bias": biases["down_bias"]}
+    # Each of a few tokens reads the weights of its experts by itself.
     if tokens.constant is not None and tokens.constant <= FEW:
         tile: dict[str, Constant] = {"BN": s["columns"], "BK": s["depth"]}
         e.launch(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from graphwright.backends.cuda.emit.emitter import Emitter, Variants
 from graphwright.backends.kernel_library import KernelLibrary
-from graphwright.backends.plan import Buffer, Given, Plan, Temporary
+from graphwright.backends.plan import Buffer, Given, Plan, Stored, Temporary
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import StateType
@@ -63,8 +63,6 @@ def _emit(e: Emitter, op: Op) -> None:
 
 def with_places(plan: Plan, offsets: dict[str, int]) -> Plan:
     """The plan with each weight at its offset in the weights file, in bytes."""
-    from graphwright.backends.plan import Stored
-
     moved: dict[Buffer, Buffer] = {}
 
     def place(buffer: Buffer) -> Buffer:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed
+from graphwright.backends.cuda.emit.emitter import FEW, Constant, Emitter, fixed
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
 
 KERNELS = "graphwright.backends.cuda.kernels.linear"
-FEW = 16
-"""Rows of which one block of threads takes all."""
 
 
 def emit_linear(e: Emitter, op: Op) -> None:

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from graphwright.backends.cuda.kernels.codes import loaded_codes, numbers_of, products_of
-from graphwright.backends.cuda.kernels.common import activate, product, start_next, wait_for_previous
+from graphwright.backends.cuda.kernels.common import behind_product, product, start_next, wait_for_previous
 
 
 @triton.jit
@@ -71,14 +71,7 @@ def one_row_of_codes(
         factor = 1.0 / tl.sqrt(tl.sum(squares, 0) / K + EPSILON)
         acc *= factor
         up *= factor
-    if bias is not None:
-        acc += tl.load(bias + n, mask=there, other=0.0).to(tl.float32)
-        if KIND is not None:
-            up += tl.load(bias + N + n, mask=there, other=0.0).to(tl.float32)
-    if KIND is not None:
-        acc = activate(acc, KIND) * up
-    if residual is not None:
-        acc += tl.load(residual + n, mask=there, other=0.0).to(tl.float32)
+    acc = behind_product(acc, up, bias, residual, n, n, there, there, N, KIND)
     tl.store(y + n, acc.to(y.dtype.element_ty), mask=there)
 
 
@@ -149,16 +142,9 @@ def rows_of_codes(
             tile = loaded_codes(codes, N + n, there, k0, K, PER, BK)
             w = numbers_of(tile, scales, zero_points, minimums, N + n, there, k0, ELEMENT, PER, GROUP, GROUPS, BK)
             up = product(xs, tl.trans(w.to(x.dtype.element_ty)), up, EMULATED)
-    if bias is not None:
-        acc += tl.load(bias + n, mask=there, other=0.0).to(tl.float32)[None, :]
-        if KIND is not None:
-            up += tl.load(bias + N + n, mask=there, other=0.0).to(tl.float32)[None, :]
-    if KIND is not None:
-        acc = activate(acc, KIND) * up
     places = m[:, None].to(tl.int64) * N + n[None, :]
     inside = (m < M)[:, None] & there[None, :]
-    if residual is not None:
-        acc += tl.load(residual + places, mask=inside, other=0.0).to(tl.float32)
+    acc = behind_product(acc, up, bias, residual, n[None, :], places, there[None, :], inside, N, KIND)
     tl.store(y + places, acc.to(y.dtype.element_ty), mask=inside)
 
 

@@ -1,6 +1,7 @@
 # pyright: basic, reportAttributeAccessIssue=false
 # Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
-"""What kernels share: programmatic dependent launch, activations, products that the interpreter can do.
+"""What kernels share: programmatic dependent launch, activations, products that the interpreter can do, and what is
+behind a product.
 
 A kernel that runs behind another one of its step may be started early: it tells the next one that it may start too,
 loads what no step writes, and then waits until everything before it is in memory. `PDL` is set on architectures that
@@ -62,4 +63,22 @@ def product(a, b, acc, EMULATED: tl.constexpr):
         acc += tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
     else:
         acc = tl.dot(a, b, acc, input_precision="ieee")
+    return acc
+
+
+@triton.jit
+def behind_product(acc, up, bias, residual, n, places, columns, inside, N, KIND: tl.constexpr):
+    """Sums of a product after bias, gated unit and residual. With a KIND `acc` are gates, `up` what they let through.
+
+    n are the columns and places those of y that sums are at, of which `columns` and `inside` are there: of the shape of
+    sums, or of one that broadcasts to it. Bias and residual may be None, and so may KIND.
+    """
+    if bias is not None:
+        acc += tl.load(bias + n, mask=columns, other=0.0).to(tl.float32)
+        if KIND is not None:
+            up += tl.load(bias + N + n, mask=columns, other=0.0).to(tl.float32)
+    if KIND is not None:
+        acc = activate(acc, KIND) * up
+    if residual is not None:
+        acc += tl.load(residual + places, mask=inside, other=0.0).to(tl.float32)
     return acc

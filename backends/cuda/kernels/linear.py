@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportArgumentType=false
 # Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
 """Products with a matrix of weights: of a few rows, bound by reading the weights, and of many rows, by tiles."""
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from graphwright.backends.cuda.kernels.common import activate, product, start_next, wait_for_previous
+from graphwright.backends.cuda.kernels.common import behind_product, product, start_next, wait_for_previous
 
 
 @triton.jit
@@ -65,14 +65,7 @@ def few_rows(
             factor = 1.0 / tl.sqrt(tl.sum(squares, 0) / K + EPSILON)
             acc *= factor
             up *= factor
-        if bias is not None:
-            acc += tl.load(bias + n, mask=columns, other=0.0).to(tl.float32)
-            if KIND is not None:
-                up += tl.load(bias + N + n, mask=columns, other=0.0).to(tl.float32)
-        if KIND is not None:
-            acc = activate(acc, KIND) * up
-        if residual is not None:
-            acc += tl.load(residual + n, mask=columns, other=0.0).to(tl.float32)
+        acc = behind_product(acc, up, bias, residual, n, n, columns, columns, N, KIND)
         tl.store(y + n, acc.to(y.dtype.element_ty), mask=columns)
     else:
         m = tl.arange(0, 16)
@@ -100,16 +93,9 @@ def few_rows(
             tile = tl.load(rows + after[None, :], mask=columns[:, None] & (after < K)[None, :], other=0.0)
             if KIND is not None:
                 up_tile = tl.load(up_rows + after[None, :], mask=columns[:, None] & (after < K)[None, :], other=0.0)
-        if bias is not None:
-            acc += tl.load(bias + n, mask=columns, other=0.0).to(tl.float32)[None, :]
-            if KIND is not None:
-                up += tl.load(bias + N + n, mask=columns, other=0.0).to(tl.float32)[None, :]
-        if KIND is not None:
-            acc = activate(acc, KIND) * up
         places = m[:, None] * N + n[None, :]
         inside = (m < M)[:, None] & columns[None, :]
-        if residual is not None:
-            acc += tl.load(residual + places, mask=inside, other=0.0).to(tl.float32)
+        acc = behind_product(acc, up, bias, residual, n[None, :], places, columns[None, :], inside, N, KIND)
         tl.store(y + places, acc.to(y.dtype.element_ty), mask=inside)
 
 
@@ -159,14 +145,7 @@ def many_rows(
         if KIND is not None:
             up_tile = tl.load(up_rows + at[None, :], mask=(n < N)[:, None] & (at < K)[None, :], other=0.0)
             up = product(xs, tl.trans(up_tile), up, EMULATED)
-    if bias is not None:
-        acc += tl.load(bias + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
-        if KIND is not None:
-            up += tl.load(bias + N + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
-    if KIND is not None:
-        acc = activate(acc, KIND) * up
     places = m[:, None].to(tl.int64) * N + n[None, :]
     inside = (m < M)[:, None] & (n < N)[None, :]
-    if residual is not None:
-        acc += tl.load(residual + places, mask=inside, other=0.0).to(tl.float32)
+    acc = behind_product(acc, up, bias, residual, n[None, :], places, (n < N)[None, :], inside, N, KIND)
     tl.store(y + places, acc.to(y.dtype.element_ty), mask=inside)

@@ -40,7 +40,7 @@ def test_the_published_text_begins_in_half_precision(tmp_path: Path) -> None:
     assert expected.startswith(prompt + text)
 
 
-def test_an_artifact_without_this_architecture_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_an_artifact_of_another_backend_is_refused_in_a_line(tmp_path: Path) -> None:
     build_artifact(decoder(replace(MODELS["llama"], layers=1)), tmp_path / "a", "tvm")
     with pytest.raises(SessionError, match="is for the backend 'tvm'; the emulator runs programs of 'cuda'"):
         load(tmp_path / "a", engine=emulated_engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from graphwright.runtime import load
 from graphwright.runtime.engines.cuda import CudaEngine
 from graphwright.runtime.engines.cuda_program import read_program as read_program_file
 from graphwright.sources.models import ModelOptions, resolve
+from tests.backends.models import MODELS, decoder
 from tests.emulator.interpreter import interpret
 
 CONFIG = {
@@ -115,3 +117,20 @@ def test_what_cannot_be_filled_is_refused(tmp_path: Path) -> None:
         ModelOptions(weights="random")
     with pytest.raises(OptionError, match=r"fills the weights of a folder with a config\.json"):
         build(resolve(torch.nn.Linear(2, 2), ModelOptions(weights="seed")), tmp_path / "b", Options())
+    captured = resolve(decoder(replace(MODELS["llama"], layers=1)), ModelOptions(weights="seed"))
+    with pytest.raises(OptionError, match="weights comes too late"):
+        build(captured, tmp_path / "c", Options())
+
+
+def test_the_numbers_are_of_the_type_that_is_asked_for(tmp_path: Path) -> None:
+    """What is converted from another type would have to be stored."""
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "torch_dtype": "float32"}))
+    source = resolve(str(tmp_path), ModelOptions(weights="seed"))
+    build(source, tmp_path / "a", Options(target="cuda:emulated", dtype="bf16"))
+    assert (tmp_path / "a" / "weights.safetensors").stat().st_size < 3 * 4096
+
+
+def test_architectures_are_named_in_one_place() -> None:
+    assert Options(target="cuda:sm_80").backend_options == {"architectures": "sm_80"}
+    with pytest.raises(OptionError, match="architectures are named in the target too: name them in one place"):
+        Options(target="cuda:sm_80", backend_options={"architectures": "sm_90"})

@@ -17,7 +17,8 @@ from graphwright.emulating import emulated_engine
 from graphwright.runtime import ArtifactError, ContextError, SessionError, load
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.engines.cuda import CHUNK, CudaEngine, check_driver
-from graphwright.runtime.engines.cuda_program import CompiledBy, Target
+from graphwright.runtime.engines.cuda_program import CompiledBy, Target, read_program
+from graphwright.runtime.engines.engine import Signature
 from graphwright.runtime.progress import loading_shown
 from tests.emulator.tiny import built, driver, tiny
 
@@ -145,3 +146,45 @@ def test_a_driver_that_is_too_old_is_a_line() -> None:
         "the kernels of out need a driver for CUDA 12.9, the one here is for 12.4: install NVIDIA's driver 575 or a "
         "later one"
     )
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("programs", [["batch"]], "a term of a size is a factor and names of dimensions"),
+        ("programs", [[]], "a term of a size is a factor and names of dimensions"),
+        ("buffers", [dict[str, int]()], "a buffer is one of given, stored and slot"),
+        ("buffers", [{"given": "x", "slot": 0}], "a buffer is one of given, stored and slot"),
+        ("buffers", [{"slot": 999}], "a launch uses a slot that is not there"),
+    ],
+)
+def test_a_launch_that_says_nothing_true_is_refused(part: str, value: list[Any], message: str) -> None:
+    content = json.loads((built() / "program.json").read_text())
+    launch: dict[str, list[Any]] = content["targets"]["emulated"]["graphs"]["decode"]["launches"][-1]
+    launch[part] = value + launch[part][1:] if part == "buffers" else value
+    with pytest.raises(ArtifactError, match=f"program.json is damaged: .*{message}.*; compile again"):
+        read_program(json.dumps(content), "program.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("programs", [[1, "elsewhere"]], "graph decode has a size 'elsewhere'"),
+        ("given", "stranger", "graph decode uses 'stranger'"),
+    ],
+)
+def test_a_launch_of_what_the_manifest_does_not_have_is_refused(
+    part: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny()
+    engine = model.loaded.session.engine
+    assert isinstance(engine, CudaEngine)
+    content = json.loads((built() / "program.json").read_text())
+    launch = content["targets"]["emulated"]["graphs"]["decode"]["launches"][-1]
+    if part == "given":
+        launch["buffers"][0] = {"given": value}
+    else:
+        launch[part] = value
+    monkeypatch.setattr(engine, "target", read_program(json.dumps(content), "program.json").targets["emulated"])
+    with pytest.raises(ArtifactError, match=f"{message}; compile again"):
+        engine.load(Signature.of_program(model.manifest.program))
