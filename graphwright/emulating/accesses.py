@@ -74,12 +74,15 @@ def _named(argument: Argument, region: Region) -> str:
 
 
 @contextmanager
-def watched(base: int, arguments: Sequence[Argument], written: frozenset[str], *, waits: bool) -> Generator[None]:
-    """Looks at each load, store and wait of the launch that is interpreted inside."""
+def watched(
+    base: int, arguments: Sequence[Argument], written: frozenset[str], *, waits: bool, first: int
+) -> Generator[None]:
+    """Looks at each load, store and wait of the launch that is interpreted inside, whose programs are those from
+    `first` on."""
     interpreter: Any = import_module("triton.runtime.interpreter")
     cuda: Any = import_module("triton.language").extra.cuda
     builder, watch = interpreter.interpreter_builder, _Watch(base, arguments, written, waits)
-    native, set_place = interpreter._interpreter, builder.set_grid_idx
+    native, set_size, set_place = interpreter._interpreter, builder.set_grid_dim, builder.set_grid_idx
 
     class Native:
         """What loads and stores by address, beside everything else of it."""
@@ -95,9 +98,12 @@ def watched(base: int, arguments: Sequence[Argument], written: frozenset[str], *
             watch.touch(addresses, mask, values.dtype.itemsize, store=True)
             return native.store(addresses, values, mask)
 
-    def placed(*place: int) -> None:
+    def sized(x: int, y: int, z: int) -> None:
+        set_size(first + x, y, z)
+
+    def placed(x: int, y: int, z: int) -> None:
         watch.begin()
-        set_place(*place)
+        set_place(first + x, y, z)
 
     def wait() -> None:
         watch.wait()
@@ -106,11 +112,11 @@ def watched(base: int, arguments: Sequence[Argument], written: frozenset[str], *
         """Others may begin, which nobody here sees."""
 
     before = cuda.gdc_wait, cuda.gdc_launch_dependents
-    interpreter._interpreter, builder.set_grid_idx = Native(), placed
+    interpreter._interpreter, builder.set_grid_dim, builder.set_grid_idx = Native(), sized, placed
     cuda.gdc_wait, cuda.gdc_launch_dependents = wait, start
     try:
         yield
         watch.end()
     finally:
-        interpreter._interpreter, builder.set_grid_idx = native, set_place
+        interpreter._interpreter, builder.set_grid_dim, builder.set_grid_idx = native, set_size, set_place
         cuda.gdc_wait, cuda.gdc_launch_dependents = before

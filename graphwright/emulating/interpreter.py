@@ -1,4 +1,4 @@
-"""The process that interprets kernels over the memory of the emulated device: what it is asked, and that it ends."""
+"""The processes that interpret kernels over the memory of the emulated device: what it is asked, and that they end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 
@@ -36,7 +38,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Request:
-    """A launch of a kernel in Triton, or without constants of `library:function`.
+    """A launch of a kernel in Triton, or without constants of `library:function`: `programs` of it from `first` on.
 
     `written` are the pointers that a kernel in Triton may write through.
     """
@@ -46,31 +48,45 @@ class Request:
     arguments: Sequence[Argument]
     constants: Mapping[str, Any] | None
     written: frozenset[str]
+    first: int = 0
+
+
+PROGRAMS = 8
+"""Of a launch, for which another process is worth it."""
 
 
 class Interpreter:
-    """Starts a process when a launch needs one, so that another takes the place of one that ended."""
+    """Processes that share a launch's programs, started when a launch needs them: others take the place of any that
+    ended. Programs do not depend on each other, and so they may run at the same time."""
 
     def __init__(self, memory: int, size: int) -> None:
         self._memory, self._size = memory, size
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
         atexit.register(self._stop)
 
     def ask(self, request: Request, time_limit: float) -> str | None:
         """Runs a launch; gives what is wrong with it. `time_limit` is in seconds."""
-        worker = self._worker = self._worker or self._started()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
+        shares = _shares(request, len(os.sched_getaffinity(0)))
+        self._workers += [self._started() for _ in range(len(shares) - len(self._workers))]
+        problem: str | None = None
         try:
-            pickle.dump(request, worker.stdin)
-            worker.stdin.flush()
-            if not select.select([worker.stdout], [], [], time_limit)[0]:
-                self._stop()
-                return f"it did not end within {time_limit:g} s"
-            return pickle.load(worker.stdout)
+            for worker, share in zip(self._workers, shares, strict=False):
+                assert worker.stdin is not None
+                pickle.dump(share, worker.stdin)
+                worker.stdin.flush()
+            until = time.monotonic() + time_limit
+            for worker, _ in zip(self._workers, shares, strict=False):
+                assert worker.stdout is not None
+                if not select.select([worker.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                    self._stop()
+                    return f"it did not end within {time_limit:g} s"
+                answer = pickle.load(worker.stdout)
+                problem = problem or answer
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            self._worker = None
-            return f"it ended the process that interprets it, {_end(worker.wait())}"
+            ended = next((status for worker in self._workers if (status := _status(worker)) is not None), 0)
+            self._stop()
+            return f"it ended the process that interprets it, {_end(ended)}"
+        return problem
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -82,10 +98,25 @@ class Interpreter:
         )
 
     def _stop(self) -> None:
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-            self._worker = None
+        for worker in self._workers:
+            worker.kill()
+            worker.wait()
+        self._workers = []
+
+
+def _shares(request: Request, processes: int) -> list[Request]:
+    """The launch in parts of neighbouring programs; whole where it has few, or is a function of a library."""
+    count = 1 if request.constants is None else max(1, min(processes, request.programs // PROGRAMS))
+    bounds = [request.programs * i // count for i in range(count + 1)]
+    return [replace(request, first=begin, programs=end - begin) for begin, end in pairwise(bounds)]
+
+
+def _status(worker: subprocess.Popen[bytes]) -> int | None:
+    """How the process has ended, or is about to; None while it goes on."""
+    try:
+        return worker.wait(1)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(status: int) -> str:

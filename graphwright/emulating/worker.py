@@ -51,7 +51,7 @@ def run(base: int, request: Request) -> None:
     module, _, function = request.body.partition(":")
     if EARLY in given:
         given[EARLY] = True
-    with watched(base, request.arguments, request.written, waits=EARLY in given):
+    with watched(base, request.arguments, request.written, waits=EARLY in given, first=request.first):
         getattr(import_module(module), function)[(request.programs,)](**given)
 
 

@@ -152,7 +152,7 @@ def test_a_driver_that_is_too_old_is_a_line() -> None:
     ("part", "value", "message"),
     [
         ("programs", [["batch"]], "a term of a size is a factor and names of dimensions"),
-        ("programs", [[]], "a term of a size is a factor and names of dimensions"),
+        ("programs", [list[int]()], "a term of a size is a factor and names of dimensions"),
         ("buffers", [dict[str, int]()], "a buffer is one of given, stored and slot"),
         ("buffers", [{"given": "x", "slot": 0}], "a buffer is one of given, stored and slot"),
         ("buffers", [{"slot": 999}], "a launch uses a slot that is not there"),
