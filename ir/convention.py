@@ -77,6 +77,11 @@ CONTEXT_LENGTH: Final = "context_length"
 CONTEXT: Final = "context."
 """Prefix: `context.N` are the outputs of `encode`, [B, …], and inputs of the graph over the tokens."""
 
+SAMPLING: Final = "sampling"
+"""f32 [B, 4]: by which temperature, top k, top p and min p a token is chosen; see `cuda.choose_tokens`."""
+SAMPLING_KEY: Final = "sampling_key"
+"""i64 [B, 2]: the key of each row's random numbers."""
+
 DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
 """What every phase with a cache takes beside its states, and what `encode` gives."""
 
@@ -84,9 +89,11 @@ DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
 
 LOGITS: Final = "logits"
 """Floats [B, S, vocabulary], of the wanted tokens [B, N, vocabulary]: what a language model makes of its tokens."""
-LIKELIEST: Final = "likeliest"
-"""i64 [B, N]: of each of the logits the place of the largest, the first of equal ones, or -1 where it is not finite. A
-decoder has it where the target's memory is not the host's, so that logits need not leave it."""
+CHOSEN: Final = "chosen"
+"""i64 [B, N]: the token chosen by each of the logits, as `SAMPLING` and `SAMPLING_KEY` say; -1 where they are not
+finite. A decoder has it, and `LENGTH_AFTER`, where the target's memory is not the host's: logits need not leave it."""
+LENGTH_AFTER: Final = "length_after"
+"""i64 [B]: how many tokens each row's cache holds behind the step. It may be written over `past_length`."""
 PAST: Final = "past."
 """Prefix: `past.N.key`, `past.N.value`, `past.N.latent` and `past.N.state` are the states that a graph takes, N
 counting attentions and recurrences. A cache is [B, heads, C, size] (contiguous) or [B, heads, window - 1, size] (a

@@ -21,7 +21,7 @@ class Buffer:
         self._host: np.ndarray[Any, Any] = np.empty(0)
         self.value: Value
         if isinstance(engine, ManagesMemory):
-            self.value = engine.zeros(shape, dtype)
+            self.value = engine.zeros(shape, dtype, "a cache")
             return
         self._host = aligned_zeros(shape, ELEMENT_TYPES[dtype].storage)
         self.value = engine.place(self._host, dtype)

@@ -92,12 +92,14 @@ class Row:
         return self._accepted(token)
 
     @property
-    def takes_likeliest(self) -> bool:
-        """Whether the likeliest token is all that the row wants to know of logits."""
-        return self._sampler.is_plain and self._alternatives is None
+    def by_program(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]] | None:
+        """By what a program chooses the row's tokens, and by which key, where the tokens are all that it wants to know
+        of logits; else None."""
+        sampling = self._sampler.by_program
+        return None if sampling is None or self._alternatives is not None else (sampling, self._sampler.key)
 
     def accept_token(self, token: int) -> str:
-        """Take the likeliest token, as the program tells it, and return the text that became final."""
+        """Take the token that the program chose, and return the text that became final."""
         self._sampler.accept(token)
         return self._accepted(token)
 
@@ -154,24 +156,35 @@ def continue_rows(
     exactly the tokens that were fed, so the iterator may be dropped at any time and the cache used on.
     """
     input_ids, new_length = _pad(pending)
-    on_device = decoder.chooses and all(row.takes_likeliest for row in rows)
+    by_program = [each for row in rows if (each := row.by_program) is not None]
+    on_device = decoder.chooses and len(by_program) == len(rows)
+    sampling, keys = (np.stack(parts) for parts in zip(*by_program, strict=True)) if on_device else decoder.greedy
     while True:
         if cancel is not None and cancel.is_set():
             for row in rows:
                 if row.finish_reason is None:
                     yield row.finish("cancelled")
             return
-        chosen = decoder.choose if on_device else decoder.step
-        found = chosen(input_ids, new_length, new_length[:, None] - 1)
+        wanted = new_length[:, None] - 1
+        if on_device:
+            chosen, logits = decoder.choose(input_ids, new_length, wanted, sampling, keys), None
+        else:
+            chosen, logits = None, decoder.step(input_ids, new_length, wanted)
         unfinished = np.array([row.finish_reason is None for row in rows])
         # A finished row is stepped along, since the batch's shape is fixed, but what it writes is not kept.
         decoder.cache.advance(new_length * unfinished)
         for index, row in enumerate(rows):
-            if row.finish_reason is None:
-                yield row.accept_token(int(found[index, 0])) if on_device else row.accept(found[index, 0])
+            if row.finish_reason is not None:
+                continue
+            if chosen is not None:
+                yield row.accept_token(int(chosen[index, 0]))
+            else:
+                assert logits is not None, "the host chooses by them"
+                yield row.accept(logits[index, 0])
         if all(row.finish_reason is not None for row in rows):
             return
-        input_ids = np.array([row.token_ids[-1:] for row in rows], dtype=np.int64)
+        # A device goes on with all that it chose, also in rows that are finished.
+        input_ids = np.array([row.token_ids[-1:] for row in rows], dtype=np.int64) if chosen is None else chosen
         new_length = np.ones(len(rows), dtype=np.int64)
 
 

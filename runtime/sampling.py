@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from graphwright.runtime.errors import GenerationError, SessionError
 from graphwright.runtime.logits import History, Logits, RowFacts, processors
-from graphwright.runtime.logits.filters import Tokens, filters
+from graphwright.runtime.logits.filters import Tokens, are_simple, filters
 from graphwright.runtime.options import GenerationOptions
 
 _BLOCK = 512
@@ -26,22 +26,29 @@ class Distribution:
 class Sampler:
     """Chooses the tokens of one row.
 
-    It draws one number a token from a generator seeded by (seed, row), so a row depends on no other.
+    The number that draws a token is a function of (seed, row) and the token's place in the row: so a row depends on no
+    other, and a program that chooses tokens itself draws the same ones.
     """
 
     def __init__(self, options: GenerationOptions, facts: RowFacts, prompt: Sequence[int], row: int = 0) -> None:
         self._options = options
-        self._generator = np.random.default_rng(None if options.seed is None else (options.seed, row))
+        entropy = None if options.seed is None else (options.seed, row)
+        self.key = np.random.SeedSequence(entropy).generate_state(2, np.uint64).astype(np.uint64)
+        """Of the row's random numbers."""
         self._processors = processors(options, facts)
         self._history = History(prompt)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it takes the likeliest token as it is, for which `accept` suffices."""
-        return self._options.temperature == 0 and not self._processors and not self._options.remove_invalid_values
+    def by_program(self) -> npt.NDArray[np.float32] | None:
+        """Temperature, top k, top p and min p (float32 [4]) where a program can choose the tokens by these, and
+        `accept` suffices; else None."""
+        options = self._options
+        if self._processors or options.remove_invalid_values or not are_simple(options):
+            return None
+        return np.array([_temperature(options), min(options.top_k, 1 << 24), options.top_p, options.min_p], np.float32)
 
     def accept(self, token: int) -> None:
-        """Takes the likeliest token, which is below 0 where logits are not numbers. Raises SessionError there."""
+        """Takes the token that a program chose. Raises SessionError for one below 0: logits are not numbers."""
         if token < 0:
             raise SessionError(NOT_FINITE)
         self._history.append(token)
@@ -65,22 +72,35 @@ class Sampler:
         if self._options.temperature == 0:
             token = int(logits.argmax())
         else:
-            token = draw(distribution(logits, self._options), self._generator.random())
+            token = draw(distribution(logits, self._options), number_at(self.key, len(self._history)))
         self._history.append(token)
         return token
 
 
 def distribution(logits: Logits, options: GenerationOptions) -> Distribution:
     """The distribution that the options leave of `logits` (float32 [V]); the temperature must be above 0."""
-    # Any lower temperature leaves only the likeliest as well, and would divide by zero in float32.
-    temperature = np.float32(max(options.temperature, 1e-30))
-    logits = (logits - logits.max()) / temperature
+    logits = (logits - logits.max()) / _temperature(options)
     tokens = np.arange(logits.size)
     for kept_by in filters(options):
         kept = kept_by(logits)
         tokens, logits = tokens[kept], logits[kept]
+    order = np.argsort(tokens)  # not that of the filters which happened to be asked for
+    tokens, logits = tokens[order], logits[order]
     weights = np.exp(logits - logits.max())
     return Distribution(tokens, weights.astype(np.float64) / weights.sum(dtype=np.float64))
+
+
+def number_at(key: npt.NDArray[np.uint64], place: int) -> float:
+    """The number in [0, 1) that draws the token at a place of a row: Philox, a counter-based generator.
+
+    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    return float(np.random.Generator(np.random.Philox(key=key, counter=place)).random())
+
+
+def _temperature(options: GenerationOptions) -> np.float32:
+    """Any lower one than 1e-30 leaves only the likeliest as well, and would divide by zero in float32."""
+    return np.float32(max(options.temperature, 1e-30) if options.temperature else 0)
 
 
 def log_normalizer(logits: Logits) -> float:

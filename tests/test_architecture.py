@@ -220,12 +220,11 @@ OF_OTHERS: dict[str, set[str]] = {
     # operands of ops, as their declarations call them
     "backends/tvm/emit/recurrence.py": {"new_length"},
     "passes/lowering/cuda/append_attention.py": {"new_length"},
-    "ir/dialects/cuda/choosing.py": {"logits"},
+    "ir/dialects/cuda/choosing.py": {"logits", "logit_positions", "past_length", "sampling", "sampling_key"},
     # of a kernel
     "backends/cuda/images.py": {"parameters"},
     "backends/cuda/program_file.py": {"parameters"},
     "graphwright/emulating/emulator.py": {"parameters"},
-    "backends/cuda/library/kernels.py": {"likeliest"},
 }
 """Strings that are spelt as names of the calling convention and mean something else, by file."""
 OTHER_NAMES = ("ir/ops/", "backends/cuda/emit/")

@@ -19,6 +19,8 @@ from graphwright.ir.convention import (
     PAST_LENGTH,
     POSITIONS,
     PREFILL,
+    SAMPLING,
+    SAMPLING_KEY,
     SEQUENCE,
     is_past,
     present_of,
@@ -72,7 +74,8 @@ class CachedRun:
         sizes = {BATCH: len(ids), SEQUENCE: ids.shape[1], POSITIONS: positions.shape[1]}
         graph = step_graph(self.program, sizes) if bool((new > 0).all()) else self.program.graphs[PREFILL]
         lengths = {PAST_LENGTH: self.past, NEW_LENGTH: new, LOGIT_POSITIONS: positions}
-        given = {INPUT_IDS: ids, **lengths, **self.states, **self.context}
+        greedy = {SAMPLING: torch.zeros(len(ids), 4), SAMPLING_KEY: torch.zeros(len(ids), 2, dtype=torch.int64)}
+        given = {INPUT_IDS: ids, **lengths, **greedy, **self.states, **self.context}
         inputs = chosen(graph, given)
         outputs = self.interpreter.run(graph, inputs)
         self.states = {name: result(graph, outputs, present_of(name)) for name in self.states}

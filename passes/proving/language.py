@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir import Graph, Interpreter, Program, Value
 from graphwright.ir.convention import (
     BATCH,
+    CHOSEN,
     CONTEXT,
     CONTEXT_LENGTH,
     DECODE,
@@ -16,7 +17,7 @@ from graphwright.ir.convention import (
     ENCODE,
     FORWARD,
     INPUT_IDS,
-    LIKELIEST,
+    LENGTH_AFTER,
     LOGIT_POSITIONS,
     LOGITS,
     POSITIONS,
@@ -175,7 +176,9 @@ class LanguageTrial:
 def tokens_of(program: Program) -> Value | None:
     """The token ids that a program makes logits [B, S, V] of; None if it is not a language model."""
     graph = main_graph(program)
-    if graph is None or {name for name in graph.outputs if not name.startswith(PRESENT)} - {LIKELIEST} != {LOGITS}:
+    if graph is None:
+        return None
+    if {name for name in graph.outputs if not name.startswith(PRESENT)} - {CHOSEN, LENGTH_AFTER} != {LOGITS}:
         return None
     by_name = {str(v.name): v for v in graph.inputs}
     tokens = by_name.get(DECODER_INPUT_IDS) or by_name.get(INPUT_IDS)

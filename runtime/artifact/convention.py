@@ -19,4 +19,7 @@ CONTEXT_LENGTH: Final = "context_length"
 DECODER_INPUTS: Final = (INPUT_IDS, PAST_LENGTH, NEW_LENGTH, LOGIT_POSITIONS)
 
 LOGITS: Final = "logits"
-LIKELIEST: Final = "likeliest"
+CHOSEN: Final = "chosen"
+LENGTH_AFTER: Final = "length_after"
+SAMPLING: Final = "sampling"
+SAMPLING_KEY: Final = "sampling_key"

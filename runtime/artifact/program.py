@@ -4,7 +4,15 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from graphwright.runtime.artifact.convention import CONTEXT_LENGTH, DECODER_INPUTS, LIKELIEST, LOGITS
+from graphwright.runtime.artifact.convention import (
+    CHOSEN,
+    CONTEXT_LENGTH,
+    DECODER_INPUTS,
+    LENGTH_AFTER,
+    LOGITS,
+    SAMPLING,
+    SAMPLING_KEY,
+)
 from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.functions import FunctionSpec, check_dimensions, check_functions
 from graphwright.runtime.artifact.strict import Strict
@@ -98,20 +106,40 @@ class Program(Strict):
                 raise ValueError("a function has no encoder")
             return self
         own = self._inputs_of_its_own()
-        ranks = {name: len(spec.shape) for name, spec in own.items()}
-        if ranks != DECODER_INPUT_RANKS or any(spec.dtype != "int64" for spec in own.values()):
+        ranks = {name: len(spec.shape) for name, spec in own.items() if name not in (SAMPLING, SAMPLING_KEY)}
+        if ranks != DECODER_INPUT_RANKS or any(own[name].dtype != "int64" for name in ranks):
             expected = ", ".join(f"{name} (rank {rank})" for name, rank in DECODER_INPUT_RANKS.items())
             raise ValueError(f"the inputs of a decoder beside its caches are {expected}, all int64")
         logits = self.outputs.get(LOGITS)
         if logits is None or logits.dtype != "float32" or len(logits.shape) != 3:
             raise ValueError("an output of a decoder is logits, float32 of rank 3")
-        likeliest = TensorSpec(dtype="int64", shape=logits.shape[:2])
-        if {name: spec for name, spec in self.outputs.items() if name != LOGITS} not in ({}, {LIKELIEST: likeliest}):
-            raise ValueError("a decoder has no outputs beside caches, logits and likeliest, int64 of rank 2")
+        self._check_choosing(own, logits)
         for names in ([*self.inputs, *(k.input for k in self.kept)], [*self.outputs, *(k.output for k in self.kept)]):
             if len(set(names)) != len(names):
                 raise ValueError("two inputs or two outputs have the same name")
         return self
+
+    def _check_choosing(self, own: dict[str, TensorSpec], logits: TensorSpec) -> None:
+        """A decoder that chooses tokens itself has two inputs and two outputs for that, any other none."""
+        batch = logits.shape[:1]
+        given = {
+            SAMPLING: TensorSpec(dtype="float32", shape=(*batch, 4)),
+            SAMPLING_KEY: TensorSpec(dtype="int64", shape=(*batch, 2)),
+        }
+        made = {
+            CHOSEN: TensorSpec(dtype="int64", shape=logits.shape[:2]),
+            LENGTH_AFTER: TensorSpec(dtype="int64", shape=batch),
+        }
+        found = (
+            {name: spec for name, spec in own.items() if name not in DECODER_INPUT_RANKS},
+            {name: spec for name, spec in self.outputs.items() if name != LOGITS},
+        )
+        if found not in (({}, {}), (given, made)):
+            raise ValueError(
+                f"a decoder has no inputs and outputs of its own but {', '.join(DECODER_INPUT_RANKS)} and {LOGITS}, or "
+                f"also {SAMPLING} (float32 [B, 4]), {SAMPLING_KEY} (int64 [B, 2]), {CHOSEN} (int64 [B, N]) and "
+                f"{LENGTH_AFTER} (int64 [B])"
+            )
 
     def _inputs_of_its_own(self) -> dict[str, TensorSpec]:
         """A decoder's inputs that its encoder does not give."""

@@ -126,8 +126,8 @@ class CudaEngine:
     def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> HostValue:
         return HostValue(array, dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> CudaValue:
-        value = CudaValue(self.driver, shape, dtype, "a cache", batched=True)
+    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName, name: str) -> CudaValue:
+        value = CudaValue(self.driver, shape, dtype, name, batched=True)
         value.clear()
         return value
 

@@ -111,8 +111,8 @@ class Engine(Protocol):
 class ManagesMemory(Protocol):
     """An engine that hands out the memory of its device itself."""
 
-    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName) -> Value:
-        """A value of zeros."""
+    def zeros(self, shape: tuple[int, ...], dtype: ElementTypeName, name: str) -> Value:
+        """A value of zeros, whose axis 0 is the batch; its name is for messages."""
         ...
 
     def check_room(self, size: int, what: str) -> None:

@@ -37,6 +37,12 @@ def filters(options: GenerationOptions) -> Iterator[Filter]:
         yield lambda logits: eta_cutoff(logits, options.eta_cutoff)
 
 
+def are_simple(options: GenerationOptions) -> bool:
+    """Whether the options ask for no filters but top k, top p and min p: those that a program on a GPU has."""
+    others = options.top_h is not None, options.typical_p < 1, options.epsilon_cutoff > 0, options.eta_cutoff > 0
+    return not any(others)
+
+
 def likeliest_tokens(logits: Logits, count: int) -> Tokens:
     """The `count` tokens of greatest logit, likeliest first, the lower id first among equals; all if there are less."""
     if count == 0:
@@ -53,11 +59,12 @@ def likeliest_tokens(logits: Logits, count: int) -> Tokens:
 def top_p(logits: Logits, mass: float) -> Tokens:
     """The fewest tokens whose probabilities sum to `mass`, likeliest first (Holtzman et al. 2020)."""
     weights = np.exp(logits - logits.max())
-    needed = mass * weights.sum(dtype=np.float64)
+    # In float32, as programs take it.
+    needed = float(np.float32(mass)) * weights.sum(dtype=np.float64)
     head = _FIRST_CANDIDATES
     while True:
         # Sorting a whole vocabulary costs milliseconds a token; a few hundred nearly always hold the mass.
-        order = likeliest_tokens(weights, min(head, weights.size))
+        order = likeliest_tokens(logits, min(head, weights.size))
         cumulative = np.cumsum(weights[order], dtype=np.float64)
         if order.size == weights.size or cumulative[-1] >= needed:
             return order[: np.count_nonzero(cumulative < needed) + 1]

@@ -14,7 +14,7 @@ import pytest
 
 from graphwright.backends.plan import Access, Given, Launch, Plan, Stage
 from graphwright.ir import Dim, tensor
-from graphwright.runtime import cuda_api
+from graphwright.runtime import cuda_api, step_inputs
 from graphwright.runtime.engines import cuda as engine_file
 from graphwright.runtime.engines import cuda_values
 
@@ -111,7 +111,7 @@ PLANS = (
     Fault("a missing wait", without_a_wait, "does not wait for stage 'count_up_"),
     Fault("a launch is left out", without_a_launch, "0 launches, it must have one"),
     Fault("launches in another order", in_another_order, "is not computed before"),
-    Fault("swapped buffers", with_swapped_buffers, "launch 13: no stage reads buffer 'logits'"),
+    Fault("swapped buffers", with_swapped_buffers, "launch 14: no stage writes buffer 'length_after'"),
     Fault("a slot that is too small", with_a_small_slot, "slot 0"),
     Fault("a slot that two share", with_a_shared_slot, "slot 6"),
     Fault("a size that nobody knows", with_a_size_that_nobody_knows, "'X' is not known"),
@@ -297,11 +297,25 @@ def a_bucket_without_room(patch: Patch) -> None:
     patch.setattr(engine_file.CudaCall, "_padded", padded)
 
 
+def tokens_that_are_believed(patch: Patch) -> None:
+    """Where the host chose a token, the next step reads the one that the device chose."""
+    original = step_inputs.DeviceInputs.wants
+
+    def wants(self: step_inputs.DeviceInputs, shape: tuple[int, ...]) -> None:
+        chosen = self._chosen  # pyright: ignore[reportPrivateUsage] - the fault
+        known = chosen.known
+        original(self, shape)
+        chosen.known = known
+
+    patch.setattr(step_inputs.DeviceInputs, "wants", wants)
+
+
 RUNTIME = (
     Fault("a stale capture", a_stale_capture, "points to memory that is not allocated"),
     Fault("a result that is not waited for", a_result_that_is_not_waited_for, WRONG),
     Fault("inputs that stay behind", inputs_that_stay_behind, WRONG),
     Fault("slots that are not aligned", slots_side_by_side, "is at no multiple of 16 bytes"),
     Fault("a workspace that is too small", a_workspace_of_half_a_size, "and wrote behind the workspace of 2048 bytes"),
-    Fault("a bucket without room", a_bucket_without_room, "behind the end of `rows` (input_ids) of 24 bytes"),
+    Fault("tokens of the device that are not the host's", tokens_that_are_believed, WRONG),
+    Fault("a bucket without room", a_bucket_without_room, "behind the end of `rows` (tokens) of 24 bytes"),
 )

@@ -10,6 +10,7 @@ from graphwright.runtime import GenerationArguments
 from graphwright.runtime.cache import KVCache
 from graphwright.runtime.decoder import Decoder, Ids
 from graphwright.runtime.engines.cuda import CudaCall, CudaExecutable
+from graphwright.runtime.engines.cuda_values import CudaValue
 from graphwright.runtime.evaluation import RuntimeLanguageModel, score
 from tests.emulator.tiny import driver, reference, tiny
 
@@ -108,18 +109,42 @@ def test_a_step_after_other_sizes_is_planned_anew(calls: list[CudaCall]) -> None
     assert calls[0].graph == "decode_one_row"
 
 
-def test_greedy_tokens_are_chosen_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_chosen_on_the_device_and_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [[3, 4, 5], [7]]
-    expected = reference().generate(prompts, **GREEDY)
+    drawn: GenerationArguments = {"max_new_tokens": 6, "ignore_eos": True, "temperature": 1.5, "top_k": 30, "seed": 1}
+    expected = [reference().generate(prompts, **asked) for asked in (GREEDY, drawn)]
+    sent = list[str]()
+    update = CudaValue.update_inplace
+
+    def noted(self: CudaValue, data: object) -> None:
+        sent.append(str(getattr(data, "shape", None)))
+        update(self, data)
 
     def refuse(*_: object) -> None:
         raise AssertionError("logits came to the host")
 
     with monkeypatch.context() as patched:
         patched.setattr(Decoder, "step", refuse)
-        assert tiny().generate(prompts, **GREEDY) == expected
+        patched.setattr(CudaValue, "update_inplace", noted)
+        assert tiny().generate(prompts, **GREEDY) == expected[0]
+        first = len(sent)
+        assert tiny().generate(prompts, **drawn) == expected[1]
+        # The prompts; then how many tokens are new and wanted of each row, once. Tokens and lengths are there.
+        assert len(sent) - first == first, "three more steps are sent nothing"
         with pytest.raises(AssertionError, match="logits came"):
-            tiny().generate(prompts, max_new_tokens=3, temperature=0.7, seed=1)
+            tiny().generate(prompts, **drawn, typical_p=0.9)
         with pytest.raises(AssertionError, match="logits came"):
-            tiny().generate(prompts, max_new_tokens=3, temperature=0, repetition_penalty=1.5)
-    assert tiny().generate(prompts, **GREEDY) == expected
+            tiny().generate(prompts, **GREEDY, repetition_penalty=1.5)
+    assert tiny().generate(prompts, **GREEDY) == expected[0]
+
+
+def test_a_row_that_has_ended_does_not_hold_others_up() -> None:
+    """Its tokens and lengths on the device are not those of the host any more."""
+    prompts = [[3, 4, 5], [7]]
+    rows = reference().generate(prompts, max_new_tokens=6, temperature=0, ignore_eos=True)
+    assert isinstance(rows[0], list)
+    end = rows[0][1]
+    asked: GenerationArguments = {"max_new_tokens": 6, "temperature": 0, "stop_tokens": [end]}
+    expected = reference().generate(prompts, **asked)
+    assert tiny().generate(prompts, **asked) == expected
+    assert {len(row) for row in expected if isinstance(row, list)} == {2, 6}

@@ -10,7 +10,7 @@ from graphwright.runtime import GenerationError, GenerationOptions, SessionError
 from graphwright.runtime.logits import History, RowFacts
 from graphwright.runtime.logits.filters import likeliest_tokens
 from graphwright.runtime.logits.repetition import RepetitionPenalty
-from graphwright.runtime.sampling import Distribution, Sampler, distribution, draw, log_normalizer
+from graphwright.runtime.sampling import Distribution, Sampler, distribution, draw, log_normalizer, number_at
 
 # Multiples of 1/16, so that different logits have different probabilities.
 LOGITS = hnp.arrays(np.float32, st.integers(1, 60), elements=st.integers(-480, 480).map(lambda number: number / 16))
@@ -116,6 +116,40 @@ def test_rows_and_seeds_have_their_own_streams() -> None:
             sampler = Sampler(GenerationOptions(temperature=1, seed=seed), facts(1000), [], row)
             drawn.add(tuple(sampler.choose(logits) for _ in range(5)))
     assert len(drawn) == 4
+
+
+def test_the_number_of_a_place_is_a_function_of_seed_and_row_alone() -> None:
+    """Pinned: artifacts and runtimes of two releases draw the same."""
+    key = Sampler(GenerationOptions(temperature=1, seed=7), facts(4), [], 2).key
+    assert key.tolist() == [18279110831140952437, 10100442772938007519]
+    assert [number_at(key, place) for place in (2, 0, 1)] == [
+        0.3268598100956067,
+        0.007672472832699118,
+        0.3993305377081262,
+    ]
+
+
+def test_a_token_does_not_depend_on_the_tokens_that_were_drawn_before() -> None:
+    logits = np.zeros(1000, dtype=np.float32)
+    options = GenerationOptions(temperature=1, seed=3)
+    drawn = [Sampler(options, facts(1000), prompt).choose(logits) for prompt in ([1, 2], [5, 5])]
+    assert drawn[0] == drawn[1]
+
+
+def test_filters_leave_tokens_in_the_order_of_the_vocabulary() -> None:
+    logits = np.array([1, 3, 2, 3], dtype=np.float32)
+    for options in ({"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.3}):
+        assert distribution(logits, GenerationOptions(temperature=1, **options)).tokens.tolist() == [1, 2, 3]
+
+
+def test_a_program_draws_by_what_it_knows_and_no_more() -> None:
+    simple = GenerationOptions(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1)
+    given = Sampler(simple, facts(9), []).by_program
+    assert given is not None
+    assert given.tolist() == np.array([0.5, 3, 0.9, 0.1], np.float32).tolist()
+    for name in ("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h", "presence_penalty"):
+        other = GenerationOptions.model_validate({"temperature": 1, name: 0.5})
+        assert Sampler(other, facts(9), []).by_program is None
 
 
 def test_frequencies_follow_the_distribution() -> None:

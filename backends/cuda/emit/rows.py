@@ -7,6 +7,7 @@ from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op
 
 KERNELS = "graphwright.backends.cuda.kernels.rows"
+CHOOSING = "graphwright.backends.cuda.kernels.choosing"
 
 
 def emit_rms_norm(e: Emitter, op: Op) -> None:
@@ -29,12 +30,19 @@ def emit_layer_norm(e: Emitter, op: Op) -> None:
     )  # fmt: skip
 
 
-def emit_likeliest(e: Emitter, op: Op) -> None:
+def emit_choose_tokens(e: Emitter, op: Op) -> None:
     logits = op.required("logits")
-    rows = product(logits.type.shape[:-1])
-    constants = {"V": fixed(logits.type.shape[-1], "vocabulary"), "BLOCK": e.settings["block"]}
-    pointers = {"logits": e.buffer(logits), "y": e.make(op.result)}
-    e.launch(f"{KERNELS}:likeliest", rows, pointers, {}, constants, writes=("y",), warps=8)
+    batch, tokens, vocabulary = logits.type.shape
+    constants = {"V": fixed(vocabulary, "vocabulary"), "BLOCK": e.settings["block"], "DRAWN": e.settings["drawn"]}
+    names = ("logits", "past_length", "logit_positions", "sampling", "sampling_key")
+    pointers = {**{name: e.buffer(op.required(name)) for name in names}, "y": e.make(op.result)}
+    e.launch(f"{CHOOSING}:choose_tokens", batch * tokens, pointers, {"N": tokens}, constants, writes=("y",), warps=8)
+
+
+def emit_next_length(e: Emitter, op: Op) -> None:
+    names = ("past_length", "new_length", "tokens")
+    pointers = {**{name: e.buffer(op.required(name)) for name in names}, "y": e.make(op.result)}
+    e.launch(f"{CHOOSING}:next_length", op.result.type.shape[0], pointers, {}, {}, writes=("y",), warps=1)
 
 
 def emit_softmax(e: Emitter, op: Op) -> None:

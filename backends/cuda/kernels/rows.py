@@ -85,29 +85,6 @@ def token_rows(x, places, y, N, S, K: tl.constexpr, PADDED: tl.constexpr, PDL: t
 
 
 @triton.jit
-def likeliest(logits, y, V: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr):
-    """`cuda.likeliest`, a row of V numbers a program, BLOCK at a time."""
-    start_next(PDL)
-    wait_for_previous(PDL)
-    row = tl.program_id(0).to(tl.int64)
-    c = tl.arange(0, BLOCK)
-    most = tl.full((BLOCK,), float("-inf"), tl.float32)
-    place = tl.zeros((BLOCK,), tl.int32)
-    wrong = tl.zeros((BLOCK,), tl.int32)
-    for c0 in range(0, V, BLOCK):
-        at = c0 + c
-        x = tl.load(logits + row * V + at, mask=at < V, other=float("-inf"))
-        wrong |= (x != x).to(tl.int32)
-        # Of equal ones the first stays.
-        place = tl.where(x > most, at, place)
-        most = tl.maximum(most, x)
-    largest = tl.max(most, 0)
-    first = tl.min(tl.where(most == largest, place, V), 0)
-    finite = (tl.max(wrong, 0) == 0) & (tl.abs(largest) < float("inf"))
-    tl.store(y + row, tl.where(finite, first, -1).to(tl.int64))
-
-
-@triton.jit
 def copy_numbers(x, y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
     """`cast`: COUNT numbers of x as numbers of y's type, BLOCK a program."""
     start_next(PDL)

@@ -113,4 +113,7 @@ ATTENTION = (
     Choice(KEYS.name, KEYS.values, _whole_keys, KEYS.about),
     WARPS,
 )
-LIKELIEST = (_choice("block", 4096, 1 << 15, "logits at a time", (1024, 2048, 4096, 8192, 1 << 15)),)
+CHOOSING = (
+    _choice("block", 4096, 1 << 15, "logits at a time to find the largest", (1024, 2048, 4096, 8192, 1 << 15)),
+    _choice("drawn", 1024, 4096, "logits at a time to draw", (512, 1024, 2048, 4096)),
+)

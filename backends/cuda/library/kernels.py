@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
-from graphwright.backends.cuda.library.choices import ATTENTION, CODED_LINEAR, LIKELIEST, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.choices import ATTENTION, CHOOSING, CODED_LINEAR, LINEAR, SPLIT_ATTENTION
 from graphwright.backends.cuda.library.conditions import (
     FLOATS,
     contiguous_caches,
@@ -26,7 +26,7 @@ from graphwright.backends.kernel_library import Kernel, KernelLibrary
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.append_attention import append_attention
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
-from graphwright.ir.dialects.cuda.choosing import likeliest
+from graphwright.ir.dialects.cuda.choosing import choose_tokens, next_length
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.types import DType
@@ -56,7 +56,8 @@ HOT = (
         body=f"{BODIES}.coded_weights:emit_quantized_embedding",
         layouts={"weight": CODES},
     ),
-    Kernel(likeliest, SINGLE, name="likeliest", body=f"{BODIES}.rows:emit_likeliest", choices=LIKELIEST),
+    Kernel(choose_tokens, SINGLE, name="choose_tokens", body=f"{BODIES}.rows:emit_choose_tokens", choices=CHOOSING),
+    Kernel(next_length, INDICES, name="next_length", body=f"{BODIES}.rows:emit_next_length"),
     Kernel(rotary_table, INDICES, name="rotary_table", body=f"{BODIES}.rotary:emit_rotary_table"),
     Kernel(rotary_embedding, FLOATS, name="rotary_embedding", body=f"{BODIES}.rotary:emit_rotary_embedding"),
     Kernel(rotary_append, FLOATS, contiguous_caches, name="rotary_append", body=f"{BODIES}.rotary:emit_rotary_append"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.cuda.append_attention import AppendAttention
-from graphwright.passes.lowering.cuda.likeliest import AddLikeliest
+from graphwright.passes.lowering.cuda.choose_tokens import ChooseTokens
 from graphwright.passes.lowering.cuda.linears import FuseLinears
 from graphwright.passes.lowering.cuda.shared import (
     CudaAttention,
@@ -26,7 +26,7 @@ def cuda_lowering(target: Target) -> tuple[Pass, ...]:
         CudaRotaryAppend(target),
         AppendAttention(target),
         FuseLinears(target),
-        AddLikeliest(target),
+        ChooseTokens(target),
         CudaHeadsAsViews(target),  # behind those that take heads in
         CudaCopies(target),  # last: it looks at whose memory a value lies in
     )

@@ -110,7 +110,7 @@ def test_rows_are_copied_and_cleared_on_the_device() -> None:
     engine = tiny().loaded.session.engine
     assert isinstance(engine, CudaEngine)
     content = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
-    value, other = engine.place(content, "float32"), engine.zeros((4, 3, 2), "float32")
+    value, other = engine.place(content, "float32"), engine.zeros((4, 3, 2), "float32", "other")
     assert (other.numpy() == 0).all()
     other.copy_rows(value, [1, 3])
     value.clear_rows([0, 1])

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from graphwright.ir import ops
-from graphwright.ir.dialects.cuda.choosing import likeliest
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_table
 from tests.emulator.interpreter import interpret
 
@@ -105,16 +104,3 @@ def test_rotary_append(interleaved: bool, pairs: int, table_rows: int) -> None:
     )  # fmt: skip
     for found, expected in zip((queries, *caches), want, strict=True):
         assert (found - expected).abs().max() <= 1e-6
-
-
-def test_the_likeliest_is_the_first_of_the_largest() -> None:
-    x = torch.randn(3, 2, 70, generator=torch.Generator().manual_seed(0))
-    x[0, 0, 5] = x[0, 0, 40] = 9
-    x[0, 1, 69] = 9
-    x[1, 0, 3] = float("nan")
-    x[1, 1, 64] = float("inf")
-    x[2, 0] = float("-inf")
-    y = torch.full((3, 2), 7)
-    interpret(f"{ROWS}:likeliest", 6, logits=x, y=y, V=70, BLOCK=32, PDL=False)
-    assert [int(place) for place in y.flatten()] == [5, 69, -1, -1, -1, int(x[2, 1].argmax())]
-    assert torch.equal(y, likeliest.evaluate([x], {}))

@@ -6,7 +6,7 @@ from typing import Any
 
 from graphwright.ir.dialects.cuda.append_attention import append_attention
 from graphwright.ir.dialects.cuda.attention import combine_splits, fused_attention, split_attention
-from graphwright.ir.dialects.cuda.choosing import likeliest
+from graphwright.ir.dialects.cuda.choosing import choose_tokens, next_length
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_embedding, rotary_table
 from graphwright.ir.types import DType
@@ -33,7 +33,8 @@ CUDA_CASES = [
     Case(split_attention, (Q, *CACHES, "i64[B, S]", "i64[B]"), PIECES),
     Case(append_attention, (PACKED, *CACHES, "i64[B]", "i64[B, S]", "i64[B]", TABLE, TABLE), PIECES | COLUMNS),
     Case(append_attention, (PACKED, *CACHES, "i64[B]", "i64[1, S]", "i64[B]"), PIECES | COLUMNS),
-    Case(likeliest, ("f32[B, S, 12]",)),
+    Case(choose_tokens, ("f32[B, S, 12]", "i64[B]", "i64[B, S]", "f32[B, 4]", "i64[B, 2]")),
+    Case(next_length, ("i64[B]", "i64[B]", "i64[B, S]")),
     Case(combine_splits, (PARTIAL,), {"dtype": DType.F16}),
     Case(combine_splits, (PARTIAL, "f32[4]"), {"dtype": DType.F32}),
 ]

@@ -184,15 +184,15 @@ def test_a_layer_of_a_llama_takes_six_launches_a_token() -> None:
     assert counts[1] - counts[0] == 2 * 6
 
 
-def test_decoders_tell_the_likeliest_token() -> None:
+def test_decoders_choose_tokens() -> None:
     made = decoder(replace(MODELS["llama"], layers=1))
-    run_passes(made, [*PHASES, *parse_passes("cuda-likeliest", TARGETS)])
+    run_passes(made, [*PHASES, *parse_passes("cuda-choose-tokens", TARGETS)])
     for graph in made.graphs.values():
-        assert list(graph.outputs)[:2] == ["logits", "likeliest"]
-        assert "cuda.likeliest(%" in print_graph(graph)
+        assert list(graph.outputs)[:3] == ["logits", "chosen", "length_after"]
+        assert "cuda.choose_tokens(%" in print_graph(graph)
 
 
-def test_a_function_tells_no_token() -> None:
-    after, misses = lowered(NORMED, "cuda-likeliest", WEIGHTS)
-    assert "likeliest" not in after
+def test_a_function_chooses_no_tokens() -> None:
+    after, misses = lowered(NORMED, "cuda-choose-tokens", WEIGHTS)
+    assert "chosen" not in after
     assert not misses
