@@ -138,8 +138,12 @@ def test_a_token_does_not_depend_on_the_tokens_that_were_drawn_before() -> None:
 
 def test_filters_leave_tokens_in_the_order_of_the_vocabulary() -> None:
     logits = np.array([1, 3, 2, 3], dtype=np.float32)
-    for options in ({"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.3}):
-        assert distribution(logits, GenerationOptions(temperature=1, **options)).tokens.tolist() == [1, 2, 3]
+    for options in (
+        GenerationOptions(temperature=1, top_k=3),
+        GenerationOptions(temperature=1, top_p=0.9),
+        GenerationOptions(temperature=1, min_p=0.3),
+    ):
+        assert distribution(logits, options).tokens.tolist() == [1, 2, 3]
 
 
 def test_a_program_draws_by_what_it_knows_and_no_more() -> None:
