@@ -15,6 +15,9 @@ class Gpu:
     number: int
     shared_bytes: int
     """Of a block of threads, at most."""
+    multiprocessors: int
+    bytes_per_second: float
+    """Of memory: this and the number of multiprocessors are those of the card that choices are made for."""
 
     @property
     def emulated(self) -> bool:
@@ -26,10 +29,25 @@ class Gpu:
         return self.number >= 90
 
 
-_SHARED = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
-EMULATED = Gpu("emulated", 0, 1 << 30)
-GPUS = {f"sm_{number}": Gpu(f"sm_{number}", number, kib << 10) for number, kib in _SHARED.items()}
-"""By name. KiB of shared memory: CUDA C++ Programming Guide, technical specifications per compute capability."""
+EMULATED = Gpu("emulated", 0, 1 << 30, 1, 1e9)
+"""One multiprocessor, which one program keeps busy: there is no reason to divide work."""
+
+_CARDS = {
+    # KiB of shared memory, multiprocessors, TB/s
+    80: (163, 108, 2.039),  # A100 80 GB SXM
+    86: (99, 82, 0.936),  # GeForce RTX 3090
+    89: (99, 128, 1.008),  # GeForce RTX 4090
+    90: (227, 132, 3.35),  # H100 SXM
+    100: (227, 148, 8.0),  # B200
+    103: (227, 160, 8.0),  # B300
+    120: (99, 170, 1.792),  # GeForce RTX 5090
+}
+GPUS = {
+    f"sm_{number}": Gpu(f"sm_{number}", number, kib << 10, count, rate * 1e12)
+    for number, (kib, count, rate) in _CARDS.items()
+}
+"""By name. KiB of shared memory: CUDA C++ Programming Guide, technical specifications per compute capability; cards:
+NVIDIA's datasheets and architecture whitepapers."""
 
 
 def find_gpus(names: str) -> list[Gpu]:

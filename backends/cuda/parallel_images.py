@@ -70,7 +70,7 @@ def images_of(tasks: Sequence[Task], *, processes: int | None = None, program: s
     return [found[task] for task in tasks]
 
 
-SLOW = ("many_rows", "attention", "few_rows")
+SLOW = ("many_rows", "attention", "few_rows", "one_row")
 
 
 class _Processes:

@@ -98,6 +98,10 @@ def watched(
             watch.touch(addresses, mask, values.dtype.itemsize, store=True)
             return native.store(addresses, values, mask)
 
+        def atomic_rmw(self, kind: Any, addresses: Any, values: Any, mask: Any, order: Any) -> Any:
+            watch.touch(addresses, mask, values.dtype.itemsize, store=True)
+            return native.atomic_rmw(kind, addresses, values, mask, order)
+
     def sized(x: int, y: int, z: int) -> None:
         set_size(first + x, y, z)
 

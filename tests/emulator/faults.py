@@ -133,15 +133,15 @@ def launch(program: Program, name: str) -> dict[str, Any]:
 
 
 def half_a_block(program: Program) -> None:
-    kernel(program, "few_rows")["threads"] //= 2
+    kernel(program, "one_row")["threads"] //= 2
 
 
 def too_much_shared_memory(program: Program) -> None:
-    kernel(program, "few_rows")["shared"] = 228 << 10
+    kernel(program, "one_row")["shared"] = 228 << 10
 
 
 def a_narrow_parameter(program: Program) -> None:
-    it = kernel(program, "few_rows")
+    it = kernel(program, "one_row")
     it["parameters"] = ["i64" if each == "i32" else each for each in it["parameters"]] + ["i32"]
     for each in program["graphs"].values():
         for one in each["launches"]:
@@ -150,11 +150,11 @@ def a_narrow_parameter(program: Program) -> None:
 
 
 def another_symbol(program: Program) -> None:
-    kernel(program, "few_rows")["symbol"] = "another"
+    kernel(program, "one_row")["symbol"] = "another"
 
 
 def a_damaged_image(program: Program) -> None:
-    kernel(program, "few_rows")["sha256"] = "0" * 64
+    kernel(program, "one_row")["sha256"] = "0" * 64
 
 
 def a_tile_too_many(program: Program) -> None:
@@ -185,15 +185,15 @@ def one_cache_for_another(program: Program) -> None:
 
 
 def weights_of_another(program: Program) -> None:
-    launch(program, "few_rows")["buffers"][1]["stored"] += 256
+    launch(program, "one_row")["buffers"][1]["stored"] += 256
 
 
 def weights_between_two(program: Program) -> None:
-    launch(program, "few_rows")["buffers"][1]["stored"] += 4
+    launch(program, "one_row")["buffers"][1]["stored"] += 4
 
 
 def weights_behind_the_end(program: Program) -> None:
-    launch(program, "few_rows")["buffers"][1]["stored"] += 1 << 30
+    launch(program, "one_row")["buffers"][1]["stored"] += 1 << 30
 
 
 def a_wrong_stride(program: Program) -> None:
@@ -201,11 +201,11 @@ def a_wrong_stride(program: Program) -> None:
 
 
 def a_launch_of_nothing(program: Program) -> None:
-    launch(program, "few_rows")["kernel"] = "absent"
+    launch(program, "one_row")["kernel"] = "absent"
 
 
 def an_argument_too_few(program: Program) -> None:
-    launch(program, "few_rows")["buffers"].pop()
+    launch(program, "one_row")["buffers"].pop()
 
 
 PROGRAMS = (
@@ -213,7 +213,7 @@ PROGRAMS = (
     Fault("too much shared memory", too_much_shared_memory, "more shared memory than a block may have"),
     Fault("another parameter", a_narrow_parameter, "takes parameters of"),
     Fault("another symbol", another_symbol, "the module has no function another"),
-    Fault("a damaged image", a_damaged_image, "the code of kernel few_rows"),
+    Fault("a damaged image", a_damaged_image, "the code of kernel one_row"),
     Fault("a tile too many", a_tile_too_many, "kernel combine_splits"),
     Fault("the last tile missing", the_last_tile_missing, WRONG),
     Fault("a slot that is too small", an_empty_slot, "(slot 6 of the workspace) of 2000 bytes"),
@@ -238,6 +238,7 @@ KERNELS = (
     KernelFault("a read in front of the wait", "too_early", "it reads `x` (numbers) before it waits for"),
     KernelFault("a missing wait", "never_waits", "it does not wait for the launches before it"),
     KernelFault("a written input", "writes_its_input", "it writes `x` (numbers), which the plan says it only reads"),
+    KernelFault("a counted input", "counts_in_its_input", "it writes `x` (numbers), which the plan says it only reads"),
 )
 
 # -- in the runtime

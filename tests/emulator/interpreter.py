@@ -30,10 +30,19 @@ def interpret(body: str, programs: int, **arguments: Any) -> None:
 
     The names are the kernel's parameters, constants included.
     """
+    _ask(body, programs, False, arguments)
+
+
+def interpret_backwards(body: str, programs: int, **arguments: Any) -> None:
+    """As `interpret`, the last program first."""
+    _ask(body, programs, True, arguments)
+
+
+def _ask(body: str, programs: int, backwards: bool, arguments: dict[str, Any]) -> None:
     worker = _worker()
     assert worker.stdin is not None
     assert worker.stdout is not None
-    pickle.dump((body, programs, arguments), worker.stdin)
+    pickle.dump((body, programs, backwards, arguments), worker.stdin)
     worker.stdin.flush()
     tensors, problem = pickle.load(worker.stdout)
     if problem is not None:

@@ -13,17 +13,27 @@ from typing import Any
 from graphwright.backends.cuda.request_loop import answer_requests
 from graphwright.emulating.quick import interpret_from_now_on
 
-Request = tuple[str, int, dict[str, Any]]
+Request = tuple[str, int, bool, dict[str, Any]]
 
 
 def run(request: Request) -> tuple[dict[str, Any], str | None]:
     """Runs a kernel and gives back its tensors, changed as it changed them, and a traceback where it failed."""
-    body, programs, arguments = request
+    body, programs, backwards, arguments = request
     module, _, name = body.partition(":")
+    builder: Any = import_module("triton.runtime.interpreter").interpreter_builder
+    place = builder.set_grid_idx
+
+    def from_the_end(x: int, y: int, z: int) -> None:
+        place(programs - 1 - x, y, z)
+
+    if backwards:
+        builder.set_grid_idx = from_the_end
     try:
         getattr(import_module(module), name)[(programs,)](**arguments)
     except Exception:
         return {}, traceback.format_exc()
+    finally:
+        builder.set_grid_idx = place
     return {name: value for name, value in arguments.items() if hasattr(value, "data_ptr")}, None
 
 

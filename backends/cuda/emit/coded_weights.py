@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphwright.backends.cuda.emit.emitter import FEW, Constant, Emitter, fixed, power_of_two
+from graphwright.backends.cuda.emit.splitting import split_memory
 from graphwright.backends.cuda.library.layouts import PARTS, codes_in_a_byte, read_element
 from graphwright.backends.plan import Buffer
 from graphwright.ir.dims import product
@@ -19,21 +20,24 @@ def emit_coded_linear(e: Emitter, op: Op) -> None:
     columns, rows = fixed(op.result.type.shape[-1], "columns"), product(x.type.shape[:-1])
     optional = {name: op.operand(name) for name in ("bias", "gain", "residual")}
     given = {name: None if v is None else e.buffer(v) for name, v in optional.items()}
-    pointers = {"x": e.buffer(x), **_parts(e, op), **given, "y": e.make(op.result)}
+    pointers = {"x": e.buffer(x), **_parts(e, op), **given}
     described = _described(op)
+    group, s = described["GROUP"], e.settings
+    assert isinstance(group, int)
+    splits = s["splits"]
     shared: dict[str, Constant] = {
         **described,
         "EPSILON": op.attribute("epsilon", float),
         "KIND": str(op.attributes["kind"]) if op.attributes["gated"] else None,
+        "SPLITS": splits,
     }
-    group, s = described["GROUP"], e.settings
-    assert isinstance(group, int)
     if rows.constant == 1:
         tiles = {"BN": s["columns"], "BK": max(s["depth"], group)}
         programs = e.quotient(op.result.type.shape[-1], s["columns"])
+        memory = split_memory(e, splits, programs + columns)
         e.launch(
-            f"{KERNELS}:one_row_of_codes", programs, pointers, {"N": columns}, {**shared, **tiles}, writes=("y",),
-            warps=s["warps"],
+            f"{KERNELS}:one_row_of_codes", programs * splits, {**pointers, **memory, "y": e.make(op.result)},
+            {"N": columns}, {**shared, **tiles}, writes=("partial", "y"), updates=("arrived",), warps=s["warps"],
         )  # fmt: skip
         return
     few = rows.constant is not None and rows.constant <= FEW
@@ -41,9 +45,11 @@ def emit_coded_linear(e: Emitter, op: Op) -> None:
     height = FEW if few else s["tile_rows"]
     tiles = {"BM": height, "BN": tile["columns"], "BK": max(tile["depth"], group), "STRIPE": s["stripe"]}
     programs = e.quotient(rows, height) * e.quotient(op.result.type.shape[-1], tile["columns"])
+    memory = split_memory(e, splits, rows * columns)
     e.launch(
-        f"{KERNELS}:rows_of_codes", programs, pointers, {"M": rows, "N": columns},
-        {**shared, **tiles, "EMULATED": e.gpu.emulated}, writes=("y",), warps=tile["warps"], stages=tile["stages"],
+        f"{KERNELS}:rows_of_codes", programs * splits, {**pointers, **memory, "y": e.make(op.result)},
+        {"M": rows, "N": columns}, {**shared, **tiles, "EMULATED": e.gpu.emulated}, writes=("partial", "y"),
+        updates=("arrived",), warps=tile["warps"], stages=tile["stages"],
     )  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class Emitter:
         self.buffers: dict[Value, Buffer] = {}
         self.settings: Settings = {}
         """The values of the choices of the kernel that is being emitted."""
+        self.counters: Temporary | None = None
+        """Zeros in which programs of a launch count who is there, once there are any."""
         self._kernel: Kernel | None = None
         self._stored: dict[str, Stored] = {}
         self._stages: list[Stage] = []

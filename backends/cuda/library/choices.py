@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphwright.backends.cuda.gpu import Gpu
+from graphwright.backends.cuda.library.splitting import SPLITS, cheapest_splits, few_rows_read, splits_refusal
 from graphwright.backends.kernel_library import Choice, Problem
 from graphwright.ir.dims import product
 from graphwright.ir.types import DType, TensorType
@@ -73,7 +74,7 @@ def _tile(problem: Problem) -> _Tile:
     return _Tile(128, 128, 64, 8, 3 if gated else 4)
 
 
-LINEAR = (
+TILES = (
     Choice("columns", POWERS, _rows_default(4, 16, 16, 256), "of few rows: columns of a block"),
     Choice("depth", POWERS, _rows_default(512, 256, 128, 256), "of few rows: of the inner size at a time"),
     WARPS,
@@ -84,7 +85,39 @@ LINEAR = (
     Choice("tile_stages", (2, 3, 4), lambda p: _tile(p).stages, "of many rows: tiles that are loaded ahead"),
     _choice("stripe", 8, 8, "of many rows: tiles of rows that go together"),
 )
-CODED_LINEAR = (
+
+
+def _defaults(choices: tuple[Choice, ...], problem: Problem, *names: str) -> list[int]:
+    known = {choice.name: choice for choice in choices}
+    return [known[name].default_for(problem) for name in names]
+
+
+def _splits(problem: Problem) -> int:
+    """Of numbers: a tile is on its way while another one is multiplied."""
+    read = few_rows_read(problem)
+    if read is None:
+        return 1
+    columns, depth = _defaults(TILES, problem, "columns", "depth")
+    return cheapest_splits(_gpu(problem), read, columns, depth)
+
+
+def _coded_splits(problem: Problem) -> int:
+    """Of codes: as many tiles are on their way as are loaded ahead of a product of tiles."""
+    read = few_rows_read(problem)
+    if read is None:
+        return 1
+    names = ("columns", "depth") if read.rows == 1 else ("few_columns", "few_depth")
+    columns, depth = _defaults(CODED_TILES, problem, *names)
+    ahead = 1 if read.rows == 1 else _defaults(CODED_TILES, problem, "few_stages")[0] - 1
+    return cheapest_splits(_gpu(problem), read, columns, depth, ahead)
+
+
+def _splits_choice(default: Callable[[Problem], int]) -> Choice:
+    return Choice("splits", SPLITS, default, "of few rows: parts of the inner size", splits_refusal)
+
+
+LINEAR = (*TILES, _splits_choice(_splits))
+CODED_TILES = (
     _choice("columns", 4, 256, "of one row: columns of a block"),
     _choice("depth", 1024, 256, "of one row: of the inner size at a time"),
     WARPS,
@@ -99,6 +132,7 @@ CODED_LINEAR = (
     _choice("tile_stages", 3, 3, "of many rows: tiles that are loaded ahead", (2, 3, 4)),
     _choice("stripe", 8, 8, "tiles of rows that go together"),
 )
+CODED_LINEAR = (*CODED_TILES, _splits_choice(_coded_splits))
 KEYS = _choice("keys", 64, 256, "keys at a time", (16, 32, 64, 128, 256))
 SPLIT_ATTENTION = (KEYS, WARPS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
-from graphwright.backends.cuda.library.choices import ATTENTION, CHOOSING, CODED_LINEAR, LINEAR, SPLIT_ATTENTION
+from graphwright.backends.cuda.library.choices import ATTENTION, CHOOSING, CODED_LINEAR, LINEAR, SPLIT_ATTENTION, TILES
 from graphwright.backends.cuda.library.conditions import (
     FLOATS,
     contiguous_caches,
@@ -97,7 +97,7 @@ HOT = (
         known_experts,
         name="moe_experts",
         body=f"{BODIES}.experts:emit_moe_experts",
-        choices=LINEAR,
+        choices=TILES,
     ),
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )

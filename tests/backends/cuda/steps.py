@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphwright.backends.cuda.emit import TailVariant
-from graphwright.backends.cuda.gpu import EMULATED
+from graphwright.backends.cuda.gpu import EMULATED, Gpu
 from graphwright.backends.cuda.lower import plan_graphs
 from graphwright.backends.plan import Buffer, Given, Stage, Stored, Temporary
 from graphwright.emulating.interpreter import Argument, Request
@@ -38,9 +38,9 @@ class Memory:
 class Steps:
     """The graphs' functions. Results come by the names of the graphs' outputs."""
 
-    def __init__(self, graphs: Sequence[Graph]) -> None:
+    def __init__(self, graphs: Sequence[Graph], gpu: Gpu = EMULATED) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
-        self.planned = plan_graphs(graphs, EMULATED)
+        self.planned = plan_graphs(graphs, gpu)
         self.weights = {w.name: w.expression.evaluate().contiguous() for w in self.planned.weights}
 
     def tail(self, name: str) -> list[str]:

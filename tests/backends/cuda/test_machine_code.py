@@ -35,7 +35,7 @@ CONFIG = {
     "num_hidden_layers": 1, "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192,
     "vocab_size": 128256, "torch_dtype": "bfloat16", "rope_theta": 500000.0, "tie_word_embeddings": False,
 }  # fmt: skip
-HOT = ("few_rows", "many_rows", "split_attention", "append_attention", "attention")
+HOT = ("one_row", "few_rows", "many_rows", "split_attention", "append_attention", "attention")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def check(variant: Variant, architecture: str) -> None:
     assert blocks_at_once(code, image.threads, image.shared, gpu) >= 1
     assert code.loads.get(16, 0) > 0, f"{variant.name} loads {code.loads} on {architecture}"
     assert (code.loads_before_wait is not None) == gpu.starts_early
-    if name == "few_rows" and gpu.starts_early:
+    if name in ("one_row", "few_rows") and gpu.starts_early:
         assert code.loads_before_wait, f"{variant.name} loads no weights before it waits"
     if name in ("many_rows", "attention"):
         unit = {90: "HGMMA", 100: "UTCHMMA", 103: "UTCHMMA"}.get(gpu.number, "HMMA")
@@ -92,8 +92,14 @@ def chosen(program: Program, architecture: str, *names: str) -> list[Variant]:
 
 def test_the_hot_kernels_on_hopper(program: Program) -> None:
     """No spills, 16-byte loads, products by wgmma in prefill, and weights on their way before the wait in decode."""
-    for variant in chosen(program, "sm_90", "few_rows", "many_rows", "attention"):
+    for variant in chosen(program, "sm_90", "one_row", "few_rows", "many_rows", "attention"):
         check(variant, "sm_90")
+
+
+def test_a_split_product_on_hopper(program: Program) -> None:
+    """It meets the others by one atomic addition: the rest is as without."""
+    few = [variant for variant in variants(program, "sm_90") if variant.kernel == "few_rows"]
+    check(next(variant for variant in few if dict(variant.constants)["SPLITS"] != 1), "sm_90")
 
 
 def test_the_hot_kernels_on_ampere(program: Program) -> None:

@@ -13,6 +13,7 @@ from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.linear import fused_linear
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, StoredArray
+from tests.backends.cuda.kernels.splitting import check_met, meeting
 from tests.emulator.interpreter import interpret
 from tests.ir.quantized_types import dequantized
 
@@ -33,7 +34,8 @@ class Case:
     tensor_scale: bool = False
     dtype: torch.dtype = torch.float16
     around: bool = False
-    """Norm before, bias, gate of the kind silu and residual behind."""
+    """Norm before, bias, gate of the kind silu and residual behind; no gate of a product that is split."""
+    splits: int = 1
 
 
 CASES = [
@@ -51,6 +53,8 @@ CASES = [
     Case(3, 33, 75, I4, dtype=torch.float32),
     Case(16, 20, 96, U4, 32, DType.BF16, dtype=torch.bfloat16, around=True),
     Case(2, 20, 96, U4, 64, minimum=True, around=True),
+    Case(1, 9, 300, U4, 32, around=True, splits=4),
+    Case(3, 36, 300, I4, 64, around=True, splits=2),
     Case(70, 40, 72, I8, 0, around=True),
     Case(70, 40, 144, U4, 128, dtype=torch.float32),
     Case(40, 40, 64, DType.F8E4M3, 0, dtype=torch.bfloat16),
@@ -91,7 +95,8 @@ def described(made: Applied) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_products(case: Case) -> None:
     generator = torch.Generator().manual_seed(0)
-    columns = 2 * case.columns if case.around else case.columns
+    gated = case.around and case.splits == 1
+    columns = 2 * case.columns if gated else case.columns
     made = weight(generator, case, columns)
 
     def numbers(*shape: int) -> torch.Tensor:
@@ -109,20 +114,30 @@ def test_products(case: Case) -> None:
         "residual": residual,
         "N": case.columns,
         "EPSILON": 1e-5,
-        "KIND": "silu" if case.around else None,
+        "KIND": "silu" if gated else None,
+        "SPLITS": case.splits,
         "PDL": False,
     }
     depth = max(64, case.group)
     if case.rows == 1:
-        tiles = {"BN": 8, "BK": depth}
-        interpret(f"{KERNELS}:one_row_of_codes", -(-case.columns // 8), x=x, y=y, **described(made), **around, **tiles)
+        tiles = -(-case.columns // 8)
+        memory = meeting(case.splits, case.columns + tiles, tiles)
+        interpret(
+            f"{KERNELS}:one_row_of_codes", tiles * case.splits, x=x, y=y, **described(made), **around, **memory, BN=8,
+            BK=depth,
+        )  # fmt: skip
     else:
-        tiles = {"M": case.rows, "BM": 16 if few else 32, "BN": 32, "BK": depth, "STRIPE": 2, "EMULATED": True}
-        programs = -(-case.rows // tiles["BM"]) * -(-case.columns // 32)
-        interpret(f"{KERNELS}:rows_of_codes", programs, x=x, y=y, **described(made), **around, **tiles)
+        height = 16 if few else 32
+        tiles = -(-case.rows // height) * -(-case.columns // 32)
+        memory = meeting(case.splits, case.rows * case.columns, tiles)
+        interpret(
+            f"{KERNELS}:rows_of_codes", tiles * case.splits, x=x, y=y, **described(made), **around, **memory,
+            M=case.rows, BM=height, BN=32, BK=depth, STRIPE=2, EMULATED=True,
+        )  # fmt: skip
+    check_met(memory)
     matrix = made.evaluate()
     wide = [None if t is None else t.double() for t in (x, dequantized(matrix, torch.float64), bias, gain, residual)]
-    attributes: dict[str, Any] = {"epsilon": 1e-5, "gated": case.around, "kind": "silu"}
+    attributes: dict[str, Any] = {"epsilon": 1e-5, "gated": gated, "kind": "silu"}
     want = fused_linear.evaluate(wide, attributes)
     assert isinstance(want, torch.Tensor)
     # As products with plain weights; numbers of the matrix are rounded once more where tiles are multiplied.

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from graphwright.ir.dialects.cuda.linear import fused_linear
-from tests.emulator.interpreter import interpret
+from tests.backends.cuda.kernels.splitting import check_met, meeting
+from tests.emulator.interpreter import interpret, interpret_backwards
 
 KERNELS = "graphwright.backends.cuda.kernels.linear"
 ROUNDOFF = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
@@ -26,19 +27,21 @@ def expected(operands: dict[str, torch.Tensor | None], kind: str | None) -> tupl
 
 
 CASES = [
-    # rows, columns, inner, dtype, norm, bias, kind, residual
-    (1, 24, 64, torch.float16, True, False, None, False),
-    (1, 7, 50, torch.bfloat16, False, True, None, True),
-    (1, 20, 96, torch.bfloat16, True, True, "silu", False),
-    (3, 20, 96, torch.float16, True, False, "gelu_tanh", True),
-    (16, 33, 40, torch.bfloat16, False, True, None, True),
-    (5, 8, 130, torch.float32, True, True, "gelu", True),
+    # rows, columns, inner, dtype, norm, bias, kind, residual, splits
+    (1, 24, 64, torch.float16, True, False, None, False, 1),
+    (1, 7, 50, torch.bfloat16, False, True, None, True, 2),
+    (1, 20, 96, torch.bfloat16, True, True, "silu", False, 1),
+    (1, 20, 150, torch.float16, True, True, None, True, 4),
+    (3, 20, 96, torch.float16, True, False, "gelu_tanh", True, 1),
+    (16, 33, 40, torch.bfloat16, False, True, None, True, 2),
+    (5, 8, 130, torch.float32, True, True, "gelu", True, 1),
+    (4, 9, 130, torch.float32, True, True, None, True, 4),
 ]
 
 
-@pytest.mark.parametrize(("m", "n", "k", "dtype", "norm", "bias", "kind", "residual"), CASES)
+@pytest.mark.parametrize(("m", "n", "k", "dtype", "norm", "bias", "kind", "residual", "splits"), CASES)
 def test_few_rows(
-    m: int, n: int, k: int, dtype: torch.dtype, norm: bool, bias: bool, kind: str | None, residual: bool
+    m: int, n: int, k: int, dtype: torch.dtype, norm: bool, bias: bool, kind: str | None, residual: bool, splits: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     columns = n if kind is None else 2 * n
@@ -49,12 +52,20 @@ def test_few_rows(
         "gain": numbers(generator, k, dtype=dtype) if norm else None,
         "residual": numbers(generator, m, n, dtype=dtype) if residual else None,
     }
-    y = torch.full((m, n), float("nan"), dtype=dtype)
-    interpret(
-        f"{KERNELS}:few_rows", -(-n // 8), x=operands["x"], w=operands["weight"], bias=operands["bias"],
-        gain=operands["gain"], residual=operands["residual"], y=y, N=n, M=m, K=k, EPSILON=1e-5, KIND=kind, BN=8, BK=32,
-        PDL=False, EMULATED=True,
-    )  # fmt: skip
+    tiles = -(-n // 8)
+    of_one: dict[str, Any] = {} if m == 1 else {"M": m, "EMULATED": True}
+    found: list[torch.Tensor] = []
+    for run in (interpret, interpret_backwards)[: min(splits, 2)]:
+        found.append(torch.full((m, n), float("nan"), dtype=dtype))
+        memory = meeting(splits, n + tiles if m == 1 else m * n, tiles)
+        run(
+            f"{KERNELS}:{'one_row' if m == 1 else 'few_rows'}", tiles * splits, x=operands["x"], w=operands["weight"],
+            bias=operands["bias"], gain=operands["gain"], residual=operands["residual"], **memory, y=found[-1],
+            N=n, K=k, EPSILON=1e-5, KIND=kind, SPLITS=splits, BN=8, BK=32, PDL=False, **of_one,
+        )  # fmt: skip
+        check_met(memory)
+    y = found[0]
+    assert torch.equal(y, found[-1]), "whoever comes last, sums are the same"
     want = expected(operands, kind)
     assert isinstance(want, torch.Tensor)
     error = (y.double() - want).abs()
