@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphwright.backends.cuda.gpu import Gpu
+from graphwright.backends.cuda.library.conditions import MOST_KEYS
 from graphwright.backends.cuda.library.splitting import SPLITS, cheapest_splits, few_rows_read, splits_refusal
 from graphwright.backends.kernel_library import Choice, Problem
 from graphwright.ir.dims import product
@@ -150,4 +151,36 @@ ATTENTION = (
 CHOOSING = (
     _choice("block", 4096, 1 << 15, "logits at a time to find the largest", (1024, 2048, 4096, 8192, 1 << 15)),
     _choice("drawn", 1024, 4096, "logits at a time to draw", (512, 1024, 2048, 4096)),
+)
+
+
+def _columns(problem: Problem) -> int:
+    """Of so many keys a block's registers hold that many columns, beside what decays them."""
+    k = problem.operands[1]
+    assert isinstance(k, TensorType), "keys are a tensor"
+    if _gpu(problem).emulated:
+        return 256
+    keys = k.shape[3].constant or MOST_KEYS
+    return max(4, min(32, 2048 // (1 << (keys - 1).bit_length())))
+
+
+AHEAD = _choice("ahead", 3, 3, "tokens, or tiles of them, that are loaded ahead", (1, 2, 3, 4))
+RECURRENCE = (
+    Choice("columns", POWERS, _columns, "token by token: columns of a block"),
+    _choice("warps", 1, 1, "token by token: warps of a block of threads", (1, 2, 4)),
+    _choice("tile_tokens", 16, 32, "by products: tokens of a tile", (16, 32, 64)),
+    _choice("tile_values", 32, 64, "by products: values of a tile", (16, 32, 64, 128)),
+    _choice("tile_warps", 4, 4, "by products: warps of a block of threads", (2, 4, 8)),
+    AHEAD,
+)
+"""One warp adds up the keys of a column without waiting for others."""
+WEIGHTED_MEAN = (
+    _choice("channels", 32, 256, "channels of a block"),
+    _choice("warps", 1, 1, "warps of a block of threads", (1, 2, 4)),
+    AHEAD,
+)
+CAUSAL_CONV = (
+    _choice("channels", 4, 64, "channels of a block of many tokens"),
+    _choice("tokens", 128, 64, "tokens of a block"),
+    WARPS,
 )

@@ -13,6 +13,8 @@ from graphwright.ir.types import DType, StateType
 FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
 LONGEST_ROW = 1 << 16
 """Numbers of a row that one block of threads holds."""
+MOST_KEYS = 256
+"""Keys of a recurrence of which the registers of a block of threads hold a few columns."""
 
 
 def fixed_rows(op: Op) -> str | None:
@@ -121,3 +123,30 @@ def known_experts(op: Op) -> str | None:
     sizes = [*op.required("gate_up").type.shape, *op.required("down").type.shape, op.required("indices").type.shape[-1]]
     unknown = next((size for size in sizes if size.constant is None), None)
     return None if unknown is None else f"a size of its experts is {unknown}, no fixed number"
+
+
+def known_channels(op: Op) -> str | None:
+    """A convolution of each channel by itself."""
+    x, weight = op.required("x").type, op.required("weight").type
+    if x.shape[1].constant is None:
+        return f"it has {x.shape[1]} channels, no fixed number"
+    if weight.shape[1] is not ONE or weight.shape[0] is not x.shape[1]:
+        return f"its kernel takes each channel by itself, its weight is {weight}"
+    return None
+
+
+def known_states(op: Op) -> str | None:
+    """States of fixed sizes that registers hold."""
+    sizes = (*op.results[1].type.shape[1:], op.required("k").type.shape[1])
+    unknown = next((size for size in sizes if size.constant is None), None)
+    if unknown is not None:
+        return f"a size of its state is {unknown}, no fixed number"
+    keys = op.required("k").type.shape[3].constant
+    assert keys is not None
+    return None if keys <= MOST_KEYS else f"a state of {keys} keys a value is more than registers hold"
+
+
+def mean_of_channels(op: Op) -> str | None:
+    """Channels of a fixed number."""
+    channels = op.required("key").type.shape[2]
+    return None if channels.constant is not None else f"it has {channels} channels, no fixed number"

@@ -5,12 +5,25 @@ from __future__ import annotations
 from functools import cache
 
 from graphwright.backends.cuda.gpu import EMULATED, Gpu
-from graphwright.backends.cuda.library.choices import ATTENTION, CHOOSING, CODED_LINEAR, LINEAR, SPLIT_ATTENTION, TILES
+from graphwright.backends.cuda.library.choices import (
+    ATTENTION,
+    CAUSAL_CONV,
+    CHOOSING,
+    CODED_LINEAR,
+    LINEAR,
+    RECURRENCE,
+    SPLIT_ATTENTION,
+    TILES,
+    WEIGHTED_MEAN,
+)
 from graphwright.backends.cuda.library.conditions import (
     FLOATS,
     contiguous_caches,
     fixed_rows,
+    known_channels,
     known_experts,
+    known_states,
+    mean_of_channels,
     norm_of_rows,
     plain_keys,
     rows_of_tokens,
@@ -98,6 +111,30 @@ HOT = (
         name="moe_experts",
         body=f"{BODIES}.experts:emit_moe_experts",
         choices=TILES,
+    ),
+    Kernel(
+        ops.causal_conv,
+        FLOATS,
+        known_channels,
+        name="causal_conv",
+        body=f"{BODIES}.recurrence:emit_causal_conv",
+        choices=CAUSAL_CONV,
+    ),
+    Kernel(
+        ops.linear_recurrence,
+        FLOATS,
+        known_states,
+        name="linear_recurrence",
+        body=f"{BODIES}.recurrence:emit_linear_recurrence",
+        choices=RECURRENCE,
+    ),
+    Kernel(
+        ops.weighted_mean,
+        FLOATS,
+        mean_of_channels,
+        name="weighted_mean",
+        body=f"{BODIES}.recurrence:emit_weighted_mean",
+        choices=WEIGHTED_MEAN,
     ),
     Kernel(ops.iota, INDICES, name="iota", body=f"{BODIES}.rows:emit_iota"),
 )

@@ -24,7 +24,7 @@ from tests.ir.cases import Case
 OFTEN = (
     *(ops.add, ops.where, ops.lt, ops.remainder, ops.erf, ops.softmax, ops.layer_norm, ops.mean, ops.any, ops.topk),
     *(ops.sort_order, ops.gather, ops.scatter_elements, ops.concat, ops.slice, ops.transpose, ops.matmul),
-    *(ops.moe_experts, ops.kv_append, ops.cumsum, ops.causal_conv, ops.linear_recurrence),
+    *(ops.moe_experts, ops.kv_append, ops.cumsum, ops.running_sum),
 )
 """Of these one case each runs with all tests, the others where everything is run."""
 
