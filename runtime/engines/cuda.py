@@ -195,7 +195,7 @@ class CudaExecutable:
 class CudaCall:
     """A call whose arguments stay bound, chosen anew where a shape may have changed.
 
-    A graph of fixed sizes is captured on its second run with the same arguments, and replayed from then on.
+    A graph of fixed sizes is captured when it is first run with these arguments, and replayed until they change.
     """
 
     def __init__(self, executable: CudaExecutable) -> None:
@@ -208,7 +208,6 @@ class CudaCall:
         self._workspace: CudaValue | None = None
         self._launches: list[Launch] | None = None
         self._captured: Any = None
-        self._runs = 0
         self.graph: str | None = None
         """The name of the graph that was run last."""
 
@@ -240,7 +239,6 @@ class CudaCall:
         if self._captured is not None:
             self._engine.driver.discard(self._captured)
         self._launches = self._captured = None
-        self._runs = 0
 
     def __del__(self) -> None:
         self._forget()
@@ -262,8 +260,7 @@ class CudaCall:
             launches = self._launches
             if launches is None:
                 launches = self._launches = self._planned()
-            self._runs += 1
-            if self._captured is None and self._fixed and self._runs > 1:
+            if self._captured is None and self._fixed:
                 self._captured = driver.captured(launches)
             if self._captured is not None:
                 driver.replay(self._captured)
