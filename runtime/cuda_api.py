@@ -33,6 +33,10 @@ class Launch:
     types: tuple[Any, ...]
 
 
+class NoDeviceError(SessionError):
+    """There is no GPU, or no driver."""
+
+
 class Cuda:
     """The driver, and the primary context of the first device, which other libraries of the process may share.
 
@@ -46,9 +50,9 @@ class Cuda:
         try:
             self.check(driver.cuInit(0))
         except (RuntimeError, SessionError) as error:
-            raise SessionError(f"there is no CUDA device here: {_first_line(error)}") from None
+            raise NoDeviceError(f"there is no CUDA device here: {_first_line(error)}") from None
         if self.check(driver.cuDeviceGetCount()) == 0:
-            raise SessionError("there is no CUDA device here: the driver finds none")
+            raise NoDeviceError("there is no CUDA device here: the driver finds none")
         self._device = self.check(driver.cuDeviceGet(0))
         self.version = int(self.check(driver.cuDriverGetVersion()))
         """Of CUDA that the driver is for: 13000 for 13.0."""
@@ -262,7 +266,7 @@ def _not_described(address: int, size: int, name: str, *, constant: bool) -> Non
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 def cuda_version(number: int) -> str:

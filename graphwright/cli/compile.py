@@ -92,7 +92,8 @@ def _print_summary(report: "CompilationReport") -> None:
         )
         encoder = manifest.program.encoder
         if encoder is None or encoder.takes_tokens:
-            out.print(f"next     graphwright generate {report.folder} 'Once upon a time'", markup=False)
+            emulated = " --device emulator" if manifest.program.dialect == "emulated" else ""
+            out.print(f"next     graphwright generate {report.folder} 'Once upon a time'{emulated}", markup=False)
         else:
             call = f"graphwright.load('{report.folder}').generate(context={encoder.context[0]})"
             out.print(f"next     in Python: {call}", markup=False)

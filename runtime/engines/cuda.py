@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.cuda_api import Launch, argument_sizes, argument_types, cuda, cuda_version
+from graphwright.runtime.cuda_api import Cuda, Launch, NoDeviceError, argument_sizes, argument_types, cuda, cuda_version
 from graphwright.runtime.element_types import ElementTypeName
 from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evaluated, read_program
 from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
@@ -31,7 +31,7 @@ class CudaEngine:
 
     def __init__(self, artifact: Artifact, *, threads: int, device: Device) -> None:
         self._artifact = artifact
-        self.driver = cuda()
+        self.driver = _driver(artifact)
         program = artifact.manifest.program
         path = artifact.path(program.file)
         read = read_program(artifact.read_text(program.file), str(path))
@@ -154,6 +154,15 @@ class CudaEngine:
             if strange := given - tensors:
                 raise ArtifactError(f"{signature.file}: graph {spec.name} uses {min(strange)!r}; compile again")
         return CudaExecutable(self, signature)
+
+
+def _driver(artifact: Artifact) -> Cuda:
+    try:
+        return cuda()
+    except NoDeviceError as error:
+        raise SessionError(
+            f"{error}; `graphwright generate {artifact.folder} --device emulator` runs it without one, slowly"
+        ) from None
 
 
 def check_driver(target: Target, version: int, folder: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 from graphwright.emulating import emulated_engine
 from graphwright.runtime import ArtifactError, ContextError, SessionError, load
 from graphwright.runtime.cache import KVCache
+from graphwright.runtime.cuda_api import NoDeviceError
 from graphwright.runtime.engines.cuda import CHUNK, CudaEngine, check_driver
 from graphwright.runtime.engines.cuda_program import CompiledBy, Target, read_program
 from graphwright.runtime.engines.engine import Signature
@@ -73,6 +74,15 @@ def test_a_kernel_beyond_the_end_of_its_file_is_named(artifact: Path) -> None:
     spoiled(artifact, last, bytes=999)  # as many digits: the file's size is checked first
     with pytest.raises(ArtifactError, match=f"ends before kernel {last}: compile again"):
         load(artifact, engine=emulated_engine, verify=False)
+
+
+def test_without_a_gpu_the_emulator_is_named(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise NoDeviceError("there is no CUDA device here: the driver finds none")
+
+    monkeypatch.setattr("graphwright.runtime.engines.cuda.cuda", none)
+    with pytest.raises(SessionError, match=r"finds none; `graphwright generate .* --device emulator` runs it without"):
+        load(artifact)
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(artifact: Path) -> None:
