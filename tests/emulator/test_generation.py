@@ -15,6 +15,7 @@ from graphwright.runtime.evaluation import RuntimeLanguageModel, score
 from tests.emulator.tiny import driver, reference, tiny
 
 GREEDY: GenerationArguments = {"max_new_tokens": 3, "ignore_eos": True, "temperature": 0}
+DRAWN: GenerationArguments = {**GREEDY, "max_new_tokens": 6, "temperature": 1.5, "top_k": 30, "seed": 1}
 BOUND = 1e-4
 """Of logits below 10: float32 sums of up to 96 products, in two layers of five, in another order."""
 
@@ -73,7 +74,7 @@ def test_a_conversation_goes_on_is_taken_back_and_forked() -> None:
         conversation.rewind(2)
         twin = conversation.fork()
         conversation.append([9])
-        found.append((first, conversation.complete(**GREEDY), twin.complete(**GREEDY)))
+        found.append((first, conversation.complete(**GREEDY), twin.complete(**DRAWN)))
     assert found[0] == found[1]
 
 
@@ -111,8 +112,7 @@ def test_a_step_after_other_sizes_is_planned_anew(calls: list[CudaCall]) -> None
 
 def test_tokens_are_chosen_on_the_device_and_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [[3, 4, 5], [7]]
-    drawn: GenerationArguments = {"max_new_tokens": 6, "ignore_eos": True, "temperature": 1.5, "top_k": 30, "seed": 1}
-    expected = [reference().generate(prompts, **asked) for asked in (GREEDY, drawn)]
+    expected = [reference().generate(prompts, **asked) for asked in (GREEDY, DRAWN)]
     sent = list[str]()
     update = CudaValue.update_inplace
 
@@ -128,10 +128,10 @@ def test_tokens_are_chosen_on_the_device_and_stay_there(monkeypatch: pytest.Monk
         patched.setattr(CudaValue, "update_inplace", noted)
         assert tiny().generate(prompts, **GREEDY) == expected[0]
         first = len(sent)
-        assert tiny().generate(prompts, **drawn) == expected[1]
+        assert tiny().generate(prompts, **DRAWN) == expected[1]
         # The prompts; then how many tokens are new and wanted of each row, once. Tokens and lengths are there.
         assert len(sent) - first == first, "three more steps are sent nothing"
-        others: list[GenerationArguments] = [{**drawn, "typical_p": 0.9}, {**GREEDY, "repetition_penalty": 1.5}]
+        others: list[GenerationArguments] = [{**DRAWN, "typical_p": 0.9}, {**GREEDY, "repetition_penalty": 1.5}]
         for asked in others:
             with pytest.raises(AssertionError, match="logits came"):
                 tiny().generate(prompts, **asked)
