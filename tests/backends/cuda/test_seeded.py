@@ -13,12 +13,13 @@ from graphwright.backends.cuda.gpu import EMULATED
 from graphwright.backends.cuda.library.layouts import CODES
 from graphwright.backends.cuda.seeded import arranged
 from graphwright.backends.plan import Stored, parse_plans
-from graphwright.compiling.compiler import Options, build
+from graphwright.compiling.compiler import Options, build, prepare
+from graphwright.compiling.report import Stopwatch
 from graphwright.emulating import emulated_engine
 from graphwright.errors import OptionError
 from graphwright.ir import ops, read_program
 from graphwright.ir.errors import IRTypeError
-from graphwright.ir.types import DType
+from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, StoredArray, Weight
 from graphwright.quantizing.quantization import requested_quantization
 from graphwright.runtime import load
@@ -73,6 +74,23 @@ def test_a_device_fills_the_interpreter_s_codes(element: str) -> None:
     assert (y[fill.count :] == 0xA5).all()
     found = codes.evaluate().float()
     assert (found.min(), found.max()) == (middle - spread, middle + spread - 1), "all codes there are, and no others"
+
+
+def test_no_weight_is_made_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a large model would take hours."""
+
+    made = Weight.evaluate
+
+    def evaluated(weight: Weight) -> torch.Tensor:
+        assert "proj" not in weight.name
+        assert "lm_head" not in weight.name
+        return made(weight)
+
+    monkeypatch.setattr(Weight, "evaluate", evaluated)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    options = Options(target="cuda:emulated", quantization=requested_quantization("w4a16-g16"))
+    program = prepare(resolve(str(tmp_path), ModelOptions(weights="seed")), options, Stopwatch()).program
+    assert isinstance(program.weights["lm_head.weight.quantized"].type, QuantizedType)
 
 
 def test_whole_numbers_are_of_their_type() -> None:
