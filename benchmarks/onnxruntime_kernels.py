@@ -4,9 +4,9 @@ Neither needs a GPU: the wheel's library of CUDA kernels registers them when it 
 to (libcudart, cuBLAS, ...) are stand-ins made here: their memory is that of the host, and everything else does nothing
 and succeeds. So a session starts, with real placement, and none may run.
 
-    pip download onnxruntime-gpu==1.31.1 --no-deps -d W && unzip W/*.whl -d W
-    python -m benchmarks.onnxruntime_kernels W > backends/onnx/placement/onnxruntime-gpu-1.31.txt
-    python -m benchmarks.onnxruntime_kernels W model.onnx
+    pip download onnxruntime-gpu==1.31.1 --no-deps -d W
+    python -m benchmarks.onnxruntime_kernels W/*.whl > backends/onnx/placement/onnxruntime-gpu-1.31.txt
+    python -m benchmarks.onnxruntime_kernels W/*.whl model.onnx
 
 Needs gcc, nm and Triton, whose package has the headers of CUDA.
 """
@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 OPSET = 24
+LIBRARY = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
 PROVIDER = "CUDAExecutionProvider"
 DOMAINS = {"": "-", "com.microsoft": "com.microsoft"}
 ALLOCATE = "{return posix_memalign(p,256,n?n:1)?2:0;}"
@@ -81,9 +83,8 @@ OF_OTHER_PROVIDERS = {
 
 def make_libraries(wheel: Path, folder: Path) -> None:
     """Writes a stand-in of every library that the wheel's CUDA provider links to."""
-    provider = wheel / "onnxruntime" / "capi" / "libonnxruntime_providers_cuda.so"
     listing = subprocess.run(
-        ["nm", "-D", "--undefined-only", str(provider)], capture_output=True, text=True, check=True
+        ["nm", "-D", "--undefined-only", str(wheel / LIBRARY)], capture_output=True, text=True, check=True
     )
     wanted: dict[str, set[str]] = defaultdict(
         set, {name: set(text.split()) for name, text in OF_OTHER_PROVIDERS.items()}
@@ -192,13 +193,36 @@ def print_placement(model: str) -> None:
     onnxruntime.InferenceSession(model, options, providers=[PROVIDER, "CPUExecutionProvider"])
 
 
+def unpacked(path: Path, folder: Path) -> Path:
+    """The folder with what is in a wheel of onnxruntime-gpu: the path itself, or that into which its file is unpacked.
+
+    Exits with a line where there is no such wheel.
+    """
+    if not path.exists():
+        raise SystemExit(f"error: there is no {path}: name a wheel of onnxruntime-gpu, or the folder that it is in")
+    try:
+        if path.is_file():
+            with zipfile.ZipFile(path) as archive:
+                archive.getinfo(LIBRARY)
+                archive.extractall(folder)
+            return folder
+    except (zipfile.BadZipFile, KeyError):
+        raise SystemExit(f"error: {path} is no wheel of onnxruntime-gpu, which has {LIBRARY}") from None
+    if not (path / LIBRARY).is_file():
+        raise SystemExit(f"error: {path} has no {LIBRARY}: no wheel of onnxruntime-gpu is unpacked there")
+    return path
+
+
 def main() -> None:
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit("error: give a wheel of onnxruntime-gpu, and a model if it is to be placed")
     wheel, *rest = sys.argv[1:]
     if os.environ.get("GRAPHWRIGHT_STAND_INS"):
         sys.path.insert(0, wheel)
         print_placement(*rest) if rest else print_kernels()
         return
     with tempfile.TemporaryDirectory() as folder:
+        wheel = str(unpacked(Path(wheel), Path(folder, "wheel")))
         make_libraries(Path(wheel), Path(folder))
         environment = {**os.environ, "LD_LIBRARY_PATH": folder, "GRAPHWRIGHT_STAND_INS": "1"}
         command = [sys.executable, "-m", "benchmarks.onnxruntime_kernels", wheel, *rest]

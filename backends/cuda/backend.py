@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from graphwright.ir.program import Program
     from graphwright.passes.base import Pass
     from graphwright.runtime.artifact import Manifest
+
+
+LEAST_TRITON = (3, 9)
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,12 @@ class CudaBackend(Backend):
     options: ClassVar[type[BackendOptions]] = CudaOptions
 
     def missing(self) -> str | None:
+        install = "in the clone of Graphwright, run `pip install -e '.[cuda-compile]'`"
         if find_spec("triton") is None:
-            return "Triton is not installed: in the clone of Graphwright, run `pip install -e '.[cuda-compile]'`"
+            return f"Triton is not installed: {install}"
+        found, least = version("triton"), ".".join(map(str, LEAST_TRITON))
+        if tuple(int(number) for number in re.findall(r"\d+", found)[:2]) < LEAST_TRITON:
+            return f"Triton {found} is installed, {least} or a later one is needed: {install}"
         return None
 
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:

@@ -46,9 +46,6 @@ def _write_bundle(folder: Path, rows: Sequence[Row], architectures: str, report:
     folder.mkdir(parents=True)
     builds = {row.build.name: row.build for row in rows if row.system == "graphwright"}
     for name, build in builds.items():
-        if build.scheme is not None and BUNDLED[build.shape] is not TINY:
-            report(f"leave out {name}: weights in few bits are not filled from a seed yet")
-            continue
         report(f"compile {name}")
         compile_build(build, folder / "artifacts" / name, architectures)
     described = [{"row": row.name, "build": row.build.name} for row in rows]

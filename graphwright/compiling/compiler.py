@@ -200,6 +200,10 @@ def prepare(
         quantized, records = quantize_program(
             program, options.quantization, assets, stopwatch.announce, measure=measure
         )
+    if source.options.weights == "seed":
+        from graphwright.sources.seeded_weights import seed_codes
+
+        seed_codes(program)
     report.records += records
     return Prepared(program, report, quantized)
 

@@ -18,7 +18,8 @@ from graphwright.errors import OptionError
 
 if TYPE_CHECKING:
     from graphwright.ir import Program
-    from graphwright.ir.weights import StoredArray, StoredFile, WeightExpression
+    from graphwright.ir.types import QuantizedType
+    from graphwright.ir.weights import Applied, StoredArray, StoredFile, WeightExpression
 
 WEIGHTS = ("stored", "seed")
 SPREAD = 2.0**-5
@@ -74,6 +75,65 @@ def _write_sparse(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str) ->
         file.truncate(8 + len(text) + size)
 
 
+def seed_codes(program: Program) -> None:
+    """Makes the parts of each weight that is rounded from seeded numbers seeded numbers too.
+
+    Then nobody has to make the numbers to round them. Values are about as large as before. Weights whose codes or
+    scales are of other types than `seeded` makes stay.
+    """
+    from graphwright.ir import ops
+    from graphwright.ir.types import QuantizedType
+    from graphwright.ir.weights import Applied, sources
+
+    for weight in program.weights.values():
+        rounded, type = weight.expression, weight.type
+        if not isinstance(rounded, Applied) or rounded.definition is not ops.round_to_nearest:
+            continue
+        assert isinstance(type, QuantizedType)
+        if next(sources(rounded), None) is None and not type.tensor_scale:
+            weight.expression = _seeded_parts(rounded, type) or rounded
+
+
+def _seeded_parts(rounded: Applied, type: QuantizedType) -> WeightExpression | None:
+    from graphwright.ir import ops
+    from graphwright.ir.ops.seeded import WHOLE
+    from graphwright.ir.types import DType
+    from graphwright.ir.weights import Applied, expression_text
+
+    if type.element not in WHOLE or type.scale_dtype not in (DType.F16, DType.BF16, DType.F32):
+        return None
+    least, largest = WHOLE[type.element]
+    spread = float((largest - least + 1) // 2)
+    middle = least + spread
+    scale = SPREAD / spread
+    numbers = {
+        "codes": (spread, middle),
+        "scales": (scale / 4, scale),
+        "zero_points": (1.0, middle),
+        "minimums": (SPREAD / 16, -SPREAD),
+    }
+    text = expression_text(rounded)
+    parts: list[WeightExpression | None] = []
+    for operand in ops.quantized.operands:
+        part = type.parts.get(operand.name)
+        if part is None:
+            parts.append(None)
+            continue
+        spread, middle = numbers[operand.name]
+        attributes = {
+            "seed": _seed(f"{text} {operand.name}"), "spread": spread, "middle": middle, "dtype": part.dtype,
+            "shape": part.shape,
+        }  # fmt: skip
+        parts.append(Applied.of(ops.seeded, (), attributes))
+    made = Applied.of(ops.quantized, tuple(parts), {"group": type.group or 0, "axis": type.axis})
+    assert made.type == type, f"{made.type} in place of {type}"
+    return made
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "little") >> 1
+
+
 def seed_weights(program: Program, seed: int = 0) -> None:
     """Makes each tensor of a file that the program's weights read random numbers of its name."""
     from graphwright.ir.weights import with_sources
@@ -87,7 +147,7 @@ def seed_weights(program: Program, seed: int = 0) -> None:
             return source
         type = source.type
         assert isinstance(type, TensorType)
-        number = int.from_bytes(sha256(f"{seed} {source.key}".encode()).digest()[:4], "little") >> 1
+        number = _seed(f"{seed} {source.key}")
         middle = 0.0 if type.rank > 1 else 1.0
         attributes = {"seed": number, "spread": SPREAD, "middle": middle, "dtype": type.dtype, "shape": type.shape}
         return Applied.of(ops.seeded, (), attributes)

@@ -24,6 +24,14 @@ SEEDS = 1 << 31
 """Seeds are below this."""
 CHUNK = 1 << 20
 """Elements that are computed together."""
+WHOLE = {
+    DType.I4: (-8, 7),
+    DType.U4: (0, 15),
+    DType.I8: (-128, 127),
+    DType.U8: (0, 255),
+    DType.F8E4M3: (-16, 16),
+}
+"""Types that are whole numbers here, and the least and the largest: of f8e4m3 those that it has every one between."""
 _MASK = (1 << 32) - 1
 
 
@@ -33,11 +41,16 @@ def seeded(*, seed: int, spread: float, middle: float, dtype: DType, shape: tupl
 
     The hash is `lowbias32` (Wellons, "Hash function prospector"), of the place, then of that xor the seed. Its upper 24
     bits are the number, in float32, then rounded to the type. Where the spread is a power of two nothing is rounded
-    before the middle is added, so that every way to compute it gives the same. Weights of a model of which only the
-    sizes matter are such numbers.
+    before the middle is added, so that every way to compute it gives the same. Numbers of `WHOLE` types are rounded
+    down, and below middle + spread. Weights of a model of which only the sizes matter are such numbers, or codes.
     """
-    if dtype not in (DType.F16, DType.BF16, DType.F32):
-        raise IRTypeError(f"{dtype} is not what random numbers are made in: f16, bf16, f32")
+    if dtype not in (DType.F16, DType.BF16, DType.F32, *WHOLE):
+        known = ", ".join(map(str, (DType.F16, DType.BF16, DType.F32, *WHOLE)))
+        raise IRTypeError(f"{dtype} is not what random numbers are made in: {known}")
+    if dtype in WHOLE:
+        least, largest = WHOLE[dtype]
+        if not (least <= middle - spread and middle + spread <= largest + 1):
+            raise IRTypeError(f"numbers of {dtype} from {middle - spread} up to {middle + spread}")
     if not 0 <= seed < SEEDS:
         raise IRTypeError(f"seed {seed} is not from 0 up to {SEEDS - 1}")
     if any(dim.constant is None or dim.constant < 0 for dim in shape):
@@ -55,7 +68,8 @@ def seeded_reference(*, seed: int, spread: float, middle: float, dtype: DType, s
         places = torch.arange(begin, min(count, begin + CHUNK))
         bits = _hash(_hash(places) ^ seed) >> 8
         unit = bits.to(torch.float32) * 2.0**-23 - 1.0
-        values[begin : begin + CHUNK] = (unit * spread + middle).to(values.dtype)
+        numbers = unit * spread + middle
+        values[begin : begin + CHUNK] = (numbers.floor() if dtype in WHOLE else numbers).to(values.dtype)
     return values.reshape(shape)
 
 

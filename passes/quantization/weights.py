@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from graphwright.ir import Op, PassError, Program, Value, Weight, ops
 from graphwright.ir.lazy import torch
 from graphwright.ir.traits import Trait
-from graphwright.ir.weights import WeightExpression
+from graphwright.ir.weights import Applied, WeightExpression
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,12 +65,23 @@ AT_ONCE = 1 << 20
 
 def require_finite(weight: Weight, layers: list[Op]) -> None:
     """Raises `PassError`, naming the weight and the module that reads it, where an element is not finite."""
+    if _of_seeds(weight.expression):
+        return
     value = weight.evaluate()
     for number, part in enumerate(torch.split(value.reshape(-1), AT_ONCE)):
         # The extremes are finite exactly if all is: NaN wins every comparison.
         low, high = (float(extreme) for extreme in torch.aminmax(part.float()))
         if not (math.isfinite(low) and math.isfinite(high)):
             raise PassError(_problem(weight, layers, value, number * AT_ONCE, part))
+
+
+def _of_seeds(expression: WeightExpression | None) -> bool:
+    """Whether these are seeded numbers, at other places perhaps: they are finite, and need not be made to know that."""
+    if not isinstance(expression, Applied):
+        return False
+    if expression.definition is ops.seeded:
+        return True
+    return expression.definition.has(Trait.MOVES) and all(map(_of_seeds, expression.operands))
 
 
 def _problem(weight: Weight, layers: list[Op], value: Tensor, start: int, part: Tensor) -> str:

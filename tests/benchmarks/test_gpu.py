@@ -23,13 +23,6 @@ def test_rows_have_names_of_their_own() -> None:
     assert next(rows()).kind == "exact"
 
 
-def test_large_shapes_in_few_bits_are_left_out(tmp_path: Path) -> None:
-    said: list[str] = []
-    row = Row("decode", Build("Llama-3-8B", scheme="w4a16-g128"))
-    write_bundle(tmp_path / "b", [row], "emulated", said.append)
-    assert said == ["leave out Llama-3-8B-bf16-w4a16-g128: weights in few bits are not filled from a seed yet"]
-
-
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="exists: name a folder that does not"):
         write_bundle(tmp_path, [], "emulated", print)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphwright.backends.cuda import image_cache
-from graphwright.backends.cuda.backend import CudaOptions
+from graphwright.backends.cuda.backend import CudaBackend, CudaOptions
 from graphwright.backends.cuda.emit import Variant
 from graphwright.backends.cuda.gpu import EMULATED, GPUS, find_gpus
 from graphwright.backends.cuda.image_cache import content_name, kernel_source
@@ -165,3 +165,16 @@ def test_architectures_by_name() -> None:
     for name in ("sm_80a", "sm_91", "hopper", "", "sm_90aa"):
         with pytest.raises(UserError, match=f"^there is no architecture '{name}' to compile for: there are sm_80, "):
             CudaOptions(architectures=f"sm_90,{name}")
+
+
+@pytest.mark.parametrize("found", ["3.6.0", "2.1", "3.8.1+git"])
+def test_an_older_triton_is_a_line(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphwright.backends.cuda.backend.version", lambda _: found)
+    problem = CudaBackend().missing()
+    assert problem is not None
+    assert problem.startswith(f"Triton {found} is installed, 3.9 or a later one is needed: ")
+    assert "pip install -e '.[cuda-compile]'" in problem
+
+
+def test_this_triton_is_new_enough() -> None:
+    assert CudaBackend().missing() is None

@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphwright.backends.cuda.gpu import EMULATED
+from graphwright.backends.cuda.library.layouts import CODES
 from graphwright.backends.cuda.seeded import arranged
 from graphwright.backends.plan import Stored, parse_plans
-from graphwright.compiling.compiler import Options, build
+from graphwright.compiling.compiler import Options, build, prepare
+from graphwright.compiling.report import Stopwatch
 from graphwright.emulating import emulated_engine
 from graphwright.errors import OptionError
 from graphwright.ir import ops, read_program
-from graphwright.ir.types import DType
+from graphwright.ir.errors import IRTypeError
+from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, StoredArray, Weight
+from graphwright.quantizing.quantization import requested_quantization
 from graphwright.runtime import load
 from graphwright.runtime.engines.cuda import CudaEngine
 from graphwright.runtime.engines.cuda_program import read_program as read_program_file
@@ -46,6 +51,56 @@ def test_a_device_fills_the_interpreter_s_numbers(dtype: torch.dtype) -> None:
     assert (y[290:] == 0).all()
 
 
+WHOLE = {"i4": (8.0, 0.0), "u4": (1.0, 8.0), "i8": (128.0, 0.0), "u8": (128.0, 128.0), "f8e4m3": (16.0, 0.0)}
+"""Types of whole numbers, with spreads and middles."""
+
+
+@pytest.mark.parametrize("element", WHOLE)
+def test_a_device_fills_the_interpreter_s_codes(element: str) -> None:
+    """Rows of 6, those of 4 bits as 3 bytes; behind the last one nothing."""
+    spread, middle = WHOLE[element]
+    codes = Applied.of(
+        ops.seeded, (),
+        {"seed": 77, "spread": spread, "middle": middle, "dtype": DType(element), "shape": (50, 6)},
+    )  # fmt: skip
+    array = Applied.of(ops.pack_bits, (codes,), {"bits": 4}) if element[1:] == "4" else codes
+    (fill,) = arranged([Weight("codes", array)]).fills
+    variant = fill.variant(EMULATED)
+    y = torch.full((310,), 0xA5, dtype=torch.uint8)
+    constants = {**dict(variant.constants), "BLOCK": 64}
+    interpret(variant.body, -(-fill.count // 64), y=y, COUNT=fill.count, SEED=fill.seed, **constants)
+    want = array.evaluate().view(torch.uint8).reshape(-1)
+    assert torch.equal(y[: fill.count], want)
+    assert (y[fill.count :] == 0xA5).all()
+    found = codes.evaluate().float()
+    assert (found.min(), found.max()) == (middle - spread, middle + spread - 1), "all codes there are, and no others"
+
+
+def test_no_weight_is_made_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a large model would take hours."""
+
+    made = Weight.evaluate
+
+    def evaluated(weight: Weight) -> torch.Tensor:
+        assert "proj" not in weight.name
+        assert "lm_head" not in weight.name
+        return made(weight)
+
+    monkeypatch.setattr(Weight, "evaluate", evaluated)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    options = Options(target="cuda:emulated", quantization=requested_quantization("w4a16-g16"))
+    program = prepare(resolve(str(tmp_path), ModelOptions(weights="seed")), options, Stopwatch()).program
+    assert isinstance(program.weights["lm_head.weight.quantized"].type, QuantizedType)
+
+
+def test_whole_numbers_are_of_their_type() -> None:
+    attributes = {"seed": 0, "middle": 0.0, "shape": (2,)}
+    with pytest.raises(IRTypeError, match=r"numbers of i4 from -9\.0 up to 9\.0"):
+        Applied.of(ops.seeded, (), {**attributes, "spread": 9.0, "dtype": DType.I4})
+    with pytest.raises(IRTypeError, match="f4e2m1 is not what random numbers are made in: f16, bf16, f32, i4, u4"):
+        Applied.of(ops.seeded, (), {**attributes, "spread": 1.0, "dtype": DType.F4E2M1})
+
+
 def test_weights_of_seeds_alone_lie_behind_those_that_are_stored() -> None:
     """Also those one behind the other; of one expression there is one. What is computed from them is stored."""
     first, second = seeded(1, 3, 4), seeded(2, 5, 4)
@@ -71,13 +126,17 @@ def test_weights_of_seeds_alone_lie_behind_those_that_are_stored() -> None:
     assert found.bytes == start + 8192 + 24
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+RARE = [pytest.param(scheme, marks=pytest.mark.emulated_full) for scheme in ("w4a16-g16-min", "w8", "fp8")]
+
+
+@pytest.fixture(scope="module", params=["", "w4a16-g16", *RARE])
+def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("seeded")
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
     source = resolve(str(folder / "model"), ModelOptions(weights="seed"))
-    build(source, folder / "artifact", Options(target="cuda:emulated"))
+    scheme = requested_quantization(request.param or None)
+    build(source, folder / "artifact", Options(target="cuda:emulated", quantization=scheme))
     return folder / "artifact"
 
 
@@ -88,12 +147,16 @@ def test_an_artifact_holds_no_weights_and_the_device_has_those_of_its_program(ar
     plans = parse_plans((artifact / "plan.txt").read_text(), program, "plan.txt")
     accesses = [a for plan in plans for launch in plan.launches for stage in launch.stages for a in stage.accesses]
     offsets = {access.buffer.name: access.buffer.offset for access in accesses if isinstance(access.buffer, Stored)}
-    assert {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"} <= {*offsets}
+    assert {"model.embed_tokens.weight", "model.norm.weight"} <= {*offsets}
+    assert {"lm_head.weight", "lm_head.weight.quantized.codes"} & {*offsets}
     engine = load(artifact, engine=emulated_engine).loaded.session.engine
     assert isinstance(engine, CudaEngine)
     memory = engine.weights.numpy()
     for name, offset in offsets.items():
-        value = program.weights[name].evaluate().contiguous().view(torch.uint8).reshape(-1)
+        whole, _, part = name.rpartition(".quantized.")
+        expression = CODES.pack(program.weights[f"{whole}.quantized"].expression)[part] if whole else None
+        value = program.weights[name].evaluate() if expression is None else expression.evaluate()
+        value = value.contiguous().view(torch.uint8).reshape(-1)
         assert (memory[offset : offset + len(value)] == value.numpy()).all(), name
         assert value.any()
 
