@@ -49,7 +49,7 @@ def of_name(name: str) -> Fault:
 
 NO_CHANGE = {"ort-accepted", "decoder-graphs", "cpu-stored-weights"}
 """Passes in which there is no fault to plant: they only refuse, or find nothing to do in any of the models."""
-LOWERED = ("cpu-onnx", "cpu-tvm")
+LOWERED = ("cpu-onnx", "cpu-tvm", "cuda")
 
 
 def test_the_catalogue_is_large_and_covers_every_pass() -> None:
