@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from graphwright.backends.artifact import WEIGHTS_FILE, commit_artifact, program_info
+from graphwright.backends.artifact import WEIGHTS_FILE, commit_artifact, main_graph, program_info
 from graphwright.backends.interface import Companions
 from graphwright.backends.lowered_text import lowered_text, stored_weights
-from graphwright.backends.onnx.lower import lower, place_weights
+from graphwright.backends.onnx.lower import Lowered, lower, place_weights
+from graphwright.backends.onnx.placement import predict
 from graphwright.backends.weights_file import plan_weights, write_weights
-from graphwright.ir.convention import ENCODE
+from graphwright.ir.convention import ENCODE, is_decoder
 from graphwright.ir.dialects.ort.group_query import group_query_attention
 from graphwright.ir.graph import Graph
 from graphwright.ir.program import Program
@@ -49,6 +50,10 @@ def _takes_rows_apart(program: Program) -> bool:
     return any(op.operand("query_length") is None for op in ops)
 
 
+def _lowered_step(program: Program) -> Lowered:
+    return lower(main_graph(program), program.name, contrib=True)
+
+
 def build_artifact(program: Program, folder: str | Path, companions: Companions, *, dialect: str) -> Manifest:
     """Writes the artifact of a program that is lowered to `dialect`; see `Backend.build`."""
     with ArtifactWriter(folder) as writer:
@@ -57,5 +62,7 @@ def build_artifact(program: Program, folder: str | Path, companions: Companions,
         with remembering_quantized():
             writer.add_text(LOWERED_FILE, lowered_text(program, stored_weights(weights, WEIGHTS_FILE)))
         files = {"file": MODEL_FILE, "encoder_file": ENCODER_FILE}
-        info = program_info(program, backend="onnx", dialect=dialect, **files, rows_apart=_takes_rows_apart(program))
+        recordable = dialect == "ort-cuda" and is_decoder(program) and predict(_lowered_step(program)).is_capturable
+        apart = _takes_rows_apart(program)
+        info = program_info(program, backend="onnx", dialect=dialect, **files, rows_apart=apart, recordable=recordable)
         return commit_artifact(writer, program, companions, info)

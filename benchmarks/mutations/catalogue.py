@@ -9,6 +9,7 @@ from benchmarks.mutations.faults import (
     canonical,
     codes,
     lowering_cpu,
+    lowering_cuda,
     lowering_ort,
     norms,
     projections,
@@ -25,4 +26,5 @@ FAULTS: tuple[Fault, ...] = (
     *codes.FAULTS,
     *lowering_ort.FAULTS,
     *lowering_cpu.FAULTS,
+    *lowering_cuda.FAULTS,
 )

@@ -13,16 +13,22 @@ import torch
 
 from benchmarks.mutations.altering import before, the
 from benchmarks.mutations.models import VOCABULARY
+from graphwright.backends.cuda.library import LIBRARY
 from graphwright.backends.tvm.library import CPU
 from graphwright.ir import Program, ops
 from graphwright.passes import PIPELINES, Pass, run_passes
 from graphwright.passes.lowering.cpu import cpu_lowering
+from graphwright.passes.lowering.cuda import cuda_lowering
 from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import to_dialect
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 
-TARGETS: dict[str, tuple[Pass, ...]] = {"ort": (*ONE_GRAPH, *to_dialect("ort")), "cpu": (*PHASES, *cpu_lowering(CPU))}
+TARGETS: dict[str, tuple[Pass, ...]] = {
+    "ort": (*ONE_GRAPH, *to_dialect("ort")),
+    "cpu": (*PHASES, *cpu_lowering(CPU)),
+    "cuda": (*PHASES, *cuda_lowering(LIBRARY.target)),
+}
 """The passes of each target, down to the last op that it takes."""
 
 
@@ -84,5 +90,7 @@ LOWERINGS: dict[str, Lowering] = {
     "qwen to cpu": Lowering("qwen", "cpu"),
     "gemma to cpu": Lowering("gemma", "cpu"),
     "codes to cpu": Lowering("coded", "cpu", prepare=_with_codes_everywhere),
+    "qwen to cuda": Lowering("qwen", "cuda"),
+    "gemma to cuda": Lowering("gemma", "cuda"),
 }
 """By the names of their subjects: few, in which every pass of the target does something."""

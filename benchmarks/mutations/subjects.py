@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -62,6 +62,14 @@ def subject(name: str) -> Subject:
 def _lowered(name: str, lowering: Lowering) -> Subject:
     """What lowering begins with and its passes. Right is what the interpreter makes of that program in float64."""
     whole = subject(lowering.model)
+    program, exact, bound = _start(replace(lowering, target=""))
+    return Subject(name, program, TARGETS[lowering.target], whole.rows, whole.contexts, exact, bound)
+
+
+@cache
+def _start(lowering: Lowering) -> tuple[Program, list[Tensor], float]:
+    """What lowering to any target begins with, what is right for it, and the bound."""
+    whole = subject(lowering.model)
     own = whole.passes if lowering.pipeline == "cpu" else None
     program = lowering.start(whole.program, own)
 
@@ -71,8 +79,7 @@ def _lowered(name: str, lowering: Lowering) -> Subject:
             return [row.double() for row in continued_logits(start, whole.rows, LENGTHS[:1], CAPACITY)]
 
     exact = said("float64")
-    bound = 4 * worst(said("reference"), exact)
-    return Subject(name, program, TARGETS[lowering.target], whole.rows, whole.contexts, exact, bound)
+    return program, exact, 4 * worst(said("reference"), exact)
 
 
 def _captured(name: str) -> Subject:

@@ -33,7 +33,8 @@ class Program(Strict):
     `CONTEXT_LENGTH`. A `function` is a plain callable that keeps nothing. `inputs` and `outputs` list everything but
     caches and states.
     `cpu_features` are names as in /proc/cpuinfo. Where `rows_apart` holds, a step of several tokens is for one row, and
-    the engine runs it once for each.
+    the engine runs it once for each. Where `recordable` holds, a step on a GPU is kernels from end to end, so that it
+    may be recorded as a CUDA graph.
 
     Of the backend `tvm`, `file` is a library of `functions`, of which a call runs the first that takes its sizes; the
     function of an encoder's library is `encode`. `weights` is the file that they all read, as it is, and `dimensions`
@@ -47,6 +48,7 @@ class Program(Strict):
     weights: str | None = None
     cpu_features: tuple[str, ...] = ()
     rows_apart: bool = False
+    recordable: bool = False
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     cache: tuple[CacheSpec, ...] = ()

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from graphwright.runtime.artifact import Artifact, TensorSpec
 from graphwright.runtime.artifact.convention import INPUT_IDS
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
-from graphwright.runtime.engines.engine import Array, Device, Signature, Value
+from graphwright.runtime.engines.engine import Array, Call, Device, Signature, Value
+from graphwright.runtime.engines.onnxruntime_device import CudaGraphs, DeviceCall, DeviceCopies
 from graphwright.runtime.errors import SessionError
 from graphwright.runtime.onnxruntime_api import (
     InferenceSession,
@@ -18,17 +19,22 @@ from graphwright.runtime.onnxruntime_api import (
     LaidOutValue,
     NodeArg,
     OrtValue,
+    RunOptions,
+    SessionOptions,
     import_onnxruntime,
 )
 
+_CUDA = "CUDAExecutionProvider"
 _PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "cuda": (_CUDA, "CPUExecutionProvider"),
 }
 
-_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {_CUDA: {"use_tf32": "0"}}
 """Left to itself, ONNX Runtime rounds the operands of float32 products to 11 bits on GPUs."""
 
+RECORDING = {"enable_cuda_graph": "1"}
+"""For sessions whose runs are recorded as CUDA graphs. One that cannot be recorded as a whole does not start so."""
 NO_ROUNDING = "session.qdq_matmulnbits_accuracy_level", "0"
 """ONNX Runtime multiplies by the codes of a dequantized weight and, left to itself, rounds the other operand to int8. A
 program that is to round says so."""
@@ -66,9 +72,16 @@ class OnnxRuntimeEngine:
         if self.on_host:
             return view
         number = ELEMENT_TYPES[dtype].onnx_number
-        placed = self._library.OrtValue.ortvalue_from_shape_and_type(array.shape, number, self._device, 0)
+        placed = self._allocated(array.shape, number)
         placed.update_inplace(view)
         return placed
+
+    def _allocated(self, shape: Sequence[int], number: int) -> LaidOutValue:
+        return self._library.OrtValue.ortvalue_from_shape_and_type(shape, number, self._device, 0)
+
+    def device_copies(self) -> DeviceCopies:
+        """Buffers for what a decoder's calls read and write on the host."""
+        return DeviceCopies(lambda value: self._allocated(value.shape(), value.element_type()))
 
     def load(self, signature: Signature) -> "OnnxExecutable":
         options = self._library.SessionOptions()
@@ -80,9 +93,9 @@ class OnnxRuntimeEngine:
         errors_only = 3
         options.log_severity_level = errors_only
         path = self._artifact.path(signature.file)
+        records = self._device == "cuda" and self._artifact.manifest.program.recordable and bool(signature.kept)
         try:
-            providers = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in self._providers]
-            session = self._library.InferenceSession(str(path), options, providers=providers)
+            session = self._session(str(path), options, records)
         except Exception as error:  # its exception types have no public common base
             raise SessionError(f"{path} cannot be loaded by ONNX Runtime: {error}") from None
         # When a provider fails to start, ONNX Runtime falls back to the CPU without an error.
@@ -91,23 +104,40 @@ class OnnxRuntimeEngine:
                 f"{self._providers[0]} did not start; look for missing CUDA or cuDNN libraries, or use cpu"
             )
         _check(session, signature)
-        return OnnxExecutable(self, session, signature, self._device)
+        graphs = CudaGraphs(self._library) if records else None
+        return OnnxExecutable(self, session, signature, self._device, graphs)
+
+    def _session(self, path: str, options: SessionOptions, records: bool) -> InferenceSession:
+        own = _PROVIDER_OPTIONS | ({_CUDA: _PROVIDER_OPTIONS[_CUDA] | RECORDING} if records else {})
+        return self._library.InferenceSession(
+            path, options, providers=[(name, own.get(name, {})) for name in self._providers]
+        )
 
 
 class OnnxExecutable:
     """A session over one file."""
 
     def __init__(
-        self, engine: OnnxRuntimeEngine, inference: InferenceSession, signature: Signature, device: Device
+        self,
+        engine: OnnxRuntimeEngine,
+        inference: InferenceSession,
+        signature: Signature,
+        device: Device,
+        graphs: CudaGraphs | None,
     ) -> None:
         self.inference = inference
+        self._graphs = graphs
         self._engine = engine
         self._signature = signature
         self._device: Device = device
 
-    def calls(self, count: int) -> Sequence["OnnxCall"]:
+    def calls(self, count: int) -> Sequence[Call]:
         make = RowsCall if self._engine.runs_rows_apart else OnnxCall
-        return [make(self.inference, self._signature.file) for _ in range(count)]
+        calls = [make(self.inference, self._signature.file) for _ in range(count)]
+        if self._engine.on_host:
+            return calls
+        copies = self._engine.device_copies()
+        return [DeviceCall(call, copies, self._graphs) for call in calls]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self._signature.outputs)
@@ -143,12 +173,12 @@ class OnnxCall:
     def take(self, name: str, value: Value) -> None:
         self._binding.bind_ortvalue_output(name, value)
 
-    def run(self) -> None:
-        self._run(self._binding)
+    def run(self, options: RunOptions | None = None) -> None:
+        self._run(self._binding, options)
 
-    def _run(self, binding: IOBinding) -> None:
+    def _run(self, binding: IOBinding, options: RunOptions | None) -> None:
         try:
-            self._inference.run_with_iobinding(binding)
+            self._inference.run_with_iobinding(binding, options)
         except Exception as error:  # the library's exception types have no public common base
             raise _failure(self._file, error) from None
 
@@ -173,10 +203,10 @@ class RowsCall(OnnxCall):
         super().take(name, value)
         self._outputs[name] = cast(LaidOutValue, value)
 
-    def run(self) -> None:
+    def run(self, options: RunOptions | None = None) -> None:
         rows, tokens = self._inputs[INPUT_IDS].shape()
         if rows == 1 or tokens == 1:
-            super().run()
+            super().run(options)
             return
         for row in range(rows):
             binding = self._inference.io_binding()
@@ -186,7 +216,7 @@ class RowsCall(OnnxCall):
                     size = _ITEM_SIZES[value.element_type()] * math.prod(shape[1:])
                     start = value.data_ptr() + row * size
                     bind(name, value.device_name(), 0, value.element_type(), [1, *shape[1:]], start)
-            self._run(binding)
+            self._run(binding, options)
 
 
 _ITEM_SIZES = {element.onnx_number: element.storage.itemsize for element in ELEMENT_TYPES.values()}

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def of_name(name: str) -> Fault:
 
 NO_CHANGE = {"ort-accepted", "decoder-graphs", "cpu-stored-weights"}
 """Passes in which there is no fault to plant: they only refuse, or find nothing to do in any of the models."""
-LOWERED = ("cpu-onnx", "cpu-tvm")
+LOWERED = ("cpu-onnx", "cpu-tvm", "cuda")
 
 
 def test_the_catalogue_is_large_and_covers_every_pass() -> None:
@@ -237,8 +238,18 @@ DO_NOT_RUN = {"decode-kept-for-all-phases", "context-of-one-length"}
 """Faults after which the program takes other shapes: they depart before any op."""
 
 
+OFTEN = {"columns-of-values-for-keys", "logits-rounded-beside-the-choice"}
+"""Of the lowering for GPUs, which is like that for CPUs; its others are planted by `make test-emulated`."""
+
+
+def _lowering_faults() -> list[Any]:
+    seldom = [f for f in FAULTS if f.subject.endswith(" to cuda") and f.name not in OFTEN]
+    faults = [f for f in FAULTS if f.subject in LOWERINGS]
+    return [pytest.param(f, id=f.name, marks=pytest.mark.emulated_full if f in seldom else ()) for f in faults]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.subject in LOWERINGS], ids=lambda f: f.name)
+@pytest.mark.parametrize("fault", _lowering_faults())
 def test_every_fault_in_lowering_is_caught_and_its_pass_and_place_named(fault: Fault) -> None:
     """The proof begins at the faulty pass, for it costs time: that lowering without a fault is proven is tested where
     its passes are, and `python -m benchmarks.mutations` judges these faults as it does all others."""

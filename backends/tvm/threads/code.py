@@ -47,6 +47,15 @@ def cuda_source(name: str, function: Any) -> str:
         },
         host="llvm",
     )
+    with target:
+        source: str = codegen_build(thread_bound(name, function, target), target).inspect_source("cuda")
+    code = source[source.index('extern "C"') :]
+    return "".join(f"#include <{file}>\n" for name, file in HEADERS.items() if name in code) + TYPES + code
+
+
+def thread_bound(name: str, function: Any, target: Any) -> Any:
+    """A stage `(item, pointers, sizes)` as a module of a kernel `name(pointers, sizes)` for blocks of `BLOCK` threads,
+    ready to be written for the target."""
     item, *parameters = function.params
     block, thread = (_index(kind) for kind in ("blockIdx.x", "threadIdx.x"))
     number = tirx.Cast("int64", block.var) * BLOCK + tirx.Cast("int64", thread.var)
@@ -70,10 +79,7 @@ def cuda_source(name: str, function: Any) -> str:
         tirx.transform.ConvertSSA(),
     ]
     with target:
-        module = tvm.transform.Sequential(steps)(tvm.IRModule({tvm.ir.GlobalVar(name): kernel}))
-        source: str = codegen_build(module, target).inspect_source("cuda")
-    code = source[source.index('extern "C"') :]
-    return "".join(f"#include <{file}>\n" for name, file in HEADERS.items() if name in code) + TYPES + code
+        return tvm.transform.Sequential(steps)(tvm.IRModule({tvm.ir.GlobalVar(name): kernel}))
 
 
 def object_code(name: str, function: Any, cpu: Cpu) -> bytes:

@@ -21,6 +21,10 @@ class ThreadModule(KernelModule):
     def __init__(self) -> None:
         super().__init__(THREAD, library=LIBRARY)
 
+    def stage_function(self, name: str, stage: str) -> Any:
+        """A stage of a kernel in TensorIR, `(item, pointers, sizes)`."""
+        return self._code(name).functions[stage]
+
     def source(self, name: str, stage: str) -> bytes:
         """A stage of a kernel in CUDA C: see `cuda_source`."""
         return self._kept(name, stage, SOURCE, lambda function: cuda_source(stage, function).encode())
@@ -32,7 +36,7 @@ class ThreadModule(KernelModule):
     def _kept(self, name: str, stage: str, ending: str, make: Callable[[Any], bytes]) -> bytes:
         code = KERNELS.kept(stage + ending)
         if code is None:
-            code = make(self._code(name).functions[stage])
+            code = make(self.stage_function(name, stage))
             KERNELS.keep(stage + ending, code)
         return code
 
