@@ -17,8 +17,6 @@ from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 RULE = append_attention.name
 COLUMNS = ("heads", "query", "key", "value", "interleaved")
 SEEN = ("splits", "scale", "mask", "window", "softcap")
-ABSENT = ("new_length", "key_scale", "value_scale")
-"""Operands of `cuda.rotary_append` that the kernel does not read."""
 
 
 @register
@@ -50,6 +48,8 @@ class AppendAttention(KernelPass):
                 op.required("key_length"),
                 append.operand("cos"),
                 append.operand("sin"),
+                append.operand("key_scale"),
+                append.operand("value_scale"),
                 **attributes,
             )
             if not context.takes(RULE, op, new):
@@ -64,13 +64,13 @@ class AppendAttention(KernelPass):
 
 def _unfit(op: Op, append: Op, graph: Graph) -> str | None:
     """Why the two cannot be one launch, None if they can."""
-    queries, keys, values = append.results[:3]
-    given = next((name for name in ABSENT if append.operand(name) is not None), None)
-    if given is not None:
-        return f"what is appended has {given}"
-    if op.operand("k") is not keys or op.operand("v") is not values:
+    queries, keys, values, *scales = append.results
+    if append.operand("new_length") is not None:
+        return "what it appends to is a ring"
+    read = [op.operand(name) for name in ("k", "v", "key_scale", "value_scale")]
+    if read != [keys, values, append.operand("key_scale"), *(scales or [append.operand("value_scale")])]:
         return "it reads other caches than those that are appended to"
     if graph.is_output(queries):
         return "the queries are an output"
-    other = next((user for value in (queries, keys, values) for user in value.users if user is not op), None)
+    other = next((user for value in append.results for user in value.users if user is not op), None)
     return None if other is None else f"{other.name} reads what is appended too"

@@ -13,7 +13,7 @@ from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
 RULE = split_attention.name
-ABSENT = ("bias", "key_positions", "key_scale", "value_scale")
+ABSENT = ("bias", "key_positions")
 """Operands that the kernel does not read yet."""
 
 
@@ -39,7 +39,8 @@ class SplitAttention(KernelPass):
                 continue
             build = Builder(graph, op, op.location)
             kept = {name: op.attributes[name] for name in ("scale", "mask", "window", "softcap")}
-            pieces = build.op(split_attention, *op.operands[:5], splits=self.splits, **kept)
+            read = [op.operand(operand.name) for operand in split_attention.operands]
+            pieces = build.op(split_attention, *read, splits=self.splits, **kept)
             if not context.takes(RULE, op, pieces):
                 continue
             dtype = op.result.tensor.dtype

@@ -28,6 +28,8 @@ class Case:
     mask: str = "causal"
     window: int = 0
     softcap: float = 0.0
+    shares: tuple[str, str] | None = None
+    """What the scales of keys and of values are for, where caches hold codes."""
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -44,6 +46,13 @@ class Case:
             "KV_HEADS": self.kv_heads,
             "SIZE": self.size,
             "VALUE_SIZE": self.value_size,
+            "KEY_SHARE": self.shares and self.shares[0],
+            "VALUE_SHARE": self.shares and self.shares[1],
+            "BIAS_BATCH": 0,
+            "BIAS_HEADS": 0,
+            "BIAS_QUERIES": 0,
+            "BIAS_KEYS": 0,
+            "KEY_POSITION_ROWS": 1,
             "SCALE": self.size**-0.5 * LOG2_E,
             "MASK": self.mask,
             "WINDOW": self.window,
@@ -55,8 +64,8 @@ class Case:
             "EMULATED": True,
         }
 
-    def sample(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """Operands; what lies in the caches behind a row's length is NaN."""
+    def sample(self, generator: torch.Generator, dtype: torch.dtype) -> dict[str, torch.Tensor | None]:
+        """Operands; what lies behind a row's length is NaN in caches of numbers and in scales of tokens."""
         batch = len(self.past)
         q = torch.randn(batch, self.heads, self.tokens, self.size, generator=generator).to(dtype)
         keys, values = (
@@ -64,8 +73,18 @@ class Case:
             for size in (self.size, self.value_size)
         )
         past = torch.tensor(self.past)
+        scales: list[torch.Tensor | None] = [None, None]
+        if self.shares is not None:
+            held = [keys, values]
+            keys, values = (torch.randint(-128, 128, x.shape, generator=generator).to(torch.int8) for x in held)
+            scales = [
+                torch.rand(scale_shape(x, share), generator=generator) * 0.03 + 0.001
+                for x, share in zip(held, self.shares, strict=True)
+            ]
+        coded = [s for s, share in zip(scales, self.shares or ("", ""), strict=True) if share == "token"]
         for b, before in enumerate(self.past):
-            for cache in (keys, values):
+            for cache in (keys, values) if self.shares is None else coded:
+                assert cache is not None
                 cache[b, :, before + self.tokens :] = float("nan")
         positions = past[:, None] + torch.arange(self.tokens)
         return {
@@ -74,7 +93,17 @@ class Case:
             "value_cache": values,
             "positions": positions,
             "key_length": past + self.tokens,
+            "bias": None,
+            "key_positions": None,
+            "key_scale": scales[0],
+            "value_scale": scales[1],
         }
+
+
+def scale_shape(cache: torch.Tensor, share: str) -> tuple[int, ...]:
+    """Of a scale for all, for channels or for tokens of a cache [batch, heads, capacity, size]."""
+    batch, heads, capacity, size = cache.shape
+    return {"tensor": (), "channel": (1, heads, 1, size), "token": (batch, heads, capacity, 1)}[share]
 
 
 CASES = [
@@ -83,13 +112,27 @@ CASES = [
     Case(6, 2, 3, 16, 16, (5, 30), "sliding", 7),
     Case(2, 1, 2, 8, 8, (11, 3), "chunked", 8),
     Case(4, 1, 1, 32, 32, (20,), softcap=5.0),
+    Case(6, 2, 1, 24, 16, (0, 33), shares=("channel", "token")),
+    Case(4, 2, 2, 16, 24, (7, 30), shares=("tensor", "channel")),
+    Case(4, 1, 1, 16, 16, (9,), shares=("token", "tensor")),
 ]
 
 
-def wide(given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def wide(given: dict[str, torch.Tensor | None]) -> list[torch.Tensor | None]:
     """The operands for the reference in float64, which is to see no NaN where nothing is to be seen."""
-    q, keys, values, positions, length = given.values()
-    return [q.double(), keys.double().nan_to_num(1e30), values.double(), positions, length]
+
+    def exact(name: str, x: torch.Tensor | None) -> torch.Tensor | None:
+        if x is None or not x.is_floating_point():
+            return x
+        x = x.double()
+        return x.nan_to_num(1e30) if name == "key_cache" else x.nan_to_num(0.0) if "scale" in name else x
+
+    return [exact(name, x) for name, x in given.items()]
+
+
+def whole_operands(operands: list[torch.Tensor | None], sinks: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Those of `cuda.attention`, which has sinks too, of those of `cuda.split_attention`."""
+    return [*operands[:6], sinks, *operands[6:]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -118,7 +161,7 @@ def test_pieces_and_what_they_make_together(case: Case, dtype: torch.dtype, sink
     exact_sink = None if sink is None else sink.double()
     combined = combine_splits.evaluate([want, exact_sink], {"dtype": DType.F64})
     whole = fused_attention.evaluate(
-        [*wide(given), None, exact_sink, None, None, None], {**case.attributes, "merged": True, "ring": 0}
+        whole_operands(wide(given), exact_sink), {**case.attributes, "merged": True, "ring": 0}
     )
     assert (combined - whole).abs().max() <= 1e-12
     assert (y - whole).abs().max() <= tolerance
@@ -129,8 +172,9 @@ def test_whole(case: Case) -> None:
     case = replace(case, tokens=21, past=tuple(min(before, 19) for before in case.past))
     given = case.sample(torch.Generator().manual_seed(0), torch.float32)
     y = torch.full((len(case.past), case.tokens, case.heads * case.value_size), float("nan"))
-    interpret(f"{KERNELS}:attention", len(case.past) * case.heads * 2, **given, y=y, BS=16, **case.constants)
-    whole = fused_attention.evaluate(
-        [*wide(given), None, None, None, None, None], {**case.attributes, "merged": True, "ring": 0}
-    )
+    interpret(
+        f"{KERNELS}:attention", len(case.past) * case.heads * 2, **given, sinks=None, y=y, BS=16, RING=0,
+        **case.constants,
+    )  # fmt: skip
+    whole = fused_attention.evaluate(whole_operands(wide(given), None), {**case.attributes, "merged": True, "ring": 0})
     assert (y - whole).abs().max() <= 2.0**-20

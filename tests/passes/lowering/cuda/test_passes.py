@@ -175,6 +175,54 @@ def test_attention_of_what_others_read_stays(old: str, new: str, reason: str) ->
     assert misses == {"cuda.append_attention": reason}
 
 
+CODED_CACHES = (
+    APPENDED.replace("f32[B, 2, 30, 8]", "i8[B, 2, 30, 8]")
+    .replace("%cos: f32[B, 1, 3]", "%cos: f32[B, 1, 3], %ks: f32[1, 2, 1, 8], %vs: state<contiguous f32[B, 2, 30, 1]>")
+    .replace("sin=%cos)", "sin=%cos, key_scale=%ks, value_scale=%vs)")
+    .replace("i8[B, 2, 30, 8]>  at layer", "i8[B, 2, 30, 8]>, state<contiguous f32[B, 2, 30, 1]>  at layer")
+    .replace("%q, %k2, %v2 =", "%q, %k2, %v2, %vs2 =")
+    .replace("%p, %l) {splits", "%p, %l, key_scale=%ks, value_scale=%vs2) {splits")
+    .replace("v=%v2", "v=%v2, vs=%vs2")
+)
+
+
+def test_attention_takes_in_what_appends_codes_and_scales_of_tokens() -> None:
+    text, misses = lowered(CODED_CACHES, "cuda-append-attention")
+    assert body(text) == ["cuda.append_attention"]
+    assert "%l, cos=%cos, sin=%cos, key_scale=%ks, value_scale=%vs)" in text
+    assert not misses
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("value_scale=%vs2", "value_scale=%vs", "it reads other caches than those that are appended to"),
+        ("vs=%vs2", "vs=%vs2, n=%n", "neg reads what is appended too"),
+    ],
+)
+def test_attention_to_codes_of_other_scales_stays(old: str, new: str, reason: str) -> None:
+    text = CODED_CACHES.replace(old, new)
+    if "%n" in new:
+        reads = "%h = kv_read(%vs2) : f32[B, 2, 30, 1]\n  %n = neg(%h) : f32[B, 2, 30, 1]\n  return"
+        text = text.replace("return", reads)
+        reason = reason.replace("neg", "kv_read")
+    after, misses = lowered(text, "cuda-append-attention")
+    assert {"cuda.rotary_append", "cuda.split_attention"} <= set(body(after))
+    assert misses == {"cuda.append_attention": reason}
+
+
+def test_attention_of_a_token_reads_codes_by_pieces() -> None:
+    coded = (
+        ATTENTION.replace("f32[B, 2, 30, 8]", "i8[B, 2, 30, 8]")
+        .replace("%l: i64[B])", "%l: i64[B], %ks: f32[], %vs: state<contiguous f32[B, 2, 30, 1]>)")
+        .replace("key_length=%l", "key_length=%l, key_scale=%ks, value_scale=%vs")
+    )
+    text, misses = lowered(coded, "cuda-split-attention")
+    assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
+    assert "key_scale=%ks, value_scale=%vs" in text
+    assert not misses
+
+
 def test_a_layer_of_a_llama_takes_six_launches_a_token() -> None:
     counts: list[int] = []
     for layers in (1, 3):
