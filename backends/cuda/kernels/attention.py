@@ -146,19 +146,18 @@ def split_attention(
     total = tl.zeros((ROWS,), tl.float32)
     for c0 in range(begin, end, BC):
         at = c0 + tl.arange(0, BC)
-        old = at < end
-        ks = held(key_cache, key_scale, kv, at, old, d, C, SIZE, KEY_SHARE, dtype)
-        added = None
-        if bias is not None:
-            added = bias_of(bias, b, head, s, at, there[:, None] & old[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
-                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
-        stands, seen = at, old
+        stands, seen = at, at < end
         if key_positions is not None:
-            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=old, other=-1)
+            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=seen, other=-1)
             stands = stands.to(tl.int32)
             seen = stands >= 0
+        ks = held(key_cache, key_scale, kv, at, seen, d, C, SIZE, KEY_SHARE, dtype)
+        added = None
+        if bias is not None:
+            added = bias_of(bias, b, head, s, at, there[:, None] & seen[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
+                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
         scores = scores_of(qs, ks, asked, stands, seen, added, MASK, WINDOW, SOFTCAP, EMULATED)
-        vs = held(value_cache, value_scale, kv, at, old, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
+        vs = held(value_cache, value_scale, kv, at, seen, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
         acc, largest, total = go_on(acc, largest, total, scores, vs, EMULATED)
     if VALUE_SHARE is not None:
         acc *= factors(value_scale, h, e, VALUE_SIZE, VALUE_SHARE)[None, :]
@@ -297,19 +296,18 @@ def attention(
     total = tl.zeros((BS,), tl.float32)
     for c0 in range(begin, end, BC):
         at = c0 + tl.arange(0, BC)
-        old = at < end
-        ks = held(key_cache, key_scale, kv, at, old, d, C, SIZE, KEY_SHARE, dtype)
-        added = None
-        if bias is not None:
-            added = bias_of(bias, b, h, s, at, (s < S)[:, None] & old[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
-                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
-        stands, seen = at, old
+        stands, seen = at, at < end
         if key_positions is not None:
-            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=old, other=-1)
+            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=seen, other=-1)
             stands = stands.to(tl.int32)
             seen = stands >= 0
+        ks = held(key_cache, key_scale, kv, at, seen, d, C, SIZE, KEY_SHARE, dtype)
+        added = None
+        if bias is not None:
+            added = bias_of(bias, b, h, s, at, (s < S)[:, None] & seen[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
+                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
         scores = scores_of(qs, ks, asked, stands, seen, added, MASK, WINDOW, SOFTCAP, EMULATED)
-        vs = held(value_cache, value_scale, kv, at, old, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
+        vs = held(value_cache, value_scale, kv, at, seen, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
         acc, largest, total = go_on(acc, largest, total, scores, vs, EMULATED)
     if sinks is not None:
         # One more score of no value.

@@ -70,19 +70,9 @@ def sum_of_rows(op: Op) -> str | None:
     return None
 
 
-def plain_keys(op: Op) -> str | None:
-    """Keys and values of which the place says the position."""
-    names = ("bias", "sinks", "key_positions")
-    given = next((name for name in names if op.operand(name) is not None), None)
-    if given is not None:
-        return f"its kernel takes no {given}"
-    if op.operand("key_length") is None:
-        return "the number of its keys is not given"
-    if op.attributes["ring"]:
-        return "some of its keys are a ring"
-    if not op.attributes["merged"]:
-        return "its heads are not put side by side"
-    return known_heads(op)
+def merged_heads(op: Op) -> str | None:
+    """Heads of fixed sizes that are put side by side."""
+    return known_heads(op) if op.attributes["merged"] else "its heads are not put side by side"
 
 
 def known_heads(op: Op) -> str | None:

@@ -11,8 +11,9 @@ from graphwright.backends.cuda.library.conditions import (
     contiguous_caches,
     fixed_rows,
     known_experts,
+    known_heads,
+    merged_heads,
     norm_of_rows,
-    plain_keys,
     rows_of_tokens,
     softmax_of_rows,
     stored_codes,
@@ -63,7 +64,7 @@ HOT = (
     Kernel(
         fused_attention,
         FLOATS,
-        plain_keys,
+        merged_heads,
         name="attention",
         body=f"{BODIES}.attention:emit_attention",
         choices=ATTENTION,
@@ -71,6 +72,7 @@ HOT = (
     Kernel(
         split_attention,
         FLOATS,
+        known_heads,
         name="split_attention",
         body=f"{BODIES}.attention:emit_split_attention",
         choices=SPLIT_ATTENTION,

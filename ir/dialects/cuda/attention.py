@@ -98,8 +98,9 @@ def split_attention_reference(
     masked = (scores[:, :, None] * LOG2_E).masked_fill(~seen, float("-inf"))
     largest = masked.amax(-1, keepdim=True)
     powers = torch.exp2(masked - largest).masked_fill(masked == float("-inf"), 0.0)
-    # What a cache holds behind the length is anything, and weighs nothing.
-    values = v.masked_fill(~(at < length[..., 0])[:, None, :, None], 0.0).repeat_interleave(group, 1)
+    # What a cache holds behind the length, or where a ring has no position yet, is anything, and weighs nothing.
+    held = at < length[..., 0] if key_positions is None else key_positions >= 0
+    values = v.masked_fill(~held[:, None, :, None], 0.0).repeat_interleave(group, 1)
     return torch.cat([powers @ values[:, :, None], largest, powers.sum(-1, keepdim=True)], -1)
 
 

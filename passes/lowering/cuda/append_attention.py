@@ -15,6 +15,8 @@ from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
 RULE = append_attention.name
+ABSENT = ("bias", "key_positions")
+"""Operands of `cuda.split_attention` that the kernel does not read."""
 COLUMNS = ("heads", "query", "key", "value", "interleaved")
 SEEN = ("splits", "scale", "mask", "window", "softcap")
 
@@ -67,6 +69,11 @@ def _unfit(op: Op, append: Op, graph: Graph) -> str | None:
     queries, keys, values, *scales = append.results
     if append.operand("new_length") is not None:
         return "what it appends to is a ring"
+    if op.operand("key_length") is None:
+        return "the number of its keys is not given"
+    given = next((name for name in ABSENT if op.operand(name) is not None), None)
+    if given is not None:
+        return f"it has {given}"
     read = [op.operand(name) for name in ("k", "v", "key_scale", "value_scale")]
     if read != [keys, values, append.operand("key_scale"), *(scales or [append.operand("value_scale")])]:
         return "it reads other caches than those that are appended to"

@@ -34,6 +34,8 @@ CUDA_CASES = [
     Case(append_attention, (PACKED, *CACHES, "i64[B]", "i64[B, S]", "i64[B]", TABLE, TABLE), PIECES | COLUMNS),
     Case(append_attention, (PACKED, *CACHES, "i64[B]", "i64[1, S]", "i64[B]"), PIECES | COLUMNS),
     Case(split_attention, (Q, *CODES, "i64[B, S]", "i64[B]", None, None, "f32[1, 2, 1, 8]", TOKENS), PIECES),
+    Case(split_attention, (Q, *CACHES, "i64[B, S]", "i64[B]", "f32[4, 1, 20]"), PIECES),
+    Case(split_attention, (Q, "f32[B, 2, P, 8]", "f32[B, 2, P, 6]", "i64[B, S]", None, None, "i64[B, P]"), PIECES),
     Case(
         append_attention,
         (PACKED, *CODES, "i64[B]", "i64[B, S]", "i64[B]", None, None, "f32[]", "f32[1, 2, 1, 6]"),

@@ -127,10 +127,26 @@ def test_attention_of_one_token_goes_over_pieces_of_the_context() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "type"),
+    [("bias", "f32[4, 1, 30]"), ("bias", "bool[B, 1, 1, 30]"), ("sinks", "f32[4]"), ("key_positions", "i64[B, 30]")],
+)
+def test_pieces_have_what_whole_attention_has(given: str, type: str) -> None:
+    """Sinks are for what puts the pieces together; positions of keys come in the place of their number."""
+    old = "key_length=%l" if given == "key_positions" else ") {scale"
+    new = f"{given}=%a" if given == "key_positions" else f", {given}=%a) {{scale"
+    before = ATTENTION.replace("%l: i64[B]", f"%l: i64[B], %a: {type}").replace(old, new)
+    text, misses = lowered(before, "cuda-split-attention")
+    assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
+    made = next(line for line in text.splitlines() if ("combine" if given == "sinks" else "split") in line)
+    assert "%a" in made
+    assert not misses
+
+
+@pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
         ("4, 1, 8], %k", "4, S, 8], %k", "S queries of a row keep the blocks of threads busy"),
-        (", key_length=%l", "", "the number of its keys is not given"),
+        ("} : f32[B, 1, 32]", ", merged=false} : f32[B, 4, 1, 8]", "its heads are not put side by side"),
     ],
 )
 def test_other_attention_stays_whole(old: str, new: str, reason: str) -> None:
@@ -167,10 +183,14 @@ def test_attention_takes_in_what_appends_to_its_caches() -> None:
             "neg reads what is appended too",
         ),
         ("(%q, %k2, %v2", "(%q, %k2, %v", "it reads other caches than those that are appended to"),
+        ("%l) {", "%l, bias=%b) {", "it has bias"),
+        ("%l) {", "key_positions=%kp) {", "the number of its keys is not given"),
+        ("%p, %l)", "%p)", "the number of its keys is not given"),
     ],
 )
 def test_attention_of_what_others_read_stays(old: str, new: str, reason: str) -> None:
-    after, misses = lowered(APPENDED.replace(old, new), "cuda-append-attention")
+    before = APPENDED.replace("%past: i64[B]", "%past: i64[B], %b: f32[4, 1, 30], %kp: i64[B, 30]").replace(old, new)
+    after, misses = lowered(before, "cuda-append-attention")
     assert {"cuda.rotary_append", "cuda.split_attention"} <= set(body(after))
     assert misses == {"cuda.append_attention": reason}
 
