@@ -150,7 +150,7 @@ def _attended_row(op: Op, given: Operands, results: list[Tensor]) -> Elements:
     batch, sequence, _ = given["packed"].shape
     new = [batch * sequence * cache.shape[1] * cache.shape[3] for cache in results[1:]]
     queries = batch * sequence * op.attribute("heads", int) * results[1].shape[3]
-    return {"packed": queries + sum(new), 1: new[0], 2: new[1]}
+    return {"packed": queries + sum(new[:2]), **dict(enumerate(new, 1))}
 
 
 def _experts(chosen: Callable[[Operands], Tensor]) -> Callable[[Op, Operands, list[Tensor]], Elements]:

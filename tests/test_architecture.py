@@ -219,7 +219,6 @@ OF_OTHERS: dict[str, set[str]] = {
     "graphwright/sources/models.py": {"logits"},
     # operands of ops, as their declarations call them
     "backends/tvm/emit/recurrence.py": {"new_length"},
-    "passes/lowering/cuda/append_attention.py": {"new_length"},
     "ir/dialects/cuda/choosing.py": {"logits", "logit_positions", "past_length", "sampling", "sampling_key"},
     # of a kernel
     "backends/cuda/images.py": {"parameters"},

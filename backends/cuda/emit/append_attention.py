@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphwright.backends.cuda.emit.attention import KERNELS, constants_of
+from graphwright.backends.cuda.emit.attention import KERNELS, constants_of, optional
 from graphwright.backends.cuda.emit.emitter import Emitter, fixed, power_of_two
-from graphwright.backends.cuda.emit.rotary import columns_of
+from graphwright.backends.cuda.emit.rotary import bind_caches, changed, columns_of
 from graphwright.ir.graph import Op
 
 NEW = 16
@@ -15,17 +15,14 @@ def emit_append_attention(e: Emitter, op: Op) -> None:
     packed, keys, values = (op.required(name) for name in ("packed", "key_cache", "value_cache"))
     batch, tokens, _ = packed.type.shape
     kv_heads = fixed(keys.type.shape[1], "heads of keys")
-    pieces, kept_keys, kept_values = op.results
-    e.bind(kept_keys, e.buffer(keys))
-    e.bind(kept_values, e.buffer(values))
-    optional = {name: op.operand(name) for name in ("cos", "sin")}
+    bind_caches(e, op)
     pointers = {
         "packed": e.buffer(packed),
         "key_cache": e.buffer(keys),
         "value_cache": e.buffer(values),
         **{name: e.buffer(op.required(name)) for name in ("past_length", "positions", "key_length")},
-        **{name: None if v is None else e.buffer(v) for name, v in optional.items()},
-        "partial": e.make(pieces),
+        **optional(e, op, "cos", "sin", "key_scale", "value_scale"),
+        "partial": e.make(op.results[0]),
     }
     splits, heads = op.attribute("splits", int), op.attribute("heads", int)
     constants = {
@@ -37,6 +34,6 @@ def emit_append_attention(e: Emitter, op: Op) -> None:
     }
     e.launch(
         f"{KERNELS.rpartition('.')[0]}.append_attention:append_attention", batch * kv_heads * splits, pointers,
-        {"S": tokens, "C": keys.type.shape[2]}, constants, writes=("partial",), updates=("key_cache", "value_cache"),
+        {"S": tokens, "C": keys.type.shape[2]}, constants, writes=("partial",), updates=changed(op),
         warps=e.settings["warps"],
     )  # fmt: skip

@@ -6,13 +6,9 @@ from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, pow
 from graphwright.backends.plan import Buffer
 from graphwright.ir.dialects.cuda.attention import LOG2_E
 from graphwright.ir.graph import Op, Value
+from graphwright.ir.ops.rules import ONE, Shape
 
 KERNELS = "graphwright.backends.cuda.kernels.attention"
-
-
-def _constants(e: Emitter, op: Op) -> dict[str, Constant]:
-    q, k, v = (op.required(name) for name in ("q", "k", "v"))
-    return constants_of(e, op, fixed(q.type.shape[1], "heads"), k, v)
 
 
 def constants_of(e: Emitter, op: Op, heads: int, keys: Value, values: Value) -> dict[str, Constant]:
@@ -25,6 +21,7 @@ def constants_of(e: Emitter, op: Op, heads: int, keys: Value, values: Value) -> 
         "KV_HEADS": fixed(keys.type.shape[1], "heads of keys"),
         "SIZE": size,
         "VALUE_SIZE": value_size,
+        **shares_of(op),
         "SCALE": op.attribute("scale", float) * LOG2_E,
         "MASK": op.attribute("mask", str),
         "WINDOW": op.attribute("window", int),
@@ -36,10 +33,41 @@ def constants_of(e: Emitter, op: Op, heads: int, keys: Value, values: Value) -> 
     }
 
 
-def _read(e: Emitter, op: Op) -> dict[str, Buffer]:
-    """What attention over caches reads, by the names that its kernels have for it."""
-    names = {"q": "q", "key_cache": "k", "value_cache": "v", "positions": "positions", "key_length": "key_length"}
-    return {name: e.buffer(op.required(operand)) for name, operand in names.items()}
+def shares_of(op: Op) -> dict[str, Constant]:
+    """What each scale of caches of codes is for, as kernels call it; None for caches of numbers."""
+    scales = {"KEY_SHARE": op.operand("key_scale"), "VALUE_SHARE": op.operand("value_scale")}
+    return {name: None if scale is None else _share(scale.type.shape) for name, scale in scales.items()}
+
+
+def _share(shape: Shape) -> str:
+    if not shape:
+        return "tensor"
+    # Of a cache of one token both are the same number.
+    return "token" if shape[3] is ONE and shape[2] is not ONE else "channel"
+
+
+def optional(e: Emitter, op: Op, *names: str) -> dict[str, Buffer | None]:
+    """The memory of operands that may be absent, by their names."""
+    return {name: None if (value := op.operand(name)) is None else e.buffer(value) for name in names}
+
+
+def _constants(op: Op) -> dict[str, Constant]:
+    """Which axes a bias has that broadcasts to [batch, heads, sequence, keys], and how many rows positions of keys."""
+    bias, places = op.operand("bias"), op.operand("key_positions")
+    shape = () if bias is None else bias.type.shape
+    axes = ("BIAS_BATCH", "BIAS_HEADS", "BIAS_QUERIES", "BIAS_KEYS")
+    whole = (ONE,) * (4 - len(shape)) + shape
+    return {
+        **{axis: int(size is not ONE) for axis, size in zip(axes, whole, strict=True)},
+        "KEY_POSITION_ROWS": 1 if places is None or places.type.shape[0].constant == 1 else 0,
+    }
+
+
+def _read(e: Emitter, op: Op, *more: str) -> dict[str, Buffer | None]:
+    """What attention over caches reads, by the names that its kernels have for it, in their order."""
+    names = {"q": "q", "key_cache": "k", "value_cache": "v", "positions": "positions"}
+    given = {name: e.buffer(op.required(operand)) for name, operand in names.items()}
+    return {**given, **optional(e, op, "key_length", "bias", *more, "key_positions", "key_scale", "value_scale")}
 
 
 def emit_split_attention(e: Emitter, op: Op) -> None:
@@ -48,7 +76,8 @@ def emit_split_attention(e: Emitter, op: Op) -> None:
     kv_heads, splits = k.type.shape[1], op.attribute("splits", int)
     pointers = {**_read(e, op), "partial": e.make(op.result)}
     rows = power_of_two(fixed(tokens, "tokens") * (fixed(heads, "heads") // fixed(kv_heads, "heads of keys")))
-    constants = {**_constants(e, op), "SPLITS": splits, "ROWS": rows}
+    own = constants_of(e, op, fixed(heads, "heads"), k, op.required("v"))
+    constants = {**own, **_constants(op), "SPLITS": splits, "ROWS": rows}
     e.launch(
         f"{KERNELS}:split_attention", batch * kv_heads * splits, pointers, {"S": tokens, "C": k.type.shape[2]},
         constants, writes=("partial",), warps=e.settings["warps"],
@@ -56,15 +85,11 @@ def emit_split_attention(e: Emitter, op: Op) -> None:
 
 
 def emit_combine_splits(e: Emitter, op: Op) -> None:
-    partial, sinks = op.required("partial"), op.operand("sinks")
+    partial = op.required("partial")
     batch, heads, splits, tokens, width = partial.type.shape
     size = fixed(width, "width") - 2
     pieces = fixed(splits, "splits")
-    pointers = {
-        "partial": e.buffer(partial),
-        "sinks": None if sinks is None else e.buffer(sinks),
-        "y": e.make(op.result),
-    }
+    pointers = {"partial": e.buffer(partial), **optional(e, op, "sinks"), "y": e.make(op.result)}
     constants = {
         "HEADS": fixed(heads, "heads"),
         "VALUE_SIZE": size,
@@ -80,8 +105,9 @@ def emit_combine_splits(e: Emitter, op: Op) -> None:
 def emit_attention(e: Emitter, op: Op) -> None:
     q, k = op.required("q"), op.required("k")
     batch, heads, tokens, _ = q.type.shape
-    pointers = {**_read(e, op), "y": e.make(op.result)}
-    constants = {**_constants(e, op), "BS": e.settings["queries"]}
+    pointers = {**_read(e, op, "sinks"), "y": e.make(op.result)}
+    own = constants_of(e, op, fixed(heads, "heads"), k, op.required("v"))
+    constants = {**own, **_constants(op), "RING": op.attribute("ring", int), "BS": e.settings["queries"]}
     e.launch(
         f"{KERNELS}:attention", batch * heads * e.quotient(tokens, e.settings["queries"]), pointers,
         {"S": tokens, "C": k.type.shape[2]}, constants, writes=("y",), warps=e.settings["warps"],

@@ -7,6 +7,7 @@ from dataclasses import replace
 from graphwright.backends.cuda.emit.emitter import Emitter, Variants
 from graphwright.backends.kernel_library import KernelLibrary
 from graphwright.backends.plan import Buffer, Given, Plan, Stored, Temporary
+from graphwright.backends.plan.plan import shown_weights
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import StateType
@@ -31,7 +32,9 @@ def emit_graph(graph: Graph, library: KernelLibrary, variants: Variants, weights
     weights |= e.weights
     given = tuple(buffer for buffer in parameters if isinstance(buffer, Given))
     assert len(given) == len(parameters), "inputs and outputs are the caller's memory"
-    return Plan(graph, e.definitions, given, e.buffers, tuple(e.launches))
+    # A view of a weight is read as the weight.
+    placement = {value: buffer for value, buffer in e.buffers.items() if not shown_weights(value)}
+    return Plan(graph, e.definitions, given, placement, tuple(e.launches))
 
 
 def is_updated_in_place(value: Value) -> bool:

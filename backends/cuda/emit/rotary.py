@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphwright.backends.cuda.emit.attention import optional, shares_of
 from graphwright.backends.cuda.emit.emitter import Constant, Emitter, fixed, power_of_two
 from graphwright.ir.dims import product
 from graphwright.ir.graph import Op
@@ -51,20 +52,15 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, keys, values = (op.required(name) for name in ("packed", "key_cache", "value_cache"))
     batch, tokens, _ = packed.type.shape
     _, kv_heads, capacity, size = keys.type.shape
-    queries, kept_keys, kept_values = op.results
-    e.bind(kept_keys, e.buffer(keys))
-    e.bind(kept_values, e.buffer(values))
+    bind_caches(e, op)
     heads, kv = op.attribute("heads", int), fixed(kv_heads, "heads")
-    tables = {
-        name: None if v is None else e.buffer(v) for name, v in ((name, op.operand(name)) for name in ("cos", "sin"))
-    }
     pointers = {
         "packed": e.buffer(packed),
         "key_cache": e.buffer(keys),
         "value_cache": e.buffer(values),
         "past_length": e.buffer(op.required("past_length")),
-        **tables,
-        "queries": e.make(queries),
+        **optional(e, op, "cos", "sin", "key_scale", "value_scale"),
+        "queries": e.make(op.results[0]),
     }
     sizes = fixed(size, "head size"), fixed(values.type.shape[3], "head size of values")
     constants = {
@@ -73,12 +69,25 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
         "KV_HEADS": kv,
         "SIZE": sizes[0],
         "VALUE_SIZE": sizes[1],
+        **shares_of(op),
         "PADDED": power_of_two(max(sizes)),
     }
     e.launch(
         f"{KERNELS}:rotary_append", batch * tokens * (heads + 2 * kv), pointers, {"S": tokens, "C": capacity},
-        constants, writes=("queries",), updates=("key_cache", "value_cache"), warps=1,
+        constants, writes=("queries",), updates=changed(op), warps=1,
     )  # fmt: skip
+
+
+def bind_caches(e: Emitter, op: Op) -> None:
+    """The states that an op gives lie where those lie that it changes in place."""
+    for place, name in op.definition.in_place.items():
+        if place < len(op.results):
+            e.bind(op.results[place], e.buffer(op.required(name)))
+
+
+def changed(op: Op) -> tuple[str, ...]:
+    """The names of the states that an op changes in place: the caches, and scales of tokens."""
+    return tuple(name for place, name in op.definition.in_place.items() if place < len(op.results))
 
 
 def columns_of(op: Op) -> dict[str, Constant]:

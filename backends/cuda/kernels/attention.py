@@ -1,34 +1,60 @@
 # pyright: basic, reportOperatorIssue=false
 # Triton compiles or interprets these functions; their parameters have the types that a launch gives them.
-"""Attention over contiguous caches: whole for many queries, and for few over pieces of the context."""
+"""Attention over caches: whole for many queries, and for few over pieces of the context."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from graphwright.backends.cuda.kernels.cached import factors, held
 from graphwright.backends.cuda.kernels.common import product, start_next, tanh, wait_for_previous
 
 
 @triton.jit
-def scores_of(q, keys, asked, at, end, MASK: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr,
+def scores_of(q, keys, asked, at, there, bias, MASK: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr,
               EMULATED: tl.constexpr):  # fmt: skip
     """Scores of queries [R, size], which carry the scale and log2(e), and keys [N, size]; -inf where one is not seen.
 
-    `asked` are the positions of the queries, `at` those of the keys, of which `end` are there.
+    `asked` are the positions of the queries, `at` those of the keys, `there` says which keys are there. `bias` is None,
+    or [R, N]: what `bias_of` gives.
     """
     scores = product(q, tl.trans(keys), tl.zeros((q.shape[0], keys.shape[0]), tl.float32), EMULATED)
     if SOFTCAP > 0:
         # SOFTCAP is in units of a factor of two, as scores are.
         scores = SOFTCAP * tanh(scores / SOFTCAP)
-    seen = (at < end)[None, :]
-    if MASK != "full":
+    seen = there[None, :]
+    if MASK == "prefix":
+        seen = seen & ((at[None, :] <= asked[:, None]) | (at < WINDOW)[None, :])
+    elif MASK != "full":
         seen = seen & (at[None, :] <= asked[:, None])
     if MASK == "sliding":
         seen = seen & (at[None, :] > asked[:, None] - WINDOW)
     if MASK == "chunked":
         seen = seen & (at[None, :] // WINDOW == asked[:, None] // WINDOW)
+    if bias is not None:
+        scores += bias
     return tl.where(seen, scores, float("-inf"))
+
+
+@triton.jit
+def bias_of(bias, b, head, s, at, inside, S, C, BATCH: tl.constexpr, BY_HEADS: tl.constexpr, QUERIES: tl.constexpr,
+            KEYS: tl.constexpr, HEADS: tl.constexpr):  # fmt: skip
+    """What a bias adds to the scores [R, N] of queries s of heads and keys at places `at`, of which some are `inside`.
+
+    It lies as [batch, HEADS, S, C], each axis there or of length 1. One of bool hides a key where it is false.
+    """
+    row = b * BATCH
+    row = row * HEADS + head if BY_HEADS else row
+    row = row * S + s if QUERIES else row + s * 0
+    places = row.to(tl.int64)[:, None] * C + at[None, :] if KEYS else row.to(tl.int64)[:, None] + at[None, :] * 0
+    found = tl.load(bias + places, mask=inside, other=0)
+    # One return: Triton compiles what stands behind a return, though it is never reached.
+    if bias.dtype.element_ty == tl.int1:
+        added = tl.where(found, 0.0, float("-inf"))
+    else:
+        added = found.to(tl.float32) * 1.4426950408889634
+    return added
 
 
 @triton.jit
@@ -51,6 +77,10 @@ def split_attention(
     value_cache,
     positions,
     key_length,
+    bias,
+    key_positions,
+    key_scale,
+    value_scale,
     partial,
     S,
     C,
@@ -59,6 +89,13 @@ def split_attention(
     KV_HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     VALUE_SIZE: tl.constexpr,
+    KEY_SHARE: tl.constexpr,
+    VALUE_SHARE: tl.constexpr,
+    BIAS_BATCH: tl.constexpr,
+    BIAS_HEADS: tl.constexpr,
+    BIAS_QUERIES: tl.constexpr,
+    BIAS_KEYS: tl.constexpr,
+    KEY_POSITION_ROWS: tl.constexpr,
     SPLITS: tl.constexpr,
     SCALE: tl.constexpr,
     MASK: tl.constexpr,
@@ -89,29 +126,41 @@ def split_attention(
     there = r < group * S
     d = tl.arange(0, PADDED)
     e = tl.arange(0, VALUE_PADDED)
-    length = tl.load(key_length + b).to(tl.int32)
+    length = C
+    if key_length is not None:
+        length = tl.load(key_length + b).to(tl.int32)
     asked = tl.load(positions + tl.where(POSITION_ROWS == 1, 0, b) * S + s, mask=there, other=0).to(tl.int32)
     per = (length + SPLITS - 1) // SPLITS
     begin = piece * per
     end = tl.minimum(begin + per, length)
     row = ((b * HEADS + head) * S + s).to(tl.int64)
     qs = tl.load(q + row[:, None] * SIZE + d[None, :], mask=there[:, None] & (d < SIZE)[None, :], other=0.0)
-    qs = (qs.to(tl.float32) * SCALE).to(q.dtype.element_ty)
-    keys = key_cache + (b * KV_HEADS + h).to(tl.int64) * C * SIZE
-    values = value_cache + (b * KV_HEADS + h).to(tl.int64) * C * VALUE_SIZE
+    qs = qs.to(tl.float32) * SCALE
+    if KEY_SHARE is not None:
+        qs *= factors(key_scale, h, d, SIZE, KEY_SHARE)[None, :]
+    dtype: tl.constexpr = q.dtype.element_ty
+    qs = qs.to(dtype)
+    kv = (b * KV_HEADS + h).to(tl.int64)
     acc = tl.zeros((ROWS, VALUE_PADDED), tl.float32)
     largest = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     for c0 in range(begin, end, BC):
         at = c0 + tl.arange(0, BC)
-        ks = tl.load(keys + at[:, None] * SIZE + d[None, :], mask=(at < end)[:, None] & (d < SIZE)[None, :], other=0.0)
-        scores = scores_of(qs, ks, asked, at, end, MASK, WINDOW, SOFTCAP, EMULATED)
-        vs = tl.load(
-            values + at[:, None] * VALUE_SIZE + e[None, :],
-            mask=(at < end)[:, None] & (e < VALUE_SIZE)[None, :],
-            other=0.0,
-        )
+        stands, seen = at, at < end
+        if key_positions is not None:
+            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=seen, other=-1)
+            stands = stands.to(tl.int32)
+            seen = stands >= 0
+        ks = held(key_cache, key_scale, kv, at, seen, d, C, SIZE, KEY_SHARE, dtype)
+        added = None
+        if bias is not None:
+            added = bias_of(bias, b, head, s, at, there[:, None] & seen[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
+                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
+        scores = scores_of(qs, ks, asked, stands, seen, added, MASK, WINDOW, SOFTCAP, EMULATED)
+        vs = held(value_cache, value_scale, kv, at, seen, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
         acc, largest, total = go_on(acc, largest, total, scores, vs, EMULATED)
+    if VALUE_SHARE is not None:
+        acc *= factors(value_scale, h, e, VALUE_SIZE, VALUE_SHARE)[None, :]
     out = partial + (((b * HEADS + head) * SPLITS + piece) * S + s).to(tl.int64) * (VALUE_SIZE + 2)
     tl.store(out[:, None] + e[None, :], acc, mask=there[:, None] & (e < VALUE_SIZE)[None, :])
     tl.store(out + VALUE_SIZE, largest, mask=there)
@@ -165,6 +214,11 @@ def attention(
     value_cache,
     positions,
     key_length,
+    bias,
+    sinks,
+    key_positions,
+    key_scale,
+    value_scale,
     y,
     S,
     C,
@@ -173,6 +227,14 @@ def attention(
     KV_HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     VALUE_SIZE: tl.constexpr,
+    KEY_SHARE: tl.constexpr,
+    VALUE_SHARE: tl.constexpr,
+    BIAS_BATCH: tl.constexpr,
+    BIAS_HEADS: tl.constexpr,
+    BIAS_QUERIES: tl.constexpr,
+    BIAS_KEYS: tl.constexpr,
+    KEY_POSITION_ROWS: tl.constexpr,
+    RING: tl.constexpr,
     SCALE: tl.constexpr,
     MASK: tl.constexpr,
     WINDOW: tl.constexpr,
@@ -187,7 +249,8 @@ def attention(
     """`cuda.attention` with merged heads: programs are (row of the batch, head, tile of BS queries), tiles fastest.
 
     q [batch, HEADS, S, SIZE], caches [batch, KV_HEADS, C, size], y [batch, S, HEADS * VALUE_SIZE] (FlashAttention-2,
-    Dao 2023). Keys that no query of the tile sees are not read: positions of a row ascend.
+    Dao 2023). Keys that no query of the tile sees are not read: positions of a row ascend. Where RING is not 0 the
+    first RING keys are a ring of what was before, and the queries' own follow.
     """
     start_next(PDL)
     wait_for_previous(PDL)
@@ -201,34 +264,61 @@ def attention(
     d = tl.arange(0, PADDED)
     e = tl.arange(0, VALUE_PADDED)
     row = tl.where(POSITION_ROWS == 1, 0, b) * S
-    length = tl.load(key_length + b).to(tl.int32)
     asked = tl.load(positions + row + s, mask=s < S, other=0).to(tl.int32)
-    begin, end = 0, length
-    if MASK != "full":
+    begin, end = 0, C
+    if key_length is not None:
+        end = tl.load(key_length + b).to(tl.int32)
+    if key_positions is None and MASK != "full":
+        length = end
         end = tl.minimum(length, tl.max(asked, 0) + 1)
         first = tl.load(positions + row + tile * BS).to(tl.int32)
+        if MASK == "prefix":
+            end = tl.maximum(end, tl.minimum(length, WINDOW))
         if MASK == "sliding":
             begin = tl.maximum(first - WINDOW + 1, 0) // BC * BC
         if MASK == "chunked":
             begin = first // WINDOW * WINDOW // BC * BC
+    if RING > 0 and (MASK == "causal" or MASK == "sliding"):
+        end = tl.minimum(C, RING + (tile + 1) * BS)
+        if MASK == "sliding":
+            # From here on a window holds none of the ring, whose keys all stand before the first query.
+            begin = tl.where(tile * BS >= WINDOW - 1, (RING + tile * BS - WINDOW + 1) // BC * BC, 0)
     queries = q + (b * HEADS + h).to(tl.int64) * S * SIZE
     qs = tl.load(queries + s[:, None] * SIZE + d[None, :], mask=(s < S)[:, None] & (d < SIZE)[None, :], other=0.0)
-    qs = (qs.to(tl.float32) * SCALE).to(q.dtype.element_ty)
+    qs = qs.to(tl.float32) * SCALE
+    if KEY_SHARE is not None:
+        qs *= factors(key_scale, h // (HEADS // KV_HEADS), d, SIZE, KEY_SHARE)[None, :]
+    dtype: tl.constexpr = q.dtype.element_ty
+    qs = qs.to(dtype)
     kv = (b * KV_HEADS + h // (HEADS // KV_HEADS)).to(tl.int64)
-    keys, values = key_cache + kv * C * SIZE, value_cache + kv * C * VALUE_SIZE
     acc = tl.zeros((BS, VALUE_PADDED), tl.float32)
     largest = tl.full((BS,), float("-inf"), tl.float32)
     total = tl.zeros((BS,), tl.float32)
     for c0 in range(begin, end, BC):
         at = c0 + tl.arange(0, BC)
-        ks = tl.load(keys + at[:, None] * SIZE + d[None, :], mask=(at < end)[:, None] & (d < SIZE)[None, :], other=0.0)
-        scores = scores_of(qs, ks, asked, at, end, MASK, WINDOW, SOFTCAP, EMULATED)
-        vs = tl.load(
-            values + at[:, None] * VALUE_SIZE + e[None, :],
-            mask=(at < end)[:, None] & (e < VALUE_SIZE)[None, :],
-            other=0.0,
-        )
+        stands, seen = at, at < end
+        if key_positions is not None:
+            stands = tl.load(key_positions + tl.where(KEY_POSITION_ROWS == 1, 0, b) * C + at, mask=seen, other=-1)
+            stands = stands.to(tl.int32)
+            seen = stands >= 0
+        ks = held(key_cache, key_scale, kv, at, seen, d, C, SIZE, KEY_SHARE, dtype)
+        added = None
+        if bias is not None:
+            added = bias_of(bias, b, h, s, at, (s < S)[:, None] & seen[None, :], S, C, BIAS_BATCH, BIAS_HEADS,
+                            BIAS_QUERIES, BIAS_KEYS, HEADS)  # fmt: skip
+        scores = scores_of(qs, ks, asked, stands, seen, added, MASK, WINDOW, SOFTCAP, EMULATED)
+        vs = held(value_cache, value_scale, kv, at, seen, e, C, VALUE_SIZE, VALUE_SHARE, dtype)
         acc, largest, total = go_on(acc, largest, total, scores, vs, EMULATED)
+    if sinks is not None:
+        # One more score of no value.
+        sink = tl.load(sinks + h).to(tl.float32) * 1.4426950408889634
+        most = tl.maximum(largest, sink)
+        base = tl.where(most == float("-inf"), 0.0, most)
+        kept = tl.exp2(largest - base)
+        acc *= kept[:, None]
+        total = total * kept + tl.exp2(sink - base)
     result = acc / tl.where(total == 0.0, 1.0, total)[:, None]
+    if VALUE_SHARE is not None:
+        result *= factors(value_scale, h // (HEADS // KV_HEADS), e, VALUE_SIZE, VALUE_SHARE)[None, :]
     out = y + ((b * S + s[:, None]).to(tl.int64) * HEADS + h) * VALUE_SIZE + e[None, :]
     tl.store(out, result.to(y.dtype.element_ty), mask=(s < S)[:, None] & (e < VALUE_SIZE)[None, :])

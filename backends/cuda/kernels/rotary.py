@@ -7,6 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from graphwright.backends.cuda.kernels.cached import encoded, factors, token_scales
 from graphwright.backends.cuda.kernels.common import start_next, wait_for_previous
 
 
@@ -73,6 +74,8 @@ def rotary_append(
     past_length,
     cos,
     sin,
+    key_scale,
+    value_scale,
     queries,
     S,
     C,
@@ -82,6 +85,8 @@ def rotary_append(
     KV_HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     VALUE_SIZE: tl.constexpr,
+    KEY_SHARE: tl.constexpr,
+    VALUE_SHARE: tl.constexpr,
     QUERY: tl.constexpr,
     KEY: tl.constexpr,
     VALUE: tl.constexpr,
@@ -93,7 +98,8 @@ def rotary_append(
     """`cuda.rotary_append`, a head of a token a program: batch * S * (HEADS + 2 * KV_HEADS) of them, heads fastest.
 
     packed [batch, S, COLUMNS]; caches [batch, KV_HEADS, C, size]; queries [batch, HEADS, S, SIZE]. cos and sin are f32
-    [batch or 1, S, PAIRS], and nothing is turned where PAIRS is 0. A token behind the capacity is not kept.
+    [batch or 1, S, PAIRS], and nothing is turned where PAIRS is 0. A token behind the capacity is not kept. With scales
+    the caches hold codes: see `cached`. Scales of tokens are f32 [batch, KV_HEADS, C, 1].
     """
     start_next(PDL)
     wait_for_previous(PDL)
@@ -116,11 +122,20 @@ def rotary_append(
         if head < HEADS:
             tl.store(queries + ((b * HEADS + head) * S + s).to(tl.int64) * SIZE + i, x, mask=inside)
         else:
-            kept = ((b * KV_HEADS + head - HEADS).to(tl.int64) * C + at) * SIZE
+            h = head - HEADS
+            if KEY_SHARE is not None:
+                x = encoded(x, factors(key_scale, h, i, SIZE, KEY_SHARE))
+            kept = ((b * KV_HEADS + h).to(tl.int64) * C + at) * SIZE
             tl.store(key_cache + kept + i, x, mask=inside & room)
     else:
         h = head - HEADS - KV_HEADS
         inside = i < VALUE_SIZE
         x = tl.load(row + VALUE + h * VALUE_SIZE + i, mask=inside, other=0.0)
-        kept = ((b * KV_HEADS + h).to(tl.int64) * C + at) * VALUE_SIZE
-        tl.store(value_cache + kept + i, x, mask=inside & room)
+        kept = (b * KV_HEADS + h).to(tl.int64) * C + at
+        if VALUE_SHARE == "token":
+            fitted = token_scales(x[None, :])
+            tl.store(value_scale + kept + tl.arange(0, 1), fitted, mask=at + tl.arange(0, 1) < C)
+            x = encoded(x, fitted)
+        elif VALUE_SHARE is not None:
+            x = encoded(x, factors(value_scale, h, i, VALUE_SIZE, VALUE_SHARE))
+        tl.store(value_cache + kept * VALUE_SIZE + i, x, mask=inside & room)

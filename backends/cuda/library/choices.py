@@ -138,9 +138,17 @@ KEYS = _choice("keys", 64, 256, "keys at a time", (16, 32, 64, 128, 256))
 SPLIT_ATTENTION = (KEYS, WARPS)
 
 
+BIAS, KEY_POSITIONS = 5, 7
+"""The places of these operands of `cuda.attention`."""
+
+
 def _whole_keys(problem: Problem) -> int:
-    """64 spill on sm_120, whose products of tiles take their operands from registers, at a head size of 128."""
-    return 32 if _gpu(problem).number == 120 else KEYS.default_for(problem)
+    """64 spill on sm_120, whose products of tiles take their operands from registers, at a head size of 128; with a
+    bias, or a position for each key, on sm_80 to sm_89 too."""
+    gpu = _gpu(problem)
+    more = any(problem.operands[place] is not None for place in (BIAS, KEY_POSITIONS))
+    narrow = gpu.number == 120 or (more and 0 < gpu.number < 90)
+    return 32 if narrow else KEYS.default_for(problem)
 
 
 ATTENTION = (

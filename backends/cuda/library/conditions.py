@@ -72,19 +72,9 @@ def sum_of_rows(op: Op) -> str | None:
     return None
 
 
-def plain_keys(op: Op) -> str | None:
-    """Keys and values that are numbers, of which the place says the position."""
-    names = ("bias", "sinks", "key_positions", "key_scale", "value_scale")
-    given = next((name for name in names if op.operand(name) is not None), None)
-    if given is not None:
-        return f"its kernel takes no {given}"
-    if op.operand("key_length") is None:
-        return "the number of its keys is not given"
-    if op.attributes["ring"]:
-        return "some of its keys are a ring"
-    if not op.attributes["merged"]:
-        return "its heads are not put side by side"
-    return known_heads(op)
+def merged_heads(op: Op) -> str | None:
+    """Heads of fixed sizes that are put side by side."""
+    return known_heads(op) if op.attributes["merged"] else "its heads are not put side by side"
 
 
 def known_heads(op: Op) -> str | None:
@@ -95,18 +85,12 @@ def known_heads(op: Op) -> str | None:
 
 
 def contiguous_caches(op: Op) -> str | None:
-    """Caches of numbers of which a token's place is its position."""
-    names = (NEW_LENGTH, "key_scale", "value_scale")
-    given = next((name for name in names if op.operand(name) is not None), None)
-    if given is not None:
-        return f"its kernel takes no {given}"
+    """Caches of which a token's place is its position."""
+    if op.operand(NEW_LENGTH) is not None:
+        return f"its kernel takes no {NEW_LENGTH}"
     caches = [op.required(name).type for name in ("key_cache", "value_cache")]
     other = next((t for t in caches if not isinstance(t, StateType) or t.layout != "contiguous"), None)
-    if other is not None:
-        return f"a cache is {other}, not a contiguous one"
-    dtype = op.required("packed").tensor.dtype
-    other = next((t for t in caches if isinstance(t, StateType) and t.tensor.dtype is not dtype), None)
-    return None if other is None else f"{dtype} is appended to {other}"
+    return None if other is None else f"a cache is {other}, not a contiguous one"
 
 
 def stored_codes(op: Op) -> str | None:

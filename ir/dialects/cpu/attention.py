@@ -78,6 +78,11 @@ def _numbers(name: str, codes: TensorType | StateType, scale: TensorType | State
     return held.with_dtype(dtype)
 
 
+def numbers_of(x: Tensor, scale: Tensor | None, like: Tensor) -> Tensor:
+    """Keys or values as numbers of the type of `like`, of which there are codes if there is a scale."""
+    return x if scale is None else dequantize_tensor.evaluate([x, scale], {"dtype": DType.F32}).to(like.dtype)
+
+
 @fused_attention.reference
 def fused_attention_reference(
     q: Tensor,
@@ -98,10 +103,8 @@ def fused_attention_reference(
     merged: bool,
     ring: int,
 ) -> Tensor:
-    def numbers(x: Tensor, of: Tensor | None) -> Tensor:
-        return x if of is None else dequantize_tensor.evaluate([x, of], {"dtype": DType.F32})
-
-    operands = [q, numbers(k, key_scale), numbers(v, value_scale), positions, key_length, bias, sinks, key_positions]
+    numbers = numbers_of(k, key_scale, q), numbers_of(v, value_scale, q)
+    operands = [q, *numbers, positions, key_length, bias, sinks, key_positions]
     result = attention.evaluate(operands, {"scale": scale, "mask": mask, "window": window, "softcap": softcap})
     return result.transpose(1, 2).flatten(2) if merged else result
 

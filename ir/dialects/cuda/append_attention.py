@@ -12,13 +12,13 @@ from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.ops.attention import Mask
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@op("cuda.append_attention", in_place={1: "key_cache", 2: "value_cache"})
+@op("cuda.append_attention", in_place={1: "key_cache", 2: "value_cache", 3: "value_scale"})
 def append_attention(
     packed: TensorType,
     key_cache: StateType,
@@ -28,6 +28,8 @@ def append_attention(
     key_length: TensorType,
     cos: TensorType | None = None,
     sin: TensorType | None = None,
+    key_scale: TensorType | None = None,
+    value_scale: TensorType | StateType | None = None,
     *,
     heads: int,
     query: int,
@@ -39,24 +41,26 @@ def append_attention(
     interleaved: bool = False,
     window: int = 0,
     softcap: float = 0.0,
-) -> tuple[TensorType, StateType, StateType]:
+) -> tuple[TensorType | StateType, ...]:
     """`cuda.split_attention` of what `cuda.rotary_append` makes of packed [batch, sequence, columns].
 
-    Caches are contiguous, of numbers. Results: the pieces and both caches.
+    Caches are contiguous, of numbers or codes. Results: the pieces and both caches, and the cache of the values' scales
+    where tokens have them.
     """
     if key_cache.layout != "contiguous":
         raise IRTypeError(f"the caches are {key_cache}, expected contiguous ones")
     columns = {"heads": heads, "query": query, "key": key, "value": value, "interleaved": interleaved}
-    appended = rotary_append.rule(packed, key_cache, value_cache, past_length, None, cos, sin, None, None, **columns)
+    scales = key_scale, value_scale
+    appended = rotary_append.rule(packed, key_cache, value_cache, past_length, None, cos, sin, *scales, **columns)
     assert isinstance(appended, tuple)
     queries = appended[0]
     assert isinstance(queries, TensorType)
     pieces = split_attention.rule(
-        queries, key_cache, value_cache, positions, key_length, splits=splits, scale=scale, mask=mask, window=window,
-        softcap=softcap,
+        queries, key_cache, value_cache, positions, key_length, None, None, *scales, splits=splits, scale=scale,
+        mask=mask, window=window, softcap=softcap,
     )  # fmt: skip
     assert isinstance(pieces, TensorType)
-    return pieces, key_cache, value_cache
+    return (pieces, key_cache, value_cache, *([value_scale] if isinstance(value_scale, StateType) else []))
 
 
 @append_attention.reference
@@ -69,6 +73,8 @@ def append_attention_reference(
     key_length: Tensor,
     cos: Tensor | None,
     sin: Tensor | None,
+    key_scale: Tensor | None,
+    value_scale: Tensor | None,
     *,
     heads: int,
     query: int,
@@ -83,9 +89,10 @@ def append_attention_reference(
 ) -> tuple[Tensor, ...]:
     columns = {"heads": heads, "query": query, "key": key, "value": value, "interleaved": interleaved}
     seen = {"splits": splits, "scale": scale, "mask": mask, "window": window, "softcap": softcap}
-    given = [packed, key_cache, value_cache, past_length, None, cos, sin, None, None]
-    queries, keys, values = rotary_append.evaluate(given, columns)
-    return split_attention.evaluate([queries, keys, values, positions, key_length], seen), keys, values
+    given = [packed, key_cache, value_cache, past_length, None, cos, sin, key_scale, value_scale]
+    queries, keys, values, *scales = rotary_append.evaluate(given, columns)
+    read = [queries, keys, values, positions, key_length, None, None, key_scale, *(scales or [value_scale])]
+    return split_attention.evaluate(read, seen), keys, values, *scales
 
 
 @append_attention.cost
@@ -99,5 +106,7 @@ def append_attention_cost(op: Op) -> Cost:
     flops = scores + (queries + new) * keys.shape[3] * turned
     element = op.required("packed").tensor.dtype.bits
     width = Dim.of(op.attribute("heads", int)) * keys.shape[3] + keys.shape[1] * (keys.shape[3] + values.shape[3])
-    writes = (op.results[0].type.bits, *(new * cache.shape[3] * element for cache in (keys, values)))
-    return default_cost(op, flops, reads={"packed": batch * sequence * width * element}, writes=writes)
+    states = [state.tensor for state in op.results[1:]]
+    writes = (op.results[0].type.bits, *(new * state.shape[3] * state.dtype.bits for state in states))
+    rounded = sum(new * state.shape[3] * 4 for state in states if state.dtype is DType.I8)
+    return default_cost(op, flops + rounded, reads={"packed": batch * sequence * width * element}, writes=writes)

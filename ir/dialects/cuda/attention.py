@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
 from graphwright.ir.dialects.cpu.attention import fused_attention as cpu_attention
+from graphwright.ir.dialects.cpu.attention import numbers_of
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.attention import Mask, attention, visible
+from graphwright.ir.ops.attention import Mask, visible
 from graphwright.ir.ops.rules import require_rank
 from graphwright.ir.types import DType, StateType, TensorType
 
@@ -30,7 +31,11 @@ def split_attention(
     k: TensorType | StateType,
     v: TensorType | StateType,
     positions: TensorType,
-    key_length: TensorType,
+    key_length: TensorType | None = None,
+    bias: TensorType | None = None,
+    key_positions: TensorType | None = None,
+    key_scale: TensorType | StateType | None = None,
+    value_scale: TensorType | StateType | None = None,
     *,
     splits: int,
     scale: float,
@@ -38,16 +43,19 @@ def split_attention(
     window: int = 0,
     softcap: float = 0.0,
 ) -> TensorType:
-    """`attention` over `splits` pieces of the keys of each row by themselves (Flash-Decoding, Dao et al. 2023).
+    """`cuda.attention` over `splits` pieces of the keys of each row by themselves (Flash-Decoding, Dao et al. 2023).
 
-    The key_length[b] keys of a row are cut into pieces of one length; the last ones may be shorter or have none. The
+    The key_length[b] keys of a row, or without it all, are cut into pieces of one length; the last ones may be shorter
+    or have none. k and v are numbers or, where they have a scale, codes; operands are those of `cuda.attention`. The
     result is f32 [batch, heads, splits, sequence, value size + 2]: of each query the sum of the values of a piece, each
     times 2^(score - largest), where scores are in units of a factor of two; then the largest score; then the sum of
     those powers. A piece in which a query sees no key has zeros and -inf.
     """
     if splits < 1:
         raise IRTypeError(f"splits is {splits}; it must be at least 1")
-    result = attention.rule(q, k, v, positions, key_length, scale=scale, mask=mask, window=window, softcap=softcap)
+    operands = (q, k, v, positions, key_length, bias, None, key_positions, key_scale, value_scale)
+    seen = {"scale": scale, "mask": mask, "window": window, "softcap": softcap}
+    result = fused_attention.rule(*operands, **seen, merged=False)
     assert isinstance(result, TensorType)
     batch, heads, sequence, size = result.shape
     return TensorType(DType.F32, (batch, heads, Dim.of(splits), sequence, size + 2))
@@ -59,7 +67,11 @@ def split_attention_reference(
     k: Tensor,
     v: Tensor,
     positions: Tensor,
-    key_length: Tensor,
+    key_length: Tensor | None,
+    bias: Tensor | None,
+    key_positions: Tensor | None,
+    key_scale: Tensor | None,
+    value_scale: Tensor | None,
     *,
     splits: int,
     scale: float,
@@ -67,20 +79,28 @@ def split_attention_reference(
     window: int,
     softcap: float,
 ) -> Tensor:
+    k, v = numbers_of(k, key_scale, q), numbers_of(v, value_scale, q)
     group, keys = q.shape[1] // k.shape[1], k.shape[2]
     scores = (q * scale) @ k.repeat_interleave(group, 1).transpose(2, 3)
     if softcap > 0:
         scores = softcap * torch.tanh(scores / softcap)
-    at, length = torch.arange(keys), key_length.reshape(-1, 1, 1)
+    at, length = torch.arange(keys), torch.full((q.shape[0],), keys) if key_length is None else key_length
+    length = length.reshape(-1, 1, 1)
     piece = torch.div(length + splits - 1, splits, rounding_mode="floor")
     first = piece * torch.arange(splits)[:, None]
     within = (at >= first) & (at < torch.minimum(first + piece, length))
-    seen = visible(positions, keys, mask, window)[:, :, None] & within[:, None, :, None]
+    shown = visible(positions, keys, mask, window, key_positions)
+    if bias is not None and bias.dtype is torch.bool:
+        shown = shown & bias
+    elif bias is not None:
+        scores = scores + bias
+    seen = shown[:, :, None] & within[:, None, :, None]
     masked = (scores[:, :, None] * LOG2_E).masked_fill(~seen, float("-inf"))
     largest = masked.amax(-1, keepdim=True)
-    powers = torch.exp2(masked - largest).masked_fill(~seen, 0.0)
-    # What a cache holds behind the length is anything, and weighs nothing.
-    values = v.masked_fill(~(at < length[..., 0])[:, None, :, None], 0.0).repeat_interleave(group, 1)
+    powers = torch.exp2(masked - largest).masked_fill(masked == float("-inf"), 0.0)
+    # What a cache holds behind the length, or where a ring has no position yet, is anything, and weighs nothing.
+    held = at < length[..., 0] if key_positions is None else key_positions >= 0
+    values = v.masked_fill(~held[:, None, :, None], 0.0).repeat_interleave(group, 1)
     return torch.cat([powers @ values[:, :, None], largest, powers.sum(-1, keepdim=True)], -1)
 
 

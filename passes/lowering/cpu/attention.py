@@ -10,7 +10,6 @@ from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.attention import fused_attention, unreadable_codes
 from graphwright.ir.graph import Graph, Op, Value
-from graphwright.ir.types import DType
 from graphwright.passes.base import register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
@@ -85,8 +84,6 @@ def _read(op: Op, name: str) -> tuple[Value, Value | None, str]:
         return value, None, ""
     codes, scale = reading.required("codes"), reading.required("scale")
     problem = unreadable_codes(codes.tensor, scale.tensor)
-    if reading.attributes["dtype"] is not DType.F32:
-        problem = f"codes are read as {reading.attributes['dtype']}"
     if problem is not None:
         return value, None, f"{name}: {problem}"
     return _held(codes), _held(scale), ""

@@ -11,6 +11,7 @@ from graphwright.ir.ops.codes import SMALLEST_SCALE
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting.matcher import Matcher
 from graphwright.ir.rewriting.pattern import Capture, OpPattern
+from graphwright.ir.types import DType
 
 
 @dataclass(frozen=True)
@@ -111,20 +112,24 @@ def _only_user(value: Value, definition: OpDef) -> Op | None:
     return users[0] if len(users) == 1 and users[0].definition is definition else None
 
 
-def _pattern() -> OpPattern:
+def _pattern(*, cast: bool) -> OpPattern:
     x = Capture("x")
     largest = ops.amax(ops.abs(x), axes=(3,), keepdims=True)
+    if cast:
+        largest = ops.cast(largest, dtype=DType.F32)
     pattern = ops.maximum(ops.mul(largest, 1 / 127), SMALLEST_SCALE)
     assert isinstance(pattern, OpPattern)
     return pattern
 
 
-TOKEN_SCALE = _pattern()
-"""The scale of each token of x, by its largest number, as the pass `quantize-cache` writes it."""
+TOKEN_SCALES = _pattern(cast=False), _pattern(cast=True)
+"""The scale of each token of x by its largest number, as `quantize-cache` writes it: of float32, and of other types."""
 
 
 def _token_scale(x: Value, scale: Value, matcher: Matcher) -> tuple[Op, ...]:
     """The ops that find a scale for each token of x; none if the scale is another one."""
     root = scale.defined_by(ops.maximum)
-    match = None if root is None else matcher.match(TOKEN_SCALE, root)
-    return match.ops if match is not None and match["x"] is x else ()
+    if root is None:
+        return ()
+    found = (matcher.match(pattern, root) for pattern in TOKEN_SCALES)
+    return next((match.ops for match in found if match is not None and match["x"] is x), ())

@@ -15,10 +15,10 @@ from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
 RULE = append_attention.name
+ABSENT = ("bias", "key_positions")
+"""Operands of `cuda.split_attention` that the kernel does not read."""
 COLUMNS = ("heads", "query", "key", "value", "interleaved")
 SEEN = ("splits", "scale", "mask", "window", "softcap")
-ABSENT = ("new_length", "key_scale", "value_scale")
-"""Operands of `cuda.rotary_append` that the kernel does not read."""
 
 
 @register
@@ -50,6 +50,8 @@ class AppendAttention(KernelPass):
                 op.required("key_length"),
                 append.operand("cos"),
                 append.operand("sin"),
+                append.operand("key_scale"),
+                append.operand("value_scale"),
                 **attributes,
             )
             if not context.takes(RULE, op, new):
@@ -64,13 +66,18 @@ class AppendAttention(KernelPass):
 
 def _unfit(op: Op, append: Op, graph: Graph) -> str | None:
     """Why the two cannot be one launch, None if they can."""
-    queries, keys, values = append.results[:3]
-    given = next((name for name in ABSENT if append.operand(name) is not None), None)
+    queries, keys, values, *scales = append.results
+    if append.operand("new_length") is not None:
+        return "what it appends to is a ring"
+    if op.operand("key_length") is None:
+        return "the number of its keys is not given"
+    given = next((name for name in ABSENT if op.operand(name) is not None), None)
     if given is not None:
-        return f"what is appended has {given}"
-    if op.operand("k") is not keys or op.operand("v") is not values:
+        return f"it has {given}"
+    read = [op.operand(name) for name in ("k", "v", "key_scale", "value_scale")]
+    if read != [keys, values, append.operand("key_scale"), *(scales or [append.operand("value_scale")])]:
         return "it reads other caches than those that are appended to"
     if graph.is_output(queries):
         return "the queries are an output"
-    other = next((user for value in (queries, keys, values) for user in value.users if user is not op), None)
+    other = next((user for value in append.results for user in value.users if user is not op), None)
     return None if other is None else f"{other.name} reads what is appended too"

@@ -13,8 +13,6 @@ from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
 RULE = split_attention.name
-ABSENT = ("bias", "key_positions", "key_scale", "value_scale")
-"""Operands that the kernel does not read yet."""
 
 
 @register
@@ -39,7 +37,8 @@ class SplitAttention(KernelPass):
                 continue
             build = Builder(graph, op, op.location)
             kept = {name: op.attributes[name] for name in ("scale", "mask", "window", "softcap")}
-            pieces = build.op(split_attention, *op.operands[:5], splits=self.splits, **kept)
+            read = [op.operand(operand.name) for operand in split_attention.operands]
+            pieces = build.op(split_attention, *read, splits=self.splits, **kept)
             if not context.takes(RULE, op, pieces):
                 continue
             dtype = op.result.tensor.dtype
@@ -51,9 +50,4 @@ class SplitAttention(KernelPass):
         tokens = op.required("q").type.shape[2]
         if tokens.constant is None or tokens.constant > self.most_queries:
             return f"{tokens} queries of a row keep the blocks of threads busy"
-        given = next((name for name in ABSENT if op.operand(name) is not None), None)
-        if given is not None:
-            return f"it has {given}"
-        if op.operand("key_length") is None:
-            return "the number of its keys is not given"
         return None if op.attributes["merged"] else "its heads are not put side by side"

@@ -9,9 +9,11 @@ import torch
 
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted, loaded
-from graphwright.compiling.lowering import build_artifact
+from graphwright.backends.cuda.library import LIBRARY
+from graphwright.compiling.lowering import build_artifact, lowered
 from graphwright.emulating import emulated_engine
 from graphwright.passes import parse_passes, run_passes
+from graphwright.passes.lowering.cuda import cuda_lowering
 from graphwright.runtime import load
 from tests.backends.models import MODELS, decoder
 from tests.backends.quantizing import Scheme, quantized
@@ -52,7 +54,11 @@ def test_what_a_step_rounds_has_the_codes_of_the_interpreter(kind: str, tmp_path
         program = quantized(program, Scheme("i4", 32, 32))
     else:
         np.save(tmp_path / "tokens.npy", np.random.default_rng(1).integers(0, 48, (6, 24)))
-        run_passes(program, parse_passes(f"quantize-cache{{bits=8, tokens={tmp_path / 'tokens.npy'}}}"))
+        run_passes(program, parse_passes(f"quantize-cache{{bits=8, values=token, tokens={tmp_path / 'tokens.npy'}}}"))
+        after, _ = lowered(program, cuda_lowering(LIBRARY.target))
+        made = [op for graph in after.graphs.values() for op in graph if not op.definition.view]
+        assert {"cuda.append_attention", "cuda.attention"} <= {op.name for op in made}
+        assert not [op for op in made if LIBRARY.kernel_for(op).name.startswith("tail")]
     build_artifact(program, tmp_path / "a", "cuda", architectures="emulated")
     (logits,) = continued_logits(loaded(load(tmp_path / "a", engine=emulated_engine), ()), [ids], CHUNKS, 16)
     follow(program.graphs["prefill"], listed(ids), logits.numpy())

@@ -7,6 +7,7 @@ import torch
 
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_table
+from tests.backends.cuda.kernels.test_attention import scale_shape
 from tests.emulator.interpreter import interpret
 
 ROTARY = "graphwright.backends.cuda.kernels.rotary"
@@ -97,10 +98,49 @@ def test_rotary_append(interleaved: bool, pairs: int, table_rows: int) -> None:
     queries = torch.full((batch, heads, tokens, size), float("nan"))
     interpret(
         f"{ROTARY}:rotary_append", batch * tokens * (heads + 2 * kv_heads), packed=packed, key_cache=caches[0],
-        value_cache=caches[1], past_length=past, cos=cos, sin=sin, queries=queries, S=tokens, C=capacity,
-        TABLE_ROWS=table_rows, COLUMNS=columns, HEADS=heads, KV_HEADS=kv_heads, SIZE=size, VALUE_SIZE=value_size,
-        QUERY=places["query"], KEY=places["key"], VALUE=places["value"], PAIRS=pairs, INTERLEAVED=interleaved,
-        PADDED=8, PDL=False,
+        value_cache=caches[1], past_length=past, cos=cos, sin=sin, key_scale=None, value_scale=None, queries=queries,
+        S=tokens, C=capacity, KEY_SHARE=None, VALUE_SHARE=None, TABLE_ROWS=table_rows, COLUMNS=columns, HEADS=heads,
+        KV_HEADS=kv_heads, SIZE=size, VALUE_SIZE=value_size, QUERY=places["query"], KEY=places["key"],
+        VALUE=places["value"], PAIRS=pairs, INTERLEAVED=interleaved, PADDED=8, PDL=False,
     )  # fmt: skip
     for found, expected in zip((queries, *caches), want, strict=True):
         assert (found - expected).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("shares", [("channel", "token"), ("tensor", "channel"), ("channel", "tensor")])
+def test_codes_that_are_appended_are_those_of_the_reference(shares: tuple[str, str], dtype: torch.dtype) -> None:
+    """To the bit: numbers far out of range, a head of zeros and ties of halves too; one token is behind the caches."""
+    generator = torch.Generator().manual_seed(0)
+    batch, tokens, heads, kv_heads, size, value_size, capacity = 2, 3, 4, 2, 8, 6, 9
+    columns = heads * size + kv_heads * (size + value_size)
+    packed = torch.randn(batch, tokens, columns, generator=generator).to(dtype)
+    packed[0, 0, heads * size :] *= 300
+    packed[1, 1, -value_size:] = 0
+    packed[1, 2, heads * size :: 2] = 0.109375  # 3.5 codes of 1 / 32
+    past = torch.tensor([7, 2])
+    caches = [torch.full((batch, kv_heads, capacity, n), 77, dtype=torch.int8) for n in (size, value_size)]
+    exponents = [
+        torch.randint(-6, -3, scale_shape(*each), generator=generator) for each in zip(caches, shares, strict=True)
+    ]
+    scales = [torch.exp2(each) for each in exponents]
+    attributes = {"heads": heads, "query": 0, "key": heads * size, "value": heads * size + kv_heads * size}
+    operands = [packed.float()[:, :2], *caches, past, None, None, None, *scales]
+    first = rotary_append.evaluate(
+        [None if x is None else x.clone() for x in operands], {**attributes, "interleaved": False}
+    )
+    # The last token of the other row, which has room for it.
+    rest = [packed.float()[1:, 2:], *(x[1:] for x in first[1:3]), past[1:] + 2, None, None, None, scales[0]]
+    rest.append(first[3][1:] if len(first) == 4 else scales[1])
+    last = rotary_append.evaluate(rest, {**attributes, "interleaved": False})
+    queries = torch.full((batch, heads, tokens, size), float("nan"), dtype=dtype)
+    interpret(
+        f"{ROTARY}:rotary_append", batch * tokens * (heads + 2 * kv_heads), packed=packed, key_cache=caches[0],
+        value_cache=caches[1], past_length=past, cos=None, sin=None, key_scale=scales[0], value_scale=scales[1],
+        queries=queries, S=tokens, C=capacity, TABLE_ROWS=1, COLUMNS=columns, HEADS=heads, KV_HEADS=kv_heads, SIZE=size,
+        VALUE_SIZE=value_size, KEY_SHARE=shares[0], VALUE_SHARE=shares[1], QUERY=0, KEY=attributes["key"],
+        VALUE=attributes["value"], PAIRS=0, INTERLEAVED=False, PADDED=8, PDL=False,
+    )  # fmt: skip
+    states = [*caches, scales[1]] if len(first) == 4 else caches
+    for found, one, two in zip(states, first[1:], last[1:], strict=True):
+        assert torch.equal(found, torch.cat([one[:1], two]))

@@ -127,10 +127,26 @@ def test_attention_of_one_token_goes_over_pieces_of_the_context() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "type"),
+    [("bias", "f32[4, 1, 30]"), ("bias", "bool[B, 1, 1, 30]"), ("sinks", "f32[4]"), ("key_positions", "i64[B, 30]")],
+)
+def test_pieces_have_what_whole_attention_has(given: str, type: str) -> None:
+    """Sinks are for what puts the pieces together; positions of keys come in the place of their number."""
+    old = "key_length=%l" if given == "key_positions" else ") {scale"
+    new = f"{given}=%a" if given == "key_positions" else f", {given}=%a) {{scale"
+    before = ATTENTION.replace("%l: i64[B]", f"%l: i64[B], %a: {type}").replace(old, new)
+    text, misses = lowered(before, "cuda-split-attention")
+    assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
+    made = next(line for line in text.splitlines() if ("combine" if given == "sinks" else "split") in line)
+    assert "%a" in made
+    assert not misses
+
+
+@pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
         ("4, 1, 8], %k", "4, S, 8], %k", "S queries of a row keep the blocks of threads busy"),
-        (", key_length=%l", "", "the number of its keys is not given"),
+        ("} : f32[B, 1, 32]", ", merged=false} : f32[B, 4, 1, 8]", "its heads are not put side by side"),
     ],
 )
 def test_other_attention_stays_whole(old: str, new: str, reason: str) -> None:
@@ -167,12 +183,64 @@ def test_attention_takes_in_what_appends_to_its_caches() -> None:
             "neg reads what is appended too",
         ),
         ("(%q, %k2, %v2", "(%q, %k2, %v", "it reads other caches than those that are appended to"),
+        ("%l) {", "%l, bias=%b) {", "it has bias"),
+        ("%l) {", "key_positions=%kp) {", "the number of its keys is not given"),
+        ("%p, %l)", "%p)", "the number of its keys is not given"),
     ],
 )
 def test_attention_of_what_others_read_stays(old: str, new: str, reason: str) -> None:
-    after, misses = lowered(APPENDED.replace(old, new), "cuda-append-attention")
+    before = APPENDED.replace("%past: i64[B]", "%past: i64[B], %b: f32[4, 1, 30], %kp: i64[B, 30]").replace(old, new)
+    after, misses = lowered(before, "cuda-append-attention")
     assert {"cuda.rotary_append", "cuda.split_attention"} <= set(body(after))
     assert misses == {"cuda.append_attention": reason}
+
+
+CODED_CACHES = (
+    APPENDED.replace("f32[B, 2, 30, 8]", "i8[B, 2, 30, 8]")
+    .replace("%cos: f32[B, 1, 3]", "%cos: f32[B, 1, 3], %ks: f32[1, 2, 1, 8], %vs: state<contiguous f32[B, 2, 30, 1]>")
+    .replace("sin=%cos)", "sin=%cos, key_scale=%ks, value_scale=%vs)")
+    .replace("i8[B, 2, 30, 8]>  at layer", "i8[B, 2, 30, 8]>, state<contiguous f32[B, 2, 30, 1]>  at layer")
+    .replace("%q, %k2, %v2 =", "%q, %k2, %v2, %vs2 =")
+    .replace("%p, %l) {splits", "%p, %l, key_scale=%ks, value_scale=%vs2) {splits")
+    .replace("v=%v2", "v=%v2, vs=%vs2")
+)
+
+
+def test_attention_takes_in_what_appends_codes_and_scales_of_tokens() -> None:
+    text, misses = lowered(CODED_CACHES, "cuda-append-attention")
+    assert body(text) == ["cuda.append_attention"]
+    assert "%l, cos=%cos, sin=%cos, key_scale=%ks, value_scale=%vs)" in text
+    assert not misses
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("value_scale=%vs2", "value_scale=%vs", "it reads other caches than those that are appended to"),
+        ("vs=%vs2", "vs=%vs2, n=%n", "neg reads what is appended too"),
+    ],
+)
+def test_attention_to_codes_of_other_scales_stays(old: str, new: str, reason: str) -> None:
+    text = CODED_CACHES.replace(old, new)
+    if "%n" in new:
+        reads = "%h = kv_read(%vs2) : f32[B, 2, 30, 1]\n  %n = neg(%h) : f32[B, 2, 30, 1]\n  return"
+        text = text.replace("return", reads)
+        reason = reason.replace("neg", "kv_read")
+    after, misses = lowered(text, "cuda-append-attention")
+    assert {"cuda.rotary_append", "cuda.split_attention"} <= set(body(after))
+    assert misses == {"cuda.append_attention": reason}
+
+
+def test_attention_of_a_token_reads_codes_by_pieces() -> None:
+    coded = (
+        ATTENTION.replace("f32[B, 2, 30, 8]", "i8[B, 2, 30, 8]")
+        .replace("%l: i64[B])", "%l: i64[B], %ks: f32[], %vs: state<contiguous f32[B, 2, 30, 1]>)")
+        .replace("key_length=%l", "key_length=%l, key_scale=%ks, value_scale=%vs")
+    )
+    text, misses = lowered(coded, "cuda-split-attention")
+    assert body(text) == ["cuda.split_attention", "cuda.combine_splits"]
+    assert "key_scale=%ks, value_scale=%vs" in text
+    assert not misses
 
 
 def test_a_layer_of_a_llama_takes_six_launches_a_token() -> None:
