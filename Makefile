@@ -25,18 +25,20 @@ demo: $(VENV)/installed
 
 # Two processes: more of them contend for the cores that the tests' own sessions use. A file is one process's, so that
 # what its tests share is made once. Files go by name: by their number of tests, which is pytest-xdist's own order, the
-# dearest, with few tests, would be last and one process would wait for the other.
+# dearest, with few tests, would be last and one process would wait for the other. A process that dies ends the run with
+# its test named: with another in its place, pytest-xdist waits without end for the tests that the first had left.
+PROCESSES := -n 2 --dist loadfile --max-worker-restart=0
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(PROCESSES) --no-loadscope-reorder
 
 # While working: the folders of which little needs a captured model, without what is marked to take long.
 FAST := tests/ir tests/passes tests/runtime tests/test_architecture.py tests/test_docs.py
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not emulated_full" --ignore tests/runtime/engines $(FAST)
+	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not emulated_full" --ignore tests/runtime/engines $(FAST)
 
 # The full matrix of what runs on GPUs, on the emulator: minutes that are not part of `make test`.
 test-emulated: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m emulated_full tests
+	$(BIN)/python -m pytest $(PROCESSES) -m emulated_full tests
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

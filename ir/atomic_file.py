@@ -43,8 +43,9 @@ def _make_held(path: Path) -> tuple[Path, int]:
 def _sweep(path: Path) -> None:
     names = re.compile(rf"\.{re.escape(path.name)}\.new-[0-9a-f]{{8}}")
     with suppress(OSError):
-        for each in path.parent.iterdir():
-            if names.fullmatch(each.name) and each.is_file() and not each.is_symlink():
+        # Caches have thousands of files: their names alone are looked at.
+        for each in (path.with_name(name) for name in os.listdir(path.parent) if names.fullmatch(name)):
+            if each.is_file() and not each.is_symlink():
                 _remove_if_nobodys(each)
 
 

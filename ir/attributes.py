@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -12,18 +13,23 @@ Scalar = bool | int | float
 Attribute = Union[None, bool, int, float, str, Dim, DType, "tuple[Attribute, ...]"]
 
 
+@cache
+def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What an annotation is of, and its arguments: to ask takes longer than all else that is done to an attribute."""
+    return get_origin(annotation), get_args(annotation)
+
+
 def normalize(value: Any, annotation: Any) -> Attribute:
     """`value` as the attribute kind that `annotation` names; raises `TypeError` with the kind's name otherwise."""
-    if get_origin(annotation) is tuple:
+    origin, options = _parts(annotation)
+    if origin is tuple:
         if not isinstance(value, (tuple, list)):
             raise TypeError("a list")
-        element = get_args(annotation)[0]
-        return tuple(normalize(item, element) for item in cast("tuple[Any, ...]", value))
-    if get_origin(annotation) is Literal:
-        if value not in get_args(annotation):
-            raise TypeError("one of " + ", ".join(map(repr, get_args(annotation))))
+        return tuple(normalize(item, options[0]) for item in cast("tuple[Any, ...]", value))
+    if origin is Literal:
+        if value not in options:
+            raise TypeError("one of " + ", ".join(map(repr, options)))
         return value
-    options = get_args(annotation)
     if options:
         for option in options:
             if type(value) is option or (value is None and option is type(None)):
@@ -98,4 +104,4 @@ def attribute_text(value: Attribute) -> str:
 
 def same(a: Attribute, b: Attribute) -> bool:
     """Equality that keeps `1`, `1.0` and `true` apart and lets a NaN equal itself."""
-    return attribute_text(a) == attribute_text(b)
+    return a is b or attribute_text(a) == attribute_text(b)

@@ -75,12 +75,7 @@ class Dim:
         if len(self.terms) * len(other.terms) > MOST_PRODUCTS:
             sizes = f"{len(self.terms)} by {len(other.terms)} terms"
             raise IRTypeError(f"a product of dimensions has {sizes}, at most {MOST_PRODUCTS} products are supported")
-        total: dict[Monomial, int] = {}
-        for left, a in self.terms:
-            for right, b in other.terms:
-                monomial = tuple(sorted(left + right))
-                total[monomial] = total.get(monomial, 0) + a * b
-        return Dim._make(total)
+        return _product(self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -157,6 +152,17 @@ class Dim:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return parse_dim, (str(self),)
+
+
+@lru_cache(maxsize=4096)
+def _product(left: Dim, right: Dim) -> Dim:
+    """The layers of a model multiply the same sizes again and again."""
+    total: dict[Monomial, int] = {}
+    for m, a in left.terms:
+        for n, b in right.terms:
+            monomial = tuple(sorted(m + n))
+            total[monomial] = total.get(monomial, 0) + a * b
+    return Dim._make(total)
 
 
 def _require_small(terms: tuple[tuple[Monomial, int], ...]) -> None:

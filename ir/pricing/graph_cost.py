@@ -14,6 +14,9 @@ from graphwright.ir.types import DType, TensorType
 PARTS: tuple[Part, ...] = ("weight", "activation", "cache")
 
 
+MOST_KNOWN = 4096
+
+
 @dataclass(frozen=True)
 class OpCost:
     """What one op costs, in the graph's symbols; sums are written as tuples."""
@@ -83,6 +86,10 @@ class GraphCost:
         return [work(cost, count) for cost, count in self.ops.items()]
 
 
+_KNOWN: dict[object, OpCost] = {}
+"""What ops cost as they declare it, by all that the cost depends on."""
+
+
 def declared_cost(op: Op) -> Cost:
     """What the op's definition says that it costs."""
     return op.definition.price(op)
@@ -96,8 +103,11 @@ def graph_cost(
     A price is asked once for ops that are alike: of the same types, attributes and kinds of operands.
     """
     buffers = buffers or Buffers(graph)
-    # A model repeats its layers, so most ops are like one before: of the same types, attributes and parts.
-    known: dict[object, OpCost] = {}
+    # A model repeats its layers, and costs are asked after every pass, so most ops are like one before: of the same types,
+    # attributes and parts.
+    known = {} if prices else _KNOWN
+    if len(known) > MOST_KNOWN:
+        known.clear()
     ops: Counter[OpCost] = Counter()
     for op in graph:
         if op.definition.view:

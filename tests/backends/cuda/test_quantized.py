@@ -25,15 +25,18 @@ CHUNKS = (5, 1)
 """A prefill and one token of each row: products of many rows, and of few."""
 
 
+MINIMUMS, SYMMETRIC = Scheme("u4", 32, table=True, scale="f16", minimum=True), Scheme("i4", 32, scale="f16")
+
+
 @pytest.mark.parametrize(
-    ("name", "scheme"),
+    ("name", "scheme", "batch"),
     [
-        ("tied", Scheme("u4", 32, table=True, scale="f16", minimum=True)),
-        ("llama", Scheme("i4", 32, scale="f16")),
+        pytest.param("tied", MINIMUMS, 2, id="minimums-2"),
+        pytest.param("llama", SYMMETRIC, 1, id="symmetric-1"),
+        pytest.param("tied", MINIMUMS, 1, id="minimums-1", marks=pytest.mark.emulated_full),
+        pytest.param("llama", SYMMETRIC, 2, id="symmetric-2", marks=pytest.mark.emulated_full),
     ],
-    ids=["minimums", "symmetric"],
 )
-@pytest.mark.parametrize("batch", [1, 2])
 def test_weights_in_few_bits_equal_the_interpreter(name: str, scheme: Scheme, batch: int, tmp_path: Path) -> None:
     program = quantized(decoder(replace(MODELS[name], layers=1)), scheme)
     rows = list(torch.randint(0, 48, (batch, sum(CHUNKS)), generator=torch.Generator().manual_seed(batch)))
@@ -45,7 +48,7 @@ def test_weights_in_few_bits_equal_the_interpreter(name: str, scheme: Scheme, ba
         assert float((got - expected).abs().max()) < close_enough(expected.numpy())
 
 
-@pytest.mark.parametrize("kind", ["activations", "caches"])
+@pytest.mark.parametrize("kind", [pytest.param("activations", marks=pytest.mark.emulated_full), "caches"])
 def test_what_a_step_rounds_has_the_codes_of_the_interpreter(kind: str, tmp_path: Path) -> None:
     """Activations in front of products, and keys and values, in 8 bits."""
     program = decoder(replace(MODELS["llama"], layers=1))
