@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import graphwright
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import loaded
-from benchmarks.coverage.reference import worst
+from benchmarks.coverage.models import call
+from benchmarks.coverage.reference import float64, worst
 from graphwright.backends.cuda.library import LIBRARY
 from graphwright.compiling.lowering import build_artifact
 from graphwright.emulating import emulated_engine
+from graphwright.frontend import capture
 from graphwright.ir import Program
 from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
@@ -22,6 +25,7 @@ from tests.models import test_architectures, test_encoders, test_recurrent, test
 from tests.models.case import CHUNKS, Case
 from tests.models.encoders import ENCODERS, make
 from tests.models.recurrent_zoo import CONFIGURATIONS as RECURRENT
+from tests.models.recurrent_zoo import make as make_recurrent
 from tests.models.zoo import CONFIGURATIONS
 
 FEW = (9, 6, 4)
@@ -61,6 +65,22 @@ def test_recurrences_equal_eager(name: str, tmp_path: Path) -> None:
     assert carrying
     assert all(LIBRARY.kernel_for(op).name == op.name for op in carrying), "no state is carried by the tail"
     _equals_eager(it, it.program, tmp_path, whole=name not in OFTEN)
+
+
+@pytest.mark.emulated_full
+def test_recurrences_in_half_precision(tmp_path: Path) -> None:
+    """Prompts by products of tiles. Four times eager float16's own distance from float64: as many roundings."""
+    rows = [row[:count] for row, count in zip(test_recurrent.case("mamba2").rows, FEW, strict=True)]
+    program = capture(make_recurrent("mamba2"), dtype="f16")
+    run_passes(program, PIPELINES["cuda"])
+    build_artifact(program, tmp_path / "a", "cuda", architectures="emulated")
+    model = make_recurrent("mamba2").half()
+    with torch.no_grad():
+        eager = [call(model, row[None])[0] for row in rows]
+        with float64(model) as double:
+            exact = [call(double, row[None])[0] for row in rows]
+    found = continued_logits(loaded(load(tmp_path / "a", engine=emulated_engine), ()), rows, STEPS, 64)
+    assert worst(found, exact) < 4 * worst(eager, exact)
 
 
 @pytest.mark.emulated_full
