@@ -142,7 +142,7 @@ def configuration(shape: ModelShape) -> dict[str, object]:
         config["use_sliding_window"] = False
     if shape.rope_scaling:
         config["rope_scaling"] = dict(shape.rope_scaling)
-    return config
+    return config | shape.settings
 
 
 def _write_tokenizer(shape: ModelShape, folder: Path) -> None:

@@ -22,7 +22,7 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a Llama- or Qwen2-like decoder; `rope_scaling` is copied into config.json as it is."""
+    """Sizes of a Llama- or Qwen2-like decoder; `rope_scaling` and `settings` go into config.json as they are."""
 
     name: str
     model_type: str
@@ -42,6 +42,7 @@ class ModelShape:
     eos_token_id: int
     query_key_value_bias: bool = False
     rope_scaling: dict[str, float | str] = field(default_factory=dict[str, float | str])
+    settings: dict[str, object] = field(default_factory=dict[str, object])
 
     def tensors(self) -> Iterator[TensorShape]:
         """Every tensor of the checkpoint, in layer order; a tied lm_head is not stored."""

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.gpu.bundle import BundleError, write_bundle
 from benchmarks.gpu.machine import described, measured_rates
-from benchmarks.gpu.rows import TINY, Row, rows
+from benchmarks.gpu.rows import SMALLEST, Row, rows
 from benchmarks.gpu.table import print_table
 from graphwright.errors import is_user_error
 
@@ -52,7 +52,7 @@ def run(
     save: Annotated[Path | None, typer.Option(help="Results, as JSON; by default results.json in the bundle.")] = None,
     device: Annotated[
         Literal["gpu", "emulator"],
-        typer.Option(help="emulator: rows of our own artifacts of Tiny alone, to try the benchmark itself."),
+        typer.Option(help="emulator: our own rows of the smallest shapes alone, to try the benchmark itself."),
     ] = "gpu",
     only: Annotated[str, ONLY] = "",
 ) -> None:
@@ -68,7 +68,7 @@ def run(
         results["rates"] = measured_rates() if device == "gpu" else {}
     began = time.monotonic()
     for row in _chosen(only):
-        if device == "emulator" and (row.build.shape != TINY.name or row.system != "graphwright"):
+        if device == "emulator" and (row.build.shape not in SMALLEST or row.system != "graphwright"):
             continue
         left = 60 * minutes - (time.monotonic() - began)
         if row.name in results["rows"] or (row.system == "graphwright" and not _is_bundled(folder, row)):

@@ -57,7 +57,7 @@ def _write_bundle(folder: Path, rows: Sequence[Row], architectures: str, report:
 
 
 def compile_build(wanted: Build, output: Path, architectures: str) -> None:
-    """The artifact of a build, and of `Tiny` the answers beside it."""
+    """The artifact of a build, and of `Tiny` the answers beside it, unless it has caches of codes."""
     from graphwright.compiling.compiler import Options, build
     from graphwright.quantizing.quantization import requested_quantization
     from graphwright.sources.models import ModelOptions, resolve
@@ -70,13 +70,21 @@ def compile_build(wanted: Build, output: Path, architectures: str) -> None:
     else:
         write_configuration(shape, checkpoint)
     try:
-        quantization = None if wanted.scheme is None else requested_quantization(wanted.scheme, None)
+        calibration = _calibration(wanted)
+        quantization = None if wanted.scheme is None else requested_quantization(wanted.scheme, calibration)
         options = Options(target=f"cuda:{architectures}", dtype=wanted.dtype, quantization=quantization)
         build(resolve(str(checkpoint), ModelOptions(weights="stored" if stored else "seed")), output, options)
-        if stored:
+        if stored and calibration is None:
             save_file(answers(checkpoint, wanted), output.with_name(f"{output.name}-{ANSWERS_FILE}"))
     finally:
         shutil.rmtree(checkpoint)
+
+
+def _calibration(build: Build) -> NDArray[Any] | None:
+    """Token ids for scales of caches, of which only `Tiny` has some."""
+    if build.scheme is None or not build.scheme.startswith("kv"):
+        return None
+    return np.random.default_rng(1).integers(3, BUNDLED[build.shape].vocabulary_size, (4, 64))
 
 
 def answers(checkpoint: Path, build: Build) -> dict[str, NDArray[Any]]:

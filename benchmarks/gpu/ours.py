@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]  # its path type is open
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 REPEATS = 5
 
 
-def measure(row: Row, bundle: Path, engine: EngineFactory | None) -> dict[str, float]:
+def measure(row: Row, bundle: Path, engine: EngineFactory | None) -> dict[str, Any]:
     """The figures of a row. Seconds are medians of `REPEATS`, after a run that is not counted."""
     artifact = bundle / "artifacts" / row.build.name
     if row.kind == "exact":
         return _distance(artifact, engine)
+    if row.kind == "kernels":
+        return _kernels(row, artifact, engine)
     from graphwright.runtime import load
 
     model = load(artifact, engine=engine) if engine is not None else load(artifact)
@@ -43,6 +45,28 @@ def measure(row: Row, bundle: Path, engine: EngineFactory | None) -> dict[str, f
         return {"seconds": float(np.median(first))}
     whole = [seconds(tokens) for _ in range(REPEATS)]
     return {"seconds": (float(np.median(whole)) - float(np.median(first))) / NEW_TOKENS}
+
+
+def _kernels(row: Row, artifact: Path, engine: EngineFactory | None) -> dict[str, Any]:
+    """How many launches were looked at, and that which is furthest from float64 for what it may be."""
+    from benchmarks.gpu.kernels import checked_launches
+    from graphwright.runtime import load
+
+    model = load(artifact, engine=engine) if engine is not None else load(artifact)
+    drawn = np.random.default_rng(0)
+    # Of other lengths: a ragged batch, then one row, whose kernels are others.
+    prompts = [drawn.integers(3, BUNDLED[row.build.shape].vocabulary_size, row.prompt - i) for i in range(row.batch)]
+    with checked_launches(artifact) as found:
+        for batch in (prompts, prompts[:1]):
+            model.generate([each.tolist() for each in batch], max_new_tokens=2, temperature=0, ignore_eos=True)
+    worst = max(found, key=lambda each: each.share)
+    return {
+        "launches": len(found),
+        "kernel": worst.kernel,
+        "distance": worst.distance,
+        "bound": worst.bound,
+        "beyond": sorted({each.kernel for each in found if each.share > 1}),
+    }
 
 
 def _distance(artifact: Path, engine: EngineFactory | None) -> dict[str, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.rows import BUNDLED, Row, rows
+from benchmarks.gpu.rows import BUNDLED, NEW_TOKENS, Row, rows
+
+_KINDS: tuple[Literal["prefill", "decode"], ...] = ("prefill", "decode")
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -27,6 +30,30 @@ def print_table(results: dict[str, Any]) -> None:
             continue
         made.add_row(row.name, _figure(found), _share(row, found, rates), _against(row, found, measured))
     out.print(made)
+    ratios = _ratios(measured)
+    if ratios.row_count:
+        out.print(ratios)
+
+
+def _ratios(measured: dict[str, dict[str, Any]]) -> Table:
+    """Codes over numbers of 16 bits, as times: of a prompt, of a token behind it, and of both with all new tokens."""
+    made = Table("16 bits over codes", "batch", "prompt", "prefill", "decode", "end to end")
+    for row in rows():
+        build = row.build
+        if row.kind != "decode" or build.scheme is None or row.system != "graphwright":
+            continue
+        times = [
+            float(found["seconds"])
+            for each in (replace(build, scheme=None), build)
+            for kind in _KINDS
+            if "seconds" in (found := measured.get(replace(row, kind=kind, build=each).name, {}))
+        ]
+        if len(times) == 4:
+            prefill, decode, coded_prefill, coded_decode = times
+            whole, coded = prefill + NEW_TOKENS * decode, coded_prefill + NEW_TOKENS * coded_decode
+            shares = (prefill / coded_prefill, decode / coded_decode, whole / coded)
+            made.add_row(build.name, str(row.batch), str(row.prompt), *(f"{share:.2f}x" for share in shares))
+    return made
 
 
 def _figure(found: dict[str, Any]) -> str:
@@ -34,7 +61,8 @@ def _figure(found: dict[str, Any]) -> str:
         return str(found["failure"])
     if "distance" in found:
         said = "within" if found["distance"] <= found["bound"] else "beyond"
-        return f"{found['distance']:.2e}, {said} {found['bound']:.2e}"
+        figure = f"{found['distance']:.2e}, {said} {found['bound']:.2e}"
+        return f"{figure}: {found['kernel']}, of {found['launches']} results" if "kernel" in found else figure
     return f"{1e3 * found['seconds']:.3f} ms"
 
 

@@ -86,6 +86,13 @@ def counts_in_its_input(x, y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
 
 
 @triton.jit
+def counts(x, y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    start_next(PDL)
+    wait_for_previous(PDL)
+    tl.atomic_add(y, 1.0)
+
+
+@triton.jit
 def endless(x, y, COUNT, BLOCK: tl.constexpr, PDL: tl.constexpr):
     """As long as the number that it finds: which is poison."""
     start_next(PDL)

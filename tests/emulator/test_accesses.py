@@ -30,6 +30,13 @@ def test_a_slot_has_bounds_of_its_own_within_an_allocation() -> None:
             it.run()
 
 
+def test_programs_count_themselves_in_whatever_process_they_run() -> None:
+    with launching("counts") as it:
+        with it.driver.active():
+            it.driver.zero(it.y, 4 * COUNT)
+        assert it.changed(programs=300).run()[0] == 300
+
+
 def test_fresh_memory_is_no_number_and_no_index() -> None:
     _, cuda = driver()
     address = cuda.allocate(64, "fresh")

@@ -169,7 +169,10 @@ def test_architectures_by_name() -> None:
 
 @pytest.mark.parametrize("found", ["3.6.0", "2.1", "3.8.1+git"])
 def test_an_older_triton_is_a_line(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphwright.backends.cuda.backend.version", lambda _: found)
+    def version(name: str) -> str:
+        return found
+
+    monkeypatch.setattr("graphwright.backends.cuda.backend.version", version)
     problem = CudaBackend().missing()
     assert problem is not None
     assert problem.startswith(f"Triton {found} is installed, 3.9 or a later one is needed: ")
