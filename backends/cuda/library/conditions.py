@@ -13,6 +13,8 @@ from graphwright.ir.types import DType, StateType
 FLOATS = frozenset({DType.F16, DType.BF16, DType.F32})
 LONGEST_ROW = 1 << 16
 """Numbers of a row that one block of threads holds."""
+LARGEST_HEAD = 256
+"""Numbers of a head of which a tile of sums fits registers without a spill, as tiles of keys fit shared memory."""
 
 
 def fixed_rows(op: Op) -> str | None:
@@ -76,10 +78,14 @@ def merged_heads(op: Op) -> str | None:
 
 
 def known_heads(op: Op) -> str | None:
+    """Heads of fixed sizes, of which tiles fit the registers of a block."""
     q, v = op.required("q").type, op.required("v").type
     sizes = (q.shape[1], q.shape[3], v.shape[1], v.shape[3])
     unknown = next((size for size in sizes if size.constant is None), None)
-    return None if unknown is None else f"a size of its heads is {unknown}, no fixed number"
+    if unknown is not None:
+        return f"a size of its heads is {unknown}, no fixed number"
+    largest = max(size.evaluate({}) for size in (q.shape[3], v.shape[3]))
+    return None if largest <= LARGEST_HEAD else f"heads of {largest} numbers: its kernels take at most {LARGEST_HEAD}"
 
 
 def contiguous_caches(op: Op) -> str | None:
