@@ -10,7 +10,7 @@ from graphwright.backends.cuda.library.conditions import MOST_KEYS
 from graphwright.backends.cuda.library.splitting import SPLITS, cheapest_splits, few_rows_read, splits_refusal
 from graphwright.backends.kernel_library import Choice, Problem
 from graphwright.ir.dims import product
-from graphwright.ir.types import DType, TensorType
+from graphwright.ir.types import DType, StateType, TensorType, Type
 
 POWERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -134,27 +134,64 @@ CODED_TILES = (
     _choice("stripe", 8, 8, "tiles of rows that go together"),
 )
 CODED_LINEAR = (*CODED_TILES, _splits_choice(_coded_splits))
-KEYS = _choice("keys", 64, 256, "keys at a time", (16, 32, 64, 128, 256))
-SPLIT_ATTENTION = (KEYS, WARPS)
+KEYS = (16, 32, 64, 128, 256)
+QUERIES = 64
+BESIDE = 10 << 10
+"""Bytes of shared memory that attention takes beside tiles of queries, keys and values, at most."""
 
 
-BIAS, KEY_POSITIONS = 5, 7
+def _padded(type: Type | None) -> int:
+    """The head size of keys or values as kernels have it, the next power of two."""
+    assert isinstance(type, TensorType | StateType), "attention reads tensors and caches"
+    return 1 << max(4, ((type.shape[3].constant or 1) - 1).bit_length())
+
+
+def _keys(problem: Problem, queries: int, loaded: int) -> int:
+    """As many as shared memory has room for, where so many tiles are loaded ahead; 64 fit at usual sizes."""
+    gpu = _gpu(problem)
+    if gpu.emulated:
+        return 256
+    x, k, v = problem.operands[:3]
+    assert isinstance(x, TensorType), "queries, or a row that has them, are a tensor"
+    number = x.dtype.bits // 8
+    room = gpu.shared_bytes - BESIDE - queries * _padded(k) * number
+    fitting = (keys for keys in (64, 32) if loaded * keys * (_padded(k) + _padded(v)) * number <= room)
+    return next(fitting, 16)
+
+
+def _keys_of_pieces(problem: Problem) -> int:
+    return _keys(problem, queries=0, loaded=2)
+
+
+BIAS, KEY_POSITIONS, KEY_SCALE, VALUE_SCALE = 5, 7, 8, 9
 """The places of these operands of `cuda.attention`."""
 
 
+def _given(problem: Problem, *places: int) -> bool:
+    return any(problem.operands[place] is not None for place in places)
+
+
 def _whole_keys(problem: Problem) -> int:
-    """64 spill on sm_120, whose products of tiles take their operands from registers, at a head size of 128; with a
-    bias, or a position for each key, on sm_80 to sm_89 too."""
+    """At a head size of 128 64 spill on sm_120, whose products of tiles take their operands from registers; with
+    positions of keys or with codes on sm_80 to sm_89 too; with a bias on others as well."""
     gpu = _gpu(problem)
-    more = any(problem.operands[place] is not None for place in (BIAS, KEY_POSITIONS))
-    narrow = gpu.number == 120 or (more and 0 < gpu.number < 90)
-    return 32 if narrow else KEYS.default_for(problem)
+    keys = _keys(problem, QUERIES, loaded=3 if 90 <= gpu.number < 120 else 2)
+    more = _given(problem, KEY_POSITIONS, KEY_SCALE, VALUE_SCALE)
+    narrow = gpu.number == 120 or (more and gpu.number < 90) or _given(problem, BIAS)
+    return min(keys, 32) if narrow and not gpu.emulated else keys
 
 
+def _whole_warps(problem: Problem) -> int:
+    """Sums of large heads, or scores and a bias, lie in the registers of twice as many threads."""
+    large = max(_padded(type) for type in problem.operands[1:3]) > 128
+    return 8 if large or _given(problem, BIAS) else 4
+
+
+SPLIT_ATTENTION = (Choice("keys", KEYS, _keys_of_pieces, "keys at a time"), WARPS)
 ATTENTION = (
-    _choice("queries", 64, 128, "queries of a tile", (16, 32, 64, 128)),
-    Choice(KEYS.name, KEYS.values, _whole_keys, KEYS.about),
-    WARPS,
+    _choice("queries", QUERIES, 128, "queries of a tile", (16, 32, 64, 128)),
+    Choice("keys", KEYS, _whole_keys, "keys at a time"),
+    Choice("warps", WARPS.values, _whole_warps, WARPS.about),
 )
 CHOOSING = (
     _choice("block", 4096, 1 << 15, "logits at a time to find the largest", (1024, 2048, 4096, 8192, 1 << 15)),

@@ -15,6 +15,8 @@ LONGEST_ROW = 1 << 16
 """Numbers of a row that one block of threads holds."""
 MOST_KEYS = 256
 """Keys of a recurrence of which the registers of a block of threads hold a few columns."""
+LARGEST_HEAD = 256
+"""Numbers of a head of which a tile of sums fits registers without a spill, as tiles of keys fit shared memory."""
 
 
 def fixed_rows(op: Op) -> str | None:
@@ -78,10 +80,14 @@ def merged_heads(op: Op) -> str | None:
 
 
 def known_heads(op: Op) -> str | None:
+    """Heads of fixed sizes, of which tiles fit the registers of a block."""
     q, v = op.required("q").type, op.required("v").type
     sizes = (q.shape[1], q.shape[3], v.shape[1], v.shape[3])
     unknown = next((size for size in sizes if size.constant is None), None)
-    return None if unknown is None else f"a size of its heads is {unknown}, no fixed number"
+    if unknown is not None:
+        return f"a size of its heads is {unknown}, no fixed number"
+    largest = max(size.evaluate({}) for size in (q.shape[3], v.shape[3]))
+    return None if largest <= LARGEST_HEAD else f"heads of {largest} numbers: its kernels take at most {LARGEST_HEAD}"
 
 
 def contiguous_caches(op: Op) -> str | None:

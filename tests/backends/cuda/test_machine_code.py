@@ -23,7 +23,7 @@ from graphwright.compiling.compiler import Options, prepare
 from graphwright.compiling.lowering import lowered
 from graphwright.compiling.report import Stopwatch
 from graphwright.compiling.targets import find_backend
-from graphwright.ir import Program
+from graphwright.ir import Program, parse_program
 from graphwright.ir.convention import step_graphs
 from graphwright.ir.errors import UnsupportedError
 from graphwright.ir.machines import MACHINES
@@ -54,7 +54,7 @@ def lowered_model(folder: Path, layers: int) -> Program:
 
 def variants(program: Program, architecture: str) -> list[Variant]:
     """Those in Triton."""
-    found = plan_graphs(step_graphs(program), GPUS[architecture]).variants.values()
+    found = plan_graphs([*program.graphs.values()], GPUS[architecture]).variants.values()
     return [variant for variant in found if isinstance(variant, Variant)]
 
 
@@ -131,6 +131,44 @@ def test_all_kernels_on_every_architecture(program: Program, architecture: str) 
     for variant in all_variants:
         if variant.kernel in HOT:
             check(variant, architecture)
+
+
+def attention(size: int, given: str = "", of: str = "", *, cache: str = "bf16", places: str = "C") -> str:
+    """Attention of a prefill to 8 heads of keys, with further operands and attributes."""
+    held = f"{cache}[B, 8, {places}, {size}]"
+    of = of or "key_length=%l"
+    return f"""program "p"
+graph prefill(%q: bf16[B, 32, S, {size}], %k: {held}, %v: {held}, %p: i64[B, S], %l: i64[B]{given}) {{
+  %y = cuda.attention(%q, %k, %v, %p, {of}) {{scale=0.1, mask="sliding", window=512}} : bf16[B, S, {32 * size}]
+  return y=%y
+}}"""
+
+
+FORMS = {
+    "large heads": attention(256),
+    "a bias": attention(128, ", %b: bf16[32, S, C]", "key_length=%l, bias=%b"),
+    "a ring": attention(128, ", %kp: i64[B, S+511]", "key_positions=%kp", places="S+511"),
+    "codes": attention(
+        128, ", %a: f32[1, 8, 1, 128], %b: f32[B, 8, C, 1]", "key_length=%l, key_scale=%a, value_scale=%b", cache="i8"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "architecture"),
+    [
+        ("large heads", "sm_86"),
+        *(
+            pytest.param(form, architecture, marks=pytest.mark.emulated_full)
+            for form in FORMS
+            for architecture in GPUS
+            if (form, architecture) != ("large heads", "sm_86")
+        ),
+    ],
+)
+def test_forms_of_attention_fit_registers_and_shared_memory(form: str, architecture: str) -> None:
+    (variant,) = variants(parse_program(FORMS[form]), architecture)
+    check(variant, architecture)
 
 
 def test_figures_are_those_of_the_tool_that_dumps_them(

@@ -158,6 +158,14 @@ def test_other_attention_stays_whole(old: str, new: str, reason: str) -> None:
     assert misses == {"cuda.split_attention": reason}
 
 
+def test_attention_of_heads_that_fit_no_block_stays_whole() -> None:
+    """As those of latent attention, whose keys have 576 numbers."""
+    large = ATTENTION.replace(", 30, 8]", ", 3, 576]").replace("1, 8], %k", "1, 576], %k").replace("32]", "2304]")
+    after, misses = lowered(large, "cuda-split-attention")
+    assert body(after) == ["cuda.attention"]
+    assert misses == {"cuda.split_attention": "cuda: heads of 576 numbers: its kernels take at most 256"}
+
+
 APPENDED = """(%x: f32[B, 1, 64], %k: state<contiguous f32[B, 2, 30, 8]>, %v: state<contiguous f32[B, 2, 30, 8]>,
                %past: i64[B], %p: i64[B, 1], %l: i64[B], %cos: f32[B, 1, 3]) {
   %q, %k2, %v2 = cuda.rotary_append(%x, %k, %v, %past, cos=%cos, sin=%cos) {heads=4, query=0, key=32, value=48} : f32[B, 4, 1, 8], state<contiguous f32[B, 2, 30, 8]>, state<contiguous f32[B, 2, 30, 8]>  at layer
