@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where to take torch from first; https://download.pytorch.org/whl/cpu has the small build for machines without a GPU.
 TORCH_INDEX ?=
 
-.PHONY: demo test test-fast test-emulated lint types format clean
+.PHONY: demo test test-fast test-full test-emulated lint types format clean
 
 # The environment is made anew whenever the list of dependencies changes. What setuptools says of folders in the working
 # directory that have the name of a package is about nothing that could be changed here.
@@ -32,9 +32,14 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PROCESSES) --no-loadscope-reorder
 
 # While working: the folders of which little needs a captured model, without what is marked to take long.
+NOT_SLOW := not slow and not full and not emulated_full
 FAST := tests/ir tests/passes tests/runtime tests/test_architecture.py tests/test_docs.py
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest $(PROCESSES) -m "not slow and not emulated_full" --ignore tests/runtime/engines $(FAST)
+	$(BIN)/python -m pytest $(PROCESSES) -m "$(NOT_SLOW)" --ignore tests/runtime/engines $(FAST)
+
+# The cases beside those that `make test` has of what is tested alike.
+test-full: $(VENV)/installed
+	$(BIN)/python -m pytest $(PROCESSES) -m full tests
 
 # The full matrix of what runs on GPUs, on the emulator: minutes that are not part of `make test`.
 test-emulated: $(VENV)/installed

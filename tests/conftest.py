@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +48,14 @@ def torch_as_found() -> Generator[None]:
     assert found == (True, False, torch.float32), f"left behind (gradients, inference mode, default type): {found}"
 
 
+def _once(look: Callable[[str], Iterable[object]]) -> Callable[[str], Sequence[object]]:
+    @cache
+    def found(package: str) -> Sequence[object]:
+        return tuple(look(package))
+
+    return found
+
+
 @pytest.fixture(autouse=True)
 def captures_are_kept() -> None:
     """Tests take the captures of each other, though all of them have had transformers in hand."""
@@ -55,8 +63,7 @@ def captures_are_kept() -> None:
     if origin is not None and not hasattr(origin._library_source, "cache_info"):
         origin.runs_our_code_alone = lambda: True
         # Nobody edits the libraries while tests run, and to look at all their files takes a tenth of a second.
-        look = origin._library_source
-        origin._library_source = cache(lambda package: [*look(package)])
+        origin._library_source = _once(origin._library_source)
 
 
 class SkipGuard:

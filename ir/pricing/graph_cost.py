@@ -103,8 +103,8 @@ def graph_cost(
     A price is asked once for ops that are alike: of the same types, attributes and kinds of operands.
     """
     buffers = buffers or Buffers(graph)
-    # A model repeats its layers, and costs are asked after every pass, so most ops are like one before: of the same types,
-    # attributes and parts.
+    # A model repeats its layers, and costs are asked after every pass, so most ops are like one before: of the same
+    # types, attributes and parts.
     known = {} if prices else _KNOWN
     if len(known) > MOST_KNOWN:
         known.clear()

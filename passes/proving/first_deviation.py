@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphwright.ir import Dim, Graph, Interpreter, Op, Value
@@ -58,21 +60,42 @@ def first_rounding_op(step: Step, exact: Interpreter, declared: Interpreter) -> 
     return None
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """Numbers in order, a few of them, and the largest."""
+
+    sorted: Tensor
+    few: list[float]
+    scale: float
+
+    @classmethod
+    def of(cls, x: Tensor) -> _Numbers:
+        numbers = x.flatten().sort().values
+        few = [float(number) for number in numbers[:: max(1, len(numbers) // 4)]]
+        return cls(numbers, few, _scale(numbers))
+
+    def equals(self, other: _Numbers) -> bool:
+        """As `_equal` says. Few numbers tell most values apart, with room for how the type rounds a difference."""
+        pairs, close = zip(self.few, other.few, strict=True), 2 * CLOSE * other.scale
+        near = all(a == b or abs(a - b) <= close or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
+        return near and _equal(self.sorted, other.sorted)
+
+
 class _Known:
     """The numbers that the right run made for some tokens of its row."""
 
     def __init__(self, right: Step, start: int, count: int, interpreter: Interpreter) -> None:
-        self.by_size: dict[int, list[Tensor]] = {}
+        self.by_size: dict[int, list[_Numbers]] = {}
         ranges = [(0, right.count)] if not count else [(start, start + count), (0, start + count)]
         for value, x in _values(right.graph, right.inputs, interpreter).items():
             if x.is_floating_point():
                 for begin, end in ranges:
-                    numbers = _sorted(_along(value, x, begin, end))
-                    self.by_size.setdefault(len(numbers), []).append(numbers)
+                    numbers = _Numbers.of(_along(value, x, begin, end))
+                    self.by_size.setdefault(len(numbers.sorted), []).append(numbers)
 
-    def has(self, numbers: Tensor) -> bool:
-        numbers = _sorted(numbers)
-        return any(_equal(numbers, each) for each in self.by_size.get(len(numbers), ()))
+    def has(self, x: Tensor) -> bool:
+        numbers = _Numbers.of(x)
+        return any(numbers.equals(each) for each in self.by_size.get(len(numbers.sorted), ()))
 
 
 def _values(graph: Graph, inputs: Mapping[str, Tensor], interpreter: Interpreter) -> dict[Value, Tensor]:
@@ -101,11 +124,11 @@ def _along(value: Value, x: Tensor, begin: int, end: int) -> Tensor:
     return x
 
 
-def _sorted(x: Tensor) -> Tensor:
-    return x.flatten().sort().values
-
-
 def _equal(a: Tensor, b: Tensor, close: float = CLOSE) -> bool:
     same = (a == b) | (a.isnan() & b.isnan())
-    scale = float(b.abs().nan_to_num(posinf=0.0).max()) if b.numel() else 0.0
-    return bool((same | ((a - b).abs() <= close * scale)).all())
+    return bool((same | ((a - b).abs() <= close * _scale(b))).all())
+
+
+def _scale(x: Tensor) -> float:
+    """The largest of the numbers that are finite."""
+    return float(x.abs().nan_to_num(posinf=0.0).max()) if x.numel() else 0.0

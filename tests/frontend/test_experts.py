@@ -15,6 +15,7 @@ from graphwright.frontend import capture
 from graphwright.ir import DType, Interpreter, UnsupportedError
 from tests.frontend.compare import assert_round_trip, assert_same_function, operators
 from tests.frontend.zoo import MIXTURES, OTHER_MIXTURES, captured, tiny
+from tests.marks import full
 from tests.tensors import manual_seed
 
 
@@ -26,8 +27,11 @@ def test_mixture(name: str) -> None:
     assert_round_trip(program)
 
 
+OFTEN = ("granitemoe", "hunyuan_v1_moe", "minimax_m2")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OTHER_MIXTURES)
+@pytest.mark.parametrize("name", [name if name in OFTEN else full(name) for name in OTHER_MIXTURES])
 def test_other_mixture(name: str) -> None:
     model, program = tiny(name), captured(name)
     assert "moe_experts" in operators(program)

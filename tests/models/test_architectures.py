@@ -20,6 +20,7 @@ from graphwright.compiling.lowering import build_artifact
 from graphwright.ir import parse_program, print_program, verify
 from graphwright.runtime import load
 from tests.frontend.compare import assert_round_trip, assert_same_function
+from tests.marks import full
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.zoo import CONFIGURATIONS, NAMED, make
 
@@ -51,8 +52,13 @@ def test_continuation_equals_eager(name: str) -> None:
     assert worst(found, it.exact) < it.bound
 
 
-@pytest.mark.parametrize("dialect", ["ort", "portable"])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    ("name", "dialect"),
+    [
+        *((name, "ort") for name in CONFIGURATIONS),
+        *((name, "portable") if name in NAMED else full(name, "portable") for name in CONFIGURATIONS),
+    ],
+)
 def test_artifact_equals_eager(name: str, dialect: str, tmp_path: Path) -> None:
     """Run by the runtime over shared caches."""
     it = case(name)

@@ -19,19 +19,21 @@ from graphwright.passes import PIPELINES, run_passes
 from graphwright.runtime import load
 from tests.backends.tvm.bits import check_bits
 from tests.captures import shared
+from tests.marks import full
 from tests.models import test_architectures, test_encoder_decoder, test_recurrent, zoo
 from tests.models.case import CHUNKS, LENGTHS, Case
 from tests.models.test_handwritten import example, made
 from tests.models.test_ring_caches import FEEDS, ringed
 from tests.tensors import manual_seed
 
-ARCHITECTURES = ("llama", "gemma2", "bloom", "gpt_oss", "deepseek_v3")
-RECURRENT = ("mamba", "qwen3_next", "rwkv")
-HANDWRITTEN = ("Einsum", "Complex", "RunningMean")
+ARCHITECTURES = ("llama", "gemma2", full("bloom"), "gpt_oss", "deepseek_v3")
+RECURRENT = (full("mamba"), "qwen3_next", "rwkv")
+HANDWRITTEN = (full("Einsum"), "Complex", "RunningMean")
 SAME_BITS = ("llama", "gemma2", "deepseek_v3")
 """Of those the ones whose attention sees all, sees a window, and reads a latent."""
 BESIDE_A_CONTEXT = ("t5",)
-"""One model for each mechanism: each takes ten seconds to compile, and the others have nothing else in them."""
+"""One model for each mechanism: each takes ten seconds to compile, and the others have nothing else in them. What is
+marked is there for a kernel that has tests of its own."""
 
 MANY = 8
 """Times as many rows tell how much a handwritten module rounds as are compared."""
