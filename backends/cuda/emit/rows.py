@@ -53,6 +53,16 @@ def emit_softmax(e: Emitter, op: Op) -> None:
     e.launch(f"{KERNELS}:softmax", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
 
 
+def emit_fake_quantize(e: Emitter, op: Op) -> None:
+    x = op.required("x")
+    inner = fixed(x.type.shape[-1], "row length")
+    group = op.attribute("group", int) or inner
+    pointers = {"x": e.buffer(x), "y": e.make(op.result)}
+    groups = {"GROUPS": power_of_two(-(-inner // group)), "PADDED": power_of_two(group)}
+    constants = {"K": inner, "GROUP": group, **groups}
+    e.launch(f"{KERNELS}:round_groups", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
+
+
 def emit_embedding(e: Emitter, op: Op) -> None:
     table, rows = op.required("weight"), op.required("indices")
     inner = fixed(table.type.shape[1], "row length")

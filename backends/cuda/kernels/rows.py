@@ -58,6 +58,31 @@ def softmax(x, y, K: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr):
 
 
 @triton.jit
+def round_groups(
+    x, y, K: tl.constexpr, GROUP: tl.constexpr, GROUPS: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr
+):
+    """`fake_quantize` to i8, a row of K numbers a program, each GROUP of them by a scale of their own.
+
+    GROUPS and PADDED: the next powers of two of their number and of GROUP.
+    """
+    start_next(PDL)
+    wait_for_previous(PDL)
+    at = tl.arange(0, GROUPS)[:, None] * GROUP + tl.arange(0, PADDED)[None, :]
+    there = (tl.arange(0, PADDED) < GROUP)[None, :] & (at < K)
+    row = tl.program_id(0).to(tl.int64) * K
+    xs = tl.load(x + row + at, mask=there, other=0.0).to(tl.float32)
+    largest = tl.max(tl.abs(xs), 1)
+    scale = tl.minimum(tl.div_rn(largest, tl.full((GROUPS,), 127.0, tl.float32)), 3.4028234663852886e38)
+    scale = tl.where(scale == 0, 1.0, scale)[:, None]
+    units = tl.div_rn(xs, scale + tl.zeros((GROUPS, PADDED), tl.float32))
+    # Nothing behind the point is left of a sum as large as this one: the nearest integer, ties to even.
+    codes = tl.minimum(tl.maximum(units, -128.0), 127.0) + 12582912.0 - 12582912.0
+    # Not a number stays none: a product over the row then has none either.
+    rounded = tl.where(xs == xs, codes * scale, xs)
+    tl.store(y + row + at, rounded.to(y.dtype.element_ty), mask=there)
+
+
+@triton.jit
 def table_rows(table, rows, y, COUNT, K: tl.constexpr, PADDED: tl.constexpr, PDL: tl.constexpr):
     """`embedding`: y [programs, K] of the rows of table [COUNT, K] that `rows` names; one that is not there is NaN."""
     start_next(PDL)

@@ -60,6 +60,13 @@ def to_floats(op: Op) -> str | None:
     return None if dtype in FLOATS else f"its result is {dtype}"
 
 
+def rounded_groups(op: Op) -> str | None:
+    """Rows that a block holds, of which each group gets the scale of its largest number, in 8 bits."""
+    if op.operand("scale") is not None or op.attributes["to"] is not DType.I8:
+        return "its kernel finds the scales of codes i8 itself"
+    return fixed_rows(op)
+
+
 def sum_of_rows(op: Op) -> str | None:
     """A sum in at most two axes, of which one operand may lack either."""
     shape = op.result.type.shape

@@ -7,6 +7,7 @@ import torch
 
 from graphwright.ir import ops
 from graphwright.ir.dialects.cuda.rotary import rotary_append, rotary_table
+from graphwright.ir.types import DType
 from tests.backends.cuda.kernels.test_attention import scale_shape
 from tests.emulator.interpreter import interpret
 
@@ -144,3 +145,22 @@ def test_codes_that_are_appended_are_those_of_the_reference(shares: tuple[str, s
     states = [*caches, scales[1]] if len(first) == 4 else caches
     for found, one, two in zip(states, first[1:], last[1:], strict=True):
         assert torch.equal(found, torch.cat([one[:1], two]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(("inner", "group"), [(44, 0), (44, 16), (96, 32), (90, 24)])
+def test_rounded_groups_are_those_of_the_reference(inner: int, group: int, dtype: torch.dtype) -> None:
+    """To the bit: groups of zeros, ties of halves, numbers far apart and ones that are no number too."""
+    x = torch.randn(5, inner, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1e-3], [1], [300], [1], [1]])
+    x[1, :16] = 0
+    x[2, :16] = torch.arange(16) + 0.5
+    x[2, 7] = 127
+    x = x.to(dtype)
+    x[4, 20] = float("nan")
+    y = torch.full_like(x, 7)
+    size = group or inner
+    padded = {"GROUPS": 16, "PADDED": max(16, 1 << (size - 1).bit_length())}
+    interpret(f"{ROWS}:round_groups", 5, x=x, y=y, K=inner, GROUP=size, **padded, PDL=False)
+    want = ops.fake_quantize.evaluate([x.float()], {"to": DType.I8, "group": group}).to(dtype)
+    assert torch.equal(y[:4], want[:4])
+    assert bool(y[4, 20].isnan())
