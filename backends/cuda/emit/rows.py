@@ -60,7 +60,10 @@ def emit_fake_quantize(e: Emitter, op: Op) -> None:
     pointers = {"x": e.buffer(x), "y": e.make(op.result)}
     groups = {"GROUPS": power_of_two(-(-inner // group)), "PADDED": power_of_two(group)}
     constants = {"K": inner, "GROUP": group, **groups}
-    e.launch(f"{KERNELS}:round_groups", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",))
+    warps = 8 if inner > 4096 else 4  # a thread has the numbers of a row in registers
+    e.launch(
+        f"{KERNELS}:round_groups", product(x.type.shape[:-1]), pointers, {}, constants, writes=("y",), warps=warps
+    )  # fmt: skip
 
 
 def emit_embedding(e: Emitter, op: Op) -> None:
