@@ -67,7 +67,7 @@ def residual_of_what_was_multiplied(program: Program) -> None:
     rebuilt(graph, second, {"residual": first.required("residual")})
 
 
-@after("cuda-likeliest", "qwen to cuda")
+@after("cuda-choose-tokens", "qwen to cuda")
 def logits_rounded_beside_the_choice(program: Program) -> None:
     """The logits that go out are rounded to bfloat16."""
     graph = program.graphs["prefill"]

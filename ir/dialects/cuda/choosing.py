@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
 from graphwright.ir.dims import Dim
@@ -64,12 +62,11 @@ def choose_tokens_reference(
     chosen = torch.where(logits.amax(-1).isfinite(), logits.argmax(-1), -1)
     batch, tokens = chosen.shape
     for row in range(batch):
-        key = sampling_key[row].numpy().view(np.uint64)
+        key = sampling_key[row]
         for column in range(tokens):
             if sampling[row, 0] > 0 and chosen[row, column] >= 0:
                 place = int(past_length[row] + logit_positions[row, column]) + 1
-                number = float(np.random.Generator(np.random.Philox(key=key, counter=place)).random())
-                chosen[row, column] = _drawn(logits[row, column], sampling[row], number)
+                chosen[row, column] = _drawn(logits[row, column], sampling[row], _number(key, place))
     return chosen
 
 
@@ -77,6 +74,13 @@ def choose_tokens_reference(
 def choose_tokens_cost(op: Op) -> Cost:
     # Of one pass over the logits, which greedy decoding makes: drawing makes up to twenty, over what the cache holds.
     return default_cost(op, op.required("logits").type.elements)
+
+
+def _number(key: Tensor, place: int) -> float:
+    import numpy as np  # heavy: reading and printing IR does without it
+
+    words = key.numpy().view(np.uint64)
+    return float(np.random.Generator(np.random.Philox(key=words, counter=place)).random())
 
 
 def _drawn(logits: Tensor, sampling: Tensor, number: float) -> int:

@@ -30,10 +30,10 @@ PROBLEM = Problem(HOST.device)
 Variant = dict[str, int]
 
 ATTENTION: list[Variant] = [
-    {"few": 1, "rows": 24, "tile_rows": 2, "value_vectors": 5},
+    {"few": 1, "rows": 24, "tile_rows": 2, "tile_vectors": 2, "value_vectors": 5},
     {"few": 16, "shares": 16, "tile_rows": 6, "value_vectors": 24},
-    {"few": 1, "rows": 96, "tile_vectors": 1, "keys": 32, "key_numbers": 2048},
-    {"shares": 4, "tile_vectors": 4, "keys": 128, "key_numbers": 8192},
+    {"few": 1, "rows": 96, "tile_rows": 4, "tile_vectors": 1, "keys": 32, "key_numbers": 2048},
+    {"shares": 4, "tile_vectors": 4, "value_vectors": 10, "keys": 128, "key_numbers": 8192},
 ]
 """Of few queries the keys are shared out, of many the queries: not all choices can be tried at once."""
 
