@@ -28,9 +28,14 @@ ROOM = 4
 kernels round as the reference does, in another order."""
 
 
+CODES_APART = 1 / 16
+"""The share of codes that may be the next ones: keys that are turned are rounded to float16 before they get a code, and
+that is up to so much of a code."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """How far a launch is from float64, and how far it may be; of integers how many differ."""
+    """How far a launch is from float64, and how far it may be; of integers how many differ, of codes which share."""
 
     kernel: str
     distance: float
@@ -151,6 +156,10 @@ class _Step:
 
 def distance_of(unit: float, found: Tensor, exact: Tensor, own: Tensor) -> tuple[float, float]:
     """How far results are from those in float64, and how far they may be, if numbers are rounded by such a unit."""
+    if found.dtype is torch.int8:
+        apart = (found.int() - own.int()).abs()
+        farthest = float(apart.max()) if apart.numel() else 0.0
+        return (float((apart > 0).double().mean()) if farthest == 1 else farthest), CODES_APART
     if not found.is_floating_point():
         return float((found != own).sum()), 0.0
     wide = exact.double()
