@@ -126,5 +126,7 @@ def test_a_launch_beyond_its_bound_is_named() -> None:
     places = torch.tensor([1, 2])
     assert Finding("k", *distance_of(0.0, places + 1, places.double(), places)).share == float("inf")
     codes = torch.arange(-20, 20, dtype=torch.int8)
-    for changed, share in ((codes, 0), (codes + (codes == 3), 0.4), (codes + 2 * (codes == 3), 32), (codes + 1, 16)):
-        assert Finding("k", *distance_of(0.0, changed.to(torch.int8), codes.double(), codes)).share == share
+    changes = (codes * 0, codes == 3, codes % 2, 2 * (codes == 3))
+    changed = [(codes + change).to(torch.int8) for change in changes]
+    same, one, every_second, two = (Finding("k", *distance_of(2.0**-11, c, codes.double(), codes)) for c in changed)
+    assert same.share == 0 < one.share < 1 < every_second.share < two.share == float("inf")
