@@ -161,7 +161,7 @@ def distance_of(unit: float, found: Tensor, exact: Tensor, own: Tensor) -> tuple
     if found.dtype is torch.int8:
         apart = (found.int() - own.int()).abs()
         share = float((apart > 0).double().mean()) if apart.numel() else 0.0
-        # A code is at most 127 units: its number, rounded by such a unit first, may lie so near to a tie, on either side.
+        # A number of up to 127 codes that is rounded by such a unit first may lie so near to a tie, on either side.
         return (share if share == 0 or int(apart.max()) == 1 else float("inf")), 2 * 127 * unit
     if not found.is_floating_point():
         return float((found != own).sum()), 0.0

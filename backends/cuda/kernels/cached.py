@@ -3,9 +3,10 @@
 """Keys and values in caches of codes: signed bytes, which a scale makes numbers.
 
 A scale has a SHARE: "tensor" is one number for all of a cache, "channel" one for each channel of a head of keys,
-"token" one for each token of it; None says that caches hold numbers. Those of channels and tensors multiply sums, queries
-before and values after, so that a product reads codes as they are, which every type of floats has exactly. What a token
-is multiplied by goes to its codes in registers: a probability times a small scale could fall below a float16's range.
+"token" one for each token of it; None says that caches hold numbers. Those of channels and tensors multiply sums,
+queries before and values after, so that a product reads codes as they are, which every type of floats has exactly. What
+a token is multiplied by goes to its codes in registers: a probability times a small scale could fall below a float16's
+range.
 """
 
 from __future__ import annotations
