@@ -27,6 +27,8 @@ enum {
   CAPTURE_UNSUPPORTED = 900
 };
 enum { GUARD = 256, GUARD_BYTE = 0xA5, MOST_PARAMETERS = 64, MOST_SHARED = 227 * 1024, MOST_THREADS = 1024 };
+/* Bytes between allocations, which cost nothing until they are written: who writes behind one seldom meets another. */
+enum { APART = 1 << 16 };
 enum { POISON_LOW = 0xFF, POISON_HIGH = 0x7F };
 
 typedef struct {
@@ -116,7 +118,15 @@ void emulator_name(uint64_t address, const char *name) {
   if (block && !block->name[0]) snprintf(block->name, sizeof block->name, "%s", name);
 }
 
+static void restore_guards(const Block *b) {
+  memset(memory + b->begin - GUARD, GUARD_BYTE, GUARD);
+  memset(memory + b->begin + b->bytes, GUARD_BYTE, GUARD);
+}
+
+/* Says the first guard that is broken, and makes all good again: who wrote far wrote over several, and the launches of
+   others that come later are not to answer for it. */
 static Result broken_guard(void) {
+  Result code = SUCCESS;
   for (Block *b = blocks; b; b = b->next) {
     if (!b->used) continue;
     const unsigned char *before = (unsigned char *)memory + b->begin - GUARD, *after = before + GUARD + b->bytes;
@@ -124,14 +134,15 @@ static Result broken_guard(void) {
       if (before[i] != GUARD_BYTE || after[i] != GUARD_BYTE) {
         const char *where = before[i] != GUARD_BYTE ? "in front of" : "behind";
         size_t said = strlen(message);
-        snprintf(message + said, sizeof message - said, ", and wrote %s %s of %zu bytes", where,
-                 b->name[0] ? b->name : "an allocation", b->bytes);
-        memset(memory + b->begin - GUARD, GUARD_BYTE, GUARD);
-        memset(memory + b->begin + b->bytes, GUARD_BYTE, GUARD);
-        return LAUNCH_FAILED;
+        if (code == SUCCESS)
+          snprintf(message + said, sizeof message - said, ", and wrote %s %s of %zu bytes", where,
+                   b->name[0] ? b->name : "an allocation", b->bytes);
+        code = LAUNCH_FAILED;
+        restore_guards(b);
+        break;
       }
   }
-  return SUCCESS;
+  return code;
 }
 
 static void poison(char *begin, size_t bytes) {
@@ -178,7 +189,7 @@ Result cuMemAlloc(uint64_t *address, size_t bytes) {
   Block **place = &blocks;
   while (*place) {
     if (!(*place)->used && (*place)->bytes == bytes) break; /* one of the same size was freed */
-    begin = (*place)->begin + (((*place)->bytes + GUARD - 1) / GUARD + 2) * GUARD;
+    begin = (*place)->begin + (((*place)->bytes + GUARD - 1) / GUARD + 1) * GUARD + APART;
     place = &(*place)->next;
   }
   if (!*place) {
@@ -191,8 +202,7 @@ Result cuMemAlloc(uint64_t *address, size_t bytes) {
   block->used = 1;
   block->name[0] = 0;
   used_bytes += bytes;
-  memset(memory + block->begin - GUARD, GUARD_BYTE, GUARD);
-  memset(memory + block->begin + bytes, GUARD_BYTE, GUARD);
+  restore_guards(block);
   poison(memory + block->begin, bytes);
   *address = (uint64_t)(uintptr_t)memory + block->begin;
   return SUCCESS;

@@ -122,3 +122,12 @@ def test_nothing_is_done_before_it_is_waited_for() -> None:
             assert np.array_equal(it.run(), 2 * ARRAYS)
             buffer.array[:] = 0
             assert np.array_equal(it.run(), 2 * ARRAYS)
+
+
+def test_who_breaks_guards_answers_for_them_and_not_the_launches_after() -> None:
+    with launching("doubled") as it:
+        for address in (it.x, it.y):
+            ctypes.memset(address - 8, 0, 8)
+        with pytest.raises(SessionError, match=r"doubled: it ran, and wrote in front of (numbers|results) of"):
+            it.run()
+        assert np.array_equal(it.run(), 2 * ARRAYS)
