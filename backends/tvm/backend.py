@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from graphwright.backends.interface import Backend, BackendOptions, Companions
-from graphwright.backends.tvm.linking import find_linker
 
 if TYPE_CHECKING:
     from graphwright.backends.kernel_library import KernelLibrary
@@ -25,6 +24,8 @@ class TvmBackend(Backend):
     summary: ClassVar[str] = "machine code for this CPU"
 
     def missing(self) -> str | None:
+        from graphwright.backends.tvm.linking import find_linker
+
         if platform.machine() not in ("x86_64", "AMD64"):
             return f"it writes code for x86-64, this machine is {platform.machine()}: use 'onnx'"
         if find_spec("tvm") is None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from graphwright.backends.tvm.linking import find_linker
 from graphwright.machines.gpu import gpu_facts
 
 PACKAGES = (
@@ -45,10 +44,11 @@ def diagnose() -> Diagnosis:
     facts += [(name, version or "not installed") for name, version in installed.items()]
     if not problems:
         problems += _load_problems(installed, facts)
-    if installed["apache-tvm"]:
-        facts.append(("linker", find_linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
+    from graphwright.backends.tvm.linking import find_linker
     from graphwright.runtime.cores import available_cores
 
+    if installed["apache-tvm"]:
+        facts.append(("linker", find_linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
     facts.append(("threads", f"{available_cores()} used, of {os.cpu_count()} in the machine"))
     facts.append(("vectors", ", ".join(vector_features()) or "none known"))
     facts.append(("memory", memory_text()))

@@ -18,8 +18,12 @@ enum {
     WATCH = 4000, /* of a worker without work, before it sleeps: about the time between two steps of a generation */
     GATHER = 1000 /* of a caller that has woken workers, before it goes on without them */
 };
-/* Nanoseconds: of a thread whose core others had so long, and the time for which a step does with fewer threads. */
-enum { STOLEN = 200000, LEAST_REST = 5000000, MOST_REST = 1000000000 };
+/* Nanoseconds that others must have had a thread's core, beside half of the time, for the step to go on without it. */
+enum { STOLEN = 200000 };
+/* Steps that lose a thread soon after one another: each counts DROP, and each that does not takes one away. At ENOUGH
+   the next ones begin with fewer threads, for a time that doubles while it does not help (nanoseconds). */
+enum { DROP = 3, ENOUGH = 6 };
+enum { LEAST_REST = 5000000, MOST_REST = 1000000000 };
 /* Threads are bits of a word whose highest byte counts barriers. The caller is bit 0. */
 enum { MOST_THREADS = 56 };
 #define MEMBERS ((UINT64_C(1) << MOST_THREADS) - 1)
@@ -39,8 +43,8 @@ static struct {
     pthread_mutex_t turn; /* of the caller whose step runs */
     int32_t made, allowed;
     uint64_t limit; /* those that may join the step at hand */
-    int64_t rest, rested_until, dropped_at;
-    int32_t dropped;
+    int64_t rest, rested_until;
+    int32_t dropped, drops;
     work *work;
     const void *job;
     position at;
@@ -73,7 +77,8 @@ static void watch_core(member *me) {
     me->cpu = now(CLOCK_THREAD_CPUTIME_ID);
 }
 static int core_was_taken(const member *me) {
-    return now(CLOCK_MONOTONIC) - me->wall - (now(CLOCK_THREAD_CPUTIME_ID) - me->cpu) > STOLEN;
+    const int64_t ran = now(CLOCK_THREAD_CPUTIME_ID) - me->cpu, stolen = now(CLOCK_MONOTONIC) - me->wall - ran;
+    return stolen > STOLEN && stolen > ran;
 }
 
 /* Takes the place that the state gives: whether there is one. */
@@ -217,21 +222,28 @@ static void make_workers(int32_t threads) {
     pthread_attr_destroy(&detached);
 }
 
-/* How many threads a step has now: after one with too many for the machine fewer for a while, a longer one each time. */
+/* How many threads a step may have now. After a rest it is tried with more again. */
 static int32_t wanted(int32_t threads, int64_t time) {
     if (team.allowed < threads && time > team.rested_until) {
         team.allowed *= 2;
+        team.drops = ENOUGH - DROP;
         team.rested_until = time + team.rest;
     }
     return threads < team.allowed ? threads : team.allowed;
 }
-static void remember_those_dropped(int64_t time) {
-    const int again = time - team.dropped_at < 4 * team.rest;
-    team.rest = again ? smaller(2 * team.rest, MOST_REST) : LEAST_REST;
-    team.dropped_at = time;
+static void count_drops(void) {
+    if (!team.dropped) {
+        team.drops -= team.drops > 0;
+        return;
+    }
+    team.dropped = 0;
+    team.drops += DROP;
+    if (team.drops < ENOUGH)
+        return;
+    const int64_t time = now(CLOCK_MONOTONIC);
+    team.rest = time - team.rested_until < 2 * team.rest ? smaller(2 * team.rest, MOST_REST) : LEAST_REST;
     team.rested_until = time + team.rest;
     team.allowed = __builtin_popcountll(team.limit);
-    team.dropped = 0;
 }
 
 /* Runs a job on at most so many threads, of which the calling one is the first. */
@@ -261,7 +273,6 @@ static void run_on_threads(work *run, const void *job, position begin, int32_t t
     STORE(team.state, members | ((LOAD(team.state) >> MOST_THREADS) + 1) << MOST_THREADS);
     placed(&me, members);
     run(&me, job);
-    if (team.dropped)
-        remember_those_dropped(now(CLOCK_MONOTONIC));
+    count_drops();
     pthread_mutex_unlock(&team.turn);
 }
