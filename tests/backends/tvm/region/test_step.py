@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,3 +102,25 @@ def test_a_plan_is_a_table_whose_code_does_not_grow_with_it() -> None:
     grown = plans_code([twice], ["B", "S"], 4096, {"patience": 2000}).splitlines()
     added = len(grown) - len(code.splitlines())
     assert added == sum(1 + len(stage.accesses) + len(stage.sizes) for stage in plan.stages)
+
+
+def test_a_library_needs_libc_alone(tmp_path: Path) -> None:
+    """Kernels of which TVM's code asks for memory, and for functions of the mathematics library, are among these."""
+    program = Program("test")
+    g = program.add_graph(Graph("step"))
+    b = Builder(g)
+    x = g.add_input("x", tensor("f32", "B", 40))
+    g.outputs = {"y": b(ops.softmax, b(ops.log1p, x), axis=-1), "z": b.op(ops.topk, x, k=3, axis=-1).results[0]}
+    Steps([g], tmp_path)
+    library = str(tmp_path / "steps.so")
+
+    def lines(*command: str) -> list[str]:
+        return subprocess.run([*command, library], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    needed = {line.split("[")[1].rstrip("]") for line in lines("readelf", "-d") if "(NEEDED)" in line}
+    assert needed <= {"libc.so.6", "libm.so.6"}
+    undefined = [line.split()[-1] for line in lines("nm", "-D", "--undefined-only") if " U " in line]
+    assert undefined
+    assert all("@GLIBC_" in symbol for symbol in undefined)
+    exported = {line.split()[-1] for line in lines("nm", "-D", "--defined-only")}
+    assert exported == {"graphwright_step_step", "graphwright_workspace_step"}
