@@ -69,7 +69,7 @@ def main(
             found = [workers.round(seconds) for _ in range(rounds)]
         medians = [statistics.median(each[name] for each in found) for name in BUILDS]
         ratios = [statistics.median(each[OURS] / each[name] for each in found) for name in (SINGLE, PEER)]
-        table.add_row(setting.name, *(f"{m:.0f}" for m in medians), *(f"{r:.2f}×" for r in ratios))
+        table.add_row(setting.name, *(f"{m:.0f}" for m in medians), *(f"{r:.2f}x" for r in ratios))
     out.print(table)
 
 

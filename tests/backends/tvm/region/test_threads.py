@@ -1,4 +1,4 @@
-"""The team of a step: whoever joins and leaves, each stage is done once by those who are there, after the one before."""
+"""The team of a step: whoever joins and leaves, each stage is done once, behind the one before."""
 
 from __future__ import annotations
 
