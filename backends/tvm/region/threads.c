@@ -16,6 +16,7 @@
 /* Numbers of looks: some 20 to 60 ns each. */
 enum {
     WATCH = 4000, /* of a worker without work, before it sleeps: about the time between two steps of a generation */
+    YIELD = 20 * PATIENCE, /* at a barrier, before a core is given away: who does so has to queue for it again */
     GATHER = 1000 /* of a caller that has woken workers, before it goes on without them */
 };
 /* Nanoseconds that others must have had a thread's core, beside half of the time, for the step to go on without it. */
@@ -116,13 +117,12 @@ static int meet(member *me, const position *at) {
     if (members != 1 && __atomic_add_fetch(&team.arrived, 1, __ATOMIC_ACQ_REL) != me->parts) {
         uint64_t next;
         for (int64_t looks = 0; (next = LOAD(team.state)) == state; looks++) {
-            if (looks < PATIENCE) {
+            if (looks == PATIENCE)
+                STORE(team.slow, 1);
+            if (looks < YIELD)
                 give_way();
-            } else {
-                if (looks == PATIENCE)
-                    STORE(team.slow, 1);
+            else
                 sched_yield();
-            }
         }
         me->dropped = at != 0;
         return placed(me, next);
@@ -241,7 +241,8 @@ static void count_drops(void) {
     if (team.drops < ENOUGH)
         return;
     const int64_t time = now(CLOCK_MONOTONIC);
-    team.rest = time - team.rested_until < 2 * team.rest ? smaller(2 * team.rest, MOST_REST) : LEAST_REST;
+    const int again = time - team.rested_until < 2 * team.rest;
+    team.rest = again ? smaller(2 * team.rest, MOST_REST) : larger(team.rest / 2, LEAST_REST);
     team.rested_until = time + team.rest;
     team.allowed = __builtin_popcountll(team.limit);
 }
