@@ -58,9 +58,10 @@ def main(
     shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}.")] = "SmolLM2-135M",
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="That each measurement lasts.")] = 1.5,
+    save: Annotated[Path | None, typer.Option(help="Write the table to SAVE.txt.")] = None,
 ) -> None:
     """Tokens a second of each system in each setting, all in one run."""
-    out = Console(width=120)
+    out = Console(width=120, record=True)
     out.print(machine(), highlight=False)
     folders = {name: _built(system, shape) for name, system in BUILDS.items()}
     table = Table("setting", *BUILDS, f"{OURS} ÷ one thread", f"{OURS} ÷ {PEER}")
@@ -71,6 +72,8 @@ def main(
         ratios = [statistics.median(each[OURS] / each[name] for each in found) for name in (SINGLE, PEER)]
         table.add_row(setting.name, *(f"{m:.0f}" for m in medians), *(f"{r:.2f}x" for r in ratios))
     out.print(table)
+    if save is not None:
+        save.with_name(f"{save.name}.txt").write_text(out.export_text(), encoding="utf-8")
 
 
 class _Workers:
