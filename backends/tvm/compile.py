@@ -30,11 +30,17 @@ ENCODER_FILE = "encoder.so"
 
 
 def build_artifact(
-    program: Program, folder: str | Path, companions: Companions = NO_COMPANIONS, *, cpu: Cpu | None = None
+    program: Program,
+    folder: str | Path,
+    companions: Companions = NO_COMPANIONS,
+    *,
+    cpu: Cpu | None = None,
+    profiled: bool = False,
 ) -> Manifest:
     """Writes the artifact of a lowered program, of which each graph becomes a function as it stands.
 
-    `cpu` is what the code is for, by default this machine's. See `Backend.build`.
+    `cpu` is what the code is for, by default this machine's. Of a `profiled` one threads note when they come to each
+    stage of a step. See `Backend.build`.
     """
     cpu = host_cpu() if cpu is None else cpu
     program = program.clone()
@@ -55,7 +61,7 @@ def build_artifact(
     )
     with ArtifactWriter(folder) as writer:
         for file, graphs in libraries.items():
-            write_library(build_steps(planned, graphs), writer.folder / file)
+            write_library(build_steps(planned, graphs, profiled=profiled), writer.folder / file)
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
             stored = stored_weights(planned.weights, WEIGHTS_FILE)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from graphwright.backends.tvm.region.plan_code import PROFILE
 from graphwright.ir.errors import UnsupportedError
 from graphwright.runtime.artifact.functions import STEP, WORKSPACE
 
 LINKERS = ("gcc", "clang", "cc", "g++", "clang++", "c++")
 """What compiles C and links, in the order in which it is looked for, unless CC or CXX names another."""
-EXPORTED = (STEP, WORKSPACE)
+EXPORTED = (STEP, WORKSPACE, PROFILE)
 """Names of a library's functions begin so. All others are its own: calls between them stay within it, whatever else the
 process has loaded."""
 

@@ -44,10 +44,11 @@ def plan_graphs(graphs: Sequence[Graph], cpu: Cpu, chosen: Mapping[str, Settings
     return Planned(plans, kernels, [*weights.values()], layout)
 
 
-def build_steps(planned: Planned, graphs: Sequence[Graph]) -> Library:
+def build_steps(planned: Planned, graphs: Sequence[Graph], *, profiled: bool = False) -> Library:
     """A library with one step function for each of these graphs, named as it.
 
-    Each workspace function takes all dimensions of the graphs, sorted by name.
+    Each workspace function takes all dimensions of the graphs, sorted by name. If `profiled`, threads note when they
+    come to each stage of a step.
     """
     dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
     plans = [planned.plans[graph.name] for graph in graphs]
@@ -58,4 +59,4 @@ def build_steps(planned: Planned, graphs: Sequence[Graph]) -> Library:
         for name in planned.kernels.names
         if any(stage.function in called for stage in planned.kernels.record(name).stages)
     ]
-    return Library(kernels, plans_code(plans, dimensions, planned.layout.size, settings))
+    return Library(kernels, plans_code(plans, dimensions, planned.layout.size, settings, profiled=profiled))

@@ -3,7 +3,7 @@
 A step is hundreds of calls that differ in nothing but addresses. As data they compile in no time, and one loop runs
 them all. Threads that run a step meet at a counter which every one raises and then watches: this costs much less than
 to start a parallel region for each stage. What does not depend on a plan is C in files beside this one: `tensors.c`,
-`threads.c`, `step.c`.
+`threads.c`, `step.c`, and `profile.c` for those who ask where the time of a step goes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +27,8 @@ _DLPACK_CODES = {
     }.items()
     for dtype in dtypes
 }
+PROFILE = "graphwright_profile"
+"""The symbol of what threads noted, in a library that is profiled."""
 _C_TYPES = {DType.I32: "int32_t", DType.I64: "int64_t"}
 
 
@@ -36,20 +38,30 @@ def runtime_code(patience: int) -> str:
     Threads look `patience` times at the counter before they give their cores to others: more than threads that all run
     wait for each other, and little where one of them has no core.
     """
-    files = (Path(__file__).with_name(f"{name}.c").read_text(encoding="utf-8") for name in ("tensors", "threads"))
+    files = map(_file, ("tensors", "threads"))
     return "\n".join([f"#define ALIGNMENT {ALIGNMENT}", f"#define PATIENCE {patience}", *files])
 
 
-def plans_code(plans: Sequence[Plan], dimensions: Sequence[str], weight_bytes: int, settings: Settings) -> str:
+def _file(name: str) -> str:
+    """The C in the file of that name."""
+    return Path(__file__).with_name(f"{name}.c").read_text(encoding="utf-8")
+
+
+def plans_code(
+    plans: Sequence[Plan], dimensions: Sequence[str], weight_bytes: int, settings: Settings, *, profiled: bool = False
+) -> str:
     """The source of a library with two functions for each plan, as `runtime.artifact.functions` describes them.
 
     `dimensions` are those of all plans, in the order in which functions for workspaces take them. Steps refuse a
-    weights file of another size than `weight_bytes`. The code of stages is elsewhere.
+    weights file of another size than `weight_bytes`. The code of stages is elsewhere. If `profiled`, threads note when
+    they come to each stage: see `profile.c`.
     """
     stages = {stage.function: stage for plan in plans for stage in plan.stages}
     most = max((len(each) for stage in stages.values() for each in (stage.accesses, stage.sizes)), default=1)
-    loop = Path(__file__).with_name("step.c").read_text(encoding="utf-8")
-    lines = [runtime_code(int(settings["patience"])), f"#define MOST {max(most, 1)}", loop]
+    lines = [runtime_code(int(settings["patience"])), f"#define MOST {max(most, 1)}"]
+    if profiled:
+        lines += [f"#define PROFILED_STAGES {max(len([*plan.stages]) for plan in plans)}", _file("profile")]
+    lines.append(_file("step"))
     lines += [line for stage in stages.values() for line in _call(stage)]
     lines += [line for plan in plans for line in _Function(plan, dimensions, weight_bytes).lines()]
     return "\n".join(lines) + "\n"
@@ -103,9 +115,11 @@ class _Function:
         held = [*(f"given[{i}].data" for i in range(count + 1)), *starts]
         yield f"    char *const bases[] = {{{', '.join(held)}}};"
         yield "    int32_t failed = 0;"
-        yield f"    const step job = {{stages_{name} + {len(stages)}, bases, known, &failed}};"
+        yield f"    const step job = {{stages_{name}, stages_{name} + {len(stages)}, bases, known, &failed}};"
         yield f"    const position begin = {{stages_{name}, places_{name}, sizes_{name}}};"
+        yield "    CLOCKS(0);"
         yield "    run_on_threads(run_stages, &job, begin, threads);"
+        yield "    CLOCKS(1);"
         yield "    return failed ? FAILED : 0;"
         yield "}"
         yield f"int64_t {WORKSPACE}{name}(const int64_t *sizes) {{"

@@ -6,11 +6,19 @@ typedef int32_t code(int32_t part, int32_t parts, char *const *at, const int64_t
 typedef struct { int64_t offset; int32_t base; } place;
 typedef struct { code *run; int16_t waits, shared, places, sizes; } stage;
 typedef struct {
-    const stage *end;
+    const stage *begin, *end;
     char *const *bases;
     const int64_t *known;
     int32_t *failed;
 } step;
+
+#ifdef PROFILED_STAGES
+#define STAMP(moment) stamp_of(me, next - plan->begin)->moment = ticks()
+#define CLOCKS(end) read_clocks(end)
+#else
+#define STAMP(moment)
+#define CLOCKS(end)
+#endif
 
 static void run_stages(member *me, const void *job) {
     const step *const plan = job;
@@ -20,9 +28,11 @@ static void run_stages(member *me, const void *job) {
     char *at[MOST];
     int64_t size[MOST];
     for (int joined = 1; next != plan->end; next++, joined = 0) {
+        STAMP(arrived);
         /* Who joins does so behind the barrier in front of the stage. */
         if (next->waits && !joined && !meet(me, &(position){next, places, numbers}))
             return;
+        STAMP(began);
         if (me->part == 0 || next->shared) {
             for (int i = 0; i < next->places; i++)
                 at[i] = plan->bases[places[i].base] + places[i].offset;
@@ -31,6 +41,7 @@ static void run_stages(member *me, const void *job) {
             if (next->run(me->part, me->parts, at, size))
                 __atomic_store_n(plan->failed, 1, __ATOMIC_RELAXED);
         }
+        STAMP(ended);
         places += next->places;
         numbers += next->sizes;
     }

@@ -48,15 +48,18 @@ class Steps:
         folder: Path,
         cpu: Cpu | None = None,
         chosen: Mapping[str, Settings] = MappingProxyType({}),
+        *,
+        profiled: bool = False,
     ) -> None:
         self.graphs = {graph.name: graph for graph in graphs}
         cpu = cpu or host_cpu()
         planned = plan_graphs(graphs, cpu, chosen)
+        self.plans = planned.plans
         write_weights(folder / "weights.safetensors", planned.weights, planned.layout)
         self._memory = torch.as_tensor(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)
         self.dimensions = sorted(graphs[-1].symbols)
-        write_library(build_steps(planned, graphs), folder / "steps.so")
+        write_library(build_steps(planned, graphs, profiled=profiled), folder / "steps.so")
         functions = load_functions(folder / "steps.so", [FunctionSpec(name=graph.name) for graph in graphs])
         self.functions = {function.spec.name: function for function in functions}
 
