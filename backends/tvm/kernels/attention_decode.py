@@ -31,7 +31,7 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
     """
     tiling, shares = Tiling(cpu, settings, form, queries), settings["shares"]
     group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.padded_rows
-    body = statements(tiling)
+    body = statements(tiling, streams=True)
     write = output(tiling)
 
     def put(item: Any, n: Any, found: Any) -> Any:

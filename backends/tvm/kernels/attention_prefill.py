@@ -26,7 +26,7 @@ def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
     """
     tiling = Tiling(cpu, settings, form, max(1, settings["rows"] // form.group))
     queries, group = tiling.queries, form.group
-    body = statements(tiling)
+    body = statements(tiling, streams=False)
     write = output(tiling)
 
     def put(scratch: Any) -> Any:

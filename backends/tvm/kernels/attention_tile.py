@@ -17,6 +17,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
@@ -59,8 +60,8 @@ def or_zero(largest: Any) -> Any:
     return let(largest, lambda m: T.Select(m == T.float32(float("-inf")), T.float32(0), m))
 
 
-def statements(tiling: Tiling) -> Any:
-    """The statements over one item's scratch."""
+def statements(tiling: Tiling, *, streams: bool) -> Any:
+    """The statements over one item's scratch. If it `streams`, each block is read once: the next is asked for early."""
     form, lanes, keys = tiling.form, tiling.lanes, tiling.keys
     group, size, value_size = form.group, form.head_size, form.value_size
     tile_rows, tile_vectors = tiling.tile_rows, tiling.tile_vectors
@@ -68,6 +69,7 @@ def statements(tiling: Tiling) -> Any:
     whole, rest = size // lanes, size % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
+    ahead = NextBlock(tiling) if streams and not form.ring else None
 
     def position_of(positions: Any, item: Any, query: Any) -> Any:
         return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
@@ -157,6 +159,8 @@ def statements(tiling: Tiling) -> Any:
 
     def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
         """A square of keys and elements."""
+        if ahead is not None:
+            ahead.turning(k, item, scratch.next_key[0], (column * whole + start) // lanes)
         rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
@@ -182,8 +186,10 @@ def statements(tiling: Tiling) -> Any:
         for m, v in each(tile_rows, tile_vectors):
             T.buffer_store(tile[m], filled(0.0, lanes), [v, span(0, lanes)])
 
-    def multiply(scratch: Any, t: Any, d: Any, column: Any) -> None:
+    def multiply(operands: Any, item: Any, scratch: Any, t: Any, d: Any, column: Any) -> None:
         """One element of queries and keys."""
+        if ahead is not None:
+            ahead.scoring(operands.k, operands.v, item, scratch.next_key[0], d)
         of_keys = [T.Bind(scratch.turned[d, span(column + v * lanes, lanes)]) for v in range(tile_vectors)]
         of_queries = [T.Bind(filled(scratch.queries[t, d, m], lanes)) for m in range(tile_rows)]
         for m, v in each(tile_rows, tile_vectors):
@@ -196,13 +202,13 @@ def statements(tiling: Tiling) -> Any:
             T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
 
     @T.inline
-    def score(count: Any, scratch: Any) -> None:
+    def score(operands: Any, item: Any, count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
         for t in range(tiling.row_tiles):
             for c in range((count + width - 1) // width):
                 clear(scratch.tile)
                 for d in range(size):
-                    multiply(scratch, t, d, c * width)
+                    multiply(operands, item, scratch, t, d, c * width)
                 store_scores(scratch, t, c * width)
 
     @T.inline
@@ -260,6 +266,8 @@ def statements(tiling: Tiling) -> Any:
 
     def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
         """One key's value, weighted, to the sums of a tile."""
+        if ahead is not None:
+            ahead.weighing(v, item, scratch.next_key[0], j)
         places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
         values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
         weights = [T.Bind(filled(scratch.scores[t * tile_rows + m, j], value_lanes)) for m in range(tile_rows)]
@@ -318,8 +326,10 @@ def statements(tiling: Tiling) -> Any:
         if form.key_positions:
             find_places(operands.key_positions, item, first, scratch)
         if scratch.count[0] > scratch.begin[0]:
+            # Behind the last block lies nothing: that one is asked for, which costs no memory.
+            scratch.next_key[0] = T.Select(first + keys < end_key, first + keys, first)
             turn_keys(operands.k, item, first, scratch.count[0], scratch)
-            score(scratch.count[0], scratch)
+            score(operands, item, scratch.count[0], scratch)
             soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
 
     @T.inline
@@ -352,6 +362,7 @@ def allocated(tiling: Tiling) -> Any:
         begin=local("int32", 1),
         count=local("int32", 1),
         number_of_keys=local("int32", 1),
+        next_key=local("int32", 1),
         ring_begin=local("int32", 1),
         before=local("int32", 1),
         largest=local("float32", rows),
