@@ -71,6 +71,10 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     value_width = value_vectors * value_lanes
     ahead = NextBlock(tiling) if streams and not form.ring else None
 
+    def tiles(item: Any) -> Any:
+        """Of rows, as many as the item has."""
+        return (item.count * group + tile_rows - 1) // tile_rows
+
     def position_of(positions: Any, item: Any, query: Any) -> Any:
         return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
 
@@ -144,7 +148,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     @T.inline
     def start(operands: Any, item: Any, scratch: Any) -> None:
         """Queries, times the scale, and sums of nothing."""
-        for r in range(tiling.padded_rows):
+        for r in range(tiles(item) * tile_rows):
             begin(scratch, r)
             if r < item.count * group:
                 for d in range(size):
@@ -204,7 +208,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     @T.inline
     def score(operands: Any, item: Any, count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
-        for t in range(tiling.row_tiles):
+        for t in range(tiles(item)):
             for c in range((count + width - 1) // width):
                 clear(scratch.tile)
                 for d in range(size):
@@ -292,7 +296,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
                 for i in range(value_size // value_lanes):
                     at = T.meta_var(span(i * value_lanes, value_lanes))
                     scratch.values[j, at] = as_float(v[item.b, item.head, placed(first + j, scratch), at])
-        for t in range(tiling.row_tiles):
+        for t in range(tiles(item)):
             for c in range(value_size // value_width):
                 clear_values(scratch)
                 for j in range(begin, count):
@@ -360,6 +364,7 @@ def allocated(tiling: Tiling) -> Any:
         low_key=local("int32", 1),
         end_key=local("int32", 1),
         begin=local("int32", 1),
+        queries_here=local("int32", 1),
         count=local("int32", 1),
         number_of_keys=local("int32", 1),
         next_key=local("int32", 1),
