@@ -1,8 +1,8 @@
 """Several rows, and several tokens a row, in a step: `python -m benchmarks.batches`.
 
 Steps of the TVM backend in int4 at a context of 128 tokens: one token of each of B rows, and k tokens of one row with
-the logits of each, as speculation verifies them. Each cost is a multiple of the one-row step's, all measured in turns in one run;
-with `--against CLONE` of the one-row step of another clone too. Prints figures; it states no expectation.
+the logits of each, as speculation verifies them. Each cost is a multiple of the one-row step's, all measured in turns
+in one run; with `--against CLONE` of the one-row step of another clone too. Prints figures; it states no expectation.
 """
 
 from __future__ import annotations
