@@ -330,8 +330,10 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
         if form.key_positions:
             find_places(operands.key_positions, item, first, scratch)
         if scratch.count[0] > scratch.begin[0]:
-            # Behind the last block lies nothing: that one is asked for, which costs no memory.
-            scratch.next_key[0] = T.Select(first + keys < end_key, first + keys, first)
+            if ahead is not None:
+                # After a share's last block the same share of the next head follows, which lies behind this one's keys.
+                following = T.meta_var(scratch.shared[0] * keys + T.Cast("int32", operands.capacity))
+                scratch.next_key[0] = T.Select(n + 1 < scratch.shared[1], first + keys, following)
             turn_keys(operands.k, item, first, scratch.count[0], scratch)
             score(operands, item, scratch.count[0], scratch)
             soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
