@@ -34,8 +34,8 @@ ONE = (1, 1)
 CASES = (ONE, *((rows, 1) for rows in ROWS), *((1, tokens) for tokens in TOKENS))
 """Rows, and tokens of each."""
 CONTEXT = 128
-STEPS_BEFORE = 4
-"""Steps of the other clone in one turn."""
+STEPS = 4
+"""Steps of a size in one turn, one after another as in use; the median counts."""
 
 Step = Callable[[], float]
 
@@ -45,7 +45,7 @@ def main(
     against: Annotated[
         Path | None, typer.Option(help="Another clone of Graphwright, with its environment in .venv.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Steps of each size.")] = 30,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each size.")] = 30,
 ) -> None:
     """The time of steps of several rows or tokens over that of one."""
     console = Console()
@@ -68,7 +68,7 @@ def measured(shape: ModelShape, against: Path | None, rounds: int) -> dict[tuple
     artifact = build(system, source, cache).folder
     session = load(artifact).loaded.session
     random = np.random.default_rng(0)
-    steps: dict[tuple[int, int] | None, Step] = {case: step_of(session, case, rounds, random) for case in CASES}
+    steps: dict[tuple[int, int] | None, Step] = {case: step_of(session, case, rounds * STEPS, random) for case in CASES}
     with ExitStack() as stack:
         if against is not None:
             before = system.as_before(against)
@@ -84,7 +84,7 @@ def measured(shape: ModelShape, against: Path | None, rounds: int) -> dict[tuple
 
 
 def step_of(session: Session, case: tuple[int, int], steps: int, random: np.random.Generator) -> Step:
-    """A function that runs the next of so many steps of that size, and tells its seconds."""
+    """A function that runs the next few of so many steps of that size, and tells the seconds of one."""
     rows, tokens = case
     cache = KVCache(session, rows, CONTEXT + tokens * steps)
     decoder = Decoder(cache)
@@ -100,11 +100,11 @@ def step_of(session: Session, case: tuple[int, int], steps: int, random: np.rand
         cache.advance(new)
         return time.perf_counter() - start
 
-    return step
+    return lambda: median(step() for _ in range(STEPS))
 
 
 def one_row(worker: WorkerProcess, vocabulary_size: int, random: np.random.Generator) -> float:
-    tokens = [int(token) for token in random.integers(0, vocabulary_size, CONTEXT + STEPS_BEFORE)]
+    tokens = [int(token) for token in random.integers(0, vocabulary_size, CONTEXT + STEPS)]
     return median(worker.decode(tokens[:CONTEXT], tokens[CONTEXT:]).seconds)
 
 

@@ -8,8 +8,6 @@ from graphwright.backends.tvm.tvm_library import tirx, tvm, tvm_ffi
 ADDRESSES = ("tirx.address_of", "tirx.buffer_data", "tirx.tvm_access_ptr")
 """Calls that let what they are given be read and written behind our back."""
 
-PREFETCH = int(tvm.target.codegen.llvm_lookup_intrinsic_id("llvm.prefetch"))
-
 
 def key(variable: Any) -> int:
     """A variable's identity; TVM's `==` between variables makes an expression."""
@@ -66,20 +64,17 @@ def substitute(code: Any, values: dict[int, Any]) -> Any:
 def accessed_buffers(statement: Any) -> tuple[set[int], set[int]]:
     """The keys of buffers that are read and that are written.
 
-    A buffer whose address is taken counts as both, but where memory is asked for it ahead, which changes nothing.
+    A buffer whose address is taken counts as both, unless memory is only asked for what lies there.
     """
     reads = {key(load.source) for load in nodes(statement, tvm.ir.TensorLoad)}
     writes = {key(store.buffer) for store in nodes(statement, tirx.BufferStore)}
     calls = nodes(statement, tvm.ir.Call)
-    asked = {hash(argument) for call in calls if _is_prefetch(call) for argument in call.args}
-    taken = [call for call in calls if _name(call) in ADDRESSES and hash(call) not in asked]
+    asked = {hash(call.args[1]) for call in calls if _is_prefetch(call)}
+    taken = [c for c in calls if str(getattr(c.op, "name", "")) in ADDRESSES and hash(c) not in asked]
     addressed = {key(v) for call in taken for v in variables(call) if is_buffer(v)}
     return reads | addressed, writes | addressed
 
 
-def _name(call: Any) -> str:
-    return str(getattr(call.op, "name", ""))
-
-
 def _is_prefetch(call: Any) -> bool:
-    return _name(call) == "tirx.call_llvm_intrin" and as_constant(call.args[0]) == PREFETCH
+    intrinsic = str(getattr(call.op, "name", "")) == "tirx.call_llvm_intrin"
+    return intrinsic and as_constant(call.args[0]) == tvm.target.codegen.llvm_lookup_intrinsic_id("llvm.prefetch")
