@@ -68,7 +68,7 @@ def measured(shape: ModelShape, against: Path | None, rounds: int) -> dict[tuple
     artifact = build(system, source, cache).folder
     session = load(artifact).loaded.session
     random = np.random.default_rng(0)
-    steps: dict[tuple[int, int] | None, Step] = {case: step_of(session, case, rounds * STEPS, random) for case in CASES}
+    steps: dict[tuple[int, int] | None, Step] = {case: step_of(session, case, random) for case in CASES}
     with ExitStack() as stack:
         if against is not None:
             before = system.as_before(against)
@@ -83,10 +83,13 @@ def measured(shape: ModelShape, against: Path | None, rounds: int) -> dict[tuple
     return seconds
 
 
-def step_of(session: Session, case: tuple[int, int], steps: int, random: np.random.Generator) -> Step:
-    """A function that runs the next few of so many steps of that size, and tells the seconds of one."""
+def step_of(session: Session, case: tuple[int, int], random: np.random.Generator) -> Step:
+    """A function that runs a few steps of that size and tells the seconds of one.
+
+    Each is a step after the prompt: the cache is not advanced, so that the context stays as long as it is.
+    """
     rows, tokens = case
-    cache = KVCache(session, rows, CONTEXT + tokens * steps)
+    cache = KVCache(session, rows, CONTEXT + tokens)
     decoder = Decoder(cache)
     prompt = np.full(rows, CONTEXT)
     decoder.step(random.integers(0, session.vocabulary_size, (rows, CONTEXT)), prompt, prompt[:, None] - 1)
@@ -97,7 +100,6 @@ def step_of(session: Session, case: tuple[int, int], steps: int, random: np.rand
         ids = random.integers(0, session.vocabulary_size, (rows, tokens))
         start = time.perf_counter()
         decoder.step(ids, new, positions)
-        cache.advance(new)
         return time.perf_counter() - start
 
     return lambda: median(step() for _ in range(STEPS))
