@@ -78,9 +78,12 @@ class Tiling:
 
     @cached_property
     def tile_rows(self) -> int:
-        """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty."""
+        """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty.
+
+        A third more than is asked for share a tile too, if they are all: keys and values are read once for them.
+        """
         most = self.settings["tile_rows"]
-        if self.rows <= most:
+        if self.rows <= most + most // 3:
             return self.rows
         return min(range(most, most // 2, -1), key=lambda size: -(-self.rows // size) * size)
 
@@ -95,13 +98,17 @@ class Tiling:
     @cached_property
     def tile_vectors(self) -> int:
         """Vectors of scores of each of those rows."""
-        return self.settings["tile_vectors"]
+        vectors = self.settings["tile_vectors"]
+        return vectors if self.tile_rows <= self.settings["tile_rows"] else max(1, vectors // 2)
 
     @cached_property
     def keys(self) -> int:
-        """Keys of a block: they stay in the nearest cache, turned, while all rows meet them."""
+        """Keys of a block: they stay in the nearest cache, turned, while all rows meet them.
+
+        As many whatever the rows: sums go by block.
+        """
         held = self.settings["key_numbers"] // self.form.head_size // self.lanes * self.lanes
-        return max(self.tile_vectors * self.lanes, min(self.settings["keys"], held))
+        return max(self.settings["tile_vectors"] * self.lanes, min(self.settings["keys"], held))
 
     @cached_property
     def value_lanes(self) -> int:
