@@ -11,13 +11,14 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.tir import lanes_within
 from graphwright.ir.ops.attention import Mask
 
+Numbers = Literal["float32", "float16"]
 Share = Literal["tensor", "channel", "token"]
 """What one scale of a cache of codes is for: f32 [1], [kv heads, size], or [B, kv heads, C]."""
 
 
 @dataclass(frozen=True)
 class AttentionForm:
-    """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of float32 or int8 codes.
+    """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of numbers or int8 codes.
 
     Operands of a kernel, in this order, those in brackets if the form has them:
     q f32, k, v, positions i64 [B, S] ([1, S] if `shared_positions`), [key_length i64 [B]], [bias], [sinks f32 [heads]],
@@ -45,6 +46,9 @@ class AttentionForm:
     key_scale: Share | None = None
     value_scale: Share | None = None
     """Whether keys, or values, are int8 codes, and what their scales are for."""
+    key_numbers: Numbers = "float32"
+    value_numbers: Numbers = "float32"
+    """What keys, or values, are that are no codes."""
     merged: bool = True
     ring: int = 0
     """How many keys, the first, are a ring in which position p lies at p % ring; those of the queries follow it."""
@@ -53,6 +57,16 @@ class AttentionForm:
     def group(self) -> int:
         """Query heads of one key head."""
         return self.heads // self.kv_heads
+
+    @property
+    def key_type(self) -> str:
+        """The type of an element of the keys' cache."""
+        return self.key_numbers if self.key_scale is None else "int8"
+
+    @property
+    def value_type(self) -> str:
+        """The type of an element of the values' cache."""
+        return self.value_numbers if self.value_scale is None else "int8"
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,11 @@ class Tiling:
         """
         held = self.settings["key_numbers"] // self.form.head_size // self.lanes * self.lanes
         return max(self.settings["tile_vectors"] * self.lanes, min(self.settings["keys"], held))
+
+    @property
+    def values_kept(self) -> bool:
+        """Whether a block's values become floats before they are weighed: where several tiles of rows read them."""
+        return self.form.value_type != "float32" and self.row_tiles > 1
 
     @cached_property
     def value_lanes(self) -> int:

@@ -21,15 +21,12 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
     def scale_shape(share: Share | None, size: int) -> Any:
         return {"tensor": (1,), "channel": (form.kv_heads, size), "token": cache, None: None}[share]
 
-    def cached(share: Share | None) -> str:
-        return "float32" if share is None else "int8"
-
     merged = (batch, sequence, form.heads * form.value_size)
     split = (batch, form.heads, sequence, form.value_size)
     shapes = {
         "q": ((batch, form.heads, sequence, form.head_size), "float32"),
-        "k": ((*cache, form.head_size), cached(form.key_scale)),
-        "v": ((*cache, form.value_size), cached(form.value_scale)),
+        "k": ((*cache, form.head_size), form.key_type),
+        "v": ((*cache, form.value_size), form.value_type),
         "positions": ((1 if form.shared_positions else batch, sequence), "int64"),
         "key_length": ((batch,) if form.key_length else None, "int64"),
         "bias": (bias_shape if form.bias else None, form.bias),

@@ -51,8 +51,9 @@ def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
 
 
 def as_float(x: Any) -> Any:
-    """Codes as the floats that they are."""
-    return T.Cast(str(x.ty.dtype).replace("int8", "float32"), x) if "int8" in str(x.ty.dtype) else x
+    """Codes, or halves, as the floats that they are."""
+    lanes = x.ty.dtype.lanes
+    return x if "float32" in str(x.ty.dtype) else T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", x)
 
 
 def or_zero(largest: Any) -> Any:
@@ -93,9 +94,9 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
         return scratch.places[span(v * lanes, lanes)] if form.key_positions else span(first + v * lanes, lanes)
 
     def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
-        if form.value_scale is not None:
+        if tiling.values_kept:
             return scratch.values[j, at]
-        return v[item.b, item.head, placed(first + j, scratch), at]
+        return as_float(v[item.b, item.head, placed(first + j, scratch), at])
 
     @T.inline
     def look(operands: Any, item: Any, scratch: Any) -> None:
@@ -287,7 +288,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             for r in range(item.count * group):
                 for j in range(begin, count):
                     scratch.scores[r, j] *= value_scale[item.b, item.head, placed(first + j, scratch)]
-        if form.value_scale is not None:
+        if tiling.values_kept:
             for j in range(begin, count):
                 for i in range(value_size // value_lanes):
                     at = T.meta_var(span(i * value_lanes, value_lanes))
@@ -383,6 +384,6 @@ def allocated(tiling: Tiling) -> Any:
         check=local("int32", tiling.value_lanes),
         result=local("float32", tiling.value_lanes),
         exact=local("float32", 4),
-        values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),
+        values=local("float32", tiling.keys if tiling.values_kept else 1, form.value_size),
         value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
     )
