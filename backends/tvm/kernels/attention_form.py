@@ -11,6 +11,8 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.tir import lanes_within
 from graphwright.ir.ops.attention import Mask
 
+BYTES = 3
+"""Of a query's number, where keys are codes."""
 Numbers = Literal["float32", "float16"]
 Share = Literal["tensor", "channel", "token"]
 """What one scale of a cache of codes is for: f32 [1], [kv heads, size], or [B, kv heads, C]."""
@@ -114,6 +116,17 @@ class Tiling:
         """Vectors of scores of each of those rows."""
         vectors = self.settings["tile_vectors"]
         return vectors if self.tile_rows <= self.settings["tile_rows"] else max(1, vectors // 2)
+
+    @property
+    def by_bytes(self) -> bool:
+        """Whether scores are sums of products of bytes; int32 holds those of so many."""
+        fits = self.form.head_size % 4 == 0 and self.form.head_size <= 256
+        return self.form.key_scale is not None and self.cpu.has_vnni and fits
+
+    @property
+    def turned_rows(self) -> int:
+        """Rows of a block of keys that is turned: an element each, or a word of four codes."""
+        return self.form.head_size // 4 if self.by_bytes else self.form.head_size
 
     @cached_property
     def keys(self) -> int:

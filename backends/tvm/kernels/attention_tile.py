@@ -18,7 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
+from graphwright.backends.tvm.kernels.attention_codes import code_scores
+from graphwright.backends.tvm.kernels.attention_form import BYTES, AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
@@ -67,9 +68,10 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     group, size, value_size = form.group, form.head_size, form.value_size
     tile_rows, tile_vectors = tiling.tile_rows, tiling.tile_vectors
     value_lanes, value_vectors = tiling.value_lanes, tiling.value_vectors
-    whole, rest = size // lanes, size % lanes
+    whole, rest = tiling.turned_rows // lanes, tiling.turned_rows % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
+    codes = code_scores(tiling) if tiling.by_bytes else None
     ahead = NextBlock(tiling) if streams and not form.ring else None
 
     def position_of(positions: Any, item: Any, query: Any) -> Any:
@@ -157,14 +159,23 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             else:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
+        if codes is not None:
+            codes.round_queries(scratch)
 
     def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
         """A square of keys and elements."""
         if ahead is not None:
             ahead.turning(k, item, scratch.next_key[0], (column * whole + start) // lanes)
+        if codes is not None:
+            return codes.turn(k, item, first, last, start, column, scratch)
         rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
+
+    def turn_one(k: Any, item: Any, key: Any, d: Any, column: Any, scratch: Any) -> None:
+        if codes is not None:
+            return codes.turn_one(k, item, key, d, column, scratch)
+        T.buffer_store(scratch.turned, key_vector(k, item, key, d, 1, scratch), [d, column])
 
     @T.inline
     def turn_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
@@ -176,9 +187,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
                 for j in range(lanes):
                     for d in range(rest):
                         key = T.meta_var(first + T.min(v * lanes + j, count - 1))
-                        scratch.turned[whole * lanes + d, v * lanes + j] = key_vector(
-                            k, item, key, whole * lanes + d, 1, scratch
-                        )
+                        turn_one(k, item, key, whole * lanes + d, v * lanes + j, scratch)
 
     def each(rows: int, vectors: int) -> list[tuple[int, int]]:
         return [(m, v) for m in range(rows) for v in range(vectors)]
@@ -330,7 +339,10 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             # Behind the last block lies nothing: that one is asked for, which costs no memory.
             scratch.next_key[0] = T.Select(first + keys < end_key, first + keys, first)
             turn_keys(operands.k, item, first, scratch.count[0], scratch)
-            score(operands, item, scratch.count[0], scratch)
+            if codes is None:
+                score(operands, item, scratch.count[0], scratch)
+            else:
+                codes.score(scratch.count[0], scratch)
             soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
 
     @T.inline
@@ -372,7 +384,11 @@ def allocated(tiling: Tiling) -> Any:
         block_largest=local("float32", rows),
         block_total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
-        turned=local("float32", form.head_size, tiling.keys),
+        turned=local("int32" if tiling.by_bytes else "float32", tiling.turned_rows, tiling.keys),
+        words=local("int32", tiling.row_tiles, tiling.turned_rows, tiling.tile_rows * BYTES) if tiling.by_bytes else None,
+        unit=local("float32", rows) if tiling.by_bytes else None,
+        whole=local("int32", 4) if tiling.by_bytes else None,
+        sums_of_bytes=[local("int32", lanes) for _ in range(tiling.tile_rows * BYTES + 1)] if tiling.by_bytes else [],
         # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
         tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
         scores=local("float32", rows, tiling.keys),
