@@ -18,7 +18,7 @@ import numpy as np
 from graphwright.backends.tvm.kernels.attention_form import BYTES, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_place
 from graphwright.backends.tvm.kernels.fast_math import magnitude_bits
-from graphwright.backends.tvm.kernels.tir import span, transposed
+from graphwright.backends.tvm.kernels.tir import filled, folded, lanes_within, local_buffer, span, transposed
 from graphwright.backends.tvm.tvm_library import T
 
 HALF = 1 << 23
@@ -26,33 +26,69 @@ SMALLEST = int(np.float32(2.0**-100).view(np.int32))
 """The bits of what a query's largest number counts as at least: its unit has a reciprocal."""
 
 
+def scratch_of_bytes(tiling: Tiling) -> dict[str, Any]:
+    """What an item's scratch has besides, allocated in the block that is being written."""
+
+    def local(element: str, *shape: int) -> Any:
+        return local_buffer(*shape, element=element)
+
+    rows = tiling.tile_rows * BYTES
+    return {
+        "query": local("float32", tiling.form.head_size),
+        "bits": local("int32", tiling.lanes),
+        "words": local("int32", tiling.row_tiles, rows, tiling.turned_rows),
+        "unit": local("float32", tiling.padded_rows),
+        "sums_of_bytes": [local("int32", tiling.lanes) for _ in range(rows + 1)],
+    }
+
+
 def code_scores(tiling: Tiling) -> Any:
-    """round_queries(scratch), turn(k, item, first, last, word, column, scratch), rest and score(t, column, scratch)."""
+    """The statements that differ from those of numbers: take_queries, turn, turn_one and score."""
     form, lanes = tiling.form, tiling.lanes
     tile_rows, words = tiling.tile_rows, tiling.turned_rows
+    across = lanes_within(tiling.cpu, form.head_size)
 
-    def put_bytes(scratch: Any, t: Any, w: Any, m: Any) -> None:
+    def in_units(query: Any, key_scale: Any, head: Any, at: Any) -> Any:
+        """Elements of a query by which codes are multiplied."""
+        scaled = query * filled(form.scale, across)
+        if form.key_scale == "tensor":
+            return scaled * filled(key_scale[0], across)
+        return scaled * key_scale[head, at] if form.key_scale == "channel" else scaled
+
+    def each_byte(scratch: Any, row: Any, i: Any) -> None:
+        """The bytes of neighbouring elements, four a word."""
+        factor = T.broadcast(scratch.number[1], across)
+        whole = T.Bind(T.Cast(f"int32x{across}", scratch.query[span(i * across, across)] * factor) + each(HALF))
+        of_words = span(i * (across // 4), across // 4)
         for byte in range(BYTES):
-            parts = [(T.shift_right(scratch.whole[j], 8 * byte) & 255) << (8 * j) for j in range(4)]
-            T.buffer_store(scratch.words, parts[0] | parts[1] | parts[2] | parts[3], [t, w, m * BYTES + byte])
+            bytes = T.Cast(f"int8x{across}", T.shift_right(whole, each(8 * byte)))
+            words = T.reinterpret(f"int32x{across // 4}" if across > 4 else "int32", bytes)
+            T.buffer_store(scratch.words, words, [row // tile_rows, row % tile_rows * BYTES + byte, of_words])
+
+    def each(number: int) -> Any:
+        return T.broadcast(T.int32(number), across)
 
     @T.inline
-    def round_queries(scratch: Any) -> None:
-        """The bytes of each row's queries, four elements a word."""
+    def take_queries(operands: Any, item: Any, scratch: Any) -> None:
+        """Each row's query, times the scales, as bytes; rows that are none are zero."""
         for r in range(tiling.padded_rows):
-            scratch.whole[0] = T.int32(SMALLEST)
-            for d in range(form.head_size):
-                bits = T.meta_var(magnitude_bits(scratch.queries[r // tile_rows, d, r % tile_rows]))
-                scratch.whole[0] = T.max(scratch.whole[0], bits)
+            scratch.bits[span(0, across)] = each(SMALLEST)
+            for i in range(form.head_size // across):
+                at = T.meta_var(span(i * across, across))
+                if r < item.count * form.group:
+                    query = T.meta_var(
+                        operands.q[item.b, item.head * form.group + r % form.group, item.first + r // form.group, at]
+                    )
+                    scratch.query[at] = in_units(query, operands.key_scale, item.head, at)
+                else:
+                    scratch.query[at] = filled(0.0, across)
+                scratch.bits[span(0, across)] = T.max(scratch.bits[span(0, across)], magnitude_bits(scratch.query[at]))
             # NaN has the largest bits of all: then all scores are NaN.
-            scratch.number[0] = T.reinterpret("float32", scratch.whole[0])
+            scratch.number[0] = T.reinterpret("float32", folded(scratch.bits[span(0, across)], across, T.max))
             scratch.unit[r] = scratch.number[0] / T.float32(HALF - 1)
             scratch.number[1] = T.float32(HALF - 1) / scratch.number[0]
-            for w in range(words):
-                for j in T.unroll(4):
-                    element = T.meta_var(scratch.queries[r // tile_rows, w * 4 + j, r % tile_rows])
-                    scratch.whole[j] = T.Cast("int32", element * scratch.number[1]) + HALF
-                put_bytes(scratch, r // tile_rows, w, r % tile_rows)
+            for i in range(form.head_size // across):
+                each_byte(scratch, r, i)
 
     def words_of(k: Any, item: Any, key: Any, word: Any, count: int, scratch: Any) -> Any:
         codes = k[item.b, item.head, key_place(form, key, scratch.ring_begin[0]), span(word * 4, count * 4)]
@@ -74,7 +110,7 @@ def code_scores(tiling: Tiling) -> Any:
     def multiply(scratch: Any, t: Any, w: Any, column: Any) -> None:
         """One word of queries and keys."""
         keys = T.Bind(T.reinterpret("int8x64", scratch.turned[w, span(column, lanes)]))
-        bytes = [scratch.words[t, w, i] for i in range(tile_rows * BYTES)]
+        bytes = [scratch.words[t, i, w] for i in range(tile_rows * BYTES)]
         for sums, word in zip(scratch.sums_of_bytes, [*bytes, T.int32(0x01010101)], strict=True):
             bytes_of_query = T.reinterpret("int8x64", T.broadcast(word, lanes))
             added = T.call_llvm_pure_intrin(
@@ -104,4 +140,4 @@ def code_scores(tiling: Tiling) -> Any:
                     multiply(scratch, t, w, c * lanes)
                 store_scores(scratch, t, c * lanes)
 
-    return SimpleNamespace(round_queries=round_queries, turn=turn, turn_one=turn_one, score=score)
+    return SimpleNamespace(take_queries=take_queries, turn=turn, turn_one=turn_one, score=score)

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
-from graphwright.backends.tvm.kernels.attention_codes import code_scores
-from graphwright.backends.tvm.kernels.attention_form import BYTES, AttentionForm, Tiling
+from graphwright.backends.tvm.kernels.attention_codes import code_scores, scratch_of_bytes
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
@@ -145,10 +145,9 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
                 scratch.total[r] += total * scratch.factor[r]
 
     @T.inline
-    def start(operands: Any, item: Any, scratch: Any) -> None:
-        """Queries, times the scale, and sums of nothing."""
+    def take_queries(operands: Any, item: Any, scratch: Any) -> None:
+        """Each row's query, times the scale; rows that are none are zero."""
         for r in range(tiling.padded_rows):
-            begin(scratch, r)
             if r < item.count * group:
                 for d in range(size):
                     element = T.meta_var(operands.q[item.b, item.head * group + r % group, item.first + r // group, d])
@@ -159,22 +158,31 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             else:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
-        if codes is not None:
-            codes.round_queries(scratch)
+
+    take = take_queries if codes is None else codes.take_queries
+
+    @T.inline
+    def start(operands: Any, item: Any, scratch: Any) -> None:
+        """Queries, and sums of nothing."""
+        take(operands, item, scratch)
+        for r in range(tiling.padded_rows):
+            begin(scratch, r)
 
     def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
         """A square of keys and elements."""
         if ahead is not None:
             ahead.turning(k, item, scratch.next_key[0], (column * whole + start) // lanes)
         if codes is not None:
-            return codes.turn(k, item, first, last, start, column, scratch)
+            codes.turn(k, item, first, last, start, column, scratch)
+            return
         rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
 
     def turn_one(k: Any, item: Any, key: Any, d: Any, column: Any, scratch: Any) -> None:
         if codes is not None:
-            return codes.turn_one(k, item, key, d, column, scratch)
+            codes.turn_one(k, item, key, d, column, scratch)
+            return
         T.buffer_store(scratch.turned, key_vector(k, item, key, d, 1, scratch), [d, column])
 
     @T.inline
@@ -367,7 +375,7 @@ def allocated(tiling: Tiling) -> Any:
         return local_buffer(*shape, element=element)
 
     return SimpleNamespace(
-        queries=local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
+        queries=None if tiling.by_bytes else local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
         low=local("int32", rows),
         end=local("int32", rows),
         low_key=local("int32", 1),
@@ -385,10 +393,7 @@ def allocated(tiling: Tiling) -> Any:
         block_total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
         turned=local("int32" if tiling.by_bytes else "float32", tiling.turned_rows, tiling.keys),
-        words=local("int32", tiling.row_tiles, tiling.turned_rows, tiling.tile_rows * BYTES) if tiling.by_bytes else None,
-        unit=local("float32", rows) if tiling.by_bytes else None,
-        whole=local("int32", 4) if tiling.by_bytes else None,
-        sums_of_bytes=[local("int32", lanes) for _ in range(tiling.tile_rows * BYTES + 1)] if tiling.by_bytes else [],
+        **(scratch_of_bytes(tiling) if tiling.by_bytes else {}),
         # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
         tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
         scores=local("float32", rows, tiling.keys),
