@@ -12,7 +12,7 @@ step does once, is measured and taken away. Prefill is told as a share of what `
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,10 @@ from graphwright.runtime.cores import available_cores
 ROUNDS = 40
 PREFILL_ROUNDS = 8
 
+Kind = Literal["float32", "float16", "int8"]
+"""What a cache holds."""
+KINDS: tuple[Kind, ...] = ("float32", "float16", "int8")
+
 
 @dataclass(frozen=True)
 class Heads:
@@ -36,8 +40,9 @@ class Heads:
     kv_heads: int
     size: int
 
-    def form(self, codes: bool) -> AttentionForm:
-        share = "channel" if codes else None
+    def form(self, kind: Kind) -> AttentionForm:
+        share = "channel" if kind == "int8" else None
+        numbers = "float16" if kind == "float16" else "float32"
         return AttentionForm(
             self.heads,
             self.kv_heads,
@@ -48,6 +53,8 @@ class Heads:
             key_length=True,
             key_scale=share,
             value_scale=share,
+            key_numbers=numbers,
+            value_numbers=numbers,
         )
 
 
@@ -61,40 +68,38 @@ def main() -> None:
     print(f"{cpu.name}, {threads} threads")
     for model in MODELS:
         for queries in (1, 4):
-            for codes in (False, True):
-                for context in (128, 2048, 8192):
-                    print(decode_line(cpu, model, queries, context, codes), flush=True)
+            for kind in KINDS:
+                for context in (2048, 8192):
+                    print(decode_line(cpu, model, queries, context, kind), flush=True)
         for tokens in (512, 4096, 8192):
             print(prefill_line(cpu, model, tokens, threads), flush=True)
 
 
-def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, codes: bool) -> str:
-    kernel = built(written("attention", attention, cpu, model.form(codes), queries=queries), cpu)
-    runs = decode_runs(kernel, model, queries, context, codes)
+def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, kind: Kind) -> str:
+    kernel = built(written("attention", attention, cpu, model.form(kind), queries=queries), cpu)
+    runs = decode_runs(kernel, model, queries, context, kind)
     least = least_seconds({"attention": runs, "read": read_runs(cpu), "start": start_runs(cpu)}, ROUNDS)
     seconds = max(least["attention"] - 2 * least["start"], 1e-9)
-    size = 2 * model.kv_heads * context * model.size * (1 if codes else 4)
+    size = 2 * model.kv_heads * context * model.size * np.dtype(kind).itemsize
     times = seconds / size * (COLD / least["read"])
-    kind = "int8" if codes else "float32"
     figure = f"{seconds * 1e6:8.1f} µs {size / seconds / 1e9:6.1f} GB/s, {times:.2f} times what reading takes"
-    return f"{model.name} decode {queries} at {context:5} {kind:7} {figure}"
+    return f"{model.name} decode {queries} at {context:5} {kind:8} {figure}"
 
 
-def decode_runs(kernel: Any, model: Heads, queries: int, context: int, codes: bool) -> list[Run]:
+def decode_runs(kernel: Any, model: Heads, queries: int, context: int, kind: Kind) -> list[Run]:
     random = np.random.default_rng(0)
     shape = (1, model.kv_heads, context, model.size)
     copies = max(2, COLD // (2 * 4 * int(np.prod(shape))))
     q = random.standard_normal((1, model.heads, queries, model.size), np.float32)
     positions = np.arange(context - queries, context)[None]
-    scales = [np.ones((model.kv_heads, model.size), np.float32)] * 2 if codes else []
+    scales = [np.ones((model.kv_heads, model.size), np.float32)] * 2 if kind == "int8" else []
     rest = tensors(
         positions, np.array([context]), *scales, np.zeros((1, queries, model.heads * model.size), np.float32)
     )
     (query,) = tensors(q)
 
     def cached() -> Any:
-        x = random.standard_normal(shape, np.float32)
-        return x.astype(np.int8) if codes else x
+        return random.standard_normal(shape, np.float32).astype(kind)
 
     caches = [tensors(cached(), cached()) for _ in range(copies)]
     return [lambda pair=pair: kernel(query, *pair, *rest) for pair in caches]
@@ -118,7 +123,7 @@ def prefill_line(cpu: Cpu, model: Heads, tokens: int, threads: int) -> str:
 
     torch.set_num_threads(threads)
     random = np.random.default_rng(0)
-    kernel = built(written("attention", attention, cpu, model.form(False), queries=None), cpu)
+    kernel = built(written("attention", attention, cpu, model.form("float32"), queries=None), cpu)
     q = random.standard_normal((1, model.heads, tokens, model.size), np.float32)
     k, v = (random.standard_normal((1, model.kv_heads, tokens, model.size), np.float32) for _ in range(2))
     y = np.zeros((1, tokens, model.heads * model.size), np.float32)

@@ -8,6 +8,10 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
 from graphwright.backends.tvm.tvm_library import T, tirx
 
+NEVER = -(1 << 30)
+ALWAYS = 1 << 30
+"""Positions before and after all others."""
+
 
 def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None = None) -> Any:
     """The buffers of all eleven handles, None where the form has no such operand; written in the function's head."""
@@ -78,3 +82,30 @@ def key_range(form: AttentionForm, operands: Any, b: Any, scratch: Any) -> tuple
     if form.key_positions:
         return 0, whole
     return T.max(scratch.low_key[0], 0), T.min(scratch.end_key[0], whole)
+
+
+def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
+    """The first and the end of the positions that a query at a position sees."""
+    after, window = position + 1, form.window
+    match form.mask:
+        case "full":
+            return T.int32(NEVER), T.int32(ALWAYS)
+        case "causal":
+            return T.int32(NEVER), after
+        case "sliding":
+            return after - window, after
+        case "chunked":
+            return T.floordiv(position, window) * window, after
+        case "prefix":
+            return T.int32(NEVER), T.max(after, window)
+
+
+def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
+    """The bias of batch row, head, query and key."""
+    return bias[tuple(0 if one else i for one, i in zip(form.bias_ones, index, strict=True))]
+
+
+def as_float(x: Any) -> Any:
+    """Codes, or halves, as the floats that they are."""
+    lanes = x.ty.dtype.lanes
+    return x if "float32" in str(x.ty.dtype) else T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", x)

@@ -18,43 +18,20 @@ from types import SimpleNamespace
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
-from graphwright.backends.tvm.kernels.attention_codes import code_scores, scratch_of_bytes
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
+from graphwright.backends.tvm.kernels.attention_codes import code_scores
+from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_operands import (
+    ALWAYS,
+    NEVER,
+    as_float,
+    bias_at,
+    bounds,
+    key_place,
+    ring_begin,
+)
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
-from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
+from graphwright.backends.tvm.kernels.tir import filled, folded, larger, span, transposed
 from graphwright.backends.tvm.tvm_library import T
-
-NEVER = -(1 << 30)
-ALWAYS = 1 << 30
-"""Positions before and after all others."""
-
-
-def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
-    """The first and the end of the positions that a query at a position sees."""
-    after, window = position + 1, form.window
-    match form.mask:
-        case "full":
-            return T.int32(NEVER), T.int32(ALWAYS)
-        case "causal":
-            return T.int32(NEVER), after
-        case "sliding":
-            return after - window, after
-        case "chunked":
-            return T.floordiv(position, window) * window, after
-        case "prefix":
-            return T.int32(NEVER), T.max(after, window)
-
-
-def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
-    """The bias of batch row, head, query and key."""
-    return bias[tuple(0 if one else i for one, i in zip(form.bias_ones, index, strict=True))]
-
-
-def as_float(x: Any) -> Any:
-    """Codes, or halves, as the floats that they are."""
-    lanes = x.ty.dtype.lanes
-    return x if "float32" in str(x.ty.dtype) else T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", x)
 
 
 def or_zero(largest: Any) -> Any:
@@ -365,46 +342,3 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
         return (low_key + before) // keys, T.max((end_key + before + keys - 1) // keys, (low_key + before) // keys)
 
     return SimpleNamespace(look=look, start=start, begin=begin, join=join, block=block, sum_up=sum_up, blocks=blocks)
-
-
-def allocated(tiling: Tiling) -> Any:
-    """The scratch of one item, allocated in the block that is being written."""
-    form, lanes, rows = tiling.form, tiling.lanes, tiling.padded_rows
-
-    def local(element: str, *shape: int) -> Any:
-        return local_buffer(*shape, element=element)
-
-    return SimpleNamespace(
-        queries=None if tiling.by_bytes else local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
-        low=local("int32", rows),
-        end=local("int32", rows),
-        low_key=local("int32", 1),
-        end_key=local("int32", 1),
-        begin=local("int32", 1),
-        count=local("int32", 1),
-        number_of_keys=local("int32", 1),
-        next_key=local("int32", 1),
-        ring_begin=local("int32", 1),
-        before=local("int32", 1),
-        largest=local("float32", rows),
-        total=local("float32", rows),
-        factor=local("float32", rows),
-        block_largest=local("float32", rows),
-        block_total=local("float32", rows),
-        sums=local("float32", rows, form.value_size),
-        turned=local("int32" if tiling.by_bytes else "float32", tiling.turned_rows, tiling.keys),
-        **(scratch_of_bytes(tiling) if tiling.by_bytes else {}),
-        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
-        tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
-        scores=local("float32", rows, tiling.keys),
-        places=local("int32", tiling.keys),
-        vector=local("float32", lanes),
-        ends=local("int32", 2),
-        shared=local("int32", 2),
-        number=local("float32", 3),
-        check=local("int32", tiling.value_lanes),
-        result=local("float32", tiling.value_lanes),
-        exact=local("float32", 4),
-        values=local("float32", tiling.keys if tiling.values_kept else 1, form.value_size),
-        value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
-    )
