@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.native_decoder import write_native_artifact
+from tests.runtime.program import TinyDecoder
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import graphwright.ir, graphwright.runtime
@@ -17,6 +20,13 @@ from graphwright.ir import ops, parse_program, print_program
 text = 'program "p"\\n\\ngraph g(%x: f32[S]) {\\n  %0 = exp(%x) : f32[S]\\n  return y=%0\\n}\\n'
 assert print_program(parse_program(text)) == text
 print(graphwright.ir.__file__)
+"""
+
+GENERATE = """
+import sys
+sys.modules |= dict.fromkeys(("tvm", "tvm_ffi", "onnxruntime", "onnx", "torch", "transformers", "triton"))
+from graphwright.runtime import load
+print(load(sys.argv[1], threads=2).generate([1, 2], max_new_tokens=5))
 """
 
 
@@ -46,6 +56,7 @@ def test_a_wheel_installs_and_runs_from_anywhere(tmp_path: Path) -> None:
         inside = Path() if folder == "graphwright" else Path("graphwright")
         assert {inside / path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")} <= packed
     assert Path("graphwright/py.typed") in packed
+    assert {Path("graphwright") / path.relative_to(ROOT) for path in (ROOT / "backends").rglob("*.c")} <= packed
     templates = ROOT / "graphwright" / "reporting" / "html" / "templates"
     assert {path.relative_to(ROOT) for path in templates.iterdir()} <= packed
     assert not [path for path in packed if path.parts[0] in ("tests", "benchmarks", "examples", "docs")]
@@ -54,3 +65,7 @@ def test_a_wheel_installs_and_runs_from_anywhere(tmp_path: Path) -> None:
     # The path comes before the hook of an editable install of the same name.
     where = run(sys.executable, "-c", PROGRAM, cwd=elsewhere, PYTHONPATH=str(target))
     assert Path(where.strip()).is_relative_to(target)
+    tiny = TinyDecoder()
+    artifact = write_native_artifact(tmp_path / "tiny", tiny)
+    text = run(sys.executable, "-c", GENERATE, str(artifact), cwd=elsewhere, PYTHONPATH=str(target))
+    assert text.strip() == str(tiny.greedy([1, 2], 5))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,15 +16,6 @@ if TYPE_CHECKING:
     from graphwright.passes.base import Pass
     from graphwright.runtime.artifact import Manifest
 
-LINKERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")
-"""What TVM links a library with, in the order in which it looks, unless CXX or CC names another."""
-
-
-def find_linker() -> str | None:
-    """The path of the compiler that TVM links with, None where there is none."""
-    named = os.environ.get("CXX") or os.environ.get("CC")
-    return named or next((path for path in map(shutil.which, LINKERS) if path), None)
-
 
 class TvmBackend(Backend):
     """A graph for each phase, as one library of kernels that TVM generates."""
@@ -35,12 +24,14 @@ class TvmBackend(Backend):
     summary: ClassVar[str] = "machine code for this CPU"
 
     def missing(self) -> str | None:
+        from graphwright.backends.tvm.linking import find_linker
+
         if platform.machine() not in ("x86_64", "AMD64"):
             return f"it writes code for x86-64, this machine is {platform.machine()}: use 'onnx'"
         if find_spec("tvm") is None:
             return "TVM is not installed: in the clone of Graphwright, run `pip install -e '.[tvm]'`"
         if find_linker() is None:
-            return "it links with a C++ compiler, and there is none: install g++ or clang"
+            return "it links with a C compiler, and there is none: install gcc or clang"
         return None
 
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:

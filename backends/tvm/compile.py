@@ -55,7 +55,7 @@ def build_artifact(
     )
     with ArtifactWriter(folder) as writer:
         for file, graphs in libraries.items():
-            write_library(build_steps(planned, graphs, cpu), writer.folder / file)
+            write_library(build_steps(planned, graphs), writer.folder / file)
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
             stored = stored_weights(planned.weights, WEIGHTS_FILE)

@@ -8,11 +8,9 @@ from graphwright.backends.kernel_library import Settings
 from graphwright.backends.plan import Plan, verify_plan
 from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.emit import KernelModule, emit_graph
-from graphwright.backends.tvm.linking import Library, compiled
+from graphwright.backends.tvm.linking import Library
 from graphwright.backends.tvm.region.assemble import assemble
 from graphwright.backends.tvm.region.plan_code import plans_code
-from graphwright.backends.tvm.region.step import step_functions
-from graphwright.backends.tvm.tvm_library import llvm_target, tvm
 from graphwright.backends.weights_file import WeightsLayout, plan_weights
 from graphwright.ir.graph import Graph
 from graphwright.ir.weights import Weight
@@ -46,15 +44,13 @@ def plan_graphs(graphs: Sequence[Graph], cpu: Cpu, chosen: Mapping[str, Settings
     return Planned(plans, kernels, [*weights.values()], layout)
 
 
-def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
+def build_steps(planned: Planned, graphs: Sequence[Graph]) -> Library:
     """A library with one step function for each of these graphs, named as it.
 
     Each workspace function takes all dimensions of the graphs, sorted by name.
     """
-    target = llvm_target(cpu)
     dimensions = sorted({symbol for graph in graphs for symbol in graph.symbols})
     plans = [planned.plans[graph.name] for graph in graphs]
-    steps = compiled(tvm.IRModule(step_functions(plans, dimensions, target)), target)
     settings = planned.kernels.library.step_settings(planned.kernels.chosen.get(STEP, {}))
     called = {stage.function for plan in plans for stage in plan.stages}
     kernels = [
@@ -62,4 +58,4 @@ def build_steps(planned: Planned, graphs: Sequence[Graph], cpu: Cpu) -> Library:
         for name in planned.kernels.names
         if any(stage.function in called for stage in planned.kernels.record(name).stages)
     ]
-    return Library(steps, kernels, plans_code(plans, planned.layout.size, settings))
+    return Library(kernels, plans_code(plans, dimensions, planned.layout.size, settings))

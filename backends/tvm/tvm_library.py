@@ -52,8 +52,6 @@ tirx = _load("tvm.tirx")
 topi = _load("tvm.topi")
 codegen_build = _load("tvm.tirx.build").codegen_build
 """Lowered functions as a module of machine code; in `tvm.tirx` a function stands before its file's name."""
-compiler = _load("tvm.support.cc").get_cc
-"""The C++ compiler that links libraries, None if there is none."""
 tvm_ffi = _load("tvm_ffi")
 T = _load("tvm.script").tirx
 """The language of TensorIR scripts."""

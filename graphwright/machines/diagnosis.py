@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from graphwright.backends.tvm.backend import find_linker
 from graphwright.machines.gpu import gpu_facts
 
 PACKAGES = (
@@ -45,10 +44,11 @@ def diagnose() -> Diagnosis:
     facts += [(name, version or "not installed") for name, version in installed.items()]
     if not problems:
         problems += _load_problems(installed, facts)
-    if installed["apache-tvm"]:
-        facts.append(("linker", find_linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
+    from graphwright.backends.tvm.linking import find_linker
     from graphwright.runtime.cores import available_cores
 
+    if installed["apache-tvm"]:
+        facts.append(("linker", find_linker() or "none, so nothing can be compiled for tvm: install gcc or clang"))
     facts.append(("threads", f"{available_cores()} used, of {os.cpu_count()} in the machine"))
     facts.append(("vectors", ", ".join(vector_features()) or "none known"))
     facts.append(("memory", memory_text()))
@@ -67,10 +67,6 @@ def package_problems(installed: dict[str, str | None]) -> list[str]:
             "run `pip uninstall -y onnxruntime onnxruntime-gpu`, "
             "then `pip install -e '.[cpu]'` in the clone, or '.[onnx-cuda]'"
         )
-    if not cpu and not gpu and not tvm:
-        problems.append(
-            "ONNX Runtime is not installed, so nothing can be generated: in the clone, run `pip install -e '.[cpu]'`"
-        )
     if tvm and not ffi:
         problems.append(
             "apache-tvm needs apache-tvm-ffi, which is missing: in the clone, run `pip install -e '.[tvm]'`"
@@ -87,17 +83,11 @@ def _load_problems(installed: dict[str, str | None], facts: list[tuple[str, str]
     """Of the libraries that run programs; adds what they say of themselves to the facts."""
     from graphwright.runtime.errors import SessionError
     from graphwright.runtime.onnxruntime_api import import_onnxruntime
-    from graphwright.runtime.tvm_api import import_tvm
 
     problems: list[str] = []
     try:
         if installed["onnxruntime"] or installed["onnxruntime-gpu"]:
             facts.append(("devices", ", ".join(import_onnxruntime().get_available_providers())))
-    except SessionError as error:
-        problems.append(str(error))
-    try:
-        if installed["apache-tvm"]:
-            import_tvm()
     except SessionError as error:
         problems.append(str(error))
     return problems

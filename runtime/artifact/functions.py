@@ -7,8 +7,9 @@ from pydantic import Field
 
 from graphwright.runtime.artifact.strict import Positive, Strict
 
-WORKSPACE = "_workspace"
-"""Stands behind the name of a function in the name of the one that tells how many bytes of workspace it needs."""
+STEP, WORKSPACE = "graphwright_step_", "graphwright_workspace_"
+"""Of a function `f` a library has two symbols: `int32_t graphwright_step_f(const tensor *given, int32_t threads)` runs
+it, and `int64_t graphwright_workspace_f(const int64_t *sizes)` tells how many bytes of workspace it needs."""
 
 
 class FunctionSpec(Strict):
@@ -25,9 +26,8 @@ class FunctionSpec(Strict):
 def check_functions(functions: Iterable[FunctionSpec], dimensions: Collection[str]) -> None:
     """Raise ValueError unless the first function that takes a call's sizes can always be found and run."""
     *special, general = functions
-    names = {each.name + suffix for each in (*special, general) for suffix in ("", WORKSPACE)}
-    if len(names) != 2 * (len(special) + 1):
-        raise ValueError(f"two functions have the same name, or one the name of another's {WORKSPACE}")
+    if len({each.name for each in (*special, general)}) != len(special) + 1:
+        raise ValueError("two functions have the same name")
     if general.fixed:
         raise ValueError(f"the last function, {general.name}, must take all sizes, and has fixed ones")
     for index, each in enumerate(special):

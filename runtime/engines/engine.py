@@ -143,7 +143,7 @@ class EngineFactory(Protocol):
 
 ENGINES = {
     "onnx": ("graphwright.runtime.engines.onnxruntime", "OnnxRuntimeEngine"),
-    "tvm": ("graphwright.runtime.engines.tvm", "TvmEngine"),
+    "tvm": ("graphwright.runtime.engines.native", "NativeEngine"),
     "cuda": ("graphwright.runtime.engines.cuda", "CudaEngine"),
 }
 """Of each backend the module and the class, imported on first use."""

@@ -8,8 +8,8 @@ from hypothesis import settings
 
 from graphwright.runtime import Model, load
 from tests.runtime import tokenizer_files
+from tests.runtime.native_decoder import write_native_artifact
 from tests.runtime.program import Dialect, TinyDecoder, write_artifact
-from tests.runtime.tvm_decoder import write_tvm_artifact
 
 # A busy machine is no defect of the code under test.
 settings.register_profile("no deadline", deadline=None)
@@ -26,7 +26,7 @@ def model(request: pytest.FixtureRequest, tiny: TinyDecoder, tmp_path_factory: p
     """Token ids only; the cache written by TensorScatter, by GroupQueryAttention, or by a library of TVM's."""
     folder = tmp_path_factory.mktemp("artifacts") / "tiny"
     if request.param == "tvm":
-        return load(write_tvm_artifact(folder, tiny), threads=2)
+        return load(write_native_artifact(folder, tiny), threads=2)
     return load(write_artifact(folder, tiny, dialect=cast(Dialect, request.param)), threads=1)
 
 

@@ -28,8 +28,8 @@ from graphwright.runtime.cores import available_cores, usable_cpus
 from graphwright.runtime.engines.onnxruntime import OnnxExecutable
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
 from graphwright.runtime.session import check_cpu_features
+from tests.runtime.native_decoder import write_native_artifact
 from tests.runtime.program import TinyDecoder, decoder_model, program_entry, write_artifact
-from tests.runtime.tvm_decoder import write_tvm_artifact
 
 
 def test_importing_the_runtime_imports_none_of_its_libraries() -> None:
@@ -98,7 +98,7 @@ def test_threads_that_cannot_all_run(
     tmp_path: Path, tiny: TinyDecoder, threads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cores, "usable_cpus", lambda: 4)
-    for folder in (write_artifact(tmp_path / "onnx", tiny), write_tvm_artifact(tmp_path / "tvm", tiny)):
+    for folder in (write_artifact(tmp_path / "onnx", tiny), write_native_artifact(tmp_path / "tvm", tiny)):
         with pytest.raises(SessionError) as caught:
             load(folder, threads=threads)
         assert str(caught.value) == f"threads is {threads!r}; this process may use 4 CPUs, so it must be 1 to 4"

@@ -7,12 +7,11 @@ from typing import Any
 
 from graphwright.backends.element_types import DTYPES
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.linking import compiled
 from graphwright.backends.tvm.region.code import is_buffer, key
 from graphwright.backends.tvm.region.kernel_record import Axes, BufferUse, KernelRecord, StageRecord
 from graphwright.backends.tvm.region.stages import Kernel, Stage, split_kernel
 from graphwright.backends.tvm.sizes import Sizes
-from graphwright.backends.tvm.tvm_library import llvm_target, s_tir, tirx, tvm
+from graphwright.backends.tvm.tvm_library import codegen_build, llvm_target, s_tir, tirx, tvm
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import TensorType
 
@@ -81,6 +80,24 @@ def _recorded(kernel: Kernel) -> KernelRecord:
 
     stages = tuple(map(stage, kernel.stages))
     return KernelRecord(parameters, scratch, sizes.definitions, stages)
+
+
+def compiled(module: Any, target: Any) -> Any:
+    """A module of flat functions as machine code."""
+    target = target.with_host(target)
+    steps = [
+        tirx.transform.BindTarget(target),
+        tirx.transform.StmtSimplify(),
+        tirx.transform.CommonSubexprElim(),
+        tirx.transform.MakePackedAPI(),
+        tirx.transform.BF16StorageLegalize(),
+        tirx.transform.LowerTVMBuiltin(),
+        tirx.transform.LowerIntrin(),
+        tirx.transform.ConvertSSA(),  # a kernel's inlined functions may bind one variable in several places
+    ]
+    with target:
+        lowered = tvm.transform.Sequential(steps)(module)
+    return codegen_build(lowered, target)
 
 
 def flatten(module: Any, target: Any) -> Any:

@@ -1,20 +1,20 @@
-"""A plan as C: tables of its stages, and one loop over a table in which all threads take part.
+"""A plan as C: a table of its stages, and the functions of a library that a runtime calls.
 
 A step is hundreds of calls that differ in nothing but addresses. As data they compile in no time, and one loop runs
 them all. Threads that run a step meet at a counter which every one raises and then watches: this costs much less than
-to start a parallel region of a thread pool for each stage, as long as all of them run.
+to start a parallel region for each stage. What does not depend on a plan is C in files beside this one: `tensors.c`,
+`threads.c`, `step.c`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.plan import Buffer, Given, Plan, Stage, Stored, Temporary
 from graphwright.backends.plan.plan import ALIGNMENT
 from graphwright.ir.dims import Dim
 from graphwright.ir.types import DType
-
-HEAD = 4096
-"""Bytes at the beginning of a workspace that hold the threads' counter; slots lie behind them."""
+from graphwright.runtime.artifact.functions import STEP, WORKSPACE
 
 _DLPACK_CODES = {
     dtype: code
@@ -29,131 +29,30 @@ _DLPACK_CODES = {
 }
 _C_TYPES = {DType.I32: "int32_t", DType.I64: "int64_t"}
 
-_LOOP = f"""\
-#include <sched.h>
-#include <stdint.h>
 
-/* DLPack's tensor. */
-typedef struct {{
-    char *data;
-    struct {{ int32_t type, id; }} device;
-    int32_t ndim;
-    struct {{ uint8_t code, bits; uint16_t lanes; }} dtype;
-    const int64_t *shape, *strides;
-    uint64_t byte_offset;
-}} tensor;
-/* The type that a tensor of the caller's must have. */
-typedef struct {{ int16_t code, bits, ndim; }} kind;
-/* A kernel's code: the calling thread, the number of threads, pointers to buffers, sizes. */
-typedef void code(int32_t part, int32_t parts, char *const *at, const int64_t *size);
-/* Memory that a stage is given: so many bytes behind one of the step's bases. */
-typedef struct {{ int64_t offset; int32_t base; }} place;
-typedef struct {{ code *run; int16_t waits, shared, places, sizes; }} stage;
+def runtime_code(patience: int) -> str:
+    """What a step needs that is the same for all plans: `run_on_threads`, `fits`, and so on.
 
-static int64_t floordiv(int64_t a, int64_t b) {{ return a / b - (a % b != 0 && (a < 0) != (b < 0)); }}
-static int64_t smaller(int64_t a, int64_t b) {{ return a < b ? a : b; }}
-static int64_t larger(int64_t a, int64_t b) {{ return a > b ? a : b; }}
-static int64_t aligned(int64_t size) {{ return floordiv(size + {ALIGNMENT - 1}, {ALIGNMENT}) * {ALIGNMENT}; }}
-
-static void give_way(void) {{
-#if defined(__x86_64__) || defined(__i386__)
-    __asm__ __volatile__("pause" ::: "memory");
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield" ::: "memory");
-#endif
-}}
-
-static void meet(int64_t *counter, int64_t parts) {{
-    const int64_t ticket = __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
-    const int64_t goal = (ticket / parts + 1) * parts;
-    for (int64_t looks = 0; __atomic_load_n(counter, __ATOMIC_ACQUIRE) < goal; looks++) {{
-        if (looks < PATIENCE)
-            give_way();
-        else
-            sched_yield();
-    }}
-}}
-
-/* Whether a tensor is dense, aligned and of a type and shape; `axes` number its lengths among those that are known. */
-static int fits(const tensor *given, kind wanted, const int16_t *axes, const int64_t *known) {{
-    if (given->device.type != 1 || given->dtype.code != wanted.code || given->dtype.bits != wanted.bits ||
-        given->dtype.lanes != 1 || given->ndim != wanted.ndim || given->byte_offset != 0)
-        return 0;
-    int64_t count = 1;
-    for (int axis = wanted.ndim - 1; axis >= 0; axis--) {{
-        const int64_t length = given->shape[axis];
-        if (length != known[axes[axis]] || (given->strides && length != 1 && given->strides[axis] != count))
-            return 0;
-        count *= length;
-    }}
-    return count == 0 || (uintptr_t)given->data % {ALIGNMENT} == 0;
-}}
-
-static int all_fit(const tensor *const *given, const kind *kinds, int count, const int16_t *axes,
-                   const int64_t *known) {{
-    for (int i = 0; i < count; axes += kinds[i++].ndim) {{
-        if (!fits(given[i], kinds[i], axes, known))
-            return 0;
-    }}
-    return 1;
-}}
-
-static int bytes_fit(const tensor *given, int64_t least, int64_t most) {{
-    return given->ndim == 1 && given->dtype.bits == 8 && given->shape[0] >= least && given->shape[0] <= most &&
-           (uintptr_t)given->data % {ALIGNMENT} == 0 && given->byte_offset == 0;
-}}
-
-static void run(const stage *stages, int64_t count, const place *places, const int16_t *numbers, int32_t part,
-                int32_t parts, char *const *bases, const int64_t *known, int64_t *counter) {{
-    char *at[MOST];
-    int64_t size[MOST];
-    for (const stage *next = stages; next != stages + count; next++) {{
-        if (next->waits)
-            meet(counter, parts);
-        if (part == 0 || next->shared) {{
-            for (int i = 0; i < next->places; i++)
-                at[i] = bases[places[i].base] + places[i].offset;
-            for (int i = 0; i < next->sizes; i++)
-                size[i] = known[numbers[i]];
-            next->run(part, parts, at, size);
-        }}
-        places += next->places;
-        numbers += next->sizes;
-    }}
-}}
-"""
-
-
-def run_symbol(name: str) -> str:
-    """The symbol of the function that runs the plan of that name.
-
-    Its parameters are the calling thread and the number of threads (32 bits), and those of `fits_symbol`.
+    Threads look `patience` times at the counter before they give their cores to others: more than threads that all run
+    wait for each other, and little where one of them has no core.
     """
-    return f"graphwright_run_{name}"
+    files = (Path(__file__).with_name(f"{name}.c").read_text(encoding="utf-8") for name in ("tensors", "threads"))
+    return "\n".join([f"#define ALIGNMENT {ALIGNMENT}", f"#define PATIENCE {patience}", *files])
 
 
-def fits_symbol(name: str) -> str:
-    """The symbol of the function that tells whether a plan can run on what it is given: 1 if so, else 0.
+def plans_code(plans: Sequence[Plan], dimensions: Sequence[str], weight_bytes: int, settings: Settings) -> str:
+    """The source of a library with two functions for each plan, as `runtime.artifact.functions` describes them.
 
-    Its parameters are pointers to DLPack's tensors: the plan's parameters, the weights file and the workspace.
-    """
-    return f"graphwright_fits_{name}"
-
-
-def plans_code(plans: Sequence[Plan], weight_bytes: int, settings: Settings) -> str:
-    """The source of a library's plans, which refuse a weights file of another size than `weight_bytes`.
-
-    The code of stages is elsewhere. Threads look `patience` times at the counter before they give their cores to
-    others: more than threads that all run wait for each other, and little where one of them has no core.
+    `dimensions` are those of all plans, in the order in which functions for workspaces take them. Steps refuse a
+    weights file of another size than `weight_bytes`. The code of stages is elsewhere.
     """
     stages = {stage.function: stage for plan in plans for stage in plan.stages}
-    calls = [line for stage in stages.values() for line in _call(stage)]
     most = max((len(each) for stage in stages.values() for each in (stage.accesses, stage.sizes)), default=1)
-    functions = [line for plan in plans for line in _Function(plan, weight_bytes).lines()]
-    return (
-        "\n".join([f"#define MOST {most}", f"#define PATIENCE {settings['patience']}", _LOOP, *calls, *functions])
-        + "\n"
-    )
+    loop = Path(__file__).with_name("step.c").read_text(encoding="utf-8")
+    lines = [runtime_code(int(settings["patience"])), f"#define MOST {max(most, 1)}", loop]
+    lines += [line for stage in stages.values() for line in _call(stage)]
+    lines += [line for plan in plans for line in _Function(plan, dimensions, weight_bytes).lines()]
+    return "\n".join(lines) + "\n"
 
 
 def _call(stage: Stage) -> Iterator[str]:
@@ -162,17 +61,17 @@ def _call(stage: Stage) -> Iterator[str]:
     yield f"int32_t {stage.function}({', '.join(['int32_t', 'int32_t', *types])});"
     pointers = [f"at[{i}]" for i in range(len(stage.accesses))]
     sizes = [f"({_C_TYPES[dtype]})size[{i}]" for i, (_, dtype) in enumerate(stage.sizes)]
-    yield f"static void call_{stage.function}(int32_t part, int32_t parts, char *const *at, const int64_t *size) {{"
-    yield f"    {stage.function}({', '.join(['part', 'parts', *pointers, *sizes])});"
+    yield f"static int32_t call_{stage.function}(int32_t part, int32_t parts, char *const *at, const int64_t *size) {{"
+    yield f"    return {stage.function}({', '.join(['part', 'parts', *pointers, *sizes])});"
     yield "}"
 
 
 class _Function:
     """One plan's tables and functions."""
 
-    def __init__(self, plan: Plan, weight_bytes: int) -> None:
+    def __init__(self, plan: Plan, dimensions: Sequence[str], weight_bytes: int) -> None:
         assert plan.slot_of is not None, "memory is planned before code is written"
-        self.plan, self.weight_bytes, self.slot_of = plan, weight_bytes, plan.slot_of
+        self.plan, self.dimensions, self.weight_bytes, self.slot_of = plan, dimensions, weight_bytes, plan.slot_of
         self.sizes: dict[Dim, int] = {}
         self.bases: dict[Buffer, int] = {each: i for i, each in enumerate(plan.parameters)}
 
@@ -189,25 +88,30 @@ class _Function:
         yield from _table("kind", f"kinds_{name}", map(_kind, plan.parameters))
         shapes = (self._number(d) for each in plan.parameters for d in each.type.shape)
         yield from _table("int16_t", f"axes_{name}", shapes)
-        given = ", ".join(f"const tensor *t{i}" for i in range(count + 2))
-        yield f"int32_t {fits_symbol(name)}({given}) {{"
-        yield from self._known()
-        yield f"    const tensor *const given[] = {{{', '.join(f't{i}' for i in range(count)) or '0'}}};"
-        yield f"    return all_fit(given, kinds_{name}, {count}, axes_{name}, known) &&"
-        yield f"           bytes_fit(t{count}, {self.weight_bytes}, {self.weight_bytes}) &&"
-        yield f"           bytes_fit(t{count + 1}, {self._workspace()}, INT64_MAX);"
-        yield "}"
-        yield f"int32_t {run_symbol(name)}(int32_t part, int32_t parts, {given}) {{"
-        yield from self._known()
-        starts = [f"t{count + 1}->data + {HEAD}"]
+        yield f"int32_t {STEP}{name}(const tensor *given, int32_t threads) {{"
+        yield from self._symbols()
+        yield from self._definitions()
+        yield f"    const int64_t known[] = {{{', '.join(map(_expression, self.sizes)) or '0'}}};"
+        yield f"    if (!all_fit(given, kinds_{name}, {count}, axes_{name}, known) ||"
+        yield f"        !bytes_fit(&given[{count}], {self.weight_bytes}, {self.weight_bytes}) ||"
+        yield f"        !bytes_fit(&given[{count + 1}], {self._workspace()}, INT64_MAX))"
+        yield "        return DOES_NOT_FIT;"
+        starts = [f"given[{count + 1}].data"]
         for i, size in enumerate(plan.slots[:-1]):
             yield f"    char *const slot_{i + 1} = {starts[-1]} + aligned({_expression(size)});"
             starts.append(f"slot_{i + 1}")
-        held = [*(f"t{i}->data" for i in range(count + 1)), *starts]
+        held = [*(f"given[{i}].data" for i in range(count + 1)), *starts]
         yield f"    char *const bases[] = {{{', '.join(held)}}};"
-        arguments = f"stages_{name}, {len(stages)}, places_{name}, sizes_{name}, part, parts, bases, known"
-        yield f"    run({arguments}, (int64_t *)t{count + 1}->data);"
-        yield "    return 0;"
+        yield "    int32_t failed = 0;"
+        yield f"    const step job = {{stages_{name} + {len(stages)}, bases, known, &failed}};"
+        yield f"    const position begin = {{stages_{name}, places_{name}, sizes_{name}}};"
+        yield "    run_on_threads(run_stages, &job, begin, threads);"
+        yield "    return failed ? FAILED : 0;"
+        yield "}"
+        yield f"int64_t {WORKSPACE}{name}(const int64_t *sizes) {{"
+        yield from (f"    const int64_t {_variable(symbol)} = sizes[{i}];" for i, symbol in self._given_sizes())
+        yield from self._definitions()
+        yield f"    return {self._workspace()};"
         yield "}"
 
     def _number(self, size: Dim) -> str:
@@ -221,23 +125,28 @@ class _Function:
             return f"{{0, {weights + 1 + self.slot_of[buffer]}}}"
         return f"{{0, {self.bases[buffer]}}}"
 
-    def _known(self) -> Iterator[str]:
-        """Symbols as they are read off the tensors' shapes, definitions, and all sizes that tables number."""
+    def _symbols(self) -> Iterator[str]:
+        """Those of the graph, read off the tensors' shapes."""
         found: set[str] = set()
         for i, each in enumerate(self.plan.parameters):
             for axis, dim in enumerate(each.type.shape):
                 if str(dim) in self.plan.graph.symbols and str(dim) not in found:
                     found.add(str(dim))
-                    yield f"    const int64_t {_variable(str(dim))} = t{i}->ndim > {axis} ? t{i}->shape[{axis}] : -1;"
+                    length = f"given[{i}].rank > {axis} ? given[{i}].shape[{axis}] : -1"
+                    yield f"    const int64_t {_variable(str(dim))} = {length};"
         assert found == self.plan.graph.symbols, "every symbol is the length of an axis of an input"
+
+    def _given_sizes(self) -> Iterator[tuple[int, str]]:
+        return ((i, name) for i, name in enumerate(self.dimensions) if name in self.plan.graph.symbols)
+
+    def _definitions(self) -> Iterator[str]:
         for name, definition in self.plan.definitions.items():
             function = {"floordiv": "floordiv", "min": "smaller", "max": "larger"}[definition.kind]
             first, second = (_expression(d) for d in (definition.first, definition.second))
             yield f"    const int64_t {_variable(name)} = {function}({first}, {second});"
-        yield f"    const int64_t known[] = {{{', '.join(map(_expression, self.sizes)) or '0'}}};"
 
     def _workspace(self) -> str:
-        return " + ".join([str(HEAD), *(f"aligned({_expression(size)})" for size in self.plan.slots)])
+        return " + ".join(f"aligned({_expression(size)})" for size in self.plan.slots) or "0"
 
 
 def _kind(given: Given) -> str:

@@ -7,9 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.linking import compiled
 from graphwright.backends.tvm.region.code import key, nodes, substitute
-from graphwright.backends.tvm.region.kernel_code import C_FUNCTION
+from graphwright.backends.tvm.region.kernel_code import C_FUNCTION, compiled
 from graphwright.backends.tvm.tvm_library import codegen_build, llvm_target, tirx, tvm
 
 BLOCK = 256

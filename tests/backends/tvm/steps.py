@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,14 +17,15 @@ from graphwright.backends.tvm.cpu import Cpu, host_cpu
 from graphwright.backends.tvm.emit.graph import INPUT_ORDER, OUTPUT_ORDER, is_updated_in_place
 from graphwright.backends.tvm.linking import write_library
 from graphwright.backends.tvm.lower import build_steps, plan_graphs
-from graphwright.backends.tvm.tvm_library import tvm, tvm_ffi
 from graphwright.backends.weights_file import write_weights
 from graphwright.ir.graph import Graph, Value
 from graphwright.ir.interpreter import bind_symbols
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import StateType
-from graphwright.runtime.engines.tvm_threads import Threads
-from graphwright.runtime.tvm_api import import_tvm
+from graphwright.runtime.artifact import FunctionSpec
+from graphwright.runtime.element_types import ElementTypeName
+from graphwright.runtime.engines.native_library import NativeValue, load_functions
+from graphwright.runtime.engines.native_library import Tensor as NativeTensor
 
 ALIGNMENT = 64
 
@@ -54,8 +56,9 @@ class Steps:
         self._memory = torch.as_tensor(np.fromfile(folder / "weights.safetensors", np.uint8))
         self.weights = aligned(self._memory)
         self.dimensions = sorted(graphs[-1].symbols)
-        write_library(build_steps(planned, graphs, cpu), folder / "steps.so")
-        self.library = tvm.runtime.load_module(str(folder / "steps.so"))
+        write_library(build_steps(planned, graphs), folder / "steps.so")
+        functions = load_functions(folder / "steps.so", [FunctionSpec(name=graph.name) for graph in graphs])
+        self.functions = {function.spec.name: function for function in functions}
 
     def run(self, name: str, inputs: Mapping[str, Tensor], threads: int = 2) -> dict[str, Tensor]:
         """One step; inputs stay as they are."""
@@ -69,12 +72,19 @@ class Steps:
             n: aligned(torch.zeros([d.evaluate(sizes) for d in v.type.shape], dtype=torch_dtype(v.tensor.dtype)))
             for n, v in sorted(written, key=lambda item: OUTPUT_ORDER[_layout(item[1])])
         }
-        bytes = self.library[f"{name}_workspace"](*(sizes[d] for d in self.dimensions))
-        workspace = aligned(torch.full((bytes,), 0xA5, dtype=torch.uint8))
-        workspace[:8] = 0
-        tensors = [*given.values(), *made.values(), self.weights, workspace]
-        Threads(import_tvm(), threads).run(self.library[name], [*map(_shared, tensors), threads])
+        workspace = aligned(torch.full((self.workspace(name, sizes),), 0xA5, dtype=torch.uint8))
+        assert self.call(name, [*given.values(), *made.values(), self.weights, workspace], threads) == 0
         return {n: changed[n] if n in changed else made[n] for n in graph.outputs}
+
+    def workspace(self, name: str, sizes: Mapping[str, int]) -> int:
+        """The bytes that a step of these sizes needs."""
+        given = [sizes.get(each, 0) for each in self.dimensions]
+        return self.functions[name].workspace((ctypes.c_int64 * len(given))(*given))
+
+    def call(self, name: str, tensors: Sequence[Tensor], threads: int) -> int:
+        """What the step gives: 0 where it has run."""
+        values = [NativeValue(_array(each), _element(each)) for each in tensors]
+        return self.functions[name].run((NativeTensor * len(values))(*(each.tensor for each in values)), threads)
 
     def _changed(self, graph: Graph, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs that are inputs, changed in place."""
@@ -92,5 +102,10 @@ def _layout(value: Value) -> str | None:
     return value.type.layout if isinstance(value.type, StateType) else None
 
 
-def _shared(tensor: Tensor) -> Any:
-    return tvm_ffi.from_dlpack(tensor)
+def _element(tensor: Tensor) -> ElementTypeName:
+    return cast(ElementTypeName, str(tensor.dtype).removeprefix("torch."))
+
+
+def _array(tensor: Tensor) -> Any:
+    """Over the tensor's memory."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -76,7 +76,6 @@ def general(name: str, **fixed: int) -> FunctionSpec:
         ({"functions": ()}, "names a file of weights and functions"),
         ({"functions": (DECODE,)}, "the last function, decode, must take all sizes"),
         ({"functions": (DECODE, DECODE, PREFILL)}, "two functions have the same name"),
-        ({"functions": (general("prefill_workspace", batch=1), PREFILL)}, "or one the name of another's _workspace"),
         ({"functions": (general("decode"), PREFILL)}, "the function decode hides those that follow"),
         (
             {"functions": (DECODE, general("verify", batch=1, sequence=1, positions=2), PREFILL)},

@@ -1,7 +1,4 @@
-# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
-# pyright: reportUnknownVariableType=false
-# TVM's parser reads the annotations of scripts, Python does not.
-"""Functions of TVM's that tell how they were called."""
+"""Functions in C that tell how they were called."""
 
 from __future__ import annotations
 
@@ -11,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from graphwright.runtime.artifact import ArtifactWriter, FunctionSpec, ModelInfo, Program, TensorSpec
-from tests.runtime.tvm_libraries import PAGE, export, script
+from tests.runtime.native_libraries import export
 
 MOST_THREADS = 8
 FUNCTIONS = FunctionSpec(name="one", fixed={"n": 1}), FunctionSpec(name="two", fixed={"n": 2}), FunctionSpec(name="any")
 BYTES_EACH = 1 << 20
-"""Of workspace beyond a page, for each of n."""
+"""Of workspace, for each of n."""
+FAILS = 13
+"""The n with which a call fails."""
 FACTS = ("function", "threads", "workspace", "calls before", "weight", "n")
 
 
@@ -54,41 +53,41 @@ def facts(outputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, int]:
 
 def compile_probe(path: Path) -> Path:
     """A library with functions of that kind: each thread writes who it is, the first one the facts."""
-    functions = {spec.name: _probe(number) for number, spec in enumerate(FUNCTIONS)}
-    export(functions | {f"{name}_workspace": _workspace() for name in functions}, path)
+    functions = {
+        spec.name: (
+            "if (given[0].bits != 32)\n    return DOES_NOT_FIT;\n"
+            f"if (given[0].shape[0] == {FAILS})\n    return FAILED;\n"
+            f"const probe job = {{given, {number}}};\nrun_on_threads(told, &job, (position){{0, 0, 0}}, threads);",
+            f"{BYTES_EACH} * sizes[0]",
+        )
+        for number, spec in enumerate(FUNCTIONS)
+    }
+    export(functions, path, _PROBE)
     return path
 
 
-def _workspace() -> Any:
-    T = script()
-
-    @T.prim_func(s_tir=True)
-    def workspace(n: T.int64) -> T.int64:
-        return PAGE + BYTES_EACH * n
-
-    return workspace
-
-
-def _probe(number: int) -> Any:
-    T = script()
-    count = len(FACTS)
-
-    @T.prim_func(s_tir=True)
-    def probe(x: T.handle, who: T.handle, what: T.handle, weights: T.handle, workspace: T.handle, threads: T.int32):
-        n, bytes_of_weights, bytes_of_workspace = T.int64(), T.int64(), T.int64()
-        given = T.match_buffer(x, (n,), "float32")
-        thread = T.match_buffer(who, (MOST_THREADS,), "int64")
-        told = T.match_buffer(what, (count,), "int64")
-        blob = T.match_buffer(weights, (bytes_of_weights,), "uint8")
-        space = T.match_buffer(workspace, (bytes_of_workspace,), "uint8")
-        for t in T.parallel(threads):
-            thread[t] = T.call_extern("int64", "gettid")
-        told[0] = T.int64(number)
-        told[1] = T.Cast("int64", threads)
-        told[2] = bytes_of_workspace
-        told[3] = T.Cast("int64", space[0])
-        told[4] = T.Cast("int64", blob[bytes_of_weights - 1])
-        told[5] = T.Cast("int64", given[n - 1])
-        space[0] += T.uint8(1)
-
-    return probe
+_PROBE = """
+typedef struct { const tensor *given; int64_t number; } probe;
+/* All that are wanted: a team may begin without those that still sleep. */
+static int gathered(member *me) {
+    for (int64_t looks = 0; looks < 100000000 && me->slot >= 0 && me->parts < __builtin_popcountll(team.limit); looks++)
+        if (!meet(me, &me->at))
+            return 0;
+    return 1;
+}
+static void told(member *me, const void *job) {
+    const tensor *given = ((const probe *)job)->given;
+    const int64_t n = given[0].shape[0];
+    if (!gathered(me))
+        return;
+    ((int64_t *)given[1].data)[me->part] = syscall(SYS_gettid);
+    if (me->part == 0) {
+        const int64_t facts[] = {((const probe *)job)->number, me->parts, given[4].shape[0], given[4].data[0],
+                                 given[3].data[given[3].shape[0] - 1], (int64_t)((float *)given[0].data)[n - 1]};
+        for (int i = 0; i < 6; i++)
+            ((int64_t *)given[2].data)[i] = facts[i];
+        given[4].data[0]++;
+    }
+    meet(me, 0);
+}
+"""

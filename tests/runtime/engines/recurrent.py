@@ -1,6 +1,4 @@
-# pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false, reportUnknownParameterType=false
-# TVM's parser reads the annotations of scripts, Python does not.
-"""A decoder with an encoder, a recurrent state and a ring, in TVM: everything that two buffers are needed for.
+"""A decoder with an encoder, a recurrent state and a ring, in C: everything that two buffers are needed for.
 
 Its state is the sum of a row's tokens; the ring holds the last tokens; the encoder sums up a context. A token's logit
 is the token times the sum of the state behind the step, the context's sum, and the newest token of the ring.
@@ -23,7 +21,7 @@ from graphwright.runtime.artifact import (
     StateSpec,
     TensorSpec,
 )
-from tests.runtime.tvm_libraries import PAGE, export, script
+from tests.runtime.native_libraries import export
 
 VOCABULARY, PLACES = 10, 4
 CONTEXT = {"context.0": TensorSpec(dtype="float32", shape=("batch", 1))}
@@ -37,8 +35,8 @@ def logits(context: list[float], tokens: list[int]) -> np.ndarray[Any, Any]:
 def write_recurrent(path: Path) -> Path:
     with ArtifactWriter(path) as writer:
         writer.add_bytes("weights.safetensors", bytes(64))
-        export({"prefill": _step(), "prefill_workspace": _workspace(3)}, writer.folder / "program.so")
-        export({"encode": _encode(), "encode_workspace": _workspace(2)}, writer.folder / "encoder.so")
+        export({"prefill": (_STEP, "0")}, writer.folder / "program.so")
+        export({"encode": (_ENCODE, "0")}, writer.folder / "encoder.so")
         model = ModelInfo(name="r", architecture="R", parameters=0, vocabulary_size=VOCABULARY, context_length=100)
         writer.commit(producer="tests", model=model, program=_program())
     return path
@@ -76,91 +74,37 @@ def _program() -> Program:
     )
 
 
-def _workspace(dimensions: int) -> Any:
-    T = script()
+_ENCODE = """
+    const float *features = (void *)given[0].data;
+    const int64_t *lengths = (void *)given[1].data;
+    for (int64_t b = 0; b < given[0].shape[0]; b++) {
+        ((float *)given[2].data)[b] = 0;
+        for (int64_t i = 0; i < lengths[b]; i++)
+            ((float *)given[2].data)[b] += features[b * given[0].shape[1] + i];
+    }
+"""
 
-    @T.prim_func(s_tir=True)
-    def two(a: T.int64, b: T.int64) -> T.int64:
-        return T.int64(PAGE)
-
-    @T.prim_func(s_tir=True)
-    def three(a: T.int64, b: T.int64, c: T.int64) -> T.int64:
-        return T.int64(PAGE)
-
-    return two if dimensions == 2 else three
-
-
-def _encode() -> Any:
-    T = script()
-
-    @T.prim_func(s_tir=True)
-    def encode(
-        features: T.handle,
-        context_length: T.handle,
-        result: T.handle,
-        weights: T.handle,
-        workspace: T.handle,
-        threads: T.int32,
-    ):
-        B, L, bytes_of_weights, bytes_of_workspace = T.int64(), T.int64(), T.int64(), T.int64()
-        given = T.match_buffer(features, (B, L), "float32")
-        lengths = T.match_buffer(context_length, (B,), "int64")
-        out = T.match_buffer(result, (B, 1), "float32")
-        T.match_buffer(weights, (bytes_of_weights,), "uint8")
-        T.match_buffer(workspace, (bytes_of_workspace,), "uint8")
-        for b in range(B):
-            out[b, 0] = T.float32(0)
-            for i in range(lengths[b]):
-                out[b, 0] += given[b, i]
-
-    return encode
-
-
-def _step() -> Any:
-    T = script()
-
-    @T.prim_func(s_tir=True)
-    def step(
-        input_ids: T.handle,
-        past_length: T.handle,
-        new_length: T.handle,
-        logit_positions: T.handle,
-        encoded: T.handle,
-        past_ring: T.handle,
-        past_state: T.handle,
-        present_ring: T.handle,
-        present_state: T.handle,
-        logits: T.handle,
-        weights: T.handle,
-        workspace: T.handle,
-        threads: T.int32,
-    ):
-        B, S, N = T.int64(), T.int64(), T.int64()
-        bytes_of_weights, bytes_of_workspace = T.int64(), T.int64()
-        ids = T.match_buffer(input_ids, (B, S), "int64")
-        past = T.match_buffer(past_length, (B,), "int64")
-        new = T.match_buffer(new_length, (B,), "int64")
-        T.match_buffer(logit_positions, (B, N), "int64")
-        context = T.match_buffer(encoded, (B, 1), "float32")
-        ring = T.match_buffer(past_ring, (B, 1, PLACES, 1), "int64")
-        state = T.match_buffer(past_state, (B, 1), "float32")
-        next_ring = T.match_buffer(present_ring, (B, 1, PLACES, 1), "int64")
-        next_state = T.match_buffer(present_state, (B, 1), "float32")
-        out = T.match_buffer(logits, (B, N, VOCABULARY), "float32")
-        T.match_buffer(weights, (bytes_of_weights,), "uint8")
-        T.match_buffer(workspace, (bytes_of_workspace,), "uint8")
-        for b in range(B):
-            next_state[b, 0] = state[b, 0]
-            for place in range(PLACES):
-                next_ring[b, 0, place, 0] = ring[b, 0, place, 0]
-            for s in range(new[b]):
-                next_state[b, 0] += T.Cast("float32", ids[b, s])
-                next_ring[b, 0, (past[b] + s) % PLACES, 0] = ids[b, s]
-            for n, v in T.grid(N, VOCABULARY):
-                out[b, n, v] = T.Cast("float32", v) * (
-                    next_state[b, 0]
-                    + context[b, 0]
-                    + T.Cast("float32", next_ring[b, 0, (past[b] + new[b] - 1) % PLACES, 0])
-                )
-
-    return step
+_STEP = """
+    enum { PLACES = 4, VOCABULARY = 10 };
+    const int64_t B = given[0].shape[0], S = given[0].shape[1], N = given[3].shape[1];
+    const int64_t *ids = (void *)given[0].data, *past = (void *)given[1].data, *new = (void *)given[2].data;
+    const float *context = (void *)given[4].data;
+    const int64_t *ring = (void *)given[5].data;
+    const float *state = (void *)given[6].data;
+    int64_t *next_ring = (void *)given[7].data;
+    float *next_state = (void *)given[8].data, *logits = (void *)given[9].data;
+    for (int64_t b = 0; b < B; b++) {
+        next_state[b] = state[b];
+        for (int place = 0; place < PLACES; place++)
+            next_ring[b * PLACES + place] = ring[b * PLACES + place];
+        for (int64_t s = 0; s < new[b]; s++) {
+            next_state[b] += (float)ids[b * S + s];
+            next_ring[b * PLACES + (past[b] + s) % PLACES] = ids[b * S + s];
+        }
+        for (int64_t n = 0; n < N; n++)
+            for (int v = 0; v < VOCABULARY; v++)
+                logits[(b * N + n) * VOCABULARY + v] =
+                    (float)v * (next_state[b] + context[b] +
+                                (float)next_ring[b * PLACES + (past[b] + new[b] - 1) % PLACES]);
+    }
+"""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from graphwright.runtime import Decoder, KVCache, load
+from tests.runtime.native_decoder import write_native_artifact
 from tests.runtime.program import TinyDecoder
-from tests.runtime.tvm_decoder import write_tvm_artifact
 
 STEPS = 50
 ATTEMPTS = 5
@@ -47,7 +47,7 @@ def resident_pages() -> int:
 def step(tmp_path: Path) -> Callable[[], object]:
     """One decode step, which has been run some times, over a cache whose memory was touched."""
     capacity = 2 * ATTEMPTS * STEPS + 50
-    folder = write_tvm_artifact(tmp_path / "long", TinyDecoder(vocabulary_size=VOCABULARY, context_length=capacity))
+    folder = write_native_artifact(tmp_path / "long", TinyDecoder(vocabulary_size=VOCABULARY, context_length=capacity))
     decoder = Decoder(KVCache(load(folder, threads=2).loaded.session, 1, capacity))
     ids, one, first = np.array([[3]]), np.array([1]), np.array([[0]])
     for buffer in decoder.cache.buffers:

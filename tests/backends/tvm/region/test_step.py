@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +13,10 @@ from torch import Tensor
 from graphwright.backends.plan import Plan
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
-from graphwright.backends.tvm.region.plan_code import HEAD, plans_code
-from graphwright.backends.tvm.tvm_library import tvm_ffi
+from graphwright.backends.tvm.region.plan_code import plans_code
 from graphwright.ir import Builder, Graph, Program, ops, tensor
 from graphwright.ir.weights import StoredArray
+from graphwright.runtime.engines.native_library import DOES_NOT_FIT
 from tests.backends.tvm.steps import Steps, aligned
 from tests.tensors import manual_seed
 
@@ -40,7 +42,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
 def call(steps: Steps, **changed: Tensor) -> Tensor:
     """The step on sound arguments but for those that are given."""
     manual_seed(3)
-    workspace = torch.zeros(steps.library["step_workspace"](B, S), dtype=torch.uint8)
+    workspace = torch.zeros(steps.workspace("step", {"B": B, "S": S}), dtype=torch.uint8)
     sound = {
         "x": torch.randn(B, S, 4),
         "more": torch.randn(S, 4),
@@ -49,7 +51,8 @@ def call(steps: Steps, **changed: Tensor) -> Tensor:
         "workspace": workspace,
     }
     given = {name: aligned(value) for name, value in sound.items()} | changed
-    steps.library["step"](*map(tvm_ffi.from_dlpack, given.values()), 1)
+    if steps.call("step", [*given.values()], 1) == DOES_NOT_FIT:
+        raise ValueError("it does not fit")
     return given["y"] + (given["x"].exp() + given["more"]) * torch.arange(4.0)
 
 
@@ -76,14 +79,14 @@ CHANGES: list[Callable[[Steps], dict[str, Tensor]]] = [
     lambda steps: {"y": aligned(torch.zeros(B - 1, S, 4))},
     lambda steps: {"weights": steps.weights[:-64]},
     lambda steps: {"weights": aligned(torch.cat([steps.weights, steps.weights[:64]]))},
-    lambda steps: {"workspace": aligned(torch.zeros(HEAD + 32, dtype=torch.uint8))},
-    lambda steps: {"workspace": aligned(torch.zeros(4 * HEAD, dtype=torch.int32))},
+    lambda steps: {"workspace": aligned(torch.zeros(32, dtype=torch.uint8))},
+    lambda steps: {"workspace": aligned(torch.zeros(4096, dtype=torch.int32))},
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_does_not_fit_is_refused(steps: Steps, change: Callable[[Steps], dict[str, Tensor]]) -> None:
-    with pytest.raises(ValueError, match="a tensor that step is given has another type, shape or size than it takes"):
+    with pytest.raises(ValueError, match=r"does not fit|memory that is not dense, or not aligned to 64 bytes"):
         call(steps, **change(steps))
 
 
@@ -93,9 +96,31 @@ def planned() -> Plan:
 
 def test_a_plan_is_a_table_whose_code_does_not_grow_with_it() -> None:
     plan = planned()
-    code = plans_code([plan], 4096, {"patience": 2000})
+    code = plans_code([plan], ["B", "S"], 4096, {"patience": 2000})
     assert code.count("    {call_") == len([*plan.stages])
     twice = Plan(plan.graph, {}, plan.parameters, plan.placement, plan.launches * 2, plan.slots, plan.slot_of)
-    grown = plans_code([twice], 4096, {"patience": 2000}).splitlines()
+    grown = plans_code([twice], ["B", "S"], 4096, {"patience": 2000}).splitlines()
     added = len(grown) - len(code.splitlines())
     assert added == sum(1 + len(stage.accesses) + len(stage.sizes) for stage in plan.stages)
+
+
+def test_a_library_needs_libc_alone(tmp_path: Path) -> None:
+    """Kernels of which TVM's code asks for memory, and for functions of the mathematics library, are among these."""
+    program = Program("test")
+    g = program.add_graph(Graph("step"))
+    b = Builder(g)
+    x = g.add_input("x", tensor("f32", "B", 40))
+    g.outputs = {"y": b(ops.softmax, b(ops.log1p, x), axis=-1), "z": b.op(ops.topk, x, k=3, axis=-1).results[0]}
+    Steps([g], tmp_path)
+    library = str(tmp_path / "steps.so")
+
+    def lines(*command: str) -> list[str]:
+        return subprocess.run([*command, library], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    needed = {line.split("[")[1].rstrip("]") for line in lines("readelf", "-d") if "(NEEDED)" in line}
+    assert needed <= {"libc.so.6", "libm.so.6"}
+    undefined = [line.split()[-1] for line in lines("nm", "-D", "--undefined-only") if " U " in line]
+    assert undefined
+    assert all("@GLIBC_" in symbol for symbol in undefined)
+    exported = {line.split()[-1] for line in lines("nm", "-D", "--defined-only")}
+    assert exported == {"graphwright_step_step", "graphwright_workspace_step"}

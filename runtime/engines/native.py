@@ -1,4 +1,4 @@
-"""Libraries made by TVM: compiled functions over one mapped file of weights."""
+"""Libraries of machine code: compiled functions over one mapped file of weights."""
 
 import mmap
 from collections import deque
@@ -10,17 +10,14 @@ import numpy.typing as npt
 
 from graphwright.runtime.aligned import aligned, aligned_empty
 from graphwright.runtime.artifact import Artifact
-from graphwright.runtime.artifact.functions import WORKSPACE
 from graphwright.runtime.element_types import ELEMENT_TYPES, ElementTypeName
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
-from graphwright.runtime.engines.shared_library import check_segments
-from graphwright.runtime.engines.tvm_call import CompiledFunction, TvmCall, TvmValue, Workspace
-from graphwright.runtime.engines.tvm_threads import Threads
+from graphwright.runtime.engines.native_call import NativeCall, Workspace
+from graphwright.runtime.engines.native_library import CompiledFunction, NativeValue, load_functions
 from graphwright.runtime.errors import SessionError
-from graphwright.runtime.tvm_api import import_tvm
 
 
-class TvmEngine:
+class NativeEngine:
     """Runs on the CPU, and maps the weights once for all libraries of the artifact."""
 
     on_host = True
@@ -29,49 +26,34 @@ class TvmEngine:
         if device != "cpu":
             raise SessionError(f"device {device!r} is not available: a program of the backend 'tvm' runs on the cpu")
         self._artifact = artifact
-        self.tvm = import_tvm()
-        self.threads = Threads(self.tvm, threads)
+        self.threads = threads
         file = artifact.manifest.program.weights
         assert file is not None, "the manifest of this backend is checked to have it"
         self.weights = self.view(_mapped(artifact, file), "uint8")
 
-    def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> TvmValue:
-        tensor = self.tvm.tensor(array)
-        if dtype == "bfloat16":
-            tensor = self.tvm.view_as(tensor, array.shape, dtype, 0)
-        return TvmValue(array, tensor)
+    def view(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> NativeValue:
+        return NativeValue(array, dtype)
 
-    def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> TvmValue:
+    def place(self, array: npt.NDArray[np.generic], dtype: ElementTypeName) -> NativeValue:
         return self.view(array, dtype)
 
-    def load(self, signature: Signature) -> "TvmExecutable":
-        path = self._artifact.path(signature.file)
-        check_segments(path)
-        try:
-            library = self.tvm.load_module(str(path))
-        except Exception as error:  # its exception types have no public common base
-            raise SessionError(f"{path} cannot be loaded by TVM: {error}") from None
-        for name in (spec.name + suffix for spec in signature.functions for suffix in ("", WORKSPACE)):
-            if not library.implements_function(name):
-                raise SessionError(f"{path} has no function {name}, which the manifest names; compile the model again")
-        functions = [
-            CompiledFunction(spec, library[spec.name], library[spec.name + WORKSPACE]) for spec in signature.functions
-        ]
-        return TvmExecutable(self, signature, functions)
+    def load(self, signature: Signature) -> "NativeExecutable":
+        functions = load_functions(self._artifact.path(signature.file), signature.functions)
+        return NativeExecutable(self, signature, functions)
 
 
-class TvmExecutable:
+class NativeExecutable:
     """The functions of one library."""
 
-    def __init__(self, engine: TvmEngine, signature: Signature, functions: Sequence[CompiledFunction]) -> None:
+    def __init__(self, engine: NativeEngine, signature: Signature, functions: Sequence[CompiledFunction]) -> None:
         self._engine = engine
         self._signature = signature
         self._functions = functions
         self._idle: deque[Workspace] = deque()
         """What the next `values` may use."""
 
-    def calls(self, count: int) -> Sequence[TvmCall]:
-        workspace = Workspace(self._engine.view)
+    def calls(self, count: int) -> Sequence[NativeCall]:
+        workspace = Workspace()
         return [self._call(workspace) for _ in range(count)]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -81,7 +63,7 @@ class TvmExecutable:
         try:
             workspace = self._idle.pop()
         except IndexError:
-            workspace = Workspace(self._engine.view)
+            workspace = Workspace()
         call = self._call(workspace)
         for name, array in inputs.items():
             call.give(name, self._engine.view(aligned(array), self._signature.inputs[name].dtype))
@@ -104,15 +86,15 @@ class TvmExecutable:
                 "this machine has; use smaller inputs"
             ) from None
 
-    def _call(self, workspace: Workspace) -> TvmCall:
+    def _call(self, workspace: Workspace) -> NativeCall:
         engine = self._engine
-        return TvmCall(self._signature, self._functions, workspace, engine.weights, engine.threads)
+        return NativeCall(self._signature, self._functions, workspace, engine.weights, engine.threads)
 
 
 def _mapped(artifact: Artifact, file: str) -> npt.NDArray[Any]:
-    """The whole file. Nothing writes to it, but TVM takes no memory that is read-only, so it is copied on write."""
+    """The whole file, which nothing can write to."""
     try:
         with artifact.path(file).open("rb") as opened:
-            return np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY), dtype=np.uint8)
+            return np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
     except (OSError, ValueError) as error:
         raise SessionError(f"{artifact.path(file)} cannot be mapped: {error}") from None
