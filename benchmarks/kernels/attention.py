@@ -89,7 +89,7 @@ def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, kind: Kind) 
 def decode_runs(kernel: Any, model: Heads, queries: int, context: int, kind: Kind) -> list[Run]:
     random = np.random.default_rng(0)
     shape = (1, model.kv_heads, context, model.size)
-    copies = max(2, COLD // (2 * 4 * int(np.prod(shape))))
+    copies = max(2, COLD // (2 * np.dtype(kind).itemsize * int(np.prod(shape))))
     q = random.standard_normal((1, model.heads, queries, model.size), np.float32)
     positions = np.arange(context - queries, context)[None]
     scales = [np.ones((model.kv_heads, model.size), np.float32)] * 2 if kind == "int8" else []
