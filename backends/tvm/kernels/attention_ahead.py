@@ -29,9 +29,7 @@ class NextBlock:
 
     def __init__(self, tiling: Tiling) -> None:
         self.tiling = tiling
-        form = tiling.form
-        self.vectors = form.head_size // tiling.lanes
-        self.squares = tiling.keys // tiling.lanes * self.vectors
+        self.squares = tiling.keys // tiling.lanes * (tiling.turned_rows // tiling.lanes)
 
     def turning(self, k: Any, item: Any, first: Any, square: Any) -> None:
         """At one of the squares that keys are turned in."""
@@ -57,7 +55,7 @@ class NextBlock:
 
     def _scored(self, x: Any, size: int) -> int:
         """Lines that are asked for while scores are summed: as many at each step, and once."""
-        if self.tiling.row_tiles > 1:
+        if self.tiling.row_tiles > 1 or self.tiling.by_bytes:
             return 0
         steps = self.tiling.form.head_size
         return self._lines(x, size) // 4 // steps * steps

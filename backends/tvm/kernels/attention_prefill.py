@@ -17,7 +17,8 @@ from graphwright.backends.tvm.kernels.attention_decode import attention_by_share
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
-from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.kernels.attention_scratch import allocated
+from graphwright.backends.tvm.kernels.attention_tile import statements
 from graphwright.backends.tvm.kernels.tir import filled, kept
 from graphwright.backends.tvm.tvm_library import T
 
