@@ -47,7 +47,7 @@ def build_artifact(
     graph, encoder = main_graph(program), program.graphs.get(ENCODE)
     steps = _most_special_first(step_graphs(program), graph) if is_decoder(program) else [graph]
     libraries = {LIBRARY_FILE: steps} if encoder is None else {LIBRARY_FILE: steps, ENCODER_FILE: [encoder]}
-    planned = plan_graphs([graph for graphs in libraries.values() for graph in graphs], cpu)
+    planned = plan_graphs([graph for graphs in libraries.values() for graph in graphs], cpu, ahead=True)
     info = program_info(
         program,
         backend="tvm",
@@ -60,13 +60,14 @@ def build_artifact(
         dimensions=dimension_names(graph),
     )
     with ArtifactWriter(folder) as writer:
-        for file, graphs in libraries.items():
-            write_library(build_steps(planned, graphs, profiled=profiled), writer.folder / file)
+        # Kernels are compiled in the background while weights are written.
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)
             stored = stored_weights(planned.weights, WEIGHTS_FILE)
             writer.add_text(LOWERED_FILE, lowered_text(program, with_unpacked(program, stored, LAYOUTS)))
             writer.add_text(PLAN_FILE, print_plans(planned.plans.values()))
+        for file, graphs in libraries.items():
+            write_library(build_steps(planned, graphs, profiled=profiled), writer.folder / file)
         return commit_artifact(writer, program, companions, info)
 
 

@@ -29,12 +29,15 @@ class Planned:
     layout: WeightsLayout
 
 
-def plan_graphs(graphs: Sequence[Graph], cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({})) -> Planned:
+def plan_graphs(
+    graphs: Sequence[Graph], cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({}), *, ahead: bool = False
+) -> Planned:
     """The launch plan of each lowered graph; all share kernels and weights.
 
-    `chosen` are settings of kernels by their names, and of the `step`. Raises `UnsupportedError`.
+    `chosen` are settings of kernels by their names, and of the `step`. With `ahead`, kernels are compiled in the
+    background from now on, for `build_steps`. Raises `UnsupportedError`.
     """
-    kernels, weights = KernelModule(cpu, chosen), dict[str, Weight]()
+    kernels, weights = KernelModule(cpu, chosen, ahead=ahead), dict[str, Weight]()
     emitted = [emit_graph(graph, kernels, weights) for graph in graphs]
     layout = plan_weights([*weights.values()])
     offsets = {name: place.offset for name, place in layout.places.items()}

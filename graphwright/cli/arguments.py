@@ -17,7 +17,8 @@ _PIPELINES = ", ".join(PIPELINE_NAMES)
 MACHINE_NAMES = f"{', '.join(MACHINES)} or {LOCAL}"
 SCHEMES = (
     "w2, w3, w4 or w8, with a16 or a8, -gN or -channel, -asym or -min, and -rtn, -mse, -gptq, -awq, -smoothquant or "
-    "-rotate; or fp8, mxfp4, nvfp4, mixed; joined by + with kv8, kv4, head=…, embedding=…, as in w4a8-g128-gptq+kv8"
+    "-rotate; or fp8, mxfp4, nvfp4, mixed; joined by + with kv16, kv8, kv4, head=…, embedding=…, "
+    "as in w4a8-g128-gptq+kv8"
 )
 """The pattern of a quantization scheme; docs/quantization.md explains it."""
 _FORMS = "A checkpoint directory, a .gw file, a .pt2 archive, or file.py:factory"

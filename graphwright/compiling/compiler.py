@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from graphwright.compiling.collection import without_collection
 from graphwright.compiling.pass_progress import PassProgress
 from graphwright.compiling.report import CompilationReport, Stopwatch
 from graphwright.compiling.requirements import require_compiler
@@ -306,7 +307,7 @@ def build(
     """Compile `source` into the artifact `folder`, which appears whole or not at all."""
     check_request(options, folder)
     stopwatch = Stopwatch(on_stage)
-    with prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
+    with without_collection(), prepared_with_assets(source, options, stopwatch) as prepared, stopwatch.stage("write"):
         built = _write(prepared, folder, options, stopwatch.announce)
     prepared.passes.records += built.lowering.records
     return CompilationReport(tuple(stopwatch.stages), prepared.passes, built.manifest, folder, prepared.quantization)

@@ -1,6 +1,7 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
 from graphwright.passes.quantization.awq import AWQ
+from graphwright.passes.quantization.halve_cache import HalveCache
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 from graphwright.passes.quantization.quantize_embedding import QuantizeEmbedding
@@ -14,6 +15,7 @@ from graphwright.passes.quantization.smooth_quant import SmoothQuant
 __all__ = [
     "AWQ",
     "Budget",
+    "HalveCache",
     "QuantizeActivations",
     "QuantizeCache",
     "QuantizeEmbedding",

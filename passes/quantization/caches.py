@@ -34,6 +34,14 @@ class Cache:
     def new(self) -> Value:
         return self.append.required("new")
 
+    def replace_reads(self, graph: Graph, numbers: Value) -> None:
+        """Whoever reads what the cache holds afterwards gets these numbers."""
+        for op, i in list(self.append.result.uses):
+            if op.definition is ops.kv_read:
+                graph.replace(op.result, numbers)
+            else:
+                graph.set_operand(op, i, numbers)
+
 
 @dataclass(frozen=True)
 class Unfit:

@@ -108,7 +108,7 @@ class _Rewrite:
         if cache.reads:
             build = self._before(*cache.reads)
             over = scale if scales is None else build(ops.kv_read, scales[1])
-            self._replace_reads(self._floats(build, build(ops.kv_read, append), over))
+            cache.replace_reads(graph, self._floats(build, build(ops.kv_read, append), over))
         graph.replace(cache.append.result, append)
 
     def _before(self, *ops: Op) -> Builder:
@@ -130,11 +130,3 @@ class _Rewrite:
 
     def _floats(self, build: Builder, codes: Value, scale: Value) -> Value:
         return build(ops.dequantize_tensor, codes, scale, dtype=self.type.dtype)
-
-    def _replace_reads(self, floats: Value) -> None:
-        held = self.cache.append.result
-        for op, i in list(held.uses):
-            if op.definition is ops.kv_read:
-                self.graph.replace(op.result, floats)
-            else:
-                self.graph.set_operand(op, i, floats)

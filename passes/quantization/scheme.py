@@ -42,9 +42,12 @@ class Format:
 
 @dataclass(frozen=True)
 class CacheFormat:
-    """Bits of a number in the KV cache, and what has a scale of its own: by default each channel of a head."""
+    """Bits of a number in the KV cache, and what has a scale of its own: by default each channel of a head.
 
-    bits: Literal[4, 8]
+    16 bits are f16, which has no scales.
+    """
+
+    bits: Literal[4, 8, 16]
     keys: Literal["tensor", "channel"] = "channel"
     values: Literal["tensor", "channel", "token"] = "channel"
 
@@ -101,7 +104,8 @@ class Scheme:
     def needs_tokens(self) -> bool:
         """Whether a method looks at what a model computes, so that calibration tokens are needed."""
         looks = any(f is not None and f.rounding == "gptq" for f in (self.body, self.head))
-        return looks or self.mixed or self.cache is not None or any(fold != "rotate" for fold in self.folds)
+        looks = looks or (self.cache is not None and self.cache.bits < 16)
+        return looks or self.mixed or any(fold != "rotate" for fold in self.folds)
 
     def steps(self, tied: bool, tokens: str = "", folder: str = "", budget: Budget | None = None) -> Iterator[Step]:
         """The passes, in order, for a program whose embedding is the head's weight, or is not (`tied`).
@@ -122,7 +126,9 @@ class Scheme:
         for layers, each in self._layers():
             if each.activations:
                 yield Step("quantize-activations", {"to": each.activations, "group": each.group, **_covering(layers)})
-        if self.cache is not None:
+        if self.cache is not None and self.cache.bits == 16:
+            yield Step("halve-cache", {})
+        elif self.cache is not None:
             yield Step("quantize-cache", {**asdict(self.cache), "tokens": tokens})
 
     def _layers(self) -> list[tuple[str, Format]]:

@@ -9,7 +9,7 @@ from graphwright.passes.quantization.scheme import FOLDS, ROUNDINGS, CacheFormat
 from graphwright.passes.quantization.scheme_suggestions import suggested_scheme
 
 KNOWN = (
-    *("w8a8-smoothquant", "kv8", "kv4", "kv8-tensor", "kv4-kivi", "mixed", "fp8", "mxfp4", "nvfp4"),
+    *("w8a8-smoothquant", "kv16", "kv8", "kv4", "kv8-tensor", "kv4-kivi", "mixed", "fp8", "mxfp4", "nvfp4"),
     *(
         f"w{bits}{activations}{group}{method}"
         for bits in (4, 8, 3, 2)
@@ -20,9 +20,9 @@ KNOWN = (
 )
 """Names to suggest for one that does not exist."""
 GRAMMAR = (
-    "a scheme is w4a16-g128, w4a8-g32, w8, w8a8, fp8, mxfp4, nvfp4, kv8 or kv4 and the like, joined by +; weights "
-    "may end in -asym, -sym or -min and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and embedding= "
-    "have their own"
+    "a scheme is w4a16-g128, w4a8-g32, w8, w8a8, fp8, mxfp4, nvfp4, kv16, kv8 or kv4 and the like, joined by +; "
+    "weights may end in -asym, -sym or -min and methods (-rtn, -mse, -gptq, -awq, -smoothquant, -rotate); head= and "
+    "embedding= have their own"
 )
 GROUPS = (16, 32, 64, 128, 256)
 OFFSETS = ("asym", "sym", "min")
@@ -37,6 +37,7 @@ _FLOATS = {
     "nvfp4": Format("f4e2m1", 16, "f8e4m3"),
 }
 _CACHES = {
+    "kv16": CacheFormat(16),
     "kv8": CacheFormat(8),
     "kv8-tensor": CacheFormat(8, "tensor", "tensor"),
     "kv8-kivi": CacheFormat(8, "channel", "token"),

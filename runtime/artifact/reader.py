@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from graphwright.runtime.artifact.checked_weights import State, is_remembered, remember
 from graphwright.runtime.artifact.manifest import (
     FORMAT,
     FORMAT_VERSION,
@@ -106,6 +107,8 @@ def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Generato
 
     Weights are numbers, so reading them early can do no harm; every other file is checked before the body runs. What
     the body made is to be used after the block, which raises ArtifactError if the weights turn out to be damaged.
+    Large weights that an earlier load has hashed are not hashed again unless their file has changed since; see
+    `checked_weights`. `open_artifact` hashes every file.
     """
     artifact = open_artifact(path, verify=False)
     if not verify:
@@ -114,12 +117,25 @@ def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Generato
     weights = [name for name in artifact.manifest.files if name.endswith(WEIGHTS_SUFFIX)]
     _check_hashes(artifact, [name for name in artifact.manifest.files if name not in weights])
     with ThreadPoolExecutor(max_workers=1) as pool:
-        checked = pool.submit(_check_hashes, artifact, weights)
+        checked = pool.submit(_check_weights, artifact, weights)
         try:
             yield artifact
         finally:
             # if the weights are damaged, that explains whatever went wrong in the body
             checked.result()
+
+
+def _check_weights(artifact: Artifact, names: list[str]) -> None:
+    """As `_check_hashes`, but for weights that are remembered."""
+    try:
+        states = {name: State.of(artifact.path(name)) for name in names}
+    except OSError as error:
+        raise ArtifactError(f"{artifact.folder}: a file cannot be read: {error}") from None
+    digests = {name: artifact.manifest.files[name].sha256 for name in names}
+    fresh = [name for name in names if not is_remembered(states[name], digests[name])]
+    _check_hashes(artifact, fresh)
+    for name in fresh:
+        remember(artifact.path(name), states[name], digests[name])
 
 
 def _check_hashes(artifact: Artifact, names: list[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.coverage.continuation import continued_logits
-from benchmarks.coverage.engines import loaded
+from benchmarks.coverage.engines import interpreted, loaded
 from benchmarks.prices import bound_bytes, counted_bytes, predicted_bytes
 from graphwright.backends.interface import Companions
 from graphwright.compiling.compiled import CompiledModel
@@ -123,6 +123,23 @@ def test_bytes_are_as_predicted(dialect: str, spec: str, bytes_: int, tokens: Pa
             prices = price_program(each, workload, None)
             counted = counted_bytes(each, workload)
             assert {phase: predicted_bytes(price) for phase, price in prices.items()} == counted
+
+
+@pytest.mark.parametrize("dialect", ["ort", "portable"])
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_caches_of_f16(name: str, dialect: str, tmp_path: Path) -> None:
+    program = decoder(MODELS[name])
+    run_passes(program, parse_passes("halve-cache"))
+    build_artifact(program, tmp_path / "model", dialect=dialect)
+    model = load(tmp_path / "model", threads=1)
+    row = torch.as_tensor(np.random.default_rng(7).integers(0, 48, 25))
+    chunks = [length for length, _ in STEPS] + [1] * 7
+    (logits,) = continued_logits(loaded(model), [row], chunks, 44)
+    (expected,) = continued_logits(interpreted(program), [row], [len(row)], 44)
+    # A number near the middle between two of f16 may become the other.
+    torch.testing.assert_close(logits, expected, rtol=0, atol=2**-11 * float(expected.abs().max()))
+    manifest = CompiledModel(tmp_path / "model", threads=1).loaded.manifest
+    assert {cache.dtype for cache in (*manifest.program.in_place, *manifest.program.rings)} == {"float16"}
 
 
 def greedy(folder: Path, prompt: list[int], count: int) -> list[int]:

@@ -5,7 +5,7 @@ from typing import cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, row_count, type_name
 from graphwright.backends.tvm.kernels.attention import attention
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Numbers, Share
 from graphwright.backends.tvm.kernels.kv_append import kv_append
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
@@ -34,6 +34,11 @@ def scale_of(e: Emitter, scale: Value | None) -> CodeScale | None:
     if size is ONE:
         return CodeScale(e.reshape(e.value(scale), (batch, heads, keys)), "token")
     return CodeScale(e.reshape(e.value(scale), (heads, size)), "channel")
+
+
+def numbers_of(value: Value) -> Numbers:
+    """What a kernel takes the numbers of a cache, or of keys and values that a graph computed, as: f16 as it is."""
+    return "float16" if value.tensor.dtype is DType.F16 and value.weight is None else "float32"
 
 
 def emit_kv_append(e: Emitter, op: Op) -> None:
@@ -83,11 +88,17 @@ def emit_fused_attention(e: Emitter, op: Op) -> None:
         shared_key_positions=key_positions is not None and key_positions.type.shape[0] is ONE and batch is not ONE,
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
+        key_numbers=numbers_of(k),
+        value_numbers=numbers_of(v),
         merged=cast(bool, op.attributes["merged"]),
         ring=cast(int, op.attributes["ring"]),
     )
     optional = [op.operand(name) for name in ("key_length", "bias", "sinks", "key_positions")]
-    arguments = [e.single(o) for o in (q, k, v, positions)]
+    arguments = [
+        e.single(q),
+        *(e.value(o) if numbers_of(o) == "float16" else e.single(o) for o in (k, v)),
+        e.single(positions),
+    ]
     for operand in optional:
         if operand is not None:
             value = e.single(operand)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -19,16 +21,24 @@ from graphwright.backends.tvm.tvm_library import tvm
 class KernelModule:
     """Kernels for a CPU, with what is `chosen` for those of the library, by name, in place of defaults.
 
-    One that is kept from an earlier compile is neither written nor compiled again.
+    One that is kept from an earlier compile is neither written nor compiled again. With `ahead`, one that is written is
+    compiled in the background from then on: TVM and LLVM let other threads run, and planning goes on beside them.
     """
 
     def __init__(
-        self, cpu: Cpu, chosen: Mapping[str, Settings] = MappingProxyType({}), library: KernelLibrary | None = None
+        self,
+        cpu: Cpu,
+        chosen: Mapping[str, Settings] = MappingProxyType({}),
+        library: KernelLibrary | None = None,
+        *,
+        ahead: bool = False,
     ) -> None:
         self.cpu, self.library, self.chosen = cpu, library or library_for(cpu), chosen
         self.names: list[str] = []
         self._write: dict[str, Callable[[], Any]] = {}
         self._codes: dict[str, KernelCode] = {}
+        self._objects: dict[str, Future[bytes]] = {}
+        self._compilers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kernel") if ahead else None
         self._records: dict[str, KernelRecord] = {}
 
     def kernel(self, make: Callable[..., Any], parameters: Mapping[str, Any]) -> str:
@@ -53,11 +63,13 @@ class KernelModule:
 
     def object(self, name: str) -> bytes:
         """A kernel's machine code: an object file, whose symbols are the functions of its stages."""
+        if name in self._objects:
+            return self._objects[name].result()
         code = KERNELS.kept(name + CODE)
-        if code is None:
-            code = self._code(name).compile()
-            KERNELS.keep(name + CODE, code)
-        return code
+        if code is not None:
+            return code
+        made = self._code(name)
+        return self._objects[name].result() if name in self._objects else _compiled(name, made)
 
     def _added(self, label: str, made: str, write: Callable[[], Any]) -> str:
         name = content_name(label.replace(".", "_"), made, self.cpu)
@@ -69,4 +81,13 @@ class KernelModule:
     def _code(self, name: str) -> KernelCode:
         if name not in self._codes:
             self._codes[name] = kernel_code(name, self._write[name](), self.cpu)
+            if self._compilers is not None:
+                self._objects[name] = self._compilers.submit(_compiled, name, self._codes[name])
         return self._codes[name]
+
+
+def _compiled(name: str, code: KernelCode) -> bytes:
+    """The kernel's machine code, which is kept from now on."""
+    compiled = code.compile()
+    KERNELS.keep(name + CODE, compiled)
+    return compiled

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from graphwright.backends.tvm.emit.attention import scale_of
+from graphwright.backends.tvm.emit.attention import numbers_of, scale_of
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.kernels import rotary_append as appending
 from graphwright.backends.tvm.kernels import rotary_table as tables
@@ -88,6 +88,8 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
         ring=caches[0].type.layout == "ring",
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
+        key_numbers=numbers_of(caches[0]),
+        value_numbers=numbers_of(caches[1]),
     )
     e.bind(op.results[0], turned)
     for result, tensor in zip(op.results[1:], updated, strict=True):

@@ -17,21 +17,52 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
-from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.kernels.attention_scratch import allocated
+from graphwright.backends.tvm.kernels.attention_tile import statements
 from graphwright.backends.tvm.kernels.tir import filled, kept, span
 from graphwright.backends.tvm.tvm_library import T
 
 
 def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries: int) -> Any:
-    """Attention of so many queries a row; `AttentionForm` tells the operands.
+    """Attention of so many queries a row; `AttentionForm` tells the operands."""
+    by_shares = attention_by_shares(cpu, settings, form, queries)
+
+    @T.prim_func(private=True, s_tir=True)
+    def kernel(
+        q: T.handle,
+        k: T.handle,
+        v: T.handle,
+        positions: T.handle,
+        key_length: T.handle,
+        bias: T.handle,
+        sinks: T.handle,
+        key_positions: T.handle,
+        key_scale: T.handle,
+        value_scale: T.handle,
+        y: T.handle,
+    ):
+        operands = T.meta_var(
+            matched(
+                form,
+                (q, k, v, positions, key_length, bias, sinks, key_positions, key_scale, value_scale, y),
+                queries,
+            )
+        )
+        by_shares(operands, queries)
+
+    return kept(kernel)
+
+
+def attention_by_shares(cpu: Cpu, settings: Settings, form: AttentionForm, most: int) -> Any:
+    """A script function `(operands, queries)`, of at most `most` queries a row: the block of two stages.
 
     Shares of each row's blocks are as many whatever the number of threads, and as equal as may be. Threads take
     neighbouring iterations, whose slowest index is the share: so long and short rows of a batch fall to all threads
     alike.
     """
-    tiling, shares = Tiling(cpu, settings, form, queries), settings["shares"]
+    tiling, shares = Tiling(cpu, settings, form, most), settings["shares"]
     group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.padded_rows
-    body = statements(tiling)
+    body = statements(tiling, streams=True)
     write = output(tiling)
 
     def put(item: Any, n: Any, found: Any) -> Any:
@@ -61,12 +92,12 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
             for n in range(scratch.shared[0], scratch.shared[1]):
                 body.block(operands, item, n, scratch.ends[0], scratch.ends[1], scratch)
                 if scratch.count[0] > scratch.begin[0]:
-                    for r in range(queries * group):
+                    for r in range(item.count * group):
                         found.largest[item.b, item.head, n, r] = scratch.block_largest[r]
                         found.total[item.b, item.head, n, r] = scratch.block_total[r]
                     body.sum_up(operands, item, n, scratch, put(item, n, found))
                 else:
-                    for r in range(queries * group):
+                    for r in range(item.count * group):
                         found.total[item.b, item.head, n, r] = T.float32(0)
 
     @T.inline
@@ -85,29 +116,17 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
                     scratch.sums[0, at] += sum * filled(scratch.factor[0], lanes)
         write(operands, item.b, head, query, scratch.largest[0], scratch.total[0], scratch.sums, 0, scratch)
 
-    @T.prim_func(private=True, s_tir=True)
-    def kernel(
-        q: T.handle,
-        k: T.handle,
-        v: T.handle,
-        positions: T.handle,
-        key_length: T.handle,
-        bias: T.handle,
-        sinks: T.handle,
-        key_positions: T.handle,
-        key_scale: T.handle,
-        value_scale: T.handle,
-        y: T.handle,
-    ):
-        operands = T.meta_var(
-            matched(
-                form,
-                (q, k, v, positions, key_length, bias, sinks, key_positions, key_scale, value_scale, y),
-                queries,
-            )
-        )
+    def count(queries: Any, scratch: Any) -> Any:
+        """From a length, TVM would work out sizes of what is handed on that it can't allocate; this it can't see."""
+        return queries if isinstance(queries, int) else scratch.queries_here[0]
+
+    @T.inline
+    def by_shares(operands: Any, queries: Any) -> None:
         batch = T.meta_var(operands.batch)
-        with T.sblock("root"):
+        with T.sblock("by_shares"):
+            # What it touches is read off its loops; TVM's own search would find scratch that is not known out here.
+            T.reads()
+            T.writes()
             # A ring's first key may be within a block.
             blocks = T.meta_var((operands.capacity + keys - 1) // keys + (1 if form.ring > 0 else 0))
             largest = T.sblock_alloc_buffer((batch, form.kv_heads, blocks, rows), "float32")
@@ -118,13 +137,16 @@ def attention_decode(cpu: Cpu, settings: Settings, form: AttentionForm, queries:
                 scratch = T.meta_var(allocated(tiling))
                 share = T.meta_var(i // (batch * form.kv_heads))
                 b = T.meta_var(i // form.kv_heads % batch)
-                item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=queries))
+                scratch.queries_here[0] = queries
+                item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=count(queries, scratch)))
                 attend(operands, item, share, found, scratch)
-            for i in T.parallel(batch * form.heads * queries):
+            for i in T.parallel(batch * form.heads):
                 scratch = T.meta_var(allocated(tiling))
-                b = T.meta_var(i // (form.heads * queries))
-                head = T.meta_var(i // queries % form.heads)
-                item = T.meta_var(SimpleNamespace(b=b, head=head // group, first=0, count=queries))
-                join(operands, item, head, i % queries, found, scratch)
+                head = T.meta_var(i % form.heads)
+                b = T.meta_var(i // form.heads)
+                scratch.queries_here[0] = queries
+                item = T.meta_var(SimpleNamespace(b=b, head=head // group, first=0, count=count(queries, scratch)))
+                for query in range(item.count):
+                    join(operands, item, head, query, found, scratch)
 
-    return kept(kernel)
+    return by_shares

@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
-from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
-from graphwright.backends.tvm.kernels.attention_tile import as_float, bias_at, bounds
+from graphwright.backends.tvm.kernels.attention_operands import as_float, bias_at, bounds, key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
 from graphwright.backends.tvm.kernels.tir import larger
 from graphwright.backends.tvm.tvm_library import T

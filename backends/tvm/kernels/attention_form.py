@@ -11,13 +11,16 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.tir import lanes_within
 from graphwright.ir.ops.attention import Mask
 
+BYTES = 3
+"""Of a query's number, where keys are codes."""
+Numbers = Literal["float32", "float16"]
 Share = Literal["tensor", "channel", "token"]
 """What one scale of a cache of codes is for: f32 [1], [kv heads, size], or [B, kv heads, C]."""
 
 
 @dataclass(frozen=True)
 class AttentionForm:
-    """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of float32 or int8 codes.
+    """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of numbers or int8 codes.
 
     Operands of a kernel, in this order, those in brackets if the form has them:
     q f32, k, v, positions i64 [B, S] ([1, S] if `shared_positions`), [key_length i64 [B]], [bias], [sinks f32 [heads]],
@@ -45,6 +48,9 @@ class AttentionForm:
     key_scale: Share | None = None
     value_scale: Share | None = None
     """Whether keys, or values, are int8 codes, and what their scales are for."""
+    key_numbers: Numbers = "float32"
+    value_numbers: Numbers = "float32"
+    """What keys, or values, are that are no codes."""
     merged: bool = True
     ring: int = 0
     """How many keys, the first, are a ring in which position p lies at p % ring; those of the queries follow it."""
@@ -53,6 +59,16 @@ class AttentionForm:
     def group(self) -> int:
         """Query heads of one key head."""
         return self.heads // self.kv_heads
+
+    @property
+    def key_type(self) -> str:
+        """The type of an element of the keys' cache."""
+        return self.key_numbers if self.key_scale is None else "int8"
+
+    @property
+    def value_type(self) -> str:
+        """The type of an element of the values' cache."""
+        return self.value_numbers if self.value_scale is None else "int8"
 
 
 @dataclass(frozen=True)
@@ -78,9 +94,12 @@ class Tiling:
 
     @cached_property
     def tile_rows(self) -> int:
-        """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty."""
+        """Rows whose sums are in registers at once: as many as leave the fewest of the last tile empty.
+
+        A third more than is asked for share a tile too, if they are all: keys and values are read once for them.
+        """
         most = self.settings["tile_rows"]
-        if self.rows <= most:
+        if self.rows <= most + most // 3:
             return self.rows
         return min(range(most, most // 2, -1), key=lambda size: -(-self.rows // size) * size)
 
@@ -95,13 +114,33 @@ class Tiling:
     @cached_property
     def tile_vectors(self) -> int:
         """Vectors of scores of each of those rows."""
-        return self.settings["tile_vectors"]
+        vectors = self.settings["tile_vectors"]
+        return vectors if self.tile_rows <= self.settings["tile_rows"] else max(1, vectors // 2)
+
+    @property
+    def by_bytes(self) -> bool:
+        """Whether scores are sums of products of bytes; int32 holds those of so many."""
+        fits = self.form.head_size % 4 == 0 and self.form.head_size <= 256
+        return self.form.key_scale is not None and self.cpu.has_vnni and fits
+
+    @property
+    def turned_rows(self) -> int:
+        """Rows of a block of keys that is turned: an element each, or a word of four codes."""
+        return self.form.head_size // 4 if self.by_bytes else self.form.head_size
 
     @cached_property
     def keys(self) -> int:
-        """Keys of a block: they stay in the nearest cache, turned, while all rows meet them."""
+        """Keys of a block: they stay in the nearest cache, turned, while all rows meet them.
+
+        As many whatever the rows: sums go by block.
+        """
         held = self.settings["key_numbers"] // self.form.head_size // self.lanes * self.lanes
-        return max(self.tile_vectors * self.lanes, min(self.settings["keys"], held))
+        return max(self.settings["tile_vectors"] * self.lanes, min(self.settings["keys"], held))
+
+    @property
+    def values_kept(self) -> bool:
+        """Whether a block's values become floats before they are weighed: where several tiles of rows read them."""
+        return self.form.value_type != "float32" and self.row_tiles > 1
 
     @cached_property
     def value_lanes(self) -> int:

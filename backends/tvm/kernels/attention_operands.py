@@ -8,6 +8,10 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
 from graphwright.backends.tvm.tvm_library import T, tirx
 
+NEVER = -(1 << 30)
+ALWAYS = 1 << 30
+"""Positions before and after all others."""
+
 
 def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None = None) -> Any:
     """The buffers of all eleven handles, None where the form has no such operand; written in the function's head."""
@@ -21,15 +25,12 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
     def scale_shape(share: Share | None, size: int) -> Any:
         return {"tensor": (1,), "channel": (form.kv_heads, size), "token": cache, None: None}[share]
 
-    def cached(share: Share | None) -> str:
-        return "float32" if share is None else "int8"
-
     merged = (batch, sequence, form.heads * form.value_size)
     split = (batch, form.heads, sequence, form.value_size)
     shapes = {
         "q": ((batch, form.heads, sequence, form.head_size), "float32"),
-        "k": ((*cache, form.head_size), cached(form.key_scale)),
-        "v": ((*cache, form.value_size), cached(form.value_scale)),
+        "k": ((*cache, form.head_size), form.key_type),
+        "v": ((*cache, form.value_size), form.value_type),
         "positions": ((1 if form.shared_positions else batch, sequence), "int64"),
         "key_length": ((batch,) if form.key_length else None, "int64"),
         "bias": (bias_shape if form.bias else None, form.bias),
@@ -81,3 +82,30 @@ def key_range(form: AttentionForm, operands: Any, b: Any, scratch: Any) -> tuple
     if form.key_positions:
         return 0, whole
     return T.max(scratch.low_key[0], 0), T.min(scratch.end_key[0], whole)
+
+
+def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
+    """The first and the end of the positions that a query at a position sees."""
+    after, window = position + 1, form.window
+    match form.mask:
+        case "full":
+            return T.int32(NEVER), T.int32(ALWAYS)
+        case "causal":
+            return T.int32(NEVER), after
+        case "sliding":
+            return after - window, after
+        case "chunked":
+            return T.floordiv(position, window) * window, after
+        case "prefix":
+            return T.int32(NEVER), T.max(after, window)
+
+
+def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
+    """The bias of batch row, head, query and key."""
+    return bias[tuple(0 if one else i for one, i in zip(form.bias_ones, index, strict=True))]
+
+
+def as_float(x: Any) -> Any:
+    """Codes, or halves, as the floats that they are."""
+    lanes = x.ty.dtype.lanes
+    return x if "float32" in str(x.ty.dtype) else T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", x)

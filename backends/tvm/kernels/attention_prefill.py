@@ -1,7 +1,10 @@
 # pyright: reportInvalidTypeForm=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 # Annotations in scripts are read by TVM's parser, not by Python.
-"""Attention of many queries: blocks of them meet blocks of keys, and blocks that no query of it sees are left out."""
+"""Attention of many queries: blocks of them meet blocks of keys, and blocks that no query of it sees are left out.
+
+How many there are is known when it runs: if they are few, threads share keys as in decode.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.attention_decode import attention_by_shares
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
 from graphwright.backends.tvm.kernels.attention_operands import key_range, matched
 from graphwright.backends.tvm.kernels.attention_output import output
-from graphwright.backends.tvm.kernels.attention_tile import allocated, statements
+from graphwright.backends.tvm.kernels.attention_scratch import allocated
+from graphwright.backends.tvm.kernels.attention_tile import statements
 from graphwright.backends.tvm.kernels.tir import filled, kept
 from graphwright.backends.tvm.tvm_library import T
 
@@ -26,7 +31,8 @@ def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
     """
     tiling = Tiling(cpu, settings, form, max(1, settings["rows"] // form.group))
     queries, group = tiling.queries, form.group
-    body = statements(tiling)
+    by_shares, few = attention_by_shares(cpu, settings, form, settings["few"]), settings["few"]
+    body = statements(tiling, streams=False)
     write = output(tiling)
 
     def put(scratch: Any) -> Any:
@@ -85,12 +91,15 @@ def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
         blocks = T.meta_var((operands.sequence + queries - 1) // queries)
         pairs = T.meta_var((blocks + 1) // 2)
         with T.sblock("root"):
-            for i in T.parallel(operands.batch * form.kv_heads * pairs):
-                scratch = T.meta_var(allocated(tiling))
-                for j in range(T.min(2, blocks - i % pairs * 2)):
-                    b = T.meta_var(i // (form.kv_heads * pairs))
-                    head = T.meta_var(i // pairs % form.kv_heads)
-                    block = T.meta_var(T.Select(j == 0, i % pairs, blocks - 1 - i % pairs))
-                    attend(operands, b, head, block * queries, scratch)
+            if operands.sequence <= few:
+                by_shares(operands, operands.sequence)
+            else:
+                for i in T.parallel(operands.batch * form.kv_heads * pairs):
+                    scratch = T.meta_var(allocated(tiling))
+                    for j in range(T.min(2, blocks - i % pairs * 2)):
+                        b = T.meta_var(i // (form.kv_heads * pairs))
+                        head = T.meta_var(i // pairs % form.kv_heads)
+                        block = T.meta_var(T.Select(j == 0, i % pairs, blocks - 1 - i % pairs))
+                        attend(operands, b, head, block * queries, scratch)
 
     return kept(kernel)

@@ -17,41 +17,21 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Tiling
-from graphwright.backends.tvm.kernels.attention_operands import key_place, ring_begin
+from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
+from graphwright.backends.tvm.kernels.attention_codes import code_scores
+from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_operands import (
+    ALWAYS,
+    NEVER,
+    as_float,
+    bias_at,
+    bounds,
+    key_place,
+    ring_begin,
+)
 from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
-from graphwright.backends.tvm.kernels.tir import filled, folded, larger, local_buffer, span, transposed
+from graphwright.backends.tvm.kernels.tir import filled, folded, larger, span, transposed
 from graphwright.backends.tvm.tvm_library import T
-
-NEVER = -(1 << 30)
-ALWAYS = 1 << 30
-"""Positions before and after all others."""
-
-
-def bounds(form: AttentionForm, position: Any) -> tuple[Any, Any]:
-    """The first and the end of the positions that a query at a position sees."""
-    after, window = position + 1, form.window
-    match form.mask:
-        case "full":
-            return T.int32(NEVER), T.int32(ALWAYS)
-        case "causal":
-            return T.int32(NEVER), after
-        case "sliding":
-            return after - window, after
-        case "chunked":
-            return T.floordiv(position, window) * window, after
-        case "prefix":
-            return T.int32(NEVER), T.max(after, window)
-
-
-def bias_at(form: AttentionForm, bias: Any, *index: Any) -> Any:
-    """The bias of batch row, head, query and key."""
-    return bias[tuple(0 if one else i for one, i in zip(form.bias_ones, index, strict=True))]
-
-
-def as_float(x: Any) -> Any:
-    """Codes as the floats that they are."""
-    return T.Cast(str(x.ty.dtype).replace("int8", "float32"), x) if "int8" in str(x.ty.dtype) else x
 
 
 def or_zero(largest: Any) -> Any:
@@ -59,15 +39,21 @@ def or_zero(largest: Any) -> Any:
     return let(largest, lambda m: T.Select(m == T.float32(float("-inf")), T.float32(0), m))
 
 
-def statements(tiling: Tiling) -> Any:
-    """The statements over one item's scratch."""
+def statements(tiling: Tiling, *, streams: bool) -> Any:
+    """The statements over one item's scratch. If it `streams`, each block is read once: the next is asked for early."""
     form, lanes, keys = tiling.form, tiling.lanes, tiling.keys
     group, size, value_size = form.group, form.head_size, form.value_size
     tile_rows, tile_vectors = tiling.tile_rows, tiling.tile_vectors
     value_lanes, value_vectors = tiling.value_lanes, tiling.value_vectors
-    whole, rest = size // lanes, size % lanes
+    whole, rest = tiling.turned_rows // lanes, tiling.turned_rows % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
+    codes = code_scores(tiling) if tiling.by_bytes else None
+    ahead = NextBlock(tiling) if streams and not form.ring else None
+
+    def tiles(item: Any) -> Any:
+        """Of rows, as many as the item has."""
+        return (item.count * group + tile_rows - 1) // tile_rows
 
     def position_of(positions: Any, item: Any, query: Any) -> Any:
         return T.Cast("int32", positions[0 if form.shared_positions else item.b, query])
@@ -91,9 +77,9 @@ def statements(tiling: Tiling) -> Any:
         return scratch.places[span(v * lanes, lanes)] if form.key_positions else span(first + v * lanes, lanes)
 
     def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
-        if form.value_scale is not None:
+        if tiling.values_kept:
             return scratch.values[j, at]
-        return v[item.b, item.head, placed(first + j, scratch), at]
+        return as_float(v[item.b, item.head, placed(first + j, scratch), at])
 
     @T.inline
     def look(operands: Any, item: Any, scratch: Any) -> None:
@@ -140,10 +126,9 @@ def statements(tiling: Tiling) -> Any:
                 scratch.total[r] += total * scratch.factor[r]
 
     @T.inline
-    def start(operands: Any, item: Any, scratch: Any) -> None:
-        """Queries, times the scale, and sums of nothing."""
-        for r in range(tiling.padded_rows):
-            begin(scratch, r)
+    def take_queries(operands: Any, item: Any, scratch: Any) -> None:
+        """Each row's query, times the scale; rows of a tile that are none are zero."""
+        for r in range(tiles(item) * tile_rows):
             if r < item.count * group:
                 for d in range(size):
                     element = T.meta_var(operands.q[item.b, item.head * group + r % group, item.first + r // group, d])
@@ -155,11 +140,31 @@ def statements(tiling: Tiling) -> Any:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
 
+    take = take_queries if codes is None else codes.take_queries
+
+    @T.inline
+    def start(operands: Any, item: Any, scratch: Any) -> None:
+        """Queries, and sums of nothing."""
+        take(operands, item, scratch)
+        for r in range(tiles(item) * tile_rows):
+            begin(scratch, r)
+
     def turn(k: Any, item: Any, first: Any, last: Any, start: Any, column: Any, scratch: Any) -> None:
         """A square of keys and elements."""
+        if ahead is not None:
+            ahead.turning(k, item, scratch.next_key[0], (column * whole + start) // lanes)
+        if codes is not None:
+            codes.turn(k, item, first, last, start, column, scratch)
+            return
         rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
+
+    def turn_one(k: Any, item: Any, key: Any, d: Any, column: Any, scratch: Any) -> None:
+        if codes is not None:
+            codes.turn_one(k, item, key, d, column, scratch)
+            return
+        T.buffer_store(scratch.turned, key_vector(k, item, key, d, 1, scratch), [d, column])
 
     @T.inline
     def turn_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
@@ -171,9 +176,7 @@ def statements(tiling: Tiling) -> Any:
                 for j in range(lanes):
                     for d in range(rest):
                         key = T.meta_var(first + T.min(v * lanes + j, count - 1))
-                        scratch.turned[whole * lanes + d, v * lanes + j] = key_vector(
-                            k, item, key, whole * lanes + d, 1, scratch
-                        )
+                        turn_one(k, item, key, whole * lanes + d, v * lanes + j, scratch)
 
     def each(rows: int, vectors: int) -> list[tuple[int, int]]:
         return [(m, v) for m in range(rows) for v in range(vectors)]
@@ -182,8 +185,10 @@ def statements(tiling: Tiling) -> Any:
         for m, v in each(tile_rows, tile_vectors):
             T.buffer_store(tile[m], filled(0.0, lanes), [v, span(0, lanes)])
 
-    def multiply(scratch: Any, t: Any, d: Any, column: Any) -> None:
+    def multiply(operands: Any, item: Any, scratch: Any, t: Any, d: Any, column: Any) -> None:
         """One element of queries and keys."""
+        if ahead is not None:
+            ahead.scoring(operands.k, operands.v, item, scratch.next_key[0], d)
         of_keys = [T.Bind(scratch.turned[d, span(column + v * lanes, lanes)]) for v in range(tile_vectors)]
         of_queries = [T.Bind(filled(scratch.queries[t, d, m], lanes)) for m in range(tile_rows)]
         for m, v in each(tile_rows, tile_vectors):
@@ -196,13 +201,13 @@ def statements(tiling: Tiling) -> Any:
             T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
 
     @T.inline
-    def score(count: Any, scratch: Any) -> None:
+    def score(operands: Any, item: Any, count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
-        for t in range(tiling.row_tiles):
+        for t in range(tiles(item)):
             for c in range((count + width - 1) // width):
                 clear(scratch.tile)
                 for d in range(size):
-                    multiply(scratch, t, d, c * width)
+                    multiply(operands, item, scratch, t, d, c * width)
                 store_scores(scratch, t, c * width)
 
     @T.inline
@@ -260,6 +265,8 @@ def statements(tiling: Tiling) -> Any:
 
     def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
         """One key's value, weighted, to the sums of a tile."""
+        if ahead is not None:
+            ahead.weighing(v, item, scratch.next_key[0], j)
         places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
         values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
         weights = [T.Bind(filled(scratch.scores[t * tile_rows + m, j], value_lanes)) for m in range(tile_rows)]
@@ -279,12 +286,12 @@ def statements(tiling: Tiling) -> Any:
             for r in range(item.count * group):
                 for j in range(begin, count):
                     scratch.scores[r, j] *= value_scale[item.b, item.head, placed(first + j, scratch)]
-        if form.value_scale is not None:
+        if tiling.values_kept:
             for j in range(begin, count):
                 for i in range(value_size // value_lanes):
                     at = T.meta_var(span(i * value_lanes, value_lanes))
                     scratch.values[j, at] = as_float(v[item.b, item.head, placed(first + j, scratch), at])
-        for t in range(tiling.row_tiles):
+        for t in range(tiles(item)):
             for c in range(value_size // value_width):
                 clear_values(scratch)
                 for j in range(begin, count):
@@ -318,8 +325,15 @@ def statements(tiling: Tiling) -> Any:
         if form.key_positions:
             find_places(operands.key_positions, item, first, scratch)
         if scratch.count[0] > scratch.begin[0]:
+            if ahead is not None:
+                # After a share's last block the same share of the next head follows, which lies behind this one's keys.
+                following = T.meta_var(scratch.shared[0] * keys + T.Cast("int32", operands.capacity))
+                scratch.next_key[0] = T.Select(n + 1 < scratch.shared[1], first + keys, following)
             turn_keys(operands.k, item, first, scratch.count[0], scratch)
-            score(scratch.count[0], scratch)
+            if codes is None:
+                score(operands, item, scratch.count[0], scratch)
+            else:
+                codes.score(scratch.count[0], scratch)
             soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
 
     @T.inline
@@ -334,44 +348,3 @@ def statements(tiling: Tiling) -> Any:
         return (low_key + before) // keys, T.max((end_key + before + keys - 1) // keys, (low_key + before) // keys)
 
     return SimpleNamespace(look=look, start=start, begin=begin, join=join, block=block, sum_up=sum_up, blocks=blocks)
-
-
-def allocated(tiling: Tiling) -> Any:
-    """The scratch of one item, allocated in the block that is being written."""
-    form, lanes, rows = tiling.form, tiling.lanes, tiling.padded_rows
-
-    def local(element: str, *shape: int) -> Any:
-        return local_buffer(*shape, element=element)
-
-    return SimpleNamespace(
-        queries=local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
-        low=local("int32", rows),
-        end=local("int32", rows),
-        low_key=local("int32", 1),
-        end_key=local("int32", 1),
-        begin=local("int32", 1),
-        count=local("int32", 1),
-        number_of_keys=local("int32", 1),
-        ring_begin=local("int32", 1),
-        before=local("int32", 1),
-        largest=local("float32", rows),
-        total=local("float32", rows),
-        factor=local("float32", rows),
-        block_largest=local("float32", rows),
-        block_total=local("float32", rows),
-        sums=local("float32", rows, form.value_size),
-        turned=local("float32", form.head_size, tiling.keys),
-        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
-        tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
-        scores=local("float32", rows, tiling.keys),
-        places=local("int32", tiling.keys),
-        vector=local("float32", lanes),
-        ends=local("int32", 2),
-        shared=local("int32", 2),
-        number=local("float32", 3),
-        check=local("int32", tiling.value_lanes),
-        result=local("float32", tiling.value_lanes),
-        exact=local("float32", 4),
-        values=local("float32", tiling.keys if form.value_scale else 1, form.value_size),
-        value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
-    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.attention_form import Share
+from graphwright.backends.tvm.kernels.attention_form import Numbers, Share
 from graphwright.backends.tvm.kernels.kv_append import is_kept, place, token_scale, write_codes
 from graphwright.backends.tvm.kernels.rope import Rotation
 from graphwright.backends.tvm.kernels.tir import kept, lanes_within, local_buffer, matched_if, span, stage_loop, within
@@ -25,6 +25,12 @@ class Packed:
     query_column: int
     key_column: int
     value_column: int
+
+
+def as_numbers(type: Numbers, x: Any) -> Any:
+    """Float32 rounded to the nearest numbers of a type."""
+    lanes = x.ty.dtype.lanes
+    return x if type == "float32" else T.Cast(f"{type}x{lanes}" if lanes > 1 else type, x)
 
 
 def rotary_append(
@@ -43,15 +49,17 @@ def rotary_append(
     ring: bool = False,
     key_scale: Share | None = None,
     value_scale: Share | None = None,
+    key_numbers: Numbers = "float32",
+    value_numbers: Numbers = "float32",
 ) -> Any:
     """`rope` of queries and keys, and `kv_append` of keys and values, as the IR has them.
 
     Parameters, those in brackets if there are such: x f32 [B, S, columns], cos f32 [B, S, pairs] ([1, S, pairs] if
     `shared`), sin likewise, past_length i64 [B], [new_length i64 [B] if a ring], [key_scale], [value_scale],
     k [B, kv heads, C, head size], v [B, kv heads, C, value size], q f32 [B, heads, S, head size].
-    k and v are f32, or with scales int8 codes as `quantize_tensor` gives them. A scale is f32 [1] for a tensor,
-    [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is written too, as the pass `quantize-cache`
-    has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
+    k and v are of `key_numbers` and `value_numbers`, or with scales int8 codes as `quantize_tensor` gives them. A scale
+    is f32 [1] for a tensor, [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is written too, as
+    the pass `quantize-cache` has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
     """
     turn = Rotation(cpu, head_size, pairs, interleaved).statements
     loop = stage_loop(settings, tokens, packed.columns)
@@ -59,7 +67,7 @@ def rotary_append(
     encode_value = write_codes(cpu, value_size, value_scale)
     key_token_scale = token_scale(cpu, head_size)
     value_token_scale = token_scale(cpu, value_size)
-    value_lanes = lanes_within(cpu, value_size)
+    key_lanes, value_lanes = (lanes_within(cpu, size) for size in (head_size, value_size))
 
     def scale_shape(share: Share | None, size: int, cache: tuple[Any, ...]) -> Any:
         return {"tensor": (1,), "channel": (kv_heads, size), "token": cache, None: ()}[share]
@@ -69,20 +77,25 @@ def rotary_append(
         x: Any, b: Any, s: Any, h: Any, row: Any, cos: Any, sin: Any, scale: Any, k: Any, where: Any, scratch: Any
     ) -> None:
         column = T.meta_var(packed.key_column + h * head_size)
-        if key_scale is None:
+        if key_scale is None and key_numbers == "float32":
             turn(x, within(b, s, offset=column), k, within(b, h, where), cos, sin, row, s)
         else:
             turn(x, within(b, s, offset=column), scratch, within(), cos, sin, row, s)
             if key_scale == "token":
                 key_token_scale(scratch, scale, (b, h, where))
-            encode_key(scratch, scale, b, h, where, k)
+            if key_scale is None:
+                for i in range(head_size // key_lanes):
+                    at = T.meta_var(span(i * key_lanes, key_lanes))
+                    k[b, h, where, at] = as_numbers(key_numbers, scratch[at])
+            else:
+                encode_key(scratch, scale, b, h, where, k)
 
     @T.inline
     def append_value(x: Any, b: Any, s: Any, h: Any, scale: Any, v: Any, where: Any, scratch: Any) -> None:
         for i in range(value_size // value_lanes):
             source = T.meta_var(x[b, s, span(packed.value_column + h * value_size + i * value_lanes, value_lanes)])
             if value_scale is None:
-                v[b, h, where, span(i * value_lanes, value_lanes)] = source
+                v[b, h, where, span(i * value_lanes, value_lanes)] = as_numbers(value_numbers, source)
             else:
                 scratch[span(i * value_lanes, value_lanes)] = source
         if value_scale == "token":
@@ -116,8 +129,8 @@ def rotary_append(
         of_values = T.meta_var(
             matched_if(value_scale is not None, value_scale_handle, scale_shape(value_scale, value_size, cache))
         )
-        k = T.match_buffer(k_handle, (*cache, head_size), "float32" if key_scale is None else "int8")
-        v = T.match_buffer(v_handle, (*cache, value_size), "float32" if value_scale is None else "int8")
+        k = T.match_buffer(k_handle, (*cache, head_size), key_numbers if key_scale is None else "int8")
+        v = T.match_buffer(v_handle, (*cache, value_size), value_numbers if value_scale is None else "int8")
         q = T.match_buffer(q_handle, (batch, heads, sequence, head_size), "float32")
         with T.sblock("root"):
             for token in loop(batch * sequence):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from graphwright.backends.kernel_library import Settings
@@ -51,20 +52,24 @@ def rounded_linear(
         y = tensor("y", (count, weight.outer), "float32")
         with root():
             output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
-            rounded = round_tokens(x, count, RowTiles.of(settings).padded_rows(count), spans, settings["long"])
-            product = _Product(cpu, settings, spans, rounded, packed, output)
+            rounded = round_tokens(x, count, RowTiles(settings["rows"]).padded_rows(count), spans, settings["long"])
+            product = _Product(cpu, settings, spans, rounded, packed, output, tokens == 1)
             product.stage(count)
 
     return prim_func(rounded_linear)
 
 
-def streams(settings: Settings, weight: PackedWeight, few: int | None) -> int:
-    """Blocks that are multiplied together, by the number of tokens where they are known to be few.
+FIRST_LEVEL = 3
+"""The nearest cache, as `llvm.prefetch` counts."""
 
-    A core that reads from one place onwards leaves part of the memory's bandwidth unused. Two blocks share each load of
-    a token's codes.
+
+def streams(settings: Settings, weight: PackedWeight, *, alone: bool) -> int:
+    """Blocks that are multiplied together: several for a token that is known to be alone.
+
+    A core that reads from one place onwards leaves part of the memory's bandwidth unused. Products of several tokens
+    take longer than reading from one place does, as long as what comes next is asked for ahead of them.
     """
-    wanted = settings["many_streams"] if few is None else min(settings["streams"], max(1, settings["sums"] // few))
+    wanted = settings["streams"] if alone else 1
     return next(count for count in range(wanted, 0, -1) if weight.blocks % count == 0)
 
 
@@ -76,15 +81,16 @@ class _Product:
     rounded: RoundedTokens
     packed: PackedTensors
     output: BlockOutput
+    alone: bool
+    """Whether one token is multiplied, and known to be alone."""
 
     @property
     def weight(self) -> PackedWeight:
         return self.spans.weight
 
     def stage(self, tokens: Any) -> None:
-        """One iteration is some blocks of the matrix, far from each other, with all tokens."""
-        tiles = RowTiles.of(self.settings)
-        blocks = streams(self.settings, self.weight, tokens if tiles.few_known(tokens) else None)
+        """One iteration is a block of the matrix, or some that are far from each other, with all tokens."""
+        blocks = streams(self.settings, self.weight, alone=self.alone)
         extent = self.weight.blocks // blocks
         reads = [self.rounded.words, self.rounded.scales, self.rounded.sums, *self.packed.buffers]
         reads += [] if self.output.bias is None else [self.output.bias]
@@ -93,16 +99,7 @@ class _Product:
             def tile(rows: int, first_row: Any) -> None:
                 self.tile(rows, first_row, [number + b * extent for b in range(blocks)], tokens)
 
-            def few(rows: int) -> None:
-                # Sums are in registers twice, as integers and as floats, beside what is multiplied.
-                if rows * blocks <= self.settings["sums"]:
-                    tile(rows, 0)
-                    return
-                with builder.serial(blocks) as b:
-                    self.tile(rows, 0, [number + b * extent], tokens)
-
-            tiles.few_rows(tokens, few)
-            tiles.many_rows(tokens, tile)
+            RowTiles(self.settings["rows"]).each(tokens, tile)
 
     def tile(self, rows: int, first_row: Any, blocks: list[Any], tokens: Any) -> None:
         """y of some rows and some blocks."""
@@ -113,12 +110,7 @@ class _Product:
         with unrolled(rows) as r:
             for total, place in itertools.product(totals, tile.places):
                 store(total, spread(T.float32(0), place.lanes), r, place)
-        whole, rest = divmod(self.weight.steps, self.spans.steps)
-        if whole:
-            with builder.serial(whole) as span:
-                tile.span(span, self.spans.steps)
-        if rest:
-            tile.span(whole, rest)
+        tile.each_span()
         self.output.write(totals, first_row, blocks, tokens)
 
 
@@ -144,20 +136,40 @@ class _Tile:
         """The lanes of a block that share a register, as indices."""
         return [lanes(begin, self.width) for begin in range(0, LANES, self.width)]
 
-    def span(self, span: Any, steps: int) -> None:
-        """Adds the products of a span to the totals."""
+    def each_span(self) -> None:
+        """Adds the products of all spans to the totals."""
+        spans, most = self.product.spans, self.product.settings["unrolled"]
+        whole, rest = divmod(self.product.weight.steps, spans.steps)
+        together = next(steps for steps in range(most, 0, -1) if gcd(spans.steps, rest) % steps == 0)
+        if rest and 2 * together >= min(most, spans.steps):
+            # Code of its own for the last span would be as much again, for little.
+            parts, all_parts = spans.steps // together, self.product.weight.steps // together
+            with builder.serial(spans.count) as span:
+                self._span(span, T.min(parts, all_parts - span * parts), together, 0)
+            return
+        if whole:
+            with builder.serial(whole) as span:
+                self._span(span, *self._parts(spans.steps))
+        if rest:
+            self._span(whole, *self._parts(rest))
+
+    def _parts(self, steps: int) -> tuple[int, int, int]:
+        together = self.product.settings["unrolled"]
+        return steps // together, together, steps % together
+
+    def _span(self, span: Any, parts: Any, together: int, rest: int) -> None:
+        """Adds the products of a span: so many parts of some steps together, and the rest of the steps."""
         product, spans = self.product, self.product.spans
         with unrolled(self.rows) as r:
             start = product.rounded.sums[self.first_row + r, span]
             for sums, place in itertools.product(self.sums, self.places):
                 store(sums, spread(T.int32(0) if product.weight.has_offsets else start, self.width), r, place)
-        unrolled_steps = product.settings["unrolled"]
-        begin, (parts, rest) = span * spans.steps, divmod(steps, unrolled_steps)
-        if parts:
+        begin = span * spans.steps
+        if not isinstance(parts, int) or parts:
             with builder.serial(parts) as part:
-                self._steps(begin + part * unrolled_steps, unrolled_steps)
+                self._steps(begin + part * together, together)
         if rest:
-            self._steps(begin + parts * unrolled_steps, rest)
+            self._steps(begin + parts * together, rest)
         group = T.floordiv(span, spans.spans_a_weight_group)
         token_group = T.floordiv(span, spans.spans_a_token_group)
         with unrolled(self.rows) as r:
@@ -180,6 +192,15 @@ class _Tile:
             total = total + minimum * spread(T.Cast("float32", code_sum) * token_scale, self.width)
         store(totals, total, r, place)
 
+    def _ask_ahead(self, step: Any) -> None:
+        """Asks for the codes that come some time after this step's, perhaps in the block that is next in memory."""
+        steps = self.product.settings["ahead"] // STEP_BYTES
+        if self.product.alone or not steps:
+            return
+        for block in self.blocks:
+            codes = T.address_of(self.product.packed.codes[block, step + steps, 0])
+            builder.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", codes, 0, FIRST_LEVEL, 1))
+
     def _steps(self, begin: Any, count: int) -> None:
         product, weight = self.product, self.product.weight
         halves = 8 // weight.bits
@@ -188,6 +209,7 @@ class _Tile:
             return lanes(4 * place.base, 4 * self.width)
 
         with unrolled(count) as step:
+            self._ask_ahead(begin + step)
             for b, place in itertools.product(range(len(self.blocks)), self.places):
                 codes = product.packed.codes[self.blocks[b], begin + step, in_bytes(place)]
                 for half, each in enumerate(unpacked(codes, weight.bits, self.width)):

@@ -3,66 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.kernels.script import lanes, store, unrolled, when
 from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
-OWN_CODE = (1, 4, 8)
-"""Numbers of tokens for which there may be code of its own where the number is not known."""
+SHORT = (1, 2, 4, 6)
+"""Rows of the tiles there may be code for beside whole ones, where the number of tokens is not known."""
 
 
 @dataclass(frozen=True)
 class RowTiles:
-    """Which tokens a product takes at a time: `few` together, whether known or not, and of more so `many` a tile.
+    """How many tokens a product takes at a time: `rows`, and fewer in the last tile."""
 
-    `many` is a power of two: TVM's analyses take minutes over multiples of 12.
-    """
-
-    few: int
-    many: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> RowTiles:
-        return cls(settings["few"], settings["many"])
-
-    def few_known(self, tokens: Any) -> bool:
-        """Whether it is known that there are few tokens."""
-        return isinstance(tokens, int) and tokens <= self.few
+    rows: int
 
     def padded_rows(self, tokens: Any) -> Any:
-        """Rows of a buffer that whole tiles may read."""
-        return tokens if self.few_known(tokens) else self._tiles(tokens) * self.many
+        """Rows of a buffer that all tiles may read."""
+        return tokens if isinstance(tokens, int) else T.floordiv(tokens + self.rows - 1, self.rows) * self.rows
 
-    def few_rows(self, tokens: Any, tile: Callable[[int], None]) -> None:
-        """Emits the tile for few tokens: of as many rows as there are, or of the next larger number."""
+    def each(self, tokens: Any, tile: Callable[[int, Any], None]) -> None:
+        """Emits the tiles, each given its rows and its first row, so that a tile's code reads the weight once.
+
+        Of a number that is not known, the last tile may pass the end.
+        """
         if isinstance(tokens, int):
-            if self.few_known(tokens):
-                tile(tokens)
+            whole, rest = divmod(tokens, self.rows)
+            self._whole(whole, tile)
+            if rest:
+                tile(rest, whole * self.rows)
             return
-        own = [rows for rows in OWN_CODE if rows <= self.few]
-        for below, rows in zip((0, *own), own, strict=False):
-            with when(T.And(tokens > below, tokens <= rows)):
-                tile(rows)
+        short = [rows for rows in SHORT if rows < self.rows]
+        # More rows than the longest of the short tiles has are a whole one.
+        whole = T.floordiv(tokens + (self.rows - 1 - short[-1]), self.rows)
+        self._whole(whole, tile)
+        rest = tokens - whole * self.rows
+        for below, rows in zip((0, *short), short, strict=False):
+            with when(T.And(rest > below, rest <= rows)):
+                tile(rows, whole * self.rows)
 
-    def many_rows(self, tokens: Any, tile: Callable[[int, Any], None]) -> None:
-        """Emits a loop of tiles, each given its rows and its first row, for more tokens. The last may pass the end."""
-        if isinstance(tokens, int):
-            if not self.few_known(tokens):
-                with builder.serial(self._tiles(tokens)) as number:
-                    tile(self.many, number * self.many)
-            return
-        with when(tokens > self.few), builder.serial(self._tiles(tokens)) as number:
-            tile(self.many, number * self.many)
-
-    def _tiles(self, tokens: Any) -> Any:
-        if isinstance(tokens, int):
-            return -(-tokens // self.many)
-        return T.floordiv(tokens + self.many - 1, self.many)
+    def _whole(self, count: Any, tile: Callable[[int, Any], None]) -> None:
+        if isinstance(count, int) and count == 1:
+            tile(self.rows, 0)
+        elif not isinstance(count, int) or count:
+            with builder.serial(count) as number:
+                tile(self.rows, number * self.rows)
 
 
 @dataclass(frozen=True)
@@ -124,11 +113,12 @@ class BlockOutput:
     def write(self, sums: Sequence[Any], first_row: Any, blocks: Sequence[Any], tokens: Any) -> None:
         """Stores sums f32[rows, 16], one buffer a block; `tokens` is the number of rows of y."""
         rows = int(sums[0].shape[0])
-        # Indices that are not known before it runs keep the sums out of registers.
-        known = rows in (1, tokens)
-        with unrolled(rows) if known else builder.serial(T.min(rows, tokens - first_row)) as r:
-            for each, block in zip(sums, blocks, strict=True):
-                self._write_row(each, r, first_row + r, block * LANES)
+        # Indices that are not known before it runs would keep the sums out of registers.
+        with unrolled(rows) as r:
+            row = first_row + r
+            with nullcontext() if rows == 1 or isinstance(tokens, int) else when(row < tokens):
+                for each, block in zip(sums, blocks, strict=True):
+                    self._write_row(each, r, row, block * LANES)
 
     def _write_row(self, sums: Any, r: Any, row: Any, begin: Any) -> None:
         if self.outer % LANES:

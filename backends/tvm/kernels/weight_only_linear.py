@@ -50,12 +50,10 @@ def weight_only_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, weig
             with iteration("multiply", builder.parallel(weight.blocks), weight.blocks, reads, [y]) as block:
 
                 def tile(rows: int, first_row: Any) -> None:
-                    last = None if rows in (1, count) else count - 1
+                    last = None if rows == 1 or isinstance(count, int) else count - 1
                     _Tile(cpu, settings, packed, x, sums, rows, first_row, last, block).emit(output, count)
 
-                tiles = RowTiles.of(settings)
-                tiles.few_rows(count, lambda rows: tile(rows, 0))
-                tiles.many_rows(count, tile)
+                RowTiles(settings["rows"]).each(count, tile)
 
     return prim_func(weight_only_linear)
 

@@ -47,16 +47,12 @@ LINEAR = (
     Choice("depth_step", (2, 4, 8), 4, "columns in one turn of the loop, by many rows"),
 )
 
-TOKENS = (
-    Choice("few", (4, 8), 8, "tokens up to which there is code of its own for their number"),
-    Choice("many", (4, 8), 8, "tokens of a tile where there are more"),
-)
+TOKENS = (Choice("rows", (4, 8), _by_lanes(8, 4, 4), "tokens that share what is read of the weight"),)
 ROUNDED = (
     *TOKENS,
-    Choice("sums", (4, 8, 16), 8, "vectors of sums that are kept in registers"),
     Choice("unrolled", (4, 8, 16), 8, "steps that are spelt out one after another"),
-    Choice("streams", (1, 2, 4), 4, "most blocks that are multiplied together, where few tokens are known"),
-    Choice("many_streams", (1, 2), 2, "blocks that are multiplied together for many tokens"),
+    Choice("streams", (1, 2, 4), 4, "most blocks that are multiplied together, for one token"),
+    Choice("ahead", (0, 1024, 2048, 4096), 2048, "bytes of codes ahead of what is read that are asked for, by more"),
     Choice("long", (1024, 2048, 4096), 2048, "numbers of one token from which on several threads round it"),
 )
 WEIGHT_ONLY = (

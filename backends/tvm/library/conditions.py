@@ -21,10 +21,14 @@ def single_numbers(op: Op) -> str | None:
 
 
 def known_states(op: Op) -> str | None:
-    """Two caches, each changed in place."""
-    if op.required("key_cache") is op.required("value_cache"):
+    """Two caches, each changed in place, of float32, f16 or codes, beside float32 in all the rest."""
+    caches = [op.required(name) for name in ("key_cache", "value_cache")]
+    if caches[0] is caches[1]:
         return "keys and values go into one cache"
-    return single_numbers(op)
+    dtypes = {v.tensor.dtype for v in (op.required("packed"), op.results[0])}
+    dtypes |= {v.tensor.dtype for v in caches} - {DType.F16}
+    other = next((dtype for dtype in sorted(dtypes, key=str) if dtype.is_float and dtype is not DType.F32), None)
+    return None if other is None else f"{op.name} takes float32, and caches of f16 or codes, not {other}"
 
 
 def fixed_rows(op: Op) -> str | None:

@@ -62,9 +62,19 @@ def substitute(code: Any, values: dict[int, Any]) -> Any:
 
 
 def accessed_buffers(statement: Any) -> tuple[set[int], set[int]]:
-    """The keys of buffers that are read and that are written. A buffer whose address is taken counts as both."""
+    """The keys of buffers that are read and that are written.
+
+    A buffer whose address is taken counts as both, unless memory is only asked for what lies there.
+    """
     reads = {key(load.source) for load in nodes(statement, tvm.ir.TensorLoad)}
     writes = {key(store.buffer) for store in nodes(statement, tirx.BufferStore)}
-    calls = [c for c in nodes(statement, tvm.ir.Call) if str(getattr(c.op, "name", "")) in ADDRESSES]
-    addressed = {key(v) for call in calls for v in variables(call) if is_buffer(v)}
+    calls = nodes(statement, tvm.ir.Call)
+    asked = {hash(call.args[1]) for call in calls if _is_prefetch(call)}
+    taken = [c for c in calls if str(getattr(c.op, "name", "")) in ADDRESSES and hash(c) not in asked]
+    addressed = {key(v) for call in taken for v in variables(call) if is_buffer(v)}
     return reads | addressed, writes | addressed
+
+
+def _is_prefetch(call: Any) -> bool:
+    intrinsic = str(getattr(call.op, "name", "")) == "tirx.call_llvm_intrin"
+    return intrinsic and as_constant(call.args[0]) == tvm.target.codegen.llvm_lookup_intrinsic_id("llvm.prefetch")

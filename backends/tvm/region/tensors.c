@@ -42,5 +42,5 @@ static int all_fit(const tensor *given, const kind *kinds, int count, const int1
 
 static int bytes_fit(const tensor *given, int64_t least, int64_t most) {
     return given->rank == 1 && given->bits == 8 && given->shape[0] >= least && given->shape[0] <= most &&
-           (uintptr_t)given->data % ALIGNMENT == 0;
+           (given->shape[0] == 0 || (uintptr_t)given->data % ALIGNMENT == 0);
 }

@@ -41,13 +41,13 @@ def fused_attention(
 
     k and v that have a scale are codes of i8, plain or in a cache, of which attention sees codes * scale. A scale is
     f32: [] for all of them, [1, kv heads, 1, size] for channels, or, plain or in a cache, [batch, kv heads, keys, 1]
-    for tokens.
+    for tokens. Without one they are of q's type, or f16 beside a q of f32.
 
     The first `ring` of the keys are a ring: position p lies at p % ring, and those of the queries follow behind. Sums
     go by position then, as over a cache that has all: they are the same however many tokens a step has.
     """
     numbers = [
-        type if of is None else _numbers(name, type, of, q.dtype)
+        _wide(type, q.dtype) if of is None else _numbers(name, type, of, q.dtype)
         for name, type, of in (("k", k, key_scale), ("v", v, value_scale))
     ]
     operands = (q, *numbers, positions, key_length, bias, sinks, key_positions)
@@ -69,6 +69,12 @@ def unreadable_codes(codes: TensorType, scale: TensorType) -> str | None:
     return None
 
 
+def _wide(type: TensorType | StateType, dtype: DType) -> TensorType | StateType:
+    """The type of halves once they are read as float32."""
+    held = type.tensor if isinstance(type, StateType) else type
+    return held.with_dtype(dtype) if (held.dtype, dtype) == (DType.F16, DType.F32) else type
+
+
 def _numbers(name: str, codes: TensorType | StateType, scale: TensorType | StateType, dtype: DType) -> TensorType:
     """The type of what codes stand for. Raises `IRTypeError` where they cannot be read."""
     held, of = (t.tensor if isinstance(t, StateType) else t for t in (codes, scale))
@@ -80,7 +86,11 @@ def _numbers(name: str, codes: TensorType | StateType, scale: TensorType | State
 
 def numbers_of(x: Tensor, scale: Tensor | None, like: Tensor) -> Tensor:
     """Keys or values as numbers of the type of `like`, of which there are codes if there is a scale."""
-    return x if scale is None else dequantize_tensor.evaluate([x, scale], {"dtype": DType.F32}).to(like.dtype)
+    return (
+        x.to(like.dtype)
+        if scale is None
+        else dequantize_tensor.evaluate([x, scale], {"dtype": DType.F32}).to(like.dtype)
+    )
 
 
 @fused_attention.reference

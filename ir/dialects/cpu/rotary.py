@@ -101,9 +101,10 @@ def rotary_append(
     `rotary_embedding`, where there are tables; keys and values are appended by `kv_append`. Results: the queries
     [batch, heads, sequence, size] and both caches.
 
-    With scales the caches hold codes of i8, as `quantize_tensor` gives them. A scale is f32 [] for a cache, or
-    [1, kv heads, 1, size] for its channels. Values may have a scale a token too, a cache f32
-    [batch, kv heads, capacity, 1], which is appended to and is the fourth result: by the largest number of each head.
+    Caches of f16 beside float32 take the numbers rounded. With scales the caches hold codes of i8, as `quantize_tensor`
+    gives them. A scale is f32 [] for a cache, or [1, kv heads, 1, size] for its channels. Values may have a scale a
+    token too, a cache f32 [batch, kv heads, capacity, 1], which is appended to and is the fourth result: by the largest
+    number of each head.
     """
     require_float("packed", packed)
     require_rank("packed", packed, 3)
@@ -136,7 +137,8 @@ def rotary_append(
 def _require_scale(name: str, packed: TensorType, cache: StateType, scale: TensorType | StateType | None) -> None:
     """Raises `IRTypeError` unless a cache of numbers has no scale, and one of codes a scale of a known shape."""
     if scale is None:
-        same_dtype(packed, cache.tensor)
+        if (packed.dtype, cache.dtype) != (DType.F32, DType.F16):
+            same_dtype(packed, cache.tensor)
     elif cache.dtype is not DType.I8 or scale not in scale_types(cache) or (scale.rank and cache.shape[3] is ONE):
         raise IRTypeError(f"the {name} cache is {cache}, its scale {scale}")
 
@@ -180,7 +182,7 @@ def rotary_append_reference(
         return x if cos is None or sin is None else _turned(x, cos, sin, interleaved=interleaved)
 
     def appended(cache: Tensor, new: Tensor, scale: Tensor | None = None) -> Tensor:
-        codes = new if scale is None else quantize_tensor.evaluate([new, scale], {"to": DType.I8})
+        codes = new.to(cache.dtype) if scale is None else quantize_tensor.evaluate([new, scale], {"to": DType.I8})
         return kv_append.evaluate([cache, codes, past_length, new_length], {})
 
     _, kv_heads, capacity, head_size = key_cache.shape

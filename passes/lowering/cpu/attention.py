@@ -1,4 +1,4 @@
-"""Attention with what its kernel does besides: it reads caches of codes, and puts the heads of a token side by side."""
+"""Attention with what its kernel does besides: it reads caches of codes or f16, and puts heads side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.attention import fused_attention, unreadable_codes
 from graphwright.ir.graph import Graph, Op, Value
+from graphwright.ir.types import DType
 from graphwright.passes.base import register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
 
@@ -22,11 +23,14 @@ def attention_findings(made: OpDef) -> tuple[str, str, str]:
 @register
 @dataclass(frozen=True)
 class FuseAttention(KernelPass):
-    """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor` before it."""
+    """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor`, or the `cast`
+    of f16, before it."""
 
     name: ClassVar[str] = "cpu-attention"
     findings: ClassVar[tuple[str, ...]] = attention_findings(fused_attention)
     made: ClassVar[OpDef] = fused_attention
+    halves: ClassVar[bool] = True
+    """Whether the kernel reads keys and values of f16 beside queries of f32."""
 
     def lower(self, context: Context) -> None:
         graph = context.graph
@@ -36,8 +40,8 @@ class FuseAttention(KernelPass):
                 continue
             merge, apart = _merged(op, graph)
             problems = [(merged, apart)] if apart else []
-            k, key_scale, key_problem = _read(op, "k")
-            v, value_scale, value_problem = _read(op, "v")
+            k, key_scale, key_problem = _read(op, "k", self.halves)
+            v, value_scale, value_problem = _read(op, "v", self.halves)
             problems += [(codes, problem) for problem in (key_problem, value_problem) if problem]
             operands = (op.required("q"), k, v, *op.operands[3:], key_scale, value_scale)
             new = Builder(graph, op, op.location).op(
@@ -76,9 +80,16 @@ def _merged(op: Op, graph: Graph) -> tuple[Op | None, str]:
     return merge, ""
 
 
-def _read(op: Op, name: str) -> tuple[Value, Value | None, str]:
+def _read(op: Op, name: str, halves: bool) -> tuple[Value, Value | None, str]:
     """Keys or values as the kernel reads them, the scale if they are codes, and why they are not read as codes."""
     value = op.required(name)
+    widened = value.defined_by(ops.cast)
+    if (
+        halves
+        and widened is not None
+        and (widened.inputs[0].tensor.dtype, value.tensor.dtype) == (DType.F16, DType.F32)
+    ):
+        return _held(widened.inputs[0]), None, ""
     reading = value.defined_by(ops.dequantize_tensor)
     if reading is None:
         return value, None, ""

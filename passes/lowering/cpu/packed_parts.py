@@ -46,11 +46,16 @@ class Part:
         return append
 
     @property
+    def halved(self) -> bool:
+        """Whether rounding is to f16, which has no scale."""
+        return self.rounding is not None and self.rounding.definition is ops.cast
+
+    @property
     def scale(self) -> Value | None:
         """What `cpu.rotary_append` takes as the scale: one that was fitted, or the cache of those of the tokens."""
         if self.scale_appends:
             return self.scale_append.required("cache")
-        return None if self.rounding is None else self.rounding.required("scale")
+        return None if self.rounding is None or self.halved else self.rounding.required("scale")
 
     @property
     def scale_results(self) -> list[Value]:
@@ -80,19 +85,26 @@ class Part:
         return None if self.rope is None else (*self.rope.inputs[1:], *sorted(self.rope.attributes.items()))
 
 
-def parts_of(split: Op, program: Program, turning: OpDef) -> list[Part]:
-    """The results of a split that are cut into heads, and nothing else. `turning` is the op of rotary embedding."""
+def parts_of(split: Op, program: Program, turning: OpDef, halves: bool) -> list[Part]:
+    """The results of a split that are cut into heads, and nothing else.
+
+    `turning` is the op of rotary embedding; with `halves` the cast of float32 to f16 is a rounding too.
+    """
     matcher = Matcher(program)
     cut = ((v, _only_user(v, ops.split_heads)) for v in split.results)
-    return [_part(columns, heads, matcher, turning) for columns, heads in cut if heads is not None]
+    return [_part(columns, heads, matcher, turning, halves) for columns, heads in cut if heads is not None]
 
 
-def _part(columns: Value, heads: Op, matcher: Matcher, turning: OpDef) -> Part:
+def _part(columns: Value, heads: Op, matcher: Matcher, turning: OpDef, halves: bool) -> Part:
     rope = _only_user(heads.result, turning)
     new = heads.result if rope is None else rope.result
     append = _only_user(new, ops.kv_append)
     if append is not None:
         return Part(columns, heads, rope, append=append)
+    cast = _only_user(new, ops.cast) if halves and new.tensor.dtype is DType.F32 else None
+    if cast is not None and cast.result.tensor.dtype is DType.F16:
+        append = _only_user(cast.result, ops.kv_append)
+        return Part(columns, heads, rope, None if append is None else cast, append)
     rounding = next((op for op in new.users if op.definition is ops.quantize_tensor), None)
     append = None if rounding is None else _only_user(rounding.result, ops.kv_append)
     if rounding is None or append is None:

@@ -21,18 +21,20 @@ from graphwright.passes.lowering.cpu.packed_parts import Part, parts_of
 @register
 @dataclass(frozen=True)
 class FuseRotaryAppend(KernelPass):
-    """`split`, `split_heads`, rotary embedding and `kv_append`, of numbers or codes, become `cpu.rotary_append`."""
+    """`split`, `split_heads`, rotary embedding and `kv_append`, of f16 or codes too, become `cpu.rotary_append`."""
 
     name: ClassVar[str] = "cpu-rotary-append"
     findings: ClassVar[tuple[str, ...]] = (rotary_append.name,)
     made: ClassVar[OpDef] = rotary_append
+    halves: ClassVar[bool] = True
+    """Whether the kernel rounds float32 to caches of f16."""
     turning_op: ClassVar[OpDef] = rotary_embedding
 
     def lower(self, context: Context) -> None:
         told: set[str] = set()
         for op in context.graph:
             if op.definition is ops.split and splits_rows(op) and op.inputs[0].type.rank == 3:
-                parts = parts_of(op, context.program, self.turning_op)
+                parts = parts_of(op, context.program, self.turning_op, self.halves)
                 if parts:
                     problem = _fuse(op, parts, context, self.made)
                     if problem is not None:
@@ -117,7 +119,7 @@ def _differ(query: Part, key: Part, value: Part) -> str | None:
 
 
 def _unfit_codes(part: Part, cache: StateType) -> str | None:
-    if part.rounding is None:
+    if part.rounding is None or part.halved:
         return None
     if cache.dtype is not DType.I8:
         return f"its cache holds codes of {cache.dtype}, its kernel writes i8"

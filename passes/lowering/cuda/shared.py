@@ -38,6 +38,7 @@ class CudaAttention(FuseAttention):
     name: ClassVar[str] = "cuda-attention"
     findings: ClassVar[tuple[str, ...]] = attention_findings(fused_attention)
     made: ClassVar[OpDef] = fused_attention
+    halves: ClassVar[bool] = False
 
 
 @register
@@ -49,6 +50,7 @@ class CudaRotaryAppend(FuseRotaryAppend):
     name: ClassVar[str] = "cuda-rotary-append"
     findings: ClassVar[tuple[str, ...]] = (rotary_append.name,)
     made: ClassVar[OpDef] = rotary_append
+    halves: ClassVar[bool] = False
     turning_op: ClassVar[OpDef] = rotary_embedding
 
 

@@ -35,13 +35,14 @@ class Feeding:
 
 @st.composite
 def feedings(draw: st.DrawFn) -> Feeding:
-    batch = draw(st.integers(1, 9))
+    # Tiles of products are of up to eight rows: fewer, and one tile and two with some left over.
+    batch = draw(st.one_of(st.integers(1, 9), st.sampled_from((11, 16, 17))))
     place = draw(st.integers(0, batch - 1))
     steps: list[tuple[int, ...]] = []
     left = LENGTH
     while left > 0 and len(steps) < 12:
         # Runs of single tokens as generation has them, and chunks.
-        size = draw(st.sampled_from((1, 1, 1, 2, 5, 8, 13, 40, LENGTH)))
+        size = draw(st.sampled_from((1, 1, 1, 2, 3, 4, 7, 8, 9, 13, 40, LENGTH)))
         own = min(size, left)
         others = [draw(st.integers(1, own)) if own > 1 else 1 for _ in range(batch)]
         if draw(st.booleans()):

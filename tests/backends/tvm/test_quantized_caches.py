@@ -64,6 +64,19 @@ def test_machine_code_equals_the_interpreter_and_its_bits_depend_on_a_row_alone(
     check_bits(tmp_path / "a", vocabulary(program))
 
 
+def test_halves_are_read_and_written_as_they_are_and_their_bits_depend_on_a_row_alone(tmp_path: Path) -> None:
+    program = decoder(replace(MODELS["llama"], layers=1))
+    run_passes(program, parse_passes("halve-cache"))
+    after, report = lowered(program, cpu_lowering(CPU))
+    for graph in after.graphs.values():
+        assert not [op for op in graph if op.definition is ops.cast]
+    assert report.hits["cpu.rotary_append"] == len(after.graphs)
+    build_artifact(program, tmp_path / "a", "tvm")
+    for ids, logits in continued(Stepping(tmp_path / "a", 2, 24), STEPS, vocabulary(program)):
+        follow(program.graphs["prefill"], ids, logits)
+    check_bits(tmp_path / "a", vocabulary(program))
+
+
 def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
     program = coded("llama", "bits=4", tmp_path)
     _, report = lowered(program, cpu_lowering(CPU))

@@ -39,6 +39,7 @@ def weights(to: str, group: int, method: str = "mse", scale: str = "f32", layers
         ("nvfp4-rtn", [weights("f4e2m1", 16, "absmax", "f8e4m3")]),
         ("w8a8", [weights("i8", 0), 'quantize-activations{to="i8", group=0}']),
         ("w4a8-g32", [weights("i4", 32), 'quantize-activations{to="i8", group=32}']),
+        ("kv16", ["halve-cache"]),
         ("kv8", ['quantize-cache{bits=8, keys="channel", values="channel", tokens="t.npy"}']),
         ("kv8-tensor", ['quantize-cache{bits=8, keys="tensor", values="tensor", tokens="t.npy"}']),
         ("kv4-kivi", ['quantize-cache{bits=4, keys="channel", values="token", tokens="t.npy"}']),
@@ -112,7 +113,7 @@ def test_mixed_precision_takes_its_budget() -> None:
 def test_methods_that_look_at_what_is_computed_need_tokens() -> None:
     for name in ("w4-gptq", "w4-awq", "w4+head=w8-gptq", "w8a8-smoothquant", "kv8", "mixed"):
         assert parse_scheme(name).needs_tokens, name
-    for name in ("w4", "w8a8", "w4-rotate", "w4-rtn+embedding=w8"):
+    for name in ("w4", "w8a8", "w4-rotate", "w4-rtn+embedding=w8", "w4+kv16"):
         assert not parse_scheme(name).needs_tokens, name
 
 
@@ -123,7 +124,7 @@ def test_methods_that_look_at_what_is_computed_need_tokens() -> None:
         ("", "there is no scheme '' \\(a scheme is"),
         ("w4++kv8", "there is no scheme '' in 'w4\\+\\+kv8'"),
         ("w5a16-g128", "did you mean 'w[0-9a]*-g128'"),
-        ("kv16", "there is no scheme .kv16. .a scheme is .*kv8 or kv4"),
+        ("kv32", "there is no scheme .kv32. .a scheme is .*kv16, kv8 or kv4"),
         ("w4a16-g36", "'w4a16-g36': groups have 16, 32, 64, 128, 256 inputs, not 36"),
         ("w4-fast", "there is no scheme 'w4-fast'"),
         ("w4-gptq-gptq", "says 'gptq' twice"),

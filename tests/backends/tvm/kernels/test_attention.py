@@ -27,6 +27,8 @@ CASES = {
     "ring": (replace(BASE, mask="sliding", window=30, key_positions=True), 2, 40),
     "codes": (replace(BASE, key_length=True, key_scale="channel", value_scale="token"), 2, 200),
     "tokens": (replace(BASE, key_scale="token", value_scale="channel"), 30, 60),
+    "halves": (replace(BASE, key_length=True, key_numbers="float16", value_numbers="float16"), 1, 200),
+    "many halves": (replace(BASE, head_size=32, key_numbers="float16", value_numbers="float16"), 30, 90),
     "one scale": (replace(BASE, key_scale="tensor", value_scale="tensor", shared_positions=True), 1, 200),
 }
 
@@ -36,9 +38,9 @@ def operands(form: AttentionForm, sequence: int, capacity: int) -> dict[str, Any
     batch = 1 if form.shared_positions else 2
     cache = (batch, form.kv_heads, capacity)
 
-    def cached(size: int, share: Any) -> Any:
+    def cached(size: int, share: Any, numbers: str) -> Any:
         if share is None:
-            return random.standard_normal((*cache, size)).astype(np.float32)
+            return random.standard_normal((*cache, size)).astype(numbers)
         return random.integers(-127, 128, (*cache, size)).astype(np.int8)
 
     def scale(size: int, share: Any) -> Any:
@@ -48,8 +50,8 @@ def operands(form: AttentionForm, sequence: int, capacity: int) -> dict[str, Any
     past = np.array([capacity - sequence, min(3, capacity - sequence)])[:batch]
     found: dict[str, Any] = {
         "q": random.standard_normal((batch, form.heads, sequence, form.head_size)).astype(np.float32),
-        "k": cached(form.head_size, form.key_scale),
-        "v": cached(form.value_size, form.value_scale),
+        "k": cached(form.head_size, form.key_scale, form.key_numbers),
+        "v": cached(form.value_size, form.value_scale, form.value_numbers),
         "positions": past[:, None] + np.arange(sequence),
         "key_length": past + sequence if form.key_length else None,
         "bias": None,
