@@ -165,26 +165,36 @@ def measured(session: Session, folder: Path, plan: Plan, context: int, steps: in
     for tokens in (context, *[1] * WARM):
         step(tokens)
     stages = len([*plan.stages])
-    found: list[tuple[NDArray[np.float64], float, float]] = []
-    for _ in range(steps):
-        seconds = step(1)
-        stamps, region = read_stamps(library, threads, stages)
-        if np.isfinite(stamps).all(axis=(0, 2)).mean() >= WHOLE:
-            found.append((stamps, region, seconds))
-    stamps = np.array([each for each, _, _ in found]).reshape(len(found), threads, stages, 3)
-    return Times(stamps, np.array([r for _, r, _ in found]), np.array([s for _, _, s in found])), steps - len(found)
+    stamps = np.empty((steps, threads, stages, 3))
+    region, seconds = np.empty(steps), np.empty(steps)
+    noted = [(step(1), Noted.of(library, threads, stages)) for _ in range(steps)]
+    for number, (took, each) in enumerate(noted):
+        stamps[number], region[number], seconds[number] = *each.seconds(), took
+    counts = np.isfinite(stamps).all(axis=(1, 3)).mean(axis=1) >= WHOLE
+    return Times(stamps[counts], region[counts], seconds[counts]), steps - int(counts.sum())
 
 
-def read_stamps(library: ctypes.CDLL, threads: int, stages: int) -> tuple[NDArray[np.float64], float]:
-    """Of the last step: seconds from its begin, [threads, stages, 3], as in `Times`, and those of the whole. See
-    `profile.c`."""
-    header = dict(zip(_HEADER, (ctypes.c_int64 * len(_HEADER)).in_dll(library, PROFILE), strict=True))
-    whole: Any = ctypes.c_int64 * (len(_HEADER) + 3 * header["stages"] * header["threads"])
-    table = np.ctypeslib.as_array(whole.in_dll(library, PROFILE))[len(_HEADER) :]
-    stamps = table.reshape(header["threads"], header["stages"], 3)[:threads, :stages]
-    wall = (header["wall end"] - header["wall begin"]) / 1e9
-    tick = wall / (header["ticks end"] - header["ticks begin"])
-    return np.where(stamps == 0, np.nan, (stamps - header["ticks begin"]) * tick), wall
+@dataclass(frozen=True)
+class Noted:
+    """What threads noted in the step that ran last: see `profile.c`."""
+
+    header: dict[str, int]
+    ticks: NDArray[np.int64]
+    """[threads, stages, 3]."""
+
+    @classmethod
+    def of(cls, library: ctypes.CDLL, threads: int, stages: int) -> Noted:
+        """A copy, made quickly: threads that wait long for the next step fall asleep."""
+        header: dict[str, int] = dict(zip(_HEADER, (ctypes.c_int64 * len(_HEADER)).in_dll(library, PROFILE), strict=True))
+        whole: Any = ctypes.c_int64 * (len(_HEADER) + 3 * header["stages"] * threads)
+        table = np.ctypeslib.as_array(whole.in_dll(library, PROFILE))[len(_HEADER) :]
+        return cls(header, table.reshape(threads, header["stages"], 3)[:, :stages].copy())
+
+    def seconds(self) -> tuple[NDArray[np.float64], float]:
+        """From the step's begin, as in `Times`, and those of the whole step."""
+        wall = (self.header["wall end"] - self.header["wall begin"]) / 1e9
+        tick = wall / (self.header["ticks end"] - self.header["ticks begin"])
+        return np.where(self.ticks == 0, np.nan, (self.ticks - self.header["ticks begin"]) * tick), wall
 
 
 def summed(plan: Plan, times: Times, context: int) -> list[Line]:

@@ -20,9 +20,13 @@ struct {
 } graphwright_profile = {.stages = PROFILED_STAGES, .threads = MOST_THREADS};
 
 static stamp *stamp_of(const member *me, int64_t stage) { return &graphwright_profile.stamps[me->part][stage]; }
-static void read_clocks(int end) {
-    if (!end) /* who does not take part in a stage leaves nothing there */
-        memset(graphwright_profile.stamps, 0, sizeof graphwright_profile.stamps);
-    graphwright_profile.nanoseconds[end] = now(CLOCK_MONOTONIC);
-    graphwright_profile.ticks[end] = ticks();
+/* Who does not take part in a stage leaves nothing there. */
+static void begin_profile(int threads) {
+    memset(graphwright_profile.stamps, 0, threads * sizeof graphwright_profile.stamps[0]);
+    graphwright_profile.nanoseconds[0] = now(CLOCK_MONOTONIC);
+    graphwright_profile.ticks[0] = ticks();
+}
+static void end_profile(void) {
+    graphwright_profile.nanoseconds[1] = now(CLOCK_MONOTONIC);
+    graphwright_profile.ticks[1] = ticks();
 }

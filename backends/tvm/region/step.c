@@ -14,10 +14,12 @@ typedef struct {
 
 #ifdef PROFILED_STAGES
 #define STAMP(moment) stamp_of(me, next - plan->begin)->moment = ticks()
-#define CLOCKS(end) read_clocks(end)
+#define BEGIN_PROFILE(threads) begin_profile(threads)
+#define END_PROFILE() end_profile()
 #else
 #define STAMP(moment)
-#define CLOCKS(end)
+#define BEGIN_PROFILE(threads)
+#define END_PROFILE()
 #endif
 
 static void run_stages(member *me, const void *job) {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.step_profile import Times, read_stamps, summed
+from benchmarks.step_profile import Noted, Times, summed
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.region.plan_code import PROFILE
 from graphwright.ir import Builder, Graph, Program, ops, tensor
@@ -29,7 +29,7 @@ def test_stages_are_stamped_in_order(tmp_path: Path) -> None:
     steps = Steps([softmax_twice()], tmp_path, GENERIC, profiled=True)
     steps.run("step", {"x": torch.ones(4, 64)}, threads=1)
     path, plan = tmp_path / "steps.so", steps.plans["step"]
-    stamps, region = read_stamps(ctypes.CDLL(str(path.resolve())), 2, len([*plan.stages]))
+    stamps, region = Noted.of(ctypes.CDLL(str(path.resolve())), 2, len([*plan.stages])).seconds()
     assert np.isnan(stamps[1]).all(), "the second thread took no part"
     moments = stamps[0].reshape(-1)
     assert (np.diff(moments) >= 0).all(), "no stage begins before the one in front of it has ended"
