@@ -21,7 +21,8 @@ from rich.table import Table
 
 from benchmarks.builds import build, start_worker
 from benchmarks.checkpoint import cache_folder, checkpoint
-from benchmarks.peers.process import BenchmarkError, WorkerProcess
+from benchmarks.command_line import chosen, errors_as_a_line
+from benchmarks.peers.process import WorkerProcess
 from benchmarks.peers.systems import SYSTEMS
 from benchmarks.shapes import SHAPES, ModelShape
 from graphwright.runtime import Decoder, KVCache, load
@@ -49,16 +50,9 @@ def main(
 ) -> None:
     """The time of steps of several rows or tokens over that of one."""
     console = Console()
-    for name in shapes.split(","):
-        if name not in SHAPES:
-            console.print(f"error: no shape is called {name!r}; choose from {', '.join(SHAPES)}")
-            raise typer.Exit(1)
-        try:
-            seconds = measured(SHAPES[name], against, rounds)
-        except BenchmarkError as error:
-            console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from None
-        console.print(table(name, seconds, before=against is not None))
+    with errors_as_a_line():
+        for shape in chosen(shapes, SHAPES, "shape"):
+            console.print(table(shape.name, measured(shape, against, rounds), before=against is not None))
 
 
 def measured(shape: ModelShape, against: Path | None, rounds: int) -> dict[tuple[int, int] | None, list[float]]:

@@ -24,9 +24,10 @@ from rich.table import Table
 
 from benchmarks.builds import build
 from benchmarks.checkpoint import cache_folder, checkpoint
+from benchmarks.command_line import chosen, errors_as_a_line
 from benchmarks.peers.process import BenchmarkError
 from benchmarks.peers.systems import SYSTEMS
-from benchmarks.shapes import SHAPES
+from benchmarks.shapes import SHAPES, ModelShape
 from benchmarks.summary import machine
 
 OURS, SINGLE, PEER = "ours", "ours on one thread", "ONNX Runtime"
@@ -62,8 +63,10 @@ def main(
 ) -> None:
     """Tokens a second of each system in each setting, all in one run."""
     out = Console(width=120, record=True)
+    with errors_as_a_line():
+        (measured,) = chosen(shape, SHAPES, "shape")
+        folders = {name: _built(system, measured) for name, system in BUILDS.items()}
     out.print(machine(), highlight=False)
-    folders = {name: _built(system, shape) for name, system in BUILDS.items()}
     table = Table("setting", *BUILDS, f"{OURS} ÷ one thread", f"{OURS} ÷ {PEER}")
     for setting in SETTINGS:
         with _Workers(folders, setting) as workers, _busy(setting.loops):
@@ -129,9 +132,9 @@ def _busy(loops: int) -> Generator[None]:
             each.wait()
 
 
-def _built(system: str, shape: str) -> Path:
+def _built(system: str, shape: ModelShape) -> Path:
     cache = cache_folder()
-    return build(SYSTEMS[system], checkpoint(SHAPES[shape], cache), cache).folder
+    return build(SYSTEMS[system], checkpoint(shape, cache), cache).folder
 
 
 def _work(folder: str, threads: str, pinned: str) -> None:

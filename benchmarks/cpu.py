@@ -9,13 +9,14 @@ import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from benchmarks.builds import build, start_worker
 from benchmarks.checkpoint import cache_folder, checkpoint
+from benchmarks.command_line import chosen
 from benchmarks.interleaved import Contestant, measure
 from benchmarks.measurements import Measurements, Workload
 from benchmarks.peers.process import BenchmarkError
@@ -29,7 +30,6 @@ QUICK_ROUNDS = 2
 _WIDTH = 150
 
 _PROGRESS = Console(stderr=True)
-_Choice = TypeVar("_Choice")
 
 
 def main(
@@ -48,10 +48,10 @@ def main(
     try:
         default_systems = QUICK_SYSTEMS if quick else DEFAULT_SYSTEMS
         default_shapes = DEFAULT_SHAPES[:1] if quick else DEFAULT_SHAPES + (LARGE_SHAPE,) * large
-        chosen_systems = _chosen(systems or ",".join(default_systems), SYSTEMS, "system")
+        chosen_systems = chosen(systems or ",".join(default_systems), SYSTEMS, "system")
         if against is not None:
             chosen_systems += [system.as_before(against) for system in chosen_systems if system.is_ours]
-        chosen_shapes = _chosen(shapes or ",".join(default_shapes), SHAPES, "shape")
+        chosen_shapes = chosen(shapes or ",".join(default_shapes), SHAPES, "shape")
         workload = Workload()
         workload = replace(workload, rounds=rounds or (QUICK_ROUNDS if quick else workload.rounds))
     except BenchmarkError as error:
@@ -97,16 +97,6 @@ def _run(shape: ModelShape, systems: list[System], workload: Workload) -> Measur
         measurements = measure(contestants, shape.vocabulary_size, workload, report)
     measurements.failures = {**unbuilt, **measurements.failures}
     return measurements
-
-
-def _chosen(names: str, known: dict[str, _Choice], kind: str) -> list[_Choice]:
-    chosen = [name.strip() for name in names.split(",")]
-    for name in chosen:
-        if name not in known:
-            raise BenchmarkError(f"no {kind} is called {name!r}; choose from {', '.join(known)}")
-    if len(set(chosen)) < len(chosen):
-        raise BenchmarkError(f"each {kind} can be named once, not {names!r}")
-    return [known[name] for name in chosen]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from rich.table import Table
 import graphwright
 from benchmarks.bandwidth import measured_bandwidth
 from benchmarks.checkpoint import cache_folder, checkpoint
+from benchmarks.command_line import chosen, errors_as_a_line
+from benchmarks.peers.process import BenchmarkError
 from benchmarks.shapes import SHAPES
 from benchmarks.summary import machine
 from graphwright.backends.interface import BackendOptions, Companions
@@ -117,10 +119,11 @@ def main(
     """The stages of a step of one row, and what each takes."""
     out = Console(width=_WIDTH)
     count = threads or available_cores()
-    with TemporaryDirectory() as temporary:
+    with errors_as_a_line(), TemporaryDirectory() as temporary:
+        (of,) = chosen(shape, SHAPES, "shape")
         folder = Path(temporary, "artifact")
         model = graphwright.compile(
-            checkpoint(SHAPES[shape], cache_folder()),
+            checkpoint(of, cache_folder()),
             output=folder,
             backend=ProfiledBackend(),
             quantize=None if quantize == "none" else quantize,
@@ -130,10 +133,11 @@ def main(
         bandwidth = measured_bandwidth()
         times, left_out = measured(model.loaded.session, folder, plan, context, steps, count)
         bandwidth = max(bandwidth, measured_bandwidth())
+        if not len(times.step):
+            raise BenchmarkError(
+                f"no step of {steps} ran on all {count} threads: end what else runs, or give --threads"
+            )
     out.print(machine(), highlight=False)
-    if not len(times.step):
-        out.print(f"error: no step of {steps} ran on all {count} threads: other programs have the cores")
-        raise typer.Exit(1)
     # The middle one of the steps that are measured.
     times = times.middle()
     lines = summed(plan, times, context + WARM + steps // 2)

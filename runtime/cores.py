@@ -6,12 +6,9 @@ from pathlib import Path
 
 from graphwright.runtime.errors import SessionError
 
-MOST_THREADS = 56
-"""Of a step: a compiled library keeps its threads in the bits of a word."""
-
 
 def available_cores(system: Path = Path("/sys")) -> int:
-    """Physical cores in this process's affinity mask, held to the container's CPU quota; 1 to `MOST_THREADS`.
+    """Physical cores in this process's affinity mask, held to the container's CPU quota; at least 1.
 
     Two hardware threads of one core share its vector units and its memory port, and a spinning thread takes them
     from its sibling, so siblings count once. Where `system` does not tell siblings apart, each CPU counts.
@@ -19,7 +16,7 @@ def available_cores(system: Path = Path("/sys")) -> int:
     cpus = os.sched_getaffinity(0)
     cores = {_siblings(system, cpu) for cpu in cpus}
     quota = _quota(system)
-    return max(1, min(MOST_THREADS, len(cores) if quota is None else min(len(cores), int(quota))))
+    return max(1, len(cores) if quota is None else min(len(cores), int(quota)))
 
 
 def usable_cpus(system: Path = Path("/sys")) -> int:
@@ -36,7 +33,7 @@ def check_threads(threads: object) -> None:
     """
     if threads is None:
         return
-    most = min(MOST_THREADS, usable_cpus())
+    most = usable_cpus()
     range_text = "1" if most == 1 else f"1 to {most}"
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= most:
         cpus = "1 CPU" if most == 1 else f"{most} CPUs"

@@ -1,6 +1,7 @@
 """Writes artifacts: a program in, a folder out with a library of machine code that the runtime loads."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from graphwright.backends.artifact import (
@@ -59,7 +60,7 @@ def build_artifact(
         functions=tuple(FunctionSpec(name=step.name, fixed=named_sizes(fixed_sizes(step, graph))) for step in steps),
         dimensions=dimension_names(graph),
     )
-    with ArtifactWriter(folder) as writer:
+    with closing(planned.kernels), ArtifactWriter(folder) as writer:
         # Kernels are compiled in the background while weights are written.
         with remembering_quantized():
             write_weights(writer.folder / WEIGHTS_FILE, planned.weights, planned.layout)

@@ -1,6 +1,7 @@
 """Kernels and the C around them as a shared library. TVM is not needed for this."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Library:
 
 
 def find_linker() -> str | None:
-    """The compiler that libraries are linked with, None where there is none."""
+    """The command of the compiler that libraries are linked with, None where there is none."""
     named = os.environ.get("CC") or os.environ.get("CXX")
     return named or next((path for path in map(shutil.which, LINKERS) if path), None)
 
@@ -57,7 +58,16 @@ def link_c(source: str, path: Path, objects: Sequence[Path] = ()) -> None:
         code, exported = Path(folder, "source.c"), Path(folder, "exported")
         code.write_text(source, encoding="utf-8")
         exported.write_text(f"{{ global: {' '.join(f'{prefix}*;' for prefix in EXPORTED)} local: *; }};")
-        command = [find_linker() or "cc", "-shared", "-fPIC", "-pthread", "-O2", "-std=gnu11", "-o", str(path)]
+        command = [
+            *shlex.split(find_linker() or "cc"),
+            "-shared",
+            "-fPIC",
+            "-pthread",
+            "-O2",
+            "-std=gnu11",
+            "-o",
+            str(path),
+        ]
         command += ["-x", "c", str(code), "-x", "none", *map(str, objects)]
         command += [f"-Wl,--version-script={exported}", "-Wl,--no-undefined", "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

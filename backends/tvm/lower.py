@@ -35,15 +35,19 @@ def plan_graphs(
     """The launch plan of each lowered graph; all share kernels and weights.
 
     `chosen` are settings of kernels by their names, and of the `step`. With `ahead`, kernels are compiled in the
-    background from now on, for `build_steps`. Raises `UnsupportedError`.
+    background until they are closed, for `build_steps`. Raises `UnsupportedError`.
     """
     kernels, weights = KernelModule(cpu, chosen, ahead=ahead), dict[str, Weight]()
-    emitted = [emit_graph(graph, kernels, weights) for graph in graphs]
-    layout = plan_weights([*weights.values()])
-    offsets = {name: place.offset for name, place in layout.places.items()}
-    plans = {each.graph.name: assemble(each, kernels, offsets) for each in emitted}
-    for plan in plans.values():
-        verify_plan(plan)
+    try:
+        emitted = [emit_graph(graph, kernels, weights) for graph in graphs]
+        layout = plan_weights([*weights.values()])
+        offsets = {name: place.offset for name, place in layout.places.items()}
+        plans = {each.graph.name: assemble(each, kernels, offsets) for each in emitted}
+        for plan in plans.values():
+            verify_plan(plan)
+    except BaseException:
+        kernels.close()
+        raise
     return Planned(plans, kernels, [*weights.values()], layout)
 
 

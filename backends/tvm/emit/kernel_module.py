@@ -38,7 +38,9 @@ class KernelModule:
         self._write: dict[str, Callable[[], Any]] = {}
         self._codes: dict[str, KernelCode] = {}
         self._objects: dict[str, Future[bytes]] = {}
-        self._compilers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kernel") if ahead else None
+        self._compilers = (
+            ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="kernel") if ahead else None
+        )
         self._records: dict[str, KernelRecord] = {}
 
     def kernel(self, make: Callable[..., Any], parameters: Mapping[str, Any]) -> str:
@@ -70,6 +72,12 @@ class KernelModule:
             return code
         made = self._code(name)
         return self._objects[name].result() if name in self._objects else _compiled(name, made)
+
+    def close(self) -> None:
+        """Nothing is compiled in the background from now on; what is compiled at the moment ends by itself."""
+        if self._compilers is not None:
+            self._compilers.shutdown(wait=False, cancel_futures=True)
+            self._compilers = None
 
     def _added(self, label: str, made: str, write: Callable[[], Any]) -> str:
         name = content_name(label.replace(".", "_"), made, self.cpu)

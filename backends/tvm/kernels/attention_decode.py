@@ -19,6 +19,7 @@ from graphwright.backends.tvm.kernels.attention_operands import key_range, match
 from graphwright.backends.tvm.kernels.attention_output import output
 from graphwright.backends.tvm.kernels.attention_scratch import allocated
 from graphwright.backends.tvm.kernels.attention_tile import statements
+from graphwright.backends.tvm.kernels.fast_math import is_nonzero
 from graphwright.backends.tvm.kernels.tir import filled, kept, span
 from graphwright.backends.tvm.tvm_library import T
 
@@ -109,7 +110,7 @@ def attention_by_shares(cpu: Cpu, settings: Settings, form: AttentionForm, most:
         for n in range(blocks[0], blocks[1]):
             largest = T.meta_var(found.largest[item.b, item.head, n, row])
             body.join(scratch, 0, largest, found.total[item.b, item.head, n, row])
-            if T.Not(scratch.factor[0] == T.float32(0)):
+            if is_nonzero(scratch.factor[0]):
                 for i in range(form.value_size // lanes):
                     at = T.meta_var(span(i * lanes, lanes))
                     sum = T.meta_var(found.sums[item.b, item.head, n, row, at])

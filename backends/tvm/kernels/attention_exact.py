@@ -13,7 +13,7 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.backends.tvm.kernels.attention_operands import as_float, bias_at, bounds, key_place, ring_begin
-from graphwright.backends.tvm.kernels.fast_math import exp, is_finite, tanh
+from graphwright.backends.tvm.kernels.fast_math import differs, exp, is_finite, is_nonzero, tanh
 from graphwright.backends.tvm.kernels.tir import larger
 from graphwright.backends.tvm.tvm_library import T
 
@@ -76,16 +76,16 @@ def exact_row(form: AttentionForm) -> Any:
             if scratch[3] > scratch[1]:
                 scratch[2] = scratch[2] * exp(scratch[1] - scratch[3])
                 scratch[1] = scratch[3]
-            if T.Not(scratch[0] == T.float32(MINUS_INFINITY)):
+            if differs(scratch[0], MINUS_INFINITY):
                 scratch[2] += exp(scratch[0] - scratch[1])
         for d in range(form.value_size):
             target[store(d)] = T.float32(0)
         for n in range(operands.capacity):
             key = T.meta_var(key_place(form, n, ring_begin(form, operands, b) if form.ring > 0 else 0))
             score(operands, b, head, query, key, scratch)
-            if T.Not(scratch[0] == T.float32(MINUS_INFINITY)):
+            if differs(scratch[0], MINUS_INFINITY):
                 scratch[3] = exp(scratch[0] - scratch[1]) / scratch[2]
-                if T.Not(scratch[3] == T.float32(0)):
+                if is_nonzero(scratch[3]):
                     for d in range(form.value_size):
                         scale = T.meta_var(scaled(operands.value_scale, form.value_scale, b, head // group, key, d))
                         value = T.meta_var(as_float(operands.v[b, head // group, key, d]) * scale)

@@ -29,7 +29,7 @@ from graphwright.backends.tvm.kernels.attention_operands import (
     key_place,
     ring_begin,
 )
-from graphwright.backends.tvm.kernels.fast_math import exp, let, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, is_nonzero, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, span, transposed
 from graphwright.backends.tvm.tvm_library import T
 
@@ -112,7 +112,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
         One of the two is brought down to the other's largest score. A block in which the row sees nothing has no sums.
         """
         scratch.factor[r] = T.float32(0)
-        if T.Not(total == T.float32(0)):
+        if is_nonzero(total):
             if largest > scratch.largest[r]:
                 scratch.number[0] = exp(scratch.largest[r] - largest)
                 scratch.total[r] = scratch.total[r] * scratch.number[0] + total

@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 LOG2_E = 1.4426950408889634
@@ -124,6 +126,21 @@ def is_nan(x: Any) -> Any:
     """By its bits: x != x is simplified away."""
     bits = magnitude_bits(x)
     return bits > number(INFINITY_BITS, bits)
+
+
+def differs(x: Any, value: float) -> Any:
+    """Whether a float32 is not `value`, which is not zero; NaN is not.
+
+    By its bits: x != value, as TVM writes it, leaves NaN out.
+    """
+    bits = reinterpret("int32", x)
+    return bits != number(int(np.float32(value).view(np.int32)), bits)
+
+
+def is_nonzero(x: Any) -> Any:
+    """Whether a float32 is not zero; NaN is not. By its bits, as `differs`."""
+    bits = magnitude_bits(x)
+    return bits != number(0, bits)
 
 
 def is_finite(x: Any) -> Any:

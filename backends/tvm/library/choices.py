@@ -76,5 +76,5 @@ ATTENTION = (
     Choice("key_numbers", (2048, 4096, 8192), 4096, "numbers of a block of keys, for the nearest cache", rounds=True),
 )
 
-STEP = (Choice("patience", (0, 2000, 20000), 2000, "looks at the counter before a waiting thread gives its core away"),)
+STEP = (Choice("patience", (0, 2000, 20000), 2000, "looks at the counter after which a wait counts as long"),)
 """Of the loop that runs a plan's stages."""

@@ -35,8 +35,8 @@ _C_TYPES = {DType.I32: "int32_t", DType.I64: "int64_t"}
 def runtime_code(patience: int) -> str:
     """What a step needs that is the same for all plans: `run_on_threads`, `fits`, and so on.
 
-    Threads look `patience` times at the counter before they give their cores to others: more than threads that all run
-    wait for each other, and little where one of them has no core.
+    A wait of more than `patience` looks at the counter is a long one: more than threads that all run wait for each
+    other. Then it is asked whether a core was taken away, and after many more looks cores are given to others.
     """
     files = map(_file, ("tensors", "threads"))
     return "\n".join([f"#define ALIGNMENT {ALIGNMENT}", f"#define PATIENCE {patience}", *files])

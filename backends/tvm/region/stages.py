@@ -183,7 +183,7 @@ def _stage(
 
 
 def _on_this_device(statements: list[Any]) -> Any:
-    """The statements, which may ask TVM's pool of the thread for scratch that is too large for the stack."""
+    """The statements, which may ask for scratch that is too large for the stack."""
     body = tirx.SeqStmt([*statements, tirx.Return(tirx.IntImm("int32", 0))])
     for attribute, value in (("device_id", 0), ("device_type", CPU)):
         body = tirx.AttrStmt(tvm.ir.StringImm("default"), attribute, tirx.IntImm("int32", value), body)

@@ -249,6 +249,7 @@ static void count_drops(void) {
 
 /* Runs a job on at most so many threads, of which the calling one is the first. */
 static void run_on_threads(work *run, const void *job, position begin, int32_t threads) {
+    threads = threads < MOST_THREADS ? threads : MOST_THREADS;
     member me = {.slot = threads == 1 ? -1 : 0, .part = 0, .parts = 1, .at = begin};
     if (threads == 1) {
         run(&me, job);

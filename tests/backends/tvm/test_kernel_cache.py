@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,41 @@ def test_a_kernel_is_made_once(made: list[str], kernels: Path) -> None:
     assert compiled() == first
     assert len(made) == 1
     assert sorted(path.suffix for path in kernels.iterdir()) == [RECORD, CODE]
+
+
+def test_a_kernel_that_is_compiled_in_the_background_is_the_same(made: list[str], kernels: Path) -> None:
+    module = KernelModule(GENERIC, ahead=True)
+    name = module.kernel(glu, PARAMETERS)
+    found = module.record(name), module.object(name)
+    assert len(made) == 1
+    assert compiled() == found
+    assert len(made) == 1
+    module.close()
+
+
+def one_cpu(process: int) -> set[int]:
+    return {0}
+
+
+def test_what_was_not_begun_is_not_compiled_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    names: list[str] = []
+
+    def slowly(name: str, code: Any) -> bytes:
+        names.append(name)
+        begun.set()
+        assert goes_on.wait(60)
+        return b""
+
+    monkeypatch.setattr(kernel_module, "_compiled", slowly)
+    monkeypatch.setattr(kernel_module.os, "sched_getaffinity", one_cpu)
+    module = KernelModule(GENERIC, ahead=True)
+    for size in (16, 32):
+        module.record(module.kernel(glu, {**PARAMETERS, "size": size}))
+    assert begun.wait(60)
+    module.close()
+    goes_on.set()
+    assert names == module.names[:1]
 
 
 Damage = Callable[[bytes], bytes]

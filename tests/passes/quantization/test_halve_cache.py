@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.coverage.continuation import continued_logits
 from benchmarks.coverage.engines import interpreted
-from graphwright.ir import DType, PassError, Program, parse_program, print_graph, print_program
+from graphwright.ir import DType, PassError, Program, parse_program, print_program
 from graphwright.passes import parse_passes, run_passes
 from tests.passes.kv_cache.test_insert_kv_cache import model
-from tests.passes.quantization.test_quantize_cache import cached, ringed
+from tests.passes.quantization.test_quantize_cache import cached, lines, ringed
 
 EPS = 2.0**-11
 """Half a unit in the last place of f16, relative."""
@@ -26,11 +26,6 @@ def halved(before: Program) -> Program:
     assert not record.near_misses
     assert print_program(parse_program(print_program(after))) == print_program(after)
     return after
-
-
-def lines(after: Program, *words: str) -> list[str]:
-    text = print_graph(after.graphs["prefill"]).splitlines()
-    return [line.split("  at ")[0].strip() for line in text if any(f"= {word}(" in line for word in words)]
 
 
 def test_the_graph_of_contiguous_caches() -> None:

@@ -132,6 +132,41 @@ def test_other_processors(cpu: Any, queries: int | None) -> None:
     check(cpu, form, given, queries)
 
 
+@pytest.mark.parametrize("factor", [0.0, 1e-38, 1e-30, 30.0])
+@pytest.mark.parametrize("case", ["codes", "tokens", "one scale"])
+def test_queries_of_any_size_meet_codes(case: str, factor: float) -> None:
+    """Where they become bytes, each in units of its own."""
+    form, sequence, capacity = CASES[case]
+    given = operands(form, sequence, capacity)
+    given["q"][:, 1::2] *= np.float32(factor)
+    check(host_cpu(), form, given, sequence if sequence <= 8 else None)
+
+
+@pytest.mark.parametrize("where", ["query", "key"])
+@pytest.mark.parametrize("case", ["ragged", "codes", "tokens", "halves"])
+def test_what_is_no_number_and_is_seen_makes_rows_none_and_no_others(case: str, where: str) -> None:
+    form, sequence, capacity = CASES[case]
+    given = operands(form, sequence, capacity)
+    queries = sequence if sequence <= 8 else None
+    kernel = written("attention", attention, host_cpu(), form, queries=queries)
+
+    def result() -> Any:
+        shape = np.zeros(expected(form, given).shape, np.float32)
+        return call(kernel, host_cpu(), *(x for x in given.values() if x is not None), shape)[-1]
+
+    before = result()
+    if where == "query":
+        given["q"][1, 0, 0, 3] = np.nan
+    else:
+        given["k" if form.key_scale is None else "key_scale"].reshape(-1)[5] = np.nan
+    none = np.isnan(expected(form, given))
+    assert none.any()
+    assert not none.all()
+    after = result()
+    np.testing.assert_array_equal(np.isnan(after), none)
+    np.testing.assert_array_equal(after[~none], before[~none])
+
+
 def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None:
     form = replace(BASE, mask="full", bias="bool", bias_ones=(False, True, False, False))
     given = operands(form, 2, 40)

@@ -63,7 +63,7 @@ def busy_loop() -> Generator[None]:
     loop.wait()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5, 56])
+@pytest.mark.parametrize("threads", [1, 2, 5, 56, 80])
 def test_each_item_is_done_once_and_in_order(function: CompiledFunction, threads: int) -> None:
     """With more threads than CPUs, members are late and leave."""
     assert max(run(function, threads) for _ in range(40)) <= threads

@@ -69,6 +69,18 @@ CODED = """(%x: f32[B, S, 32], %p: i64[B], %t: f32[], %k: state<contiguous i8[B,
   %s2 = kv_append(%vs, %s, %p) : state<contiguous f32[B, 1, 30, 1]>  at layer
   return q=%q, k=%k2, v=%v2, s=%s2
 }"""
+HALVED = """(%x: f32[B, S, 32], %p: i64[B], %k: state<contiguous f16[B, 1, 30, 8]>,
+             %v: state<contiguous f16[B, 1, 30, 8]>) {
+  %a, %b, %c = split(%x) {axis=2, sizes=[16, 8, 8]} : f32[B, S, 16], f32[B, S, 8], f32[B, S, 8]  at layer
+  %q = split_heads(%a) {heads=2} : f32[B, 2, S, 8]
+  %d = split_heads(%b) {heads=1} : f32[B, 1, S, 8]
+  %e = split_heads(%c) {heads=1} : f32[B, 1, S, 8]
+  %dh = cast(%d) {dtype=f16} : f16[B, 1, S, 8]
+  %eh = cast(%e) {dtype=f16} : f16[B, 1, S, 8]
+  %k2 = kv_append(%k, %dh, %p) : state<contiguous f16[B, 1, 30, 8]>  at layer
+  %v2 = kv_append(%v, %eh, %p) : state<contiguous f16[B, 1, 30, 8]>  at layer
+  return q=%q, k=%k2, v=%v2
+}"""
 RING = """(%x: f32[B, S, 32], %p: i64[B], %o: i64[B], %k: state<ring f32[B, 1, 2, 8]>,
            %v: state<ring f32[B, 1, 2, 8]>) {
   %one = constant() {value=1, dtype=i64} : i64[]
@@ -149,6 +161,23 @@ def test_attention_reads_codes_and_merges_heads() -> None:
     assert not misses
 
 
+HALVES = ATTENTION.replace("%k: i8[B, 2, S, 8], %c: f32[1, 2, 1, 8]", "%k: f16[B, 2, S, 8]").replace(
+    "dequantize_tensor(%k, %c)", "cast(%k) {dtype=f32}"
+)
+
+
+def test_attention_reads_halves() -> None:
+    text, misses = lowered(HALVES, "cpu-attention")
+    assert body(text) == ["cpu.attention"]
+    assert "cpu.attention(%q, %k, %v, %p)" in text
+    assert not misses
+
+
+def test_attention_reads_no_other_narrow_floats() -> None:
+    text, _ = lowered(HALVES.replace("f16", "bf16"), "cpu-attention")
+    assert sorted(body(text)) == ["cast", "cpu.attention"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "left", "reason"),
     [
@@ -169,7 +198,7 @@ def test_what_attention_cannot_take_in_stays_outside(old: str, new: str, left: s
     assert misses == [reason]
 
 
-@pytest.mark.parametrize("text", [APPEND, CODED, RING])
+@pytest.mark.parametrize("text", [APPEND, CODED, HALVED, RING])
 def test_a_packed_row_goes_to_queries_and_caches_in_one_op(text: str) -> None:
     after, misses = lowered(text, "cpu-rotary-append")
     assert [name for name in body(after) if name != "minimum"] == ["cpu.rotary_append"]
@@ -222,6 +251,7 @@ def test_turned_queries_and_keys_too() -> None:
         ),
         (TURNED, "rope(%q, %ps, %f) {interleaved=false", "rope(%q, %ps, %f) {interleaved=true", "turned differently"),
         (TURNED, "rope(%d, %ps, %f) {interleaved=false", "rope(%d, %ps, %f) {scale=0.5, interleaved=false", "turned"),
+        (HALVED, "return q=%q", "return h=%dh, q=%q", "an output reads what cast gives too"),
         (CODED, "0.007874015748031496", "0.01", "scales are f32[B, 1, S, 1]: not one for the cache"),
     ],
 )
