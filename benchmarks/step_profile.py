@@ -185,7 +185,8 @@ class Noted:
     @classmethod
     def of(cls, library: ctypes.CDLL, threads: int, stages: int) -> Noted:
         """A copy, made quickly: threads that wait long for the next step fall asleep."""
-        header: dict[str, int] = dict(zip(_HEADER, (ctypes.c_int64 * len(_HEADER)).in_dll(library, PROFILE), strict=True))
+        numbers = (ctypes.c_int64 * len(_HEADER)).in_dll(library, PROFILE)
+        header: dict[str, int] = dict(zip(_HEADER, numbers, strict=True))
         whole: Any = ctypes.c_int64 * (len(_HEADER) + 3 * header["stages"] * threads)
         table = np.ctypeslib.as_array(whole.in_dll(library, PROFILE))[len(_HEADER) :]
         return cls(header, table.reshape(threads, header["stages"], 3)[:, :stages].copy())
