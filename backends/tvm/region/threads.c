@@ -24,7 +24,7 @@ enum { STOLEN = 200000 };
 /* Steps that lose a thread soon after one another: each counts DROP, and each that does not takes one away. At ENOUGH
    the next ones begin with fewer threads, for a time that doubles while it does not help (nanoseconds). */
 enum { DROP = 3, ENOUGH = 6 };
-enum { LEAST_REST = 5000000, MOST_REST = 1000000000 };
+enum { LEAST_REST = 40000000, MOST_REST = 1000000000 };
 /* Threads are bits of a word whose highest byte counts barriers. The caller is bit 0. */
 enum { MOST_THREADS = 56, MOST_STREAMS = 8, LINE = 64 };
 #define MEMBERS ((UINT64_C(1) << MOST_THREADS) - 1)

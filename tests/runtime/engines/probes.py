@@ -68,9 +68,9 @@ def compile_probe(path: Path) -> Path:
 
 _PROBE = """
 typedef struct { const tensor *given; int64_t number; } probe;
-/* All that are wanted: a team may begin without those that still sleep. */
+/* Soon all that are wanted: a team may begin without those that still sleep, and go on without those that are late. */
 static int gathered(member *me) {
-    for (int64_t looks = 0; looks < 100000000 && me->slot >= 0 && me->parts < __builtin_popcountll(team.limit); looks++)
+    for (int64_t looks = 0; looks < 200000 && me->slot >= 0 && me->parts < __builtin_popcountll(team.limit); looks++)
         if (!meet(me, &me->at))
             return 0;
     return 1;
