@@ -76,5 +76,8 @@ ATTENTION = (
     Choice("key_numbers", (2048, 4096, 8192), 4096, "numbers of a block of keys, for the nearest cache", rounds=True),
 )
 
-STEP = (Choice("patience", (0, 2000, 20000), 2000, "looks at the counter after which a wait counts as long"),)
+STEP = (
+    Choice("patience", (0, 2000, 20000), 2000, "looks at the counter after which a wait counts as long"),
+    Choice("ahead", (0, 1 << 16, 1 << 17, 1 << 18), 1 << 17, "bytes of weights that a thread asks for while it waits"),
+)
 """Of the loop that runs a plan's stages."""

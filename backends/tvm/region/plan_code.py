@@ -29,6 +29,11 @@ _DLPACK_CODES = {
 }
 PROFILE = "graphwright_profile"
 """The symbol of what threads noted, in a library that is profiled."""
+STREAMING = frozenset({"rounded_linear"})
+"""Kernels whose iteration i reads of their weights rows i, i + extent, i + 2 * extent and so on, each from its begin to
+its end. Threads that wait ask for the first of those in advance; a wrong row would only be of no use."""
+MOST_STREAMS = 8
+"""As many as `threads.c` has room for."""
 _C_TYPES = {DType.I32: "int32_t", DType.I64: "int64_t"}
 
 
@@ -58,7 +63,8 @@ def plans_code(
     """
     stages = {stage.function: stage for plan in plans for stage in plan.stages}
     most = max((len(each) for stage in stages.values() for each in (stage.accesses, stage.sizes)), default=1)
-    lines = [runtime_code(int(settings["patience"])), f"#define MOST {max(most, 1)}"]
+    lines = [runtime_code(int(settings["patience"]))]
+    lines += [f"#define MOST {max(most, 1)}", f"#define AHEAD {settings['ahead']}"]
     if profiled:
         lines += [f"#define PROFILED_STAGES {max(len([*plan.stages]) for plan in plans)}", _file("profile")]
     lines.append(_file("step"))
@@ -90,11 +96,14 @@ class _Function:
     def lines(self) -> Iterator[str]:
         plan, name, count = self.plan, self.plan.name, len(self.plan.parameters)
         stages = [*plan.stages]
+        streams, coming = streamed_weights(plan)
         entries = [
-            f"{{call_{s.function}, {int(s.waits)}, {int(s.extent is not None)}, {len(s.accesses)}, {len(s.sizes)}}}"
-            for s in stages
+            f"{{call_{s.function}, {int(s.waits)}, {int(s.extent is not None)}, "
+            f"{len(s.accesses)}, {len(s.sizes)}, {weights}}}"
+            for s, weights in zip(stages, coming, strict=True)
         ]
         yield from _table("stage", f"stages_{name}", entries)
+        yield from _table("streamed", f"streams_{name}", streams)
         yield from _table("place", f"places_{name}", (self._place(a.buffer) for s in stages for a in s.accesses))
         yield from _table("int16_t", f"sizes_{name}", (self._number(size) for s in stages for size, _ in s.sizes))
         yield from _table("kind", f"kinds_{name}", map(_kind, plan.parameters))
@@ -112,10 +121,11 @@ class _Function:
         for i, size in enumerate(plan.slots[:-1]):
             yield f"    char *const slot_{i + 1} = {starts[-1]} + aligned({_expression(size)});"
             starts.append(f"slot_{i + 1}")
-        held = [*(f"given[{i}].data" for i in range(count + 1)), *starts]
-        yield f"    char *const bases[] = {{{', '.join(held)}}};"
+        bases = [*(f"given[{i}].data" for i in range(count + 1)), *starts]
+        yield f"    char *const bases[] = {{{', '.join(bases)}}};"
         yield "    int32_t failed = 0;"
-        yield f"    const step job = {{stages_{name}, stages_{name} + {len(stages)}, bases, known, &failed}};"
+        held = f"streams_{name}, bases, bases[{count}], known, &failed"
+        yield f"    const step job = {{stages_{name}, stages_{name} + {len(stages)}, {held}}};"
         yield f"    const position begin = {{stages_{name}, places_{name}, sizes_{name}}};"
         yield "    BEGIN_PROFILE(threads);"
         yield "    run_on_threads(run_stages, &job, begin, threads);"
@@ -161,6 +171,32 @@ class _Function:
 
     def _workspace(self) -> str:
         return " + ".join(f"aligned({_expression(size)})" for size in self.plan.slots) or "0"
+
+
+def streamed_weights(plan: Plan) -> tuple[list[str], list[int]]:
+    """The weights that stages stream, and for each stage that waits the number of those that are read next, else -1."""
+    found: list[str] = []
+    coming: list[int] = []
+    for launch in reversed(plan.launches):
+        for stage in reversed(launch.stages):
+            weight = _streamed(stage) if launch.kernel in STREAMING else None
+            if weight is not None:
+                found.append(weight)
+            coming.append(len(found) - 1 if stage.waits else -1)
+    return found, coming[::-1]
+
+
+def _streamed(stage: Stage) -> str | None:
+    """The entry of the largest weight that a stage streams."""
+    rows = None if stage.extent is None else stage.extent.constant
+    buffers = [access.buffer for access in stage.accesses if isinstance(access.buffer, Stored)]
+    if not rows or not buffers:
+        return None
+    weight = max(buffers, key=lambda each: each.bytes.evaluate({}))
+    streams, rest = divmod(weight.type.shape[0].evaluate({}), rows)
+    if rest or streams > MOST_STREAMS:
+        return None
+    return f"{{{weight.offset}, {weight.bytes.evaluate({}) // (rows * streams)}, {rows}, {streams}}}"
 
 
 def _kind(given: Given) -> str:

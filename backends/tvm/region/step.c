@@ -4,10 +4,15 @@
 typedef int32_t code(int32_t part, int32_t parts, char *const *at, const int64_t *size);
 /* Memory that a stage is given: so many bytes behind one of the step's bases. */
 typedef struct { int64_t offset; int32_t base; } place;
-typedef struct { code *run; int16_t waits, shared, places, sizes; } stage;
+/* Weights that a stage shares by rows: row i of each of some streams, which follow one another, is its iteration i. */
+typedef struct { int64_t offset, row_bytes; int32_t rows, streams; } streamed;
+/* `coming`: the weights that are read next, by their place in the plan's table, at a wait; else -1. */
+typedef struct { code *run; int16_t waits, shared, places, sizes, coming; } stage;
 typedef struct {
     const stage *begin, *end;
+    const streamed *streams;
     char *const *bases;
+    const char *weights;
     const int64_t *known;
     int32_t *failed;
 } step;
@@ -22,6 +27,19 @@ typedef struct {
 #define END_PROFILE()
 #endif
 
+/* Turns to the share of a thread in the weights that are read next, if it has not yet begun with them. */
+static void expect(member *me, const step *plan, int number) {
+    if (number < 0 || me->next.number == number)
+        return;
+    const streamed *of = &plan->streams[number];
+    const int64_t first = (int64_t)of->rows * me->part / me->parts, end = (int64_t)of->rows * (me->part + 1) / me->parts;
+    me->next.number = number;
+    me->next.streams = of->streams;
+    me->next.bytes = smaller((end - first) * of->row_bytes * of->streams, AHEAD);
+    for (int i = 0; i < of->streams; i++)
+        me->next.from[i] = plan->weights + of->offset + ((int64_t)of->rows * i + first) * of->row_bytes;
+}
+
 static void run_stages(member *me, const void *job) {
     const step *const plan = job;
     const stage *next = me->at.stage;
@@ -29,8 +47,10 @@ static void run_stages(member *me, const void *job) {
     const int16_t *numbers = me->at.number;
     char *at[MOST];
     int64_t size[MOST];
+    me->next = (coming){.number = -1};
     for (int joined = 1; next != plan->end; next++, joined = 0) {
         STAMP(arrived);
+        expect(me, plan, next->coming);
         /* Who joins does so behind the barrier in front of the stage. */
         if (next->waits && !joined && !meet(me, &(position){next, places, numbers}))
             return;

@@ -26,17 +26,20 @@ enum { STOLEN = 200000 };
 enum { DROP = 3, ENOUGH = 6 };
 enum { LEAST_REST = 40000000, MOST_REST = 1000000000 };
 /* Threads are bits of a word whose highest byte counts barriers. The caller is bit 0. */
-enum { MOST_THREADS = 56 };
+enum { MOST_THREADS = 56, MOST_STREAMS = 8, LINE = 64 };
 #define MEMBERS ((UINT64_C(1) << MOST_THREADS) - 1)
 
 /* Where in a step's table a thread that joins begins. */
 typedef struct { const void *stage, *place, *number; } position;
+/* Memory that a thread will read next: dense streams, as far as caches hold them. */
+typedef struct { const char *from[MOST_STREAMS]; int64_t bytes; int32_t streams, number; } coming;
 typedef struct member member;
 typedef void work(member *me, const void *job);
 struct member {
     int32_t slot, part, parts; /* slot: its bit, -1 of a thread that runs a step alone */
     int32_t dropped;
     position at;
+    coming next;
     int64_t wall, cpu; /* nanoseconds, by the clocks of the world and of this thread, since which its core is watched */
 };
 
@@ -109,6 +112,18 @@ static uint64_t without_late(uint64_t members, member *me) {
     return left;
 }
 
+/* What a thread does that waits: it asks for a line of each stream that it will read. */
+static void use_time(coming *next) {
+    if (next->bytes <= 0) {
+        give_way();
+        return;
+    }
+    for (int i = 0; i < next->streams; i++, next->bytes -= LINE) {
+        __builtin_prefetch(next->from[i], 0, 2);
+        next->from[i] += LINE;
+    }
+}
+
 /* Waits for all members. At the last barrier of a step `at` is null. Whether this one is a member of what follows. */
 static int meet(member *me, const position *at) {
     if (me->slot < 0)
@@ -120,7 +135,7 @@ static int meet(member *me, const position *at) {
             if (looks == PATIENCE)
                 STORE(team.slow, 1);
             if (looks < YIELD)
-                give_way();
+                use_time(&me->next);
             else
                 sched_yield();
         }

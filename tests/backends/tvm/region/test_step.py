@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphwright.backends.plan import Plan
+from graphwright.backends.plan import Access, Launch, Plan, Stage, Stored
 from graphwright.backends.tvm.cpu import GENERIC
 from graphwright.backends.tvm.lower import plan_graphs
-from graphwright.backends.tvm.region.plan_code import plans_code
+from graphwright.backends.tvm.region.plan_code import plans_code, streamed_weights
 from graphwright.ir import Builder, Graph, Program, ops, tensor
+from graphwright.ir.dims import Dim
+from graphwright.ir.types import DType, TensorType
 from graphwright.ir.weights import StoredArray
 from graphwright.runtime.engines.native_library import DOES_NOT_FIT
 from tests.backends.tvm.steps import Steps, aligned
@@ -96,12 +98,37 @@ def planned() -> Plan:
 
 def test_a_plan_is_a_table_whose_code_does_not_grow_with_it() -> None:
     plan = planned()
-    code = plans_code([plan], ["B", "S"], 4096, {"patience": 2000})
+    code = plans_code([plan], ["B", "S"], 4096, {"patience": 2000, "ahead": 0})
     assert code.count("    {call_") == len([*plan.stages])
     twice = Plan(plan.graph, {}, plan.parameters, plan.placement, plan.launches * 2, plan.slots, plan.slot_of)
-    grown = plans_code([twice], ["B", "S"], 4096, {"patience": 2000}).splitlines()
+    grown = plans_code([twice], ["B", "S"], 4096, {"patience": 2000, "ahead": 0}).splitlines()
     added = len(grown) - len(code.splitlines())
     assert added == sum(1 + len(stage.accesses) + len(stage.sizes) for stage in plan.stages)
+
+
+def stored(rows: int, columns: int, offset: int) -> Access:
+    buffer = Stored("w", TensorType(DType.U8, (Dim.of(rows), Dim.of(columns))), "w", offset)
+    return Access(buffer, reads=True, writes=False)
+
+
+def test_threads_that_wait_know_the_weights_that_are_read_next() -> None:
+    """Those of the first stage from there on that streams weights: the largest of them."""
+    plan = planned()
+    waits, alone = Stage("waits", None, (), (), waits=True), Stage("alone", None, (), ())
+    product = Stage("product", Dim.of(3), (stored(6, 8, 64), stored(6, 100, 128)), (), waits=True)
+    ragged = Stage("ragged", Dim.of(4), (stored(6, 100, 0),), (), waits=True)
+    wide = Stage("wide", Dim.of(2), (stored(10, 64, 4096),), (), waits=True)
+    op = plan.launches[0].op
+    launches = (
+        Launch(op, (waits, alone), "rms_norm"),
+        Launch(op, (alone, product), "rounded_linear"),
+        Launch(op, (ragged,), "rounded_linear"),
+        Launch(op, (wide,), "linear"),
+        Launch(op, (wide, waits), "rounded_linear"),
+    )
+    streams, coming = streamed_weights(Plan(plan.graph, {}, plan.parameters, plan.placement, launches))
+    assert streams == ["{4096, 64, 2, 5}", "{128, 100, 3, 2}"]
+    assert coming == [1, -1, -1, 1, 0, 0, 0, -1]
 
 
 def test_a_library_needs_libc_alone(tmp_path: Path) -> None:
