@@ -1,4 +1,4 @@
-"""CPU benchmark: `python -m benchmarks.cpu`. Batch 1, random weights, float32 and int4, ours and peers in one run.
+"""CPU benchmark: `python -m benchmarks.cpu`. Random weights, float32 and int4, ours and peers in one run.
 
 Prints medians and ratios; it states no expectation. A system that cannot be measured is a row with its reason.
 """
@@ -27,7 +27,8 @@ from benchmarks.summary import Summary, machine
 DEFAULT_SHAPES = ("SmolLM2-135M", "Qwen2.5-0.5B")
 LARGE_SHAPE = "Llama-3.2-1B"
 QUICK_ROUNDS = 2
-_WIDTH = 150
+DEFAULT = Workload()
+_WIDTH = 180
 
 _PROGRESS = Console(stderr=True)
 
@@ -40,10 +41,15 @@ def main(
     against: Annotated[
         Path | None, typer.Option(help="Another clone of Graphwright, with its environment in .venv, as a peer.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help=f"By default {Workload().rounds}.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help=f"By default {DEFAULT.rounds}.")] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(help="Tokens before those decoded, comma-separated; the first holds for a batch too."),
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help=f"Of the batch: {DEFAULT.rows}; 1 is none.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write tables to SAVE.txt, all samples to SAVE.json.")] = None,
 ) -> None:
-    """Prefill, decode, several tokens at once, load time, memory and compile time, side by side."""
+    """Prefill, decode, several tokens and rows at once, load time, memory and compile time, side by side."""
     out = Console(width=_WIDTH, record=True)
     try:
         default_systems = QUICK_SYSTEMS if quick else DEFAULT_SYSTEMS
@@ -52,15 +58,20 @@ def main(
         if against is not None:
             chosen_systems += [system.as_before(against) for system in chosen_systems if system.is_ours]
         chosen_shapes = chosen(shapes or ",".join(default_shapes), SHAPES, "shape")
-        workload = Workload()
-        workload = replace(workload, rounds=rounds or (QUICK_ROUNDS if quick else workload.rounds))
+        workload = replace(
+            DEFAULT,
+            decode_contexts=DEFAULT.decode_contexts if contexts is None else _contexts(contexts),
+            rows=rows or DEFAULT.rows,
+            rounds=rounds or (QUICK_ROUNDS if quick else DEFAULT.rounds),
+        )
     except BenchmarkError as error:
         _PROGRESS.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     out.print(machine(), highlight=False)
     results: dict[str, object] = {}
     for shape in chosen_shapes:
-        summary = Summary(shape, chosen_systems, workload, _run(shape, chosen_systems, workload))
+        possible = workload.within(shape.context_length)
+        summary = Summary(shape, chosen_systems, possible, _run(shape, chosen_systems, possible))
         summary.print(out)
         results[shape.name] = summary.content()
         if save is not None:
@@ -68,6 +79,14 @@ def main(
             content = {"machine": machine(), "workload": asdict(workload), "shapes": results}
             save.with_name(f"{save.name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             save.with_name(f"{save.name}.txt").write_text(out.export_text(clear=False), encoding="utf-8")
+
+
+def _contexts(text: str) -> tuple[int, ...]:
+    """Raises BenchmarkError for anything but numbers from 1 on, each more than the one before."""
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if numbers[0] < 1 or sorted(set(numbers)) != numbers:
+        raise BenchmarkError(f"contexts must be numbers from 1 on, each more than the one before: {text!r}")
+    return tuple(numbers)
 
 
 def _run(shape: ModelShape, systems: list[System], workload: Workload) -> Measurements:
@@ -92,7 +111,13 @@ def _run(shape: ModelShape, systems: list[System], workload: Workload) -> Measur
                 continue
             start = partial(start_worker, system, cache)
             contestants[system.name] = Contestant(
-                start, built.folder, system.options, system.exact, system.verifies, built.compile_seconds
+                start,
+                built.folder,
+                system.options,
+                system.exact,
+                system.verifies,
+                system.batches,
+                built.compile_seconds,
             )
         measurements = measure(contestants, shape.vocabulary_size, workload, report)
     measurements.failures = {**unbuilt, **measurements.failures}

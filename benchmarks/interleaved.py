@@ -31,6 +31,8 @@ class Contestant:
     """Whether it computes in float32, so that its likeliest tokens must be those of the others."""
     verifies: bool = True
     """Whether a step of several tokens computes the logits of each."""
+    batches: bool = True
+    """Whether it takes several rows."""
     compile_seconds: float = 0.0
 
 
@@ -42,7 +44,7 @@ def measure(
     `report` gets a line before each step. A system that fails, or is exact and does not find the likeliest tokens of
     the first exact one (then it does not run the same model), goes to the failures, and the others go on.
     """
-    rounds = _Rounds(contestants, workload.tokens(vocabulary_size), workload, report)
+    rounds = _Rounds(contestants, vocabulary_size, workload, report)
     for number in range(workload.rounds):
         report(f"round {number + 1} of {workload.rounds}: bandwidth")
         rounds.measurements.bandwidth.append(measured_bandwidth())
@@ -58,14 +60,15 @@ class _Rounds:
     """What the turns of one run collect."""
 
     def __init__(
-        self, contestants: Mapping[str, Contestant], tokens: list[int], workload: Workload, report: Report
+        self, contestants: Mapping[str, Contestant], vocabulary_size: int, workload: Workload, report: Report
     ) -> None:
         self._contestants = contestants
-        self._tokens = tokens
+        self._tokens = workload.tokens(vocabulary_size)
+        self._rows = [workload.row(number, vocabulary_size) for number in range(workload.rows)]
         self._workload = workload
         self._report = report
         self._logits: dict[str, NDArray[np.float32]] = {}
-        self._likeliest: dict[str, int] = {}
+        self._likeliest: dict[str, int | list[int]] = {}
         self._judge = ""
         self.measurements = Measurements(
             {name: Samples(compile_seconds=c.compile_seconds) for name, c in contestants.items()}
@@ -100,13 +103,16 @@ class _Rounds:
             # The first pass warms up: allocations, thread pools, page tables.
             worker.prefill(prompt)
             prefill = worker.prefill(prompt)
-            likeliest = {"prefill": prefill.next_token}
+            likeliest: dict[str, int | list[int]] = {"prefill": prefill.next_token}
             decode_seconds: dict[int, float] = {}
             first, *others = workload.decode_contexts
             decode_seconds[first] = self._decode(worker, first, likeliest)
             verify_seconds = self._verify(worker, likeliest) if contestant.verifies else None
-            # Longer contexts would hide what the first takes in systems that compute the logits of a whole prompt.
+            # More rows and longer contexts would hide what one row takes at the first.
             peak = worker.peak_memory()
+            batch_seconds = None
+            if contestant.batches and workload.rows > 1:
+                batch_seconds = self._batch(worker, likeliest)
             for context in others:
                 decode_seconds[context] = self._decode(worker, context, likeliest)
             if name not in self._logits:
@@ -122,13 +128,21 @@ class _Rounds:
             samples.decode_seconds.setdefault(context, []).append(seconds)
         if verify_seconds is not None:
             samples.verify_seconds.append(verify_seconds)
+        if batch_seconds is not None:
+            samples.batch_seconds.append(batch_seconds)
 
-    def _decode(self, worker: WorkerProcess, context: int, likeliest: dict[str, int]) -> float:
+    def _decode(self, worker: WorkerProcess, context: int, likeliest: dict[str, int | list[int]]) -> float:
         decode = worker.decode(*self._cut(context, self._workload.decode_steps))
         likeliest[f"decode at {context}"] = decode.next_token
         return median(decode.seconds)
 
-    def _verify(self, worker: WorkerProcess, likeliest: dict[str, int]) -> float:
+    def _batch(self, worker: WorkerProcess, likeliest: dict[str, int | list[int]]) -> float:
+        context = self._workload.decode_contexts[0]
+        batch = worker.batch([row[:context] for row in self._rows], [row[context:] for row in self._rows])
+        likeliest[f"{len(self._rows)} rows"] = batch.next_tokens
+        return median(batch.seconds)
+
+    def _verify(self, worker: WorkerProcess, likeliest: dict[str, int | list[int]]) -> float:
         workload = self._workload
         tokens = workload.verify_tokens * workload.verify_steps
         verify = worker.decode(*self._cut(workload.decode_contexts[0], tokens), workload.verify_tokens)
@@ -138,7 +152,7 @@ class _Rounds:
     def _cut(self, context: int, steps: int) -> tuple[list[int], list[int]]:
         return self._tokens[:context], self._tokens[context : context + steps]
 
-    def _check_agreement(self, name: str, likeliest: Mapping[str, int]) -> None:
+    def _check_agreement(self, name: str, likeliest: Mapping[str, int | list[int]]) -> None:
         if not self._likeliest:
             self._judge = name
         for key, token in likeliest.items():

@@ -27,6 +27,7 @@ class Figures:
     - `context_cost`: the time that the longest context adds to a step of the shortest, over the time that reading the
       float32 cache of the tokens between takes; None with one context
     - `verify_cost`: a step of several tokens over a step of one; None for a system that cannot
+    - `batch`: tokens of all rows a second; None for a system that cannot
     """
 
     compile_seconds: float
@@ -36,6 +37,7 @@ class Figures:
     bandwidth_share: Mapping[int, float]
     context_cost: float | None
     verify_cost: float | None
+    batch: Speed | None
     peak_resident: float
     peak_anonymous: float
     divergence: float | None
@@ -78,6 +80,7 @@ def figures(
         bandwidth_share={context: weight_bytes / seconds / bandwidth for context, seconds in steps.items()},
         context_cost=context_cost,
         verify_cost=verify_cost,
+        batch=_speed(samples.batch_seconds, workload.rows) if samples.batch_seconds else None,
         peak_resident=median(peak.resident for peak in samples.peak_memory),
         peak_anonymous=median(peak.anonymous for peak in samples.peak_memory),
         divergence=samples.divergence,
@@ -85,13 +88,14 @@ def figures(
 
 
 def best_peers(ours: Samples, peers: Mapping[str, Samples]) -> dict[str, BestPeer]:
-    """By what is measured, the best of the peers at it and our ratio to it. `peers` must not be empty."""
-
+    """By what is measured, the best of the peers that can do it, and our ratio to it."""
     own = _costs(ours)
     others = {name: _costs(samples) for name, samples in peers.items()}
     found: dict[str, BestPeer] = {}
     for cost, values in own.items():
-        medians = {name: median(other[cost]) for name, other in others.items()}
+        medians = {name: median(other[cost]) for name, other in others.items() if cost in other}
+        if not medians:
+            continue
         name = min(medians, key=medians.__getitem__)
         other = others[name][cost]
         found[cost] = BestPeer(name, _paired(values, other) if cost in _AMOUNTS else _paired(other, values))
@@ -102,7 +106,8 @@ def _costs(samples: Samples) -> dict[str, list[float]]:
     """One number a round of everything that less of is better."""
     decode = {f"decode at {context}": seconds for context, seconds in samples.decode_seconds.items()}
     memory = [float(peak.resident) for peak in samples.peak_memory]
-    return {"prefill": samples.prefill_seconds, **decode, "load": samples.load_seconds, "peak memory": memory}
+    batch = {"rows at once": samples.batch_seconds} if samples.batch_seconds else {}
+    return {"prefill": samples.prefill_seconds, **decode, **batch, "load": samples.load_seconds, "peak memory": memory}
 
 
 def _speed(seconds: Sequence[float], tokens: int) -> Speed:

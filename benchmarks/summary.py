@@ -52,11 +52,12 @@ class Summary:
         contexts, failures = workload.decode_contexts, measurements.failures
         title = (
             f"{self._shape.name}: prefill {workload.prefill_tokens}, decode at context "
-            f"{' and '.join(map(str, contexts))}, verify {workload.verify_tokens} tokens at once; "
+            f"{' and '.join(map(str, contexts))}, verify {workload.verify_tokens} tokens at once, "
+            f"{workload.rows} rows; "
             f"{median(measurements.bandwidth) / 1e9:.1f} GB/s measured"
         )
         out.print()
-        out.print(speed_table(title, contexts, self._figures, failures))
+        out.print(speed_table(title, contexts, workload.rows, self._figures, failures))
         out.print(size_table(self._figures, failures))
         if self._best:
             out.print(best_peers_table(self._best))

@@ -12,19 +12,23 @@ _GIGABYTE = 1e9
 NOTHING = "-"
 
 
-def speed_table(title: str, contexts: Iterable[int], systems: Mapping[str, Figures], failed: Iterable[str]) -> Table:
+def speed_table(
+    title: str, contexts: Iterable[int], rows: int, systems: Mapping[str, Figures], failed: Iterable[str]
+) -> Table:
     """One row a system: tokens per second, their spread, and the share of bandwidth."""
     table = Table(title=title, title_justify="left")
     table.add_column("system", no_wrap=True)
     columns = ["prefill tok/s"]
     for context in contexts:
         columns += [f"at {context} tok/s", "of bandwidth"]
-    for column in (*columns, "context ÷ cache", "verify ÷ one"):
+    for column in (*columns, f"{rows} rows tok/s", "context ÷ cache", "verify ÷ one"):
         table.add_column(column, justify="right")
     for name, figures in systems.items():
         cells = [_speed(figures.prefill.tokens_per_second, figures.prefill.spread)]
         for context, speed in figures.decode.items():
             cells += [_speed(speed.tokens_per_second, speed.spread), f"{figures.bandwidth_share[context]:.0%}"]
+        batch = figures.batch
+        cells.append(NOTHING if batch is None else _speed(batch.tokens_per_second, batch.spread))
         table.add_row(name, *cells, _ratio(figures.context_cost), _ratio(figures.verify_cost))
     return _with_failed(table, failed)
 

@@ -49,19 +49,21 @@ class GenaiWorker(SteppingWorker):
         config.overlay(json.dumps(overlay))
         self._model = self._genai.Model(config)
 
-    def begin(self, capacity: int) -> None:
-        """A generator of its own; one token more than asked, as a full one refuses to go on."""
+    def begin(self, capacity: int, rows: int) -> None:
+        """A generator of its own; one token more than asked, as a full one refuses to go on. One row only."""
+        if rows != 1:
+            raise ValueError("of several rows genai takes the prompt alone, and goes on by its own sampling")
         # The cache is allocated for max_length; left alone it would be the model's whole context.
         parameters = self._genai.GeneratorParams(self._model)
         parameters.set_search_options(max_length=capacity + 1, do_sample=False)
         self._generator = self._genai.Generator(self._model, parameters)
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
         """Time `append_tokens`, which runs the model; nothing is sampled."""
         start = time.perf_counter()
-        self._generator.append_tokens(tokens)
+        self._generator.append_tokens(tokens[0])
         seconds = time.perf_counter() - start
-        return seconds, self._generator.get_logits()[0, -wanted:]
+        return seconds, self._generator.get_logits()[:, -wanted:]
 
 
 if __name__ == "__main__":

@@ -55,21 +55,22 @@ class GraphwrightWorker(SteppingWorker):
 
         self._model = load(folder)
 
-    def begin(self, capacity: int) -> None:
+    def begin(self, capacity: int, rows: int) -> None:
         """A cache of its own size, and a decoder over it."""
         from graphwright.runtime import Decoder, KVCache
 
-        self._decoder = Decoder(KVCache(self._model.loaded.session, 1, capacity))
+        self._decoder = Decoder(KVCache(self._model.loaded.session, rows, capacity))
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
         """Time the decoder's step and the cache's advance over it."""
-        ids = np.array([tokens], dtype=np.int64)
-        length = np.array([len(tokens)], dtype=np.int64)
-        positions = np.arange(len(tokens) - wanted, len(tokens), dtype=np.int64)[None]
+        ids = np.array(tokens, dtype=np.int64)
+        rows, new = ids.shape
+        length = np.full(rows, new)
+        positions = np.tile(np.arange(new - wanted, new, dtype=np.int64), (rows, 1))
         start = time.perf_counter()
         logits = self._decoder.step(ids, length, positions)
         self._decoder.cache.advance(length)
-        return time.perf_counter() - start, logits[0]
+        return time.perf_counter() - start, logits
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,17 @@ MODEL_FILE = "model.gguf"
 BATCH_TOKENS = 512
 
 
+class _Entry(NamedTuple):
+    """One token of a batch, and whether its logits are wanted."""
+
+    token: int
+    position: int
+    row: int
+    wanted: bool
+
+
 class LlamaCppWorker(SteppingWorker):
-    """One sequence in one context, all cores in both phases."""
+    """All sequences in one context, all cores in both phases."""
 
     # The package exists in the peer's environment only.
     _library: Any
@@ -30,7 +39,7 @@ class LlamaCppWorker(SteppingWorker):
     _vocabulary_size: int
     _options: Mapping[str, str]
     _context: Any = None
-    _capacity: int
+    _size: tuple[int, int]
     _past: int
 
     def versions(self) -> Mapping[str, str]:
@@ -69,18 +78,19 @@ class LlamaCppWorker(SteppingWorker):
         vocabulary = self._library.llama_model_get_vocab(self._model)
         self._vocabulary_size = self._library.llama_vocab_n_tokens(vocabulary)
 
-    def begin(self, capacity: int) -> None:
+    def begin(self, capacity: int, rows: int) -> None:
         """A context of its own size, the last one emptied if it has that: a new one's buffers are not in memory yet."""
         library = self._library
         self._past = 0
         if self._context is not None:
-            if self._capacity == capacity:
+            if self._size == (capacity, rows):
                 library.llama_memory_clear(library.llama_get_memory(self._context), False)
                 return
             library.llama_free(self._context)
-        self._capacity = capacity
+        self._size = capacity, rows
         parameters = library.llama_context_default_params()
-        parameters.n_ctx = capacity
+        # The cells are divided among the sequences, each having a cache of its own.
+        parameters.n_ctx, parameters.n_seq_max = capacity * rows, rows
         parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
         parameters.n_threads = parameters.n_threads_batch = _cores()
         parameters.type_k = parameters.type_v = getattr(library, f"GGML_TYPE_{self._options['cache']}")
@@ -88,36 +98,44 @@ class LlamaCppWorker(SteppingWorker):
         parameters.flash_attn_type = getattr(library, f"LLAMA_FLASH_ATTN_TYPE_{flash}")
         self._context = library.llama_init_from_model(self._model, parameters)
         if not self._context:
-            raise RuntimeError(f"llama.cpp cannot make a context of {capacity} tokens")
+            raise RuntimeError(f"llama.cpp cannot make a context of {rows} times {capacity} tokens")
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
-        """Time `llama_decode` over batches of at most 512 tokens."""
-        seconds = 0.0
-        for start in range(0, len(tokens), BATCH_TOKENS):
-            part = tokens[start : start + BATCH_TOKENS]
-            # Logits are wanted of the last tokens, and those are within the last batch.
-            seconds += self._decode(part, first_wanted=len(tokens) - start - wanted)
-        last = [self._library.llama_get_logits_ith(self._context, row - wanted) for row in range(wanted)]
-        rows = [np.ctypeslib.as_array(row, shape=(self._vocabulary_size,)) for row in last]
-        return seconds, np.stack(rows)
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
+        """Time `llama_decode` over batches of at most 512 tokens, of one row after the other."""
+        seconds, logits = 0.0, list[Logits]()
+        new = len(tokens[0])
+        entries = [
+            _Entry(token, self._past + index, row, index >= new - wanted)
+            for row, row_tokens in enumerate(tokens)
+            for index, token in enumerate(row_tokens)
+        ]
+        for start in range(0, len(entries), BATCH_TOKENS):
+            part = entries[start : start + BATCH_TOKENS]
+            seconds += self._decode(part)
+            for index, entry in enumerate(part):
+                if entry.wanted:
+                    row = self._library.llama_get_logits_ith(self._context, index)
+                    # The next batch overwrites them.
+                    logits.append(np.ctypeslib.as_array(row, shape=(self._vocabulary_size,)).copy())
+        self._past += new
+        return seconds, np.stack(logits).reshape(len(tokens), wanted, self._vocabulary_size)
 
-    def _decode(self, tokens: list[int], first_wanted: int) -> float:
-        batch = self._library.llama_batch_init(len(tokens), 0, 1)
-        batch.n_tokens = len(tokens)
-        for index, token in enumerate(tokens):
-            batch.token[index] = token
-            batch.pos[index] = self._past + index
+    def _decode(self, entries: list[_Entry]) -> float:
+        batch = self._library.llama_batch_init(len(entries), 0, 1)
+        batch.n_tokens = len(entries)
+        for index, entry in enumerate(entries):
+            batch.token[index] = entry.token
+            batch.pos[index] = entry.position
             batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = index >= first_wanted
+            batch.seq_id[index][0] = entry.row
+            batch.logits[index] = entry.wanted
         start = time.perf_counter()
         status = self._library.llama_decode(self._context, batch)
         self._library.llama_synchronize(self._context)
         seconds = time.perf_counter() - start
         self._library.llama_batch_free(batch)
         if status != 0:
-            raise RuntimeError(f"llama_decode of {len(tokens)} tokens after {self._past} failed with {status}")
-        self._past += len(tokens)
+            raise RuntimeError(f"llama_decode of {len(entries)} tokens after {self._past} failed with {status}")
         return seconds
 
     def _import(self) -> Any:

@@ -59,26 +59,26 @@ class OpenVinoWorker(SteppingWorker):
         compiled = openvino.Core().compile_model(str(folder / MODEL_FILE), "CPU", settings)
         self._request = compiled.create_infer_request()
 
-    def begin(self, capacity: int) -> None:
+    def begin(self, capacity: int, rows: int) -> None:
         """Empty the request's cache, which grows by itself."""
         self._request.reset_state()
         self._past = 0
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
         """Time one inference."""
-        after = self._past + len(tokens)
+        rows, after = len(tokens), self._past + len(tokens[0])
         inputs = {
-            "input_ids": np.array([tokens], dtype=np.int64),
-            "attention_mask": np.ones((1, after), dtype=np.int64),
-            "position_ids": np.arange(self._past, after, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, dtype=np.int32),
+            "input_ids": np.array(tokens, dtype=np.int64),
+            "attention_mask": np.ones((rows, after), dtype=np.int64),
+            "position_ids": np.tile(np.arange(self._past, after, dtype=np.int64), (rows, 1)),
+            "beam_idx": np.arange(rows, dtype=np.int32),
             WANTED: np.array([wanted], dtype=np.int64),
         }
         start = time.perf_counter()
         self._request.infer(inputs, share_inputs=True)
         seconds = time.perf_counter() - start
         self._past = after
-        return seconds, np.array(self._request.get_tensor("logits").data[0])
+        return seconds, np.array(self._request.get_tensor("logits").data)
 
 
 def group_size(config: Mapping[str, Any]) -> int:

@@ -43,21 +43,21 @@ class OptimumWorker(SteppingWorker):
         library = importlib.import_module("optimum.onnxruntime")
         self._model = library.ORTModelForCausalLM.from_pretrained(str(folder), session_options=settings)
 
-    def begin(self, capacity: int) -> None:
+    def begin(self, capacity: int, rows: int) -> None:
         """No cache yet: it grows with each step."""
         self._cache = None
         self._past = 0
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
         """Time one forward pass."""
-        input_ids = self._torch.tensor([tokens])
-        attention_mask = self._torch.ones((1, self._past + len(tokens)), dtype=self._torch.int64)
+        input_ids = self._torch.tensor(tokens)
+        attention_mask = self._torch.ones((len(tokens), self._past + len(tokens[0])), dtype=self._torch.int64)
         start = time.perf_counter()
         output = self._model(input_ids=input_ids, attention_mask=attention_mask, past_key_values=self._cache)
         seconds = time.perf_counter() - start
         self._cache = output.past_key_values
-        self._past += len(tokens)
-        return seconds, output.logits[0, -wanted:].numpy()
+        self._past += len(tokens[0])
+        return seconds, output.logits[:, -wanted:].numpy()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.environments import REPOSITORY
-from benchmarks.peers.protocol import Decode, Prefill
+from benchmarks.peers.protocol import Batch, Decode, Prefill
 from benchmarks.process_tree import MemoryWatch, PeakMemory, processor_seconds
 
 # Building and loading billions of parameters from a cold disk takes minutes; an answer that takes longer is a hang.
@@ -109,6 +109,10 @@ class WorkerProcess:
         """Timed steps of so many tokens over the continuation, after an untimed pass over the prompt."""
         request = {"command": "decode", "prompt": prompt, "continuation": continuation}
         return Decode(**self._ask({**request, "tokens_at_once": tokens_at_once}))
+
+    def batch(self, prompts: list[list[int]], continuations: list[list[int]]) -> Batch:
+        """Timed steps of one token of every row over the continuations, after an untimed pass over the prompts."""
+        return Batch(**self._ask({"command": "batch", "prompts": prompts, "continuations": continuations}))
 
     def logits(self, prompt: list[int], continuation: list[int]) -> NDArray[np.float32]:
         """Logits after the prompt and after each token of the continuation, float32 [1 + N, V]."""

@@ -32,8 +32,16 @@ class Decode:
     next_token: int
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The time of each step of all rows, in order, and each row's likeliest token after the last one."""
+
+    seconds: list[float]
+    next_tokens: list[int]
+
+
 class Worker(Protocol):
-    """A measured system: batch size 1. Clocks are the worker's own, around the computation alone."""
+    """A measured system. Clocks are the worker's own, around the computation alone."""
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the libraries that are measured."""
@@ -59,6 +67,10 @@ class Worker(Protocol):
 
         A step of several tokens computes the logits of each of them, as checking a guessed continuation needs it.
         """
+        ...
+
+    def batch(self, prompts: list[list[int]], continuations: list[list[int]]) -> Batch:
+        """Run prompts of equal lengths untimed, then time steps of one token of every row over the continuations."""
         ...
 
     def logits(self, prompt: list[int], continuation: list[int]) -> bytes:
@@ -103,6 +115,8 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
             return vars(worker.prefill(request["prompt"]))
         case "decode":
             return vars(worker.decode(request["prompt"], request["continuation"], request["tokens_at_once"]))
+        case "batch":
+            return vars(worker.batch(request["prompts"], request["continuations"]))
         case "logits":
             # A vocabulary's worth of numbers a row is too much for a line of text.
             Path(request["file"]).write_bytes(worker.logits(request["prompt"], request["continuation"]))

@@ -1,4 +1,4 @@
-"""What the measured systems have in common: a cache, and steps over tokens that continue it."""
+"""What the measured systems have in common: caches, and steps over tokens that continue them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.protocol import Decode, Prefill
+from benchmarks.peers.protocol import Batch, Decode, Prefill
 
 Logits = NDArray[np.float32]
 
@@ -30,40 +30,48 @@ class SteppingWorker(ABC):
         """As in `Worker`."""
 
     @abstractmethod
-    def begin(self, capacity: int) -> None:
-        """Start an empty sequence with room for `capacity` tokens."""
+    def begin(self, capacity: int, rows: int) -> None:
+        """Start so many empty sequences with room for `capacity` tokens each."""
 
     @abstractmethod
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
-        """Continue the sequence: seconds of the computation alone, and logits of the last `wanted` tokens.
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
+        """Continue each sequence by as many tokens: seconds of the computation, logits of each one's last `wanted`.
 
-        The logits are float32 [wanted, V] and may be overwritten by the next step.
+        The logits are float32 [rows, wanted, V] and may be overwritten by the next step.
         """
 
     def prefill(self, prompt: list[int]) -> Prefill:
         """Time one step over the prompt."""
-        self.begin(len(prompt))
-        seconds, logits = self.step(prompt, 1)
-        return Prefill(seconds, _likeliest(logits))
+        self.begin(len(prompt), 1)
+        seconds, logits = self.step([prompt], 1)
+        return Prefill(seconds, _likeliest(logits)[0])
 
     def decode(self, prompt: list[int], continuation: list[int], tokens_at_once: int) -> Decode:
         """Time steps of `tokens_at_once` tokens, after an untimed one over the prompt."""
-        self.begin(len(prompt) + len(continuation))
-        _, logits = self.step(prompt, 1)
-        seconds: list[float] = []
-        for start in range(0, len(continuation), tokens_at_once):
-            tokens = continuation[start : start + tokens_at_once]
-            step, logits = self.step(tokens, len(tokens))
-            seconds.append(step)
-        return Decode(seconds, _likeliest(logits))
+        batch = self._steps([prompt], [continuation], tokens_at_once)
+        return Decode(batch.seconds, batch.next_tokens[0])
+
+    def batch(self, prompts: list[list[int]], continuations: list[list[int]]) -> Batch:
+        """Time steps of one token of every row, after an untimed one over the prompts."""
+        return self._steps(prompts, continuations, 1)
 
     def logits(self, prompt: list[int], continuation: list[int]) -> bytes:
         """One row after the prompt and after each token of the continuation."""
-        self.begin(len(prompt) + len(continuation))
-        rows = [self.step(prompt, 1)[1].tobytes()]
-        rows += [self.step([token], 1)[1].tobytes() for token in continuation]
+        self.begin(len(prompt) + len(continuation), 1)
+        rows = [self.step([prompt], 1)[1].tobytes()]
+        rows += [self.step([[token]], 1)[1].tobytes() for token in continuation]
         return b"".join(rows)
 
+    def _steps(self, prompts: list[list[int]], continuations: list[list[int]], tokens_at_once: int) -> Batch:
+        self.begin(len(prompts[0]) + len(continuations[0]), len(prompts))
+        _, logits = self.step(prompts, 1)
+        seconds: list[float] = []
+        for start in range(0, len(continuations[0]), tokens_at_once):
+            tokens = [row[start : start + tokens_at_once] for row in continuations]
+            step, logits = self.step(tokens, len(tokens[0]))
+            seconds.append(step)
+        return Batch(seconds, _likeliest(logits))
 
-def _likeliest(logits: Logits) -> int:
-    return int(logits[-1].argmax())
+
+def _likeliest(logits: Logits) -> list[int]:
+    return [int(token) for token in logits[:, -1].argmax(axis=-1)]

@@ -31,6 +31,8 @@ class System:
     """Whether its likeliest tokens must be those of the others: by default in float32."""
     verifies: bool = True
     """Whether a step of several tokens computes the logits of each."""
+    batches: bool = True
+    """Whether it takes several rows."""
 
     @property
     def exact(self) -> bool:
@@ -85,13 +87,23 @@ SYSTEMS: dict[str, System] = {
         System("transformers", _TRANSFORMERS, ENVIRONMENTS["transformers"]),
         System("transformers-static", _TRANSFORMERS, ENVIRONMENTS["transformers"], {"cache": "static"}),
         System(
-            "transformers-compiled", _TRANSFORMERS, ENVIRONMENTS["transformers"], {"cache": "static", "compile": "yes"}
+            "transformers-compiled",
+            _TRANSFORMERS,
+            ENVIRONMENTS["transformers"],
+            {"cache": "static", "compile": "yes"},
+            # Each number of rows would be compiled by itself, a minute each.
+            batches=False,
         ),
         System(
-            "genai", _GENAI, ENVIRONMENTS["genai"], {**_GENAI_OPTIONS, "shared_embeddings": "false"}, verifies=False
+            "genai",
+            _GENAI,
+            ENVIRONMENTS["genai"],
+            {**_GENAI_OPTIONS, "shared_embeddings": "false"},
+            verifies=False,
+            batches=False,
         ),
         # The same with the builder's default for tied embeddings.
-        System("genai-shared", _GENAI, ENVIRONMENTS["genai"], _GENAI_OPTIONS, verifies=False),
+        System("genai-shared", _GENAI, ENVIRONMENTS["genai"], _GENAI_OPTIONS, verifies=False, batches=False),
         System(
             "genai-int4",
             _GENAI,
@@ -99,6 +111,7 @@ SYSTEMS: dict[str, System] = {
             {**_GENAI_INT4, "shared_embeddings": "false"},
             format="int4",
             verifies=False,
+            batches=False,
         ),
         # The embedding in four bits too, by the codes of lm_head.
         System(
@@ -108,6 +121,7 @@ SYSTEMS: dict[str, System] = {
             {**_GENAI_INT4, "shared_embeddings": "true", "op_types_to_quantize": "MatMul/Gather"},
             format="int4",
             verifies=False,
+            batches=False,
         ),
         # Its cache is float16 by default.
         System(

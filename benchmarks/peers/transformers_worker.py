@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.peers.protocol import serve
 from benchmarks.peers.stepping import Logits, SteppingWorker
 
-COMPILED_STEPS = ((192, 1), (192, 4), (2112, 1))
+COMPILED_STEPS = ((192, 1), (192, 4), (2112, 1), (8208, 1))
 """Capacity of the cache and tokens of a step: each has code of its own, which takes a minute to compile."""
 _CHECKPOINT = "checkpoint"
 
@@ -67,11 +67,11 @@ class TransformersWorker(SteppingWorker):
             # Lengths are compiled in: a dynamic one makes slower code.
             self._compiled = self._torch.compile(self._model.forward, dynamic=False, fullgraph=True)
             for capacity, tokens in COMPILED_STEPS:
-                self.begin(capacity)
-                self.step([0] * 16, 1)
-                self.step([0] * tokens, tokens)
+                self.begin(capacity, 1)
+                self.step([[0] * 16], 1)
+                self.step([[0] * tokens], tokens)
 
-    def begin(self, capacity: int) -> None:
+    def begin(self, capacity: int, rows: int) -> None:
         """An empty cache; a compiled step has one of the sizes that it was compiled for, if one is large enough."""
         self._past = 0
         self._capacity = capacity
@@ -82,16 +82,16 @@ class TransformersWorker(SteppingWorker):
         else:
             self._cache = self._transformers.DynamicCache(config=self._model.config)
 
-    def step(self, tokens: list[int], wanted: int) -> tuple[float, Logits]:
+    def step(self, tokens: list[list[int]], wanted: int) -> tuple[float, Logits]:
         """Time one forward pass."""
-        positions = self._torch.arange(self._past, self._past + len(tokens))[None]
+        positions = self._torch.arange(self._past, self._past + len(tokens[0]))[None]
         forward, arguments = self._model, dict[str, Any]()
-        if self._compiled is not None and (self._capacity, len(tokens)) in COMPILED_STEPS:
+        if self._compiled is not None and (self._capacity, len(tokens[0])) in COMPILED_STEPS:
             forward = self._compiled
             # Made outside, as `generate` makes it: the library's own code for it depends on the length so far.
             seen = self._torch.arange(self._capacity) <= positions[0][:, None]
             arguments = {"attention_mask": seen[None, None]}
-        input_ids = self._torch.tensor([tokens])
+        input_ids = self._torch.tensor(tokens)
         with self._torch.inference_mode():
             start = time.perf_counter()
             output = forward(
@@ -103,8 +103,8 @@ class TransformersWorker(SteppingWorker):
                 **arguments,
             )
             seconds = time.perf_counter() - start
-        self._past += len(tokens)
-        return seconds, output.logits[0].numpy()
+        self._past += len(tokens[0])
+        return seconds, output.logits.numpy()
 
 
 if __name__ == "__main__":

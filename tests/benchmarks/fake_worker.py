@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.peers.protocol import Decode, Prefill, serve
+from benchmarks.peers.protocol import Batch, Decode, Prefill, serve
 
 LOADED_BYTES = 64 << 20
 
@@ -48,6 +48,12 @@ class FakeWorker:
         steps = len(continuation) // tokens_at_once
         seconds = 0.01 if tokens_at_once == 1 else 0.012
         return Decode([9.0] + [seconds] * (steps - 1), self._next_token(prompt + continuation))
+
+    def batch(self, prompts: list[list[int]], continuations: list[list[int]]) -> Batch:
+        rows = [self._next_token(prompt + rest) for prompt, rest in zip(prompts, continuations, strict=True)]
+        if self._behaviour == "forgets a row":
+            rows[-1] += 1
+        return Batch([9.0] + [0.015] * (len(continuations[0]) - 1), rows)
 
     def logits(self, prompt: list[int], continuation: list[int]) -> bytes:
         rows = 1 + len(continuation)

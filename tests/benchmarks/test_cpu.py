@@ -15,7 +15,7 @@ from benchmarks.shapes import ModelShape
 FAKE = "tests.benchmarks.fake_worker"
 
 
-QUICK = Workload(4, (3, 6), decode_steps=3, verify_steps=3, logit_context=2, logit_steps=1)
+QUICK = Workload(4, (3, 6), rows=2, decode_steps=3, verify_steps=3, logit_context=2, logit_steps=1)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def cli(tiny_shape: ModelShape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cpu, "QUICK_SYSTEMS", ("ours",))
     monkeypatch.setattr(cpu, "SHAPES", {"tiny": tiny_shape})
     monkeypatch.setattr(cpu, "DEFAULT_SHAPES", ("tiny",))
-    monkeypatch.setattr(cpu, "Workload", lambda: QUICK)
+    monkeypatch.setattr(cpu, "DEFAULT", QUICK)
     application = typer.Typer()
     application.command()(cpu.main)
     return application
@@ -86,6 +86,8 @@ def test_a_quick_run_has_fewer_systems_and_rounds(cli: typer.Typer) -> None:
     [
         (["--systems", "ours,theirs"], "no system is called 'theirs'; choose from ours, peer, missing"),
         (["--systems", "ours,ours"], "each system can be named once"),
+        (["--contexts", "8,3"], "contexts must be numbers from 1 on, each more than the one before: '8,3'"),
+        (["--contexts", "few"], "contexts must be numbers from 1 on"),
         (["--systems", "ours", "--shapes", "huge"], "no shape is called 'huge'; choose from tiny"),
     ],
 )

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ WORKLOAD = Workload(
     decode_steps=4,
     verify_tokens=2,
     verify_steps=3,
+    rows=3,
     logit_context=2,
     logit_steps=1,
     rounds=2,
@@ -32,7 +34,7 @@ def test_every_system_is_measured_once_a_round_in_rotating_order(fake: Fake, tmp
     lines: list[str] = []
     contestants = {
         "a": Contestant(partial(fake, name="a"), tmp_path, compile_seconds=3.0),
-        "b": Contestant(partial(fake, name="b"), tmp_path, verifies=False),
+        "b": Contestant(partial(fake, name="b"), tmp_path, verifies=False, batches=False),
     }
     measured = measure(contestants, 11, WORKLOAD, lines.append)
     assert [line.rpartition(": ")[2] for line in lines] == ["bandwidth", "a", "b", "bandwidth", "b", "a"]
@@ -45,7 +47,8 @@ def test_every_system_is_measured_once_a_round_in_rotating_order(fake: Fake, tmp
         assert samples.divergence == 0
         assert samples.versions == {"fake": "1.0"}
     assert measured.systems["a"].verify_seconds == [0.012] * 2
-    assert measured.systems["b"].verify_seconds == []
+    assert measured.systems["a"].batch_seconds == [0.015] * 2
+    assert measured.systems["b"].verify_seconds == measured.systems["b"].batch_seconds == []
     assert measured.systems["a"].compile_seconds == 3.0
 
 
@@ -55,6 +58,15 @@ def test_a_system_that_runs_another_model_is_left_out(fake: Fake, tmp_path: Path
     assert measured.systems.keys() == {"a"}
     message = r"b: does not run the same model: after prefill its likeliest token is 10\d, that of a is \d"
     assert re.match(message, measured.failures["b"])
+
+
+def test_a_system_that_mixes_up_rows_is_left_out(fake: Fake, tmp_path: Path) -> None:
+    contestants = {"a": Contestant(fake, tmp_path), "b": Contestant(partial(fake, "forgets a row", name="b"), tmp_path)}
+    measured = measure(contestants, 11, WORKLOAD, lambda _: None)
+    assert "after 3 rows its likeliest token is" in measured.failures["b"]
+    without = measure(contestants, 11, replace(WORKLOAD, rows=1), lambda _: None)
+    assert without.failures == {}
+    assert without.systems["a"].batch_seconds == []
 
 
 def test_a_system_that_fails_leaves_the_others_their_rounds(fake: Fake, tmp_path: Path) -> None:
@@ -87,5 +99,14 @@ def test_nothing_to_measure_measures_bandwidth(tmp_path: Path) -> None:
 def test_tokens_are_seeded_and_within_the_vocabulary() -> None:
     tokens = Workload().tokens(100)
     assert tokens == Workload().tokens(100) != Workload(seed=1).tokens(100)
-    assert len(tokens) == 2048 + 32
+    assert len(tokens) == 8192 + 32
     assert set(tokens) <= set(range(100))
+    rows = [Workload().row(number, 100) for number in range(8)]
+    assert rows[0] == tokens[: 128 + 16]
+    assert len({tuple(row) for row in rows}) == 8
+
+
+def test_decoding_ends_where_the_model_does() -> None:
+    assert Workload().within(32768).decode_contexts == (128, 2048, 8192)
+    assert Workload().within(8192).decode_contexts == (128, 2048, 8192 - 17)
+    assert Workload().within(2048).decode_contexts == (128, 2048 - 17)

@@ -24,12 +24,14 @@ def test_every_request_has_one_answer_in_order() -> None:
         {"command": "load", "folder": "/c", "options": {}},
         {"command": "prefill", "prompt": [1, 2, 3]},
         {"command": "decode", "prompt": [1, 2], "continuation": [3, 4], "tokens_at_once": 1},
+        {"command": "batch", "prompts": [[1, 2], [2, 2]], "continuations": [[3, 4], [3, 4]]},
     ) == [
         {"ok": True, "versions": {"fake": "1.0"}},
         {"ok": True, "folder": "/c"},
         {"ok": True},
         {"ok": True, "seconds": 0.003, "next_token": 6},
         {"ok": True, "seconds": [9.0, 0.01], "next_token": 3},
+        {"ok": True, "seconds": [9.0, 0.015], "next_tokens": [3, 4]},
     ]
 
 

@@ -13,6 +13,7 @@ from benchmarks.shapes import ModelShape
 from tests.runtime.program import TinyDecoder, write_artifact
 
 PROMPT, CONTINUATION = [5, 17, 250, 3, 3, 90], [7, 280, 11]
+OTHER = [7, 16, 5, 1, 2, 9]
 PEERS = ("transformers-static", "genai", "llama.cpp", "openvino", "optimum-onnx")
 
 
@@ -29,6 +30,10 @@ def test_graphwright_runs_the_model_it_loaded(tmp_path: Path) -> None:
     verify = worker.decode(prompt, continuation, 2)
     assert verify.next_token == decode.next_token
     assert len(verify.seconds) == 2
+    rows = [prompt, [2, 7, 1, 8, 2]]
+    batch = worker.batch(rows, [continuation] * 2)
+    assert batch.next_tokens == [tiny.greedy(row + continuation, 1)[-1] for row in rows]
+    assert len(batch.seconds) == 4
     logits = np.frombuffer(worker.logits(prompt, continuation), dtype=np.float32).reshape(5, -1)
     assert (int(logits[0].argmax()), int(logits[-1].argmax())) == (prefill.next_token, decode.next_token)
 
@@ -56,6 +61,10 @@ def likeliest(name: str, source: Path) -> list[int]:
         logits = worker.logits(PROMPT, CONTINUATION)
         if system.verifies:
             assert worker.decode(PROMPT, CONTINUATION, len(CONTINUATION)).next_token == decode.next_token
+        if system.batches:
+            assert worker.batch([PROMPT, OTHER], [CONTINUATION] * 2).next_tokens == [
+                worker.decode(row, CONTINUATION).next_token for row in (PROMPT, OTHER)
+            ]
         worker.wait_until_quiet()
     assert prefill.seconds > 0
     assert len(decode.seconds) == len(CONTINUATION)
