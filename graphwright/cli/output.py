@@ -73,15 +73,19 @@ def stage_display(*, shown: bool = True) -> Generator[Callable[[str], None]]:
 
 @contextmanager
 def loading_bar() -> Generator[None]:
-    """On a terminal, a bar of the weights that are being loaded by an engine that copies them to its device."""
+    """On a terminal, a bar of the weights that are being checked, or copied to a device."""
     error_console = PrintableConsole(stderr=True, highlight=False, soft_wrap=True)
     if not error_console.is_terminal:
         yield
         return
-    columns = TextColumn("loading weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=error_console, transient=True) as progress:
         task = progress.add_task("", total=None, visible=False)
-        with loading_shown(lambda done, total: progress.update(task, completed=done, total=total, visible=True)):
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total, visible=True)
+
+        with loading_shown(show):
             yield
 
 

@@ -1,10 +1,5 @@
 """What `manifest.json` says: the model, its program, and the size and hash of every file."""
 
-import hashlib
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -15,7 +10,7 @@ from graphwright.runtime.artifact.program import Program
 from graphwright.runtime.artifact.strict import MOST_BYTES, Count, Positive, Strict
 
 FORMAT = "graphwright-artifact"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 LOWERED_FILE = "lowered.gw"
 """The lowered program as text, for people and for the interpreter; the runtime never reads it."""
@@ -41,7 +36,11 @@ class ModelInfo(Strict):
 
 
 class FileEntry(Strict):
-    """Size in bytes and SHA-256 (lower-case hexadecimal) of one file."""
+    """Size in bytes and SHA-256 (lower-case hexadecimal) of one file.
+
+    Of a file larger than a part (64 MiB) it is the SHA-256 of its parts' SHA-256, one after the other as bytes: see
+    `hashing`.
+    """
 
     size: Annotated[int, Field(ge=0, le=MOST_BYTES)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -51,7 +50,7 @@ class Manifest(Strict):
     """The whole of `manifest.json`. `files` lists every file of the artifact except the manifest itself."""
 
     format: Literal["graphwright-artifact"] = FORMAT
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     producer: str
     model: ModelInfo
     program: Program
@@ -77,16 +76,3 @@ class Manifest(Strict):
             if vocabulary != self.model.vocabulary_size:
                 raise ValueError(f"logits are of {vocabulary} tokens, vocabulary_size is {self.model.vocabulary_size}")
         return self
-
-
-def hash_files(paths: Sequence[Path]) -> list[FileEntry]:
-    """The entry of each file, in order. Raises OSError when one cannot be read."""
-    # hashlib releases the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(_entry, paths))
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileEntry(size=file.tell(), sha256=digest)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +13,13 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from graphwright.runtime.artifact.checked_weights import State, is_remembered, remember
+from graphwright.runtime.artifact.hashing import hash_files
 from graphwright.runtime.artifact.manifest import (
     FORMAT,
     FORMAT_VERSION,
     LOWERED_FILE,
     MANIFEST_FILE,
     Manifest,
-    hash_files,
 )
 from graphwright.runtime.artifact.paths import resolve_inside
 from graphwright.runtime.errors import ArtifactError
@@ -117,7 +118,8 @@ def artifact_while_checked(path: str | Path, *, verify: bool = True) -> Generato
     weights = [name for name in artifact.manifest.files if name.endswith(WEIGHTS_SUFFIX)]
     _check_hashes(artifact, [name for name in artifact.manifest.files if name not in weights])
     with ThreadPoolExecutor(max_workers=1) as pool:
-        checked = pool.submit(_check_weights, artifact, weights)
+        # In a copy of the context, so that whoever shows how far loading is sees this too.
+        checked = pool.submit(copy_context().run, _check_weights, artifact, weights)
         try:
             yield artifact
         finally:

@@ -7,7 +7,8 @@ from typing import Self
 from pydantic import ValidationError
 
 from graphwright.runtime.artifact.folder import AtomicFolder
-from graphwright.runtime.artifact.manifest import MANIFEST_FILE, Manifest, ModelInfo, Program, hash_files
+from graphwright.runtime.artifact.hashing import hash_files
+from graphwright.runtime.artifact.manifest import MANIFEST_FILE, Manifest, ModelInfo, Program
 from graphwright.runtime.artifact.paths import is_plain_name
 from graphwright.runtime.artifact.reader import is_artifact
 from graphwright.runtime.errors import ArtifactError

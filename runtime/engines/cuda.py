@@ -14,7 +14,7 @@ from graphwright.runtime.engines.cuda_program import PlannedGraph, Target, evalu
 from graphwright.runtime.engines.cuda_values import CudaValue, HostValue, bucket
 from graphwright.runtime.engines.engine import Array, Device, Signature, Value
 from graphwright.runtime.errors import ArtifactError, ContextError, SessionError
-from graphwright.runtime.progress import loaded
+from graphwright.runtime.progress import tell
 
 ALIGNMENT = 256
 """Bytes: every slot of the workspace begins at a multiple of this."""
@@ -94,7 +94,7 @@ class CudaEngine:
                 buffer.wait()
                 np.copyto(buffer.array[: len(chunk)], chunk)
                 driver.send(value.address + begin, buffer, len(chunk))
-                loaded(begin + len(chunk), size)
+                tell("loading weights", begin + len(chunk), size)
             for launch in self._fills(value.address):
                 driver.launch(launch)
         return value

@@ -8,7 +8,7 @@ from pathlib import Path
 from graphwright.backends.plan import print_plans
 from graphwright.ir import read_program
 from graphwright.runtime.artifact import PLAN_FILE
-from graphwright.runtime.artifact.manifest import hash_files
+from graphwright.runtime.artifact.hashing import hash_files
 from tests.backends.plan.making import whole_plan
 from tests.graphwright.commands import Commands
 

@@ -8,7 +8,8 @@ import pytest
 
 from graphwright.runtime import ArtifactError
 from graphwright.runtime.artifact import artifact_while_checked, checked_weights, reader
-from graphwright.runtime.artifact.manifest import FileEntry, hash_files
+from graphwright.runtime.artifact.hashing import hash_files
+from graphwright.runtime.artifact.manifest import FileEntry
 from tests.runtime.program import TinyDecoder, write_artifact
 
 WEIGHTS = "weights.safetensors"

@@ -48,7 +48,7 @@ def test_the_manifest_on_disk_is_the_documented_json(tmp_path: Path) -> None:
     write(tmp_path / "out", b"abc")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["format"] == "graphwright-artifact"
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert manifest["producer"] == "tests"
     assert manifest["program"]["inputs"] == {"x": {"dtype": "float32", "shape": ["n", 2]}}
 

@@ -107,7 +107,7 @@ def test_weights_go_to_the_device_in_chunks_and_say_how_far_they_are(
     assert CHUNK == 1 << 24
     monkeypatch.setattr("graphwright.runtime.engines.cuda.CHUNK", 5000)
     told = list[tuple[int, int]]()
-    with loading_shown(lambda done, total: told.append((done, total))):
+    with loading_shown(lambda _, done, total: told.append((done, total))):
         model = load(artifact, engine=emulated_engine)
     weights = np.fromfile(artifact / "weights.safetensors", np.uint8)
     engine = model.loaded.session.engine
