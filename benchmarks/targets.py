@@ -46,9 +46,7 @@ def main(
         folder = kept or Path(temporary, "artifact")
         if not folder.exists():
             quantized = None if quantize == "none" else quantize
-            graphwright.compile(
-                checkpoint(of, cache_folder()), output=folder, target=f"cpu:{cpus}", quantize=quantized
-            )
+            graphwright.compile(checkpoint(of, cache_folder()), output=folder, target=f"cpu:{cpus}", quantize=quantized)
         times = measured(folder, context, turns, threads or available_cores())
     out = Console()
     out.print(machine(), highlight=False)

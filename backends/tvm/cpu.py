@@ -35,6 +35,16 @@ class Cpu:
         return {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"} <= self.features
 
     @property
+    def has_wide_bytes(self) -> bool:
+        """Whether registers of 512 bits are multiplied byte by byte (AVX-512 BW)."""
+        return {"avx512f", "avx512bw"} <= self.features
+
+    @property
+    def has_arm_products(self) -> bool:
+        """Whether one instruction multiplies and adds four signed bytes a lane, in registers of 128 bits (`sdot`)."""
+        return "asimddp" in self.features
+
+    @property
     def required(self) -> tuple[str, ...]:
         """The features that code for this CPU may use, which a manifest states."""
         return tuple(sorted(self.features & USED))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 from importlib.machinery import ModuleSpec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from graphwright.backends.tvm import linking
 from graphwright.backends.tvm.cpu import host_cpu
+from graphwright.backends.tvm.lower import plan_for_cpus, plan_graphs
 from graphwright.backends.tvm.targets import LEVELS, find_target
 from graphwright.compiling.compiler import Options
 from graphwright.compiling.lowering import build_artifact
 from graphwright.compiling.targets import split_target
 from graphwright.errors import OptionError
 from graphwright.ir import Builder, Graph, Program, UserError, ops, tensor
+from graphwright.ir.weights import StoredArray
 from graphwright.runtime import SessionError, load_function
 from tests.graphwright.commands import Commands
 
@@ -57,8 +61,7 @@ def test_a_missing_linker_for_other_machines_is_named(monkeypatch: pytest.Monkey
 
 
 def test_each_level_has_what_the_one_below_it_has() -> None:
-    levels = list(LEVELS.values())
-    for below, level in zip(levels, levels[1:], strict=False):
+    for below, level in pairwise(LEVELS.values()):
         assert below.features < level.features
         assert {*below.required} < {*level.required}
 
@@ -69,6 +72,18 @@ def function() -> Program:
     x = graph.add_input("x", tensor("f32", "B", 4))
     graph.outputs = {"y": Builder(graph)(ops.exp, x)}
     return program
+
+
+def test_a_weight_is_stored_once_for_all_that_read_it_in_one_layout() -> None:
+    program = Program("test")
+    graph = program.add_graph(Graph("forward"))
+    weight = graph.weight(program.add_weight("w", StoredArray.of(torch.ones(32, 8))))
+    graph.outputs = {"y": Builder(graph)(ops.linear, graph.add_input("x", tensor("f32", "B", 8)), weight)}
+    alone = plan_graphs([graph], LEVELS["v3"])
+    both = plan_for_cpus([graph], [LEVELS["v4+vnni"], LEVELS["v3"]])
+    names = [weight.name for weight in alone.weights]
+    assert [[weight.name for weight in each.weights] for each in both] == [names, names]
+    assert [each.layout for each in both] == 2 * [alone.layout]
 
 
 def test_an_artifact_for_several_runs_the_best_that_the_machine_has(tmp_path: Path, commands: Commands) -> None:
