@@ -58,6 +58,8 @@ class Backend(ABC):
     targets: ClassVar[tuple[str, ...]] = ("cpu",)
     """The machines that it compiles for; the pipeline of a target's name comes before `lowering`."""
     options: ClassVar[type[BackendOptions]] = BackendOptions
+    machines: ClassVar[str] = ""
+    """The option for what stands behind the colon of a target, as in `cuda:sm_90`; empty for a backend without one."""
     engine: ClassVar[Callable[..., Any] | None] = None
     """What runs its artifacts, as `graphwright.load` takes it; None for one that the runtime knows by name."""
 

@@ -62,8 +62,8 @@ def compile(
     - `output`: where the artifact stays; by default a temporary folder that lives as long as the result
     - `backend`: `onnx`, for ONNX Runtime, `tvm`, machine code for this machine's CPU, `cuda`, machine code for GPUs, or
       a backend of your own; by default the one of the target's name, or the first of these that compiles for it
-    - `target`: `cpu`, or `cuda` with architectures of GPUs, as `cuda:sm_90`, one of which this machine must have:
-      `graphwright compile` writes artifacts for others
+    - `target`: `cpu`, also with names of CPUs, as `cpu:v3,cpu:v4+vnni`, or `cuda` with architectures of GPUs, as
+      `cuda:sm_90`; this machine must have one of them: `graphwright compile` writes artifacts for others
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
     - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it

@@ -1,12 +1,10 @@
-"""One loaded program, with its encoder if it has one, shared by any number of caches and threads; and whether this
-machine has the CPU features that it was compiled for."""
+"""One loaded program, with its encoder if it has one, shared by any number of caches and threads."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import get_args
 
 from graphwright.runtime.artifact import Artifact
 from graphwright.runtime.cores import available_cores, check_threads
+from graphwright.runtime.cpu_features import fitting_version
 from graphwright.runtime.engines import Device, EngineFactory, Executable, Signature, start_engine
 from graphwright.runtime.errors import SessionError
 
@@ -15,8 +13,9 @@ class Session:
     """An artifact's program, loaded by the engine of its backend; safe to use from several threads at once.
 
     `threads` is the number of cores to use (by default all physical cores this process may occupy), at most the CPUs
-    that it may use. `engine` starts what runs the program, by default that of its backend. Raises SessionError when the
-    program does not fit this machine, the device, or its own manifest.
+    that it may use. `engine` starts what runs the program, by default that of its backend. Of a program for several
+    CPUs, `program` is the version for this one. Raises SessionError when the program does not fit this machine, the
+    device, or its own manifest.
     """
 
     def __init__(
@@ -28,11 +27,10 @@ class Session:
         engine: EngineFactory | None = None,
     ) -> None:
         self.manifest = artifact.manifest
-        self.program = artifact.manifest.program
         check_threads(threads)
         if device not in get_args(Device):
             raise SessionError(f"device is {device!r}; it must be one of {', '.join(get_args(Device))}")
-        check_cpu_features(self.program.cpu_features)
+        self.program = fitting_version(artifact.manifest.program)
         self.engine = (engine or start_engine)(artifact, threads=threads or available_cores(), device=device)
         self.executable = self.engine.load(Signature.of_program(self.program))
         self.encoder: Executable | None = None
@@ -52,26 +50,3 @@ class Session:
         length = self.manifest.model.context_length
         assert length is not None, "the manifest of a decoder is checked to have it"
         return length
-
-
-def check_cpu_features(required: Iterable[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Raise SessionError unless `cpuinfo` lists every feature of `required` (`flags` on x86, `Features` on Arm)."""
-    required = set(required)
-    if not required:
-        return
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        raise SessionError(
-            f"the program needs the CPU features {', '.join(sorted(required))}, and {cpuinfo} cannot be read "
-            "to see whether this machine has them; compile the model on this machine"
-        ) from None
-    present = {
-        flag for line in lines if line.startswith(("flags", "Features")) for flag in line.partition(":")[2].split()
-    }
-    missing = sorted(required - present)
-    if missing:
-        raise SessionError(
-            f"the program needs CPU features that this machine lacks: {', '.join(missing)}; "
-            "compile the model on this machine"
-        )

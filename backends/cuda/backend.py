@@ -52,6 +52,7 @@ class CudaBackend(Backend):
     summary: ClassVar[str] = "machine code for NVIDIA GPUs"
     targets: ClassVar[tuple[str, ...]] = ("cuda",)
     options: ClassVar[type[BackendOptions]] = CudaOptions
+    machines: ClassVar[str] = "architectures"
 
     def missing(self) -> str | None:
         install = "in the clone of Graphwright, run `pip install -e '.[cuda-compile]'`"

@@ -1,14 +1,17 @@
-"""The backend `tvm`: machine code for this CPU."""
+"""The backend `tvm`: machine code for CPUs."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from graphwright.backends.interface import Backend, BackendOptions, Companions
+from graphwright.backends.interface import Backend, BackendOptions, Companions, option
+from graphwright.backends.tvm.targets import NATIVE, find_target, known_names, target_names, triple_of
+from graphwright.ir.errors import UserError
 
 if TYPE_CHECKING:
     from graphwright.backends.kernel_library import KernelLibrary
@@ -17,22 +20,42 @@ if TYPE_CHECKING:
     from graphwright.runtime.artifact import Manifest
 
 
+@dataclass(frozen=True)
+class TvmOptions(BackendOptions):
+    cpus: str = option(NATIVE, f"CPUs to compile for, joined by commas: {', '.join(known_names())}.")
+
+    def __post_init__(self) -> None:
+        target_names(self.cpus)
+
+
 class TvmBackend(Backend):
     """A graph for each phase, as one library of kernels that TVM generates."""
 
     name: ClassVar[str] = "tvm"
-    summary: ClassVar[str] = "machine code for this CPU"
+    summary: ClassVar[str] = "machine code for this CPU, or for those that are named"
+    options: ClassVar[type[BackendOptions]] = TvmOptions
+    machines: ClassVar[str] = "cpus"
 
     def missing(self) -> str | None:
-        from graphwright.backends.tvm.linking import find_linker
+        from graphwright.backends.tvm.linking import X86_64, find_linker
 
-        if platform.machine() not in ("x86_64", "AMD64"):
+        if platform.machine() not in X86_64:
             return f"it writes code for x86-64, this machine is {platform.machine()}: use 'onnx'"
         if find_spec("tvm") is None:
             return "TVM is not installed: in the clone of Graphwright, run `pip install -e '.[tvm]'`"
         if find_linker() is None:
             return "it links with a C compiler, and there is none: install gcc or clang"
         return None
+
+    def for_target(self, options: BackendOptions, target: str) -> BackendOptions:
+        from graphwright.backends.tvm.linking import missing_linker
+
+        assert isinstance(options, TvmOptions), "the options of this backend"
+        for name in target_names(options.cpus):
+            problem = missing_linker(triple_of(name))
+            if problem is not None:
+                raise UserError(f"nothing can be linked for {name}: {problem}")
+        return options
 
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         from graphwright.passes.lowering.cpu import cpu_lowering
@@ -48,7 +71,9 @@ class TvmBackend(Backend):
     def build(self, program: Program, folder: Path, companions: Companions, options: BackendOptions) -> Manifest:
         from graphwright.backends.tvm.compile import build_artifact
 
-        return build_artifact(program, folder, companions)
+        assert isinstance(options, TvmOptions), "the options of this backend"
+        targets = [find_target(name) for name in target_names(options.cpus)]
+        return build_artifact(program, folder, companions, targets=targets)
 
     def plan_text(self, program: Program) -> str | None:
         from graphwright.backends.tvm.compile import plan_text

@@ -7,10 +7,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cpu:
-    """`name` is LLVM's name (`mcpu`), `features` are as in /proc/cpuinfo."""
+    """`name` is LLVM's name (`mcpu`), `features` are as in /proc/cpuinfo.
+
+    `attributes` are LLVM's (`mattr`), for what the name does not say. `triple` is LLVM's name of the kind of machine,
+    where it is another than this one.
+    """
 
     name: str
     features: frozenset[str] = frozenset()
+    attributes: tuple[str, ...] = ()
+    triple: str = ""
 
     @property
     def float_lanes(self) -> int:
@@ -29,12 +35,32 @@ class Cpu:
         return {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"} <= self.features
 
     @property
+    def has_wide_bytes(self) -> bool:
+        """Whether registers of 512 bits are multiplied byte by byte (AVX-512 BW)."""
+        return {"avx512f", "avx512bw"} <= self.features
+
+    @property
+    def has_arm_products(self) -> bool:
+        """Whether one instruction multiplies and adds four signed bytes a lane, in registers of 128 bits (`sdot`)."""
+        return "asimddp" in self.features
+
+    @property
     def required(self) -> tuple[str, ...]:
         """The features that code for this CPU may use, which a manifest states."""
         return tuple(sorted(self.features & USED))
 
 
-USED = frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"})
+LEVEL_3 = frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
+"""What x86-64-v3 has beyond the levels below."""
+LEVEL_4 = LEVEL_3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+VECTOR_EXTENSIONS = frozenset(
+    {
+        *("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx512_bitalg", "avx512_vpopcntdq", "avx512ifma"),
+        *("avx512vbmi", "avx512_vbmi2", "avx_vnni", "gfni", "vaes", "vpclmulqdq"),
+    }
+)
+ARM = frozenset({"asimd", "asimddp"})
+USED = LEVEL_4 | VECTOR_EXTENSIONS | ARM
 """Features that kernels, or LLVM by the CPU's name, make use of and that a machine may lack."""
 
 GENERIC = Cpu("generic")

@@ -29,4 +29,5 @@ def content_name(label: str, made: str, cpu: Cpu) -> str:
 def _origin(cpu: Cpu) -> str:
     """What a kernel's code depends on beside how it was made: the CPU, versions, and our own source."""
     source = source_digest(Path(__file__).parent, *map(Path, ir.__path__))
-    return repr((cpu.name, sorted(cpu.features), version("apache-tvm"), version("apache-tvm-ffi"), source))
+    machine = cpu.name, sorted(cpu.features), cpu.attributes, cpu.triple
+    return repr((*machine, version("apache-tvm"), version("apache-tvm-ffi"), source))

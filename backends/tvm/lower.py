@@ -37,18 +37,40 @@ def plan_graphs(
     `chosen` are settings of kernels by their names, and of the `step`. With `ahead`, kernels are compiled in the
     background until they are closed, for `build_steps`. Raises `UnsupportedError`.
     """
-    kernels, weights = KernelModule(cpu, chosen, ahead=ahead), dict[str, Weight]()
+    (planned,) = plan_for_cpus(graphs, [cpu], chosen, ahead=ahead)
+    return planned
+
+
+def plan_for_cpus(
+    graphs: Sequence[Graph],
+    cpus: Sequence[Cpu],
+    chosen: Mapping[str, Settings] = MappingProxyType({}),
+    *,
+    ahead: bool = False,
+) -> list[Planned]:
+    """As `plan_graphs`, for each of some CPUs. All read one file, which holds a weight once for each of its layouts."""
+    modules = [KernelModule(cpu, chosen, ahead=ahead) for cpu in cpus]
+    weights = dict[str, Weight]()
     try:
-        emitted = [emit_graph(graph, kernels, weights) for graph in graphs]
+        emitted = [[emit_graph(graph, kernels, weights) for graph in graphs] for kernels in modules]
         layout = plan_weights([*weights.values()])
         offsets = {name: place.offset for name, place in layout.places.items()}
-        plans = {each.graph.name: assemble(each, kernels, offsets) for each in emitted}
-        for plan in plans.values():
+        planned = [
+            Planned(
+                {graph.graph.name: assemble(graph, kernels, offsets) for graph in each},
+                kernels,
+                [*weights.values()],
+                layout,
+            )
+            for kernels, each in zip(modules, emitted, strict=True)
+        ]
+        for plan in (plan for each in planned for plan in each.plans.values()):
             verify_plan(plan)
     except BaseException:
-        kernels.close()
+        for kernels in modules:
+            kernels.close()
         raise
-    return Planned(plans, kernels, [*weights.values()], layout)
+    return planned
 
 
 def build_steps(planned: Planned, graphs: Sequence[Graph], *, profiled: bool = False) -> Library:
@@ -66,4 +88,5 @@ def build_steps(planned: Planned, graphs: Sequence[Graph], *, profiled: bool = F
         for name in planned.kernels.names
         if any(stage.function in called for stage in planned.kernels.record(name).stages)
     ]
-    return Library(kernels, plans_code(plans, dimensions, planned.layout.size, settings, profiled=profiled))
+    code = plans_code(plans, dimensions, planned.layout.size, settings, profiled=profiled)
+    return Library(kernels, code, planned.kernels.cpu.triple)

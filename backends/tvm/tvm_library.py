@@ -120,4 +120,9 @@ _source.as_ast = _as_ast
 
 def llvm_target(cpu: Cpu) -> Any:
     """TVM's target for code that runs on that CPU."""
-    return tvm.target.Target({"kind": "llvm", "mcpu": cpu.name})
+    target: dict[str, Any] = {"kind": "llvm", "mcpu": cpu.name}
+    if cpu.attributes:
+        target["mattr"] = list(cpu.attributes)
+    if cpu.triple:
+        target["mtriple"] = cpu.triple
+    return tvm.target.Target(target)

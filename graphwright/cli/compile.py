@@ -81,6 +81,9 @@ def _print_summary(report: "CompilationReport") -> None:
     out.print(f"compiled {manifest.model.name} to {report.folder} in {report.seconds:.1f} s ({stages})", markup=False)
     architecture = manifest.model.architecture or "unnamed architecture"
     out.print(f"model    {architecture}, {count_text(manifest.model.parameters)} parameters, {size_text(size)} on disk")
+    for version in manifest.program.versions if manifest.program.target else ():
+        untuned = ", untuned: nobody has measured it" if version.untuned else ""
+        out.print(f"cpu      {version.target}: {version.file}{untuned}", markup=False)
     if report.quantization is not None:
         out.print(f"stored   {summary(report.quantization)}", markup=False)
     if manifest.program.kind == "decoder":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from graphwright.ir import Program
     from graphwright.runtime import Manifest
     from graphwright.runtime.artifact import Artifact
+    from graphwright.runtime.artifact import Program as ProgramInfo
 
 
 def inspect_command(
@@ -109,6 +110,8 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
         f"model      {model.architecture}, {count_text(model.parameters)} parameters",
         f"program    {program.kind} for {program.backend} ({program.dialect}), {program.file}",
     ]
+    if program.target:
+        lines += [f"cpu        {_version_line(version)}" for version in program.versions]
     if program.kind == "decoder":
         empty, token, full = (KVCache.bytes_for(manifest, 1, n) for n in (0, 1, model.context_length or 0))
         lines.append(f"context    {model.context_length} tokens, vocabulary {model.vocabulary_size}")
@@ -120,6 +123,12 @@ def _manifest_lines(manifest: "Manifest") -> list[str]:
     lines.append(f"files      {size_text(size)}")
     lines += [f"           {name}, {size_text(entry.size)}" for name, entry in manifest.files.items()]
     return lines
+
+
+def _version_line(version: "ProgramInfo") -> str:
+    """The CPU that a version of the program is for, and what a machine must have to run it."""
+    untuned = ", untuned: nobody has measured it" if version.untuned else ""
+    return f"{version.target}, {version.file}, needs {' '.join(version.cpu_features) or 'nothing'}{untuned}"
 
 
 def _program_lines(program: "Program") -> list[str]:

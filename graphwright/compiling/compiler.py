@@ -22,6 +22,7 @@ from graphwright.compiling.targets import (
     find_pipeline,
     is_language_model,
     require_backend,
+    split_target,
     with_cache_layout,
 )
 from graphwright.errors import OptionError, UsageError
@@ -47,8 +48,9 @@ Kind = Literal["auto", "language model", "function"]
 class Options:
     """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name.
 
-    A target may name architectures behind a colon, as `cuda:sm_90`: they are the backend's option of that name. Without
-    a backend it is the one of the target's name, or the first that compiles for it. Raises OptionError where none does.
+    A target may name machines behind a colon, as `cuda:sm_90` or `cpu:v3,cpu:v4`: the backend's option for them.
+    Without a backend it is the one of the target's name, or the first that compiles for it. Raises OptionError where
+    none does.
     """
 
     backend: str | Backend = ""
@@ -63,13 +65,19 @@ class Options:
     backend_options: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def __post_init__(self) -> None:
-        target, colon, architectures = self.target.partition(":")
-        if colon and "architectures" in self.backend_options:
-            raise OptionError("are named in the target too: name them in one place", "architectures")
-        named = {"architectures": architectures} if colon else {}
+        target, machines = split_target(self.target)
+        backend = self.backend or backend_for(target, by_machine=machines is not None).name
         object.__setattr__(self, "target", target)
-        object.__setattr__(self, "backend", self.backend or backend_for(target).name)
-        object.__setattr__(self, "backend_options", {**self.backend_options, **named})
+        object.__setattr__(self, "backend", backend)
+        if machines is None:
+            return
+        found = find_backend(backend)
+        option = found.machines
+        if not option:
+            raise OptionError(f"names {machines}, and the backend {found.name!r} takes no machines by name", "target")
+        if option in self.backend_options:
+            raise OptionError("are named in the target too: name them in one place", option)
+        object.__setattr__(self, "backend_options", {**self.backend_options, option: machines})
 
     def check(self) -> None:
         """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""

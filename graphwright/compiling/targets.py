@@ -37,10 +37,21 @@ def find_backend(backend: str | Backend) -> Backend:
     return BACKENDS[backend]
 
 
-def backend_for(target: str) -> Backend:
-    """The backend of the target's name, or else the first for it. Raises OptionError for a target of none."""
+def split_target(text: str) -> tuple[str, str | None]:
+    """The target, and the names of machines behind its colon, joined by commas: of `cpu:v3,cpu:v4` they are `v3,v4`."""
+    target, colon, machines = text.partition(":")
+    return target, ",".join(each.removeprefix(f"{target}:") for each in machines.split(",")) if colon else None
+
+
+def backend_for(target: str, *, by_machine: bool = False) -> Backend:
+    """The backend of the target's name, or else the first for it; if `by_machine`, one that takes names of machines.
+
+    Raises OptionError for a target of none.
+    """
     check_choice("target", target, dict.fromkeys(each for backend in BACKENDS.values() for each in backend.targets))
     able = [backend for backend in BACKENDS.values() if target in backend.targets]
+    if by_machine:
+        able = [backend for backend in able if backend.machines] or able
     return next((backend for backend in able if backend.name == target), able[0])
 
 

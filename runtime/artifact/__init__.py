@@ -1,5 +1,6 @@
 """The artifact folder: its manifest, reading and writing it."""
 
+from graphwright.runtime.artifact.alternative import Alternative
 from graphwright.runtime.artifact.convention import CONTEXT_LENGTH
 from graphwright.runtime.artifact.encoder import EncoderSpec
 from graphwright.runtime.artifact.folder import AtomicFolder
@@ -31,6 +32,7 @@ __all__ = [
     "LOWERED_FILE",
     "MANIFEST_FILE",
     "PLAN_FILE",
+    "Alternative",
     "Artifact",
     "ArtifactWriter",
     "AtomicFolder",

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from graphwright.runtime.artifact.alternative import Alternative
 from graphwright.runtime.artifact.convention import (
     CHOSEN,
     CONTEXT_LENGTH,
@@ -38,7 +39,9 @@ class Program(Strict):
 
     Of the backend `tvm`, `file` is a library of `functions`, of which a call runs the first that takes its sizes; the
     function of an encoder's library is `encode`. `weights` is the file that they all read, as it is, and `dimensions`
-    is the order in which they take sizes to tell the workspace that a call needs.
+    is the order in which they take sizes to tell the workspace that a call needs. `target` is the name of the CPU that
+    it was compiled for; where it is `untuned`, nobody has measured that. `alternatives` are for machines that lack
+    features of this one: the first whose features a machine has is what it runs.
     """
 
     kind: Literal["decoder", "function"]
@@ -46,7 +49,10 @@ class Program(Strict):
     dialect: str
     file: str
     weights: str | None = None
+    target: str = ""
     cpu_features: tuple[str, ...] = ()
+    untuned: bool = False
+    alternatives: tuple[Alternative, ...] = ()
     rows_apart: bool = False
     recordable: bool = False
     inputs: dict[str, TensorSpec]
@@ -60,8 +66,21 @@ class Program(Strict):
     @property
     def files(self) -> tuple[str, ...]:
         """Of the programs, the decoder's or function's and the encoder's, and the weights that they name."""
-        files = (self.file, None if self.encoder is None else self.encoder.file, self.weights)
-        return tuple(file for file in files if file is not None)
+        programs = [(each.file, None if each.encoder is None else each.encoder.file) for each in self.versions]
+        return tuple(file for file in (*(file for pair in programs for file in pair), self.weights) if file is not None)
+
+    @property
+    def versions(self) -> "tuple[Program, ...]":
+        """The program for each CPU that it was compiled for, the best first, each without alternatives."""
+        own = self.model_copy(update={"alternatives": ()})
+        return (own, *(own.model_copy(update=self._replaced(each)) for each in self.alternatives))
+
+    def _replaced(self, alternative: Alternative) -> dict[str, object]:
+        """What differs for another CPU."""
+        fields = alternative.model_dump(exclude={"encoder_file"})
+        if self.encoder is not None:
+            fields["encoder"] = self.encoder.model_copy(update={"file": alternative.encoder_file})
+        return fields
 
     @property
     def in_place(self) -> tuple[CacheSpec, ...]:
@@ -97,6 +116,17 @@ class Program(Strict):
                 )
         elif self.weights or self.functions or self.dimensions or (self.encoder and self.encoder.dimensions):
             raise ValueError(f"only a program of {' and '.join(PLANNED)} names weights, functions and dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _check_alternatives(self) -> Self:
+        if self.alternatives and self.backend != "tvm":
+            raise ValueError("only a program of the backend tvm has alternatives")
+        for each in self.alternatives:
+            if (each.encoder_file is None) != (self.encoder is None):
+                raise ValueError(f"{each.target} must have an encoder_file exactly where the program has an encoder")
+        if len(set(self.files)) != len(self.files):
+            raise ValueError("two libraries have one file")
         return self
 
     @model_validator(mode="after")

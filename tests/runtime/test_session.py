@@ -23,11 +23,11 @@ from graphwright.runtime import (
     cores,
     load,
 )
-from graphwright.runtime.artifact import ModelInfo, Program, StateSpec, TensorSpec
+from graphwright.runtime.artifact import Alternative, ModelInfo, Program, StateSpec, TensorSpec
 from graphwright.runtime.cores import available_cores, usable_cpus
+from graphwright.runtime.cpu_features import fitting_version
 from graphwright.runtime.engines.onnxruntime import OnnxExecutable
 from graphwright.runtime.onnxruntime_api import import_onnxruntime
-from graphwright.runtime.session import check_cpu_features
 from tests.runtime.native_decoder import write_native_artifact
 from tests.runtime.program import TinyDecoder, decoder_model, program_entry, write_artifact
 
@@ -198,19 +198,43 @@ def test_a_function_is_not_a_model(tmp_path: Path) -> None:
 CPUINFO = "processor\t: 0\nflags\t\t: fpu avx2 avx512f\n\nprocessor\t: 1\nflags\t\t: fpu avx2 avx512f\n"
 
 
-def test_cpu_features(tmp_path: Path) -> None:
+def for_cpu(tiny: TinyDecoder, *features: str, **more: object) -> Program:
+    return program_entry(tiny).model_copy(update={"cpu_features": features, **more})
+
+
+def test_cpu_features(tmp_path: Path, tiny: TinyDecoder) -> None:
     (tmp_path / "cpuinfo").write_text(CPUINFO)
-    check_cpu_features([], tmp_path / "nowhere")
-    check_cpu_features(["avx2", "avx512f"], tmp_path / "cpuinfo")
+    fitting_version(for_cpu(tiny), tmp_path / "nowhere")
+    fitting_version(for_cpu(tiny, "avx2", "avx512f"), tmp_path / "cpuinfo")
     with pytest.raises(SessionError, match="CPU features that this machine lacks: amx_tile, avx512_bf16; compile"):
-        check_cpu_features(["avx512_bf16", "avx2", "amx_tile"], tmp_path / "cpuinfo")
+        fitting_version(for_cpu(tiny, "avx512_bf16", "avx2", "amx_tile"), tmp_path / "cpuinfo")
     with pytest.raises(SessionError, match="cannot be read"):
-        check_cpu_features(["avx2"], tmp_path / "nowhere")
+        fitting_version(for_cpu(tiny, "avx2"), tmp_path / "nowhere")
 
 
-def test_cpu_features_of_arm(tmp_path: Path) -> None:
+def test_cpu_features_of_arm(tmp_path: Path, tiny: TinyDecoder) -> None:
     (tmp_path / "cpuinfo").write_text("Features\t: fp asimd i8mm\n")
-    check_cpu_features(["i8mm"], tmp_path / "cpuinfo")
+    fitting_version(for_cpu(tiny, "i8mm"), tmp_path / "cpuinfo")
+
+
+def test_of_several_versions_the_best_that_fits_is_run(tmp_path: Path, tiny: TinyDecoder) -> None:
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    names = {"wide": ("avx512f", "amx_tile"), "middle": ("avx512f",), "narrow": ("avx2",)}
+    best, *others = (
+        Alternative(target=name, dialect=name, file=f"{name}.so", cpu_features=features)
+        for name, features in names.items()
+    )
+    program = for_cpu(tiny, *best.cpu_features, target="wide", file=best.file, alternatives=tuple(others))
+    assert program.files == ("wide.so", "middle.so", "narrow.so")
+    chosen = fitting_version(program, tmp_path / "cpuinfo")
+    assert (chosen.target, chosen.file, chosen.cpu_features) == ("middle", "middle.so", ("avx512f",))
+    assert chosen.inputs == program.inputs
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512f amx_tile\n")
+    assert fitting_version(program, tmp_path / "cpuinfo").target == "wide"
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu\n")
+    lacks = "lacks: for wide amx_tile, avx512f; for middle avx512f; for narrow avx2; compile the model"
+    with pytest.raises(SessionError, match=lacks):
+        fitting_version(program, tmp_path / "cpuinfo")
 
 
 def test_a_program_for_another_cpu_does_not_start(tmp_path: Path, tiny: TinyDecoder) -> None:

@@ -126,7 +126,9 @@ def _each(value: int, count: int) -> Any:
 
 def integer_lanes(cpu: Cpu) -> int:
     """Rows of the matrix whose sums are in one register."""
-    return 8 if cpu.has_avx2 and not cpu.has_vnni else LANES
+    if cpu.has_arm_products:
+        return 4
+    return 8 if cpu.has_avx2 and not (cpu.has_vnni or cpu.has_wide_bytes) else LANES
 
 
 def unpacked(codes: Any, bits: int, lanes: int) -> list[Any]:
@@ -138,6 +140,30 @@ def unpacked(codes: Any, bits: int, lanes: int) -> list[Any]:
     return [codes & spread(T.uint8(15), size), T.shift_right(codes, spread(T.uint8(4), size))]
 
 
+PAIRS = 8
+"""So many sums of two products of a code of 4 bits with a byte fit in 16 bits: 8 * 2 * 15 * 128 < 2^15."""
+
+
+def adds_pairs(cpu: Cpu, bits: int) -> bool:
+    """Whether sums of two products are added in 16 bits first, up to `PAIRS` of them: half as many instructions."""
+    return bits == 4 and cpu.has_avx2 and not cpu.has_vnni
+
+
+def pair_products(codes: Any, word: Any) -> Any:
+    """In each lane the sums of two products, i16[2 * lanes], of its four codes u8 with the four i8 in the word i32."""
+    lanes = int(codes.ty.dtype.lanes) // 4
+    token = T.reinterpret(f"int8x{4 * lanes}", spread(word, lanes))
+    name = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}[lanes]
+    return T.call_llvm_pure_intrin(f"int16x{2 * lanes}", name, codes, token)
+
+
+def added_pairs(pairs: Any) -> Any:
+    """The two numbers i16 of each lane added, i32[lanes]."""
+    lanes = int(pairs.ty.dtype.lanes) // 2
+    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[lanes]
+    return T.call_llvm_pure_intrin(f"int32x{lanes}", name, pairs, spread(T.int16(1), 2 * lanes))
+
+
 def add_products(cpu: Cpu, sums: Any, codes: Any, word: Any, bits: int) -> Any:
     """sums i32[lanes] + in each lane the product of its four codes u8 with the four i8 in the word i32."""
     lanes = integer_lanes(cpu)
@@ -145,22 +171,26 @@ def add_products(cpu: Cpu, sums: Any, codes: Any, word: Any, bits: int) -> Any:
         token = T.reinterpret("int8x64", spread(word, lanes))
         return T.call_llvm_pure_intrin("int32x16", "llvm.x86.avx512.vpdpbusd.512", sums, codes, token)
     if cpu.has_avx2:
-        return _add_by_pairs(sums, codes, T.reinterpret("int8x32", spread(word, lanes)), bits)
+        return _add_by_halves(sums, codes, bits, lambda sums, codes: sums + added_pairs(pair_products(codes, word)))
+    if cpu.has_arm_products:
+        token = T.reinterpret("int8x16", spread(word, lanes))
+
+        def add(sums: Any, codes: Any) -> Any:
+            signed = T.reinterpret("int8x16", codes)
+            return T.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.sdot", sums, signed, token)
+
+        return _add_by_halves(sums, codes, bits, add)
     return _add_one_by_one(sums, T.reinterpret("uint32x16", codes), word)
 
 
-def _add_by_pairs(sums: Any, codes: Any, token: Any, bits: int) -> Any:
-    # Two products of a byte of 8 bits overflow the 16 bits in which they are added, those of its halves do not.
+def _add_by_halves(sums: Any, codes: Any, bits: int, add: Callable[[Any, Any], Any]) -> Any:
+    """By an instruction that takes codes of 4 bits alone: bytes are too large for its sums, or for its signed codes."""
     if bits == 4:
-        return sums + _pairs_added(codes, token)
-    low = _pairs_added(codes & spread(T.uint8(15), 32), token)
-    high = _pairs_added(T.shift_right(codes, spread(T.uint8(4), 32)), token)
-    return sums + low + high * spread(16, 8)
-
-
-def _pairs_added(codes: Any, token: Any) -> Any:
-    pairs = T.call_llvm_pure_intrin("int16x16", "llvm.x86.avx2.pmadd.ub.sw", codes, token)
-    return T.call_llvm_pure_intrin("int32x8", "llvm.x86.avx2.pmadd.wd", pairs, spread(T.int16(1), 16))
+        return add(sums, codes)
+    lanes = int(sums.ty.dtype.lanes)
+    low = add(sums, codes & spread(T.uint8(15), 4 * lanes))
+    high = add(spread(T.int32(0), lanes), T.shift_right(codes, spread(T.uint8(4), 4 * lanes)))
+    return low + high * spread(16, lanes)
 
 
 def _add_one_by_one(sums: Any, codes: Any, word: Any) -> Any:

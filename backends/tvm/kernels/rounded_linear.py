@@ -9,7 +9,17 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.codes import PackedTensors, add_products, integer_lanes, load_scales, unpacked
+from graphwright.backends.tvm.kernels.codes import (
+    PAIRS,
+    PackedTensors,
+    add_products,
+    added_pairs,
+    adds_pairs,
+    integer_lanes,
+    load_scales,
+    pair_products,
+    unpacked,
+)
 from graphwright.backends.tvm.kernels.rounding import RoundedTokens, round_tokens
 from graphwright.backends.tvm.kernels.script import (
     iteration,
@@ -204,6 +214,10 @@ class _Tile:
     def _steps(self, begin: Any, count: int) -> None:
         product, weight = self.product, self.product.weight
         halves = 8 // weight.bits
+        if adds_pairs(product.cpu, weight.bits):
+            for first in range(0, count, PAIRS // halves):
+                self._steps_by_pairs(begin + first, min(count - first, PAIRS // halves))
+            return
 
         def in_bytes(place: Any) -> Any:
             return lanes(4 * place.base, 4 * self.width)
@@ -219,3 +233,31 @@ class _Tile:
                 for b, place in itertools.product(range(len(self.blocks)), self.places):
                     sums, codes = self.sums[b], self.current[b, half, in_bytes(place)]
                     store(sums, add_products(product.cpu, sums[r, place], codes, word, weight.bits), r, place)
+
+    def _steps_by_pairs(self, begin: Any, count: int) -> None:
+        """As `_steps`, for so few that 16 bits hold the sums of pairs."""
+        product, weight = self.product, self.product.weight
+        with unrolled(count) as step:
+            self._ask_ahead(begin + step)
+        for b, block in enumerate(self.blocks):
+            pairs = local("pairs", (self.rows, 2 * LANES), "int16")
+            zeros = spread(T.int16(0), 2 * self.width)
+            with unrolled(self.rows) as r:
+                for place in self.places:
+                    store(pairs, zeros, r, lanes(2 * place.base, 2 * self.width))
+            with unrolled(count) as step:
+                for place in self.places:
+                    in_bytes = lanes(4 * place.base, 4 * self.width)
+                    codes = product.packed.codes[block, begin + step, in_bytes]
+                    for half, each in enumerate(unpacked(codes, weight.bits, self.width)):
+                        store(self.current, each, b, half, in_bytes)
+                with unrolled(self.rows) as r, unrolled(8 // weight.bits) as half:
+                    word = product.rounded.words[self.first_row + r, (begin + step) * (8 // weight.bits) + half]
+                    for place in self.places:
+                        codes = self.current[b, half, lanes(4 * place.base, 4 * self.width)]
+                        in_pairs = lanes(2 * place.base, 2 * self.width)
+                        store(pairs, pairs[r, in_pairs] + pair_products(codes, word), r, in_pairs)
+            with unrolled(self.rows) as r:
+                for place in self.places:
+                    total = self.sums[b][r, place] + added_pairs(pairs[r, lanes(2 * place.base, 2 * self.width)])
+                    store(self.sums[b], total, r, place)

@@ -8,7 +8,8 @@ import pytest
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.rounded_linear import rounded_linear
 from graphwright.backends.tvm.kernels.tiles import Spans
-from graphwright.ir.dialects.cpu.packed_weights import packed_parts
+from graphwright.backends.tvm.targets import LEVELS
+from graphwright.ir.dialects.cpu.packed_weights import PackedWeight, packed_parts
 from graphwright.ir.types import DType
 from tests.backends.tvm.kernels.quantized import (
     EPSILON,
@@ -65,6 +66,22 @@ def test_any_number_of_tokens_with_zero_points_and_a_cut_block() -> None:
 
 def test_any_number_of_tokens_with_minimums() -> None:
     check(host_cpu(), Example(20, 96, DType.U8, 32, minimum=True), 64, None, 1, 5, 17)
+
+
+@pytest.mark.parametrize("cpu", [AVX2, LEVELS["v4"]], ids=["avx2", "v4"])
+def test_the_largest_products_fit_where_pairs_are_added_in_few_bits(cpu: Cpu) -> None:
+    if not cpu.features <= host_cpu().features:
+        pytest.skip(f"this machine runs no code for {cpu.name}")
+    layout = PackedWeight(32, 288, 4, 96, "float32", zero_points=False)
+    kernel = compiled(
+        written("rounded_linear", rounded_linear, cpu, tokens=5, weight=layout, rounding=0, bias=False), cpu
+    )
+    codes = np.full(layout.codes_shape, 255, np.uint8)
+    scales = np.ones((layout.blocks, layout.groups, 16), np.float32).view(np.uint8)
+    x = np.ones((5, layout.inner), np.float32) * np.array([[1], [-1], [2], [-2], [1]], np.float32)
+    y = np.full((5, layout.outer), np.nan, np.float32)
+    found = run(kernel, x, codes, scales, y)[-1]
+    np.testing.assert_allclose(found, np.repeat(7 * x.sum(axis=1, keepdims=True), layout.outer, axis=1), rtol=1e-6)
 
 
 NVFP4 = Example(32, 64, DType.F4E2M1, 16, DType.F8E4M3, tensor_scale=True)
