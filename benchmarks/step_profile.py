@@ -1,9 +1,9 @@
-"""Where the time of a decode step goes on the CPU: `python -m benchmarks.step_profile`.
+"""Where the time of a step goes on the CPU: `python -m benchmarks.step_profile`, or with `--tokens 512` of a prefill.
 
 Compiles a shape into a library whose threads note when they come to each stage, runs steps of one row, and prints a
-line for each kernel's stage, those of equal layers together: what it took, how long threads waited before it, and how
-long its bytes take at the bandwidth measured beside it. The lines add up to the library's part of the step. Numbers are
-means over the half of the steps that took neither least nor most.
+line for each kernel's stage, those of equal layers together: what it took, how long threads waited before it, how
+long its bytes take at the bandwidth measured beside it, and how many operations it did in a second. The lines add up to
+the library's part of the step. Numbers are means over the half of the steps that took neither least nor most.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -35,7 +35,7 @@ from graphwright.backends.plan.parser import parse_plans
 from graphwright.backends.tvm.backend import TvmBackend
 from graphwright.backends.tvm.compile import LIBRARY_FILE, build_artifact
 from graphwright.backends.tvm.region.plan_code import PROFILE
-from graphwright.ir.convention import DECODE
+from graphwright.ir.convention import BATCH, CAPACITY, DECODE, POSITIONS, PREFILL, SEQUENCE
 from graphwright.ir.pricing.graph_cost import declared_cost
 from graphwright.ir.program import Program
 from graphwright.ir.text import read_program
@@ -45,9 +45,10 @@ from graphwright.runtime.cores import available_cores
 from graphwright.runtime.session import Session
 
 WARM = 16
+WARM_PREFILLS = 2
 WHOLE = 0.9
 """The part of its stages that all threads must have run for a step to count: who slept joins a little late."""
-_WIDTH = 150
+_WIDTH = 170
 _MICRO = 1e6
 _HEADER = ("stages", "threads", "wall begin", "wall end", "ticks begin", "ticks end")
 
@@ -104,6 +105,7 @@ class Line:
     count: int
     waits: int
     bytes: int
+    operations: int
     elapsed: float
     worked: tuple[float, ...]
     waited: float
@@ -112,13 +114,16 @@ class Line:
 def main(
     shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}.")] = "SmolLM2-135M",
     quantize: Annotated[str, typer.Option(help="A scheme; `none` is float32.")] = "w4a8-g128-rtn",
-    context: Annotated[int, typer.Option(min=1, help="Tokens in the cache.")] = 128,
-    steps: Annotated[int, typer.Option(min=1, help="How many are measured.")] = 200,
+    context: Annotated[int | None, typer.Option(min=0, help="Tokens in the cache. By default 128, or 0.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="New tokens of a step; from 2 on they are a prefill.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many are measured. By default 200, or 10.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="By default one for each core.")] = None,
 ) -> None:
     """The stages of a step of one row, and what each takes."""
     out = Console(width=_WIDTH)
     count = threads or available_cores()
+    context = (128 if tokens == 1 else 0) if context is None else context
+    steps = steps or (200 if tokens == 1 else 10)
     with errors_as_a_line(), TemporaryDirectory() as temporary:
         (of,) = chosen(shape, SHAPES, "shape")
         folder = Path(temporary, "artifact")
@@ -129,49 +134,60 @@ def main(
             quantize=None if quantize == "none" else quantize,
             threads=count,
         )
-        plan = decode_plan(folder)
+        plan = plan_of(folder, tokens)
         bandwidth = measured_bandwidth()
-        times, left_out = measured(model.loaded.session, folder, plan, context, steps, count)
+        times, left_out = measured(model.loaded.session, folder, plan, context, tokens, steps, count)
         bandwidth = max(bandwidth, measured_bandwidth())
         if not len(times.step):
             raise BenchmarkError(
                 f"no step of {steps} ran on all {count} threads: end what else runs, or give --threads"
             )
     out.print(machine(), highlight=False)
-    # The middle one of the steps that are measured.
     times = times.middle()
-    lines = summed(plan, times, context + WARM + steps // 2)
-    out.print(table(f"{shape} {quantize}, context {context}, {count} threads", lines, times, bandwidth))
+    # The middle one of the steps that are measured.
+    past = context + WARM + steps // 2 if tokens == 1 else context
+    lines = summed(plan, times, {BATCH: 1, SEQUENCE: tokens, POSITIONS: 1, CAPACITY: past + tokens})
+    new = "" if tokens == 1 else f", {tokens} tokens"
+    out.print(table(f"{shape} {quantize}, context {context}{new}, {count} threads", lines, times, bandwidth))
     if left_out:
         out.print(f"left out: {left_out} steps of {steps} that fewer threads ran", highlight=False)
 
 
-def decode_plan(folder: Path) -> Plan:
-    """The plan of a step of one token of one row."""
+def plan_of(folder: Path, tokens: int) -> Plan:
+    """The plan of a step of so many tokens of one row."""
     text = (folder / PLAN_FILE).read_text(encoding="utf-8")
     plans = {plan.name: plan for plan in parse_plans(text, read_program(folder / LOWERED_FILE))}
-    return plans.get(f"{DECODE}_one_row") or plans[DECODE]
+    return plans[PREFILL] if tokens > 1 else plans.get(f"{DECODE}_one_row") or plans[DECODE]
 
 
-def measured(session: Session, folder: Path, plan: Plan, context: int, steps: int, threads: int) -> tuple[Times, int]:
-    """The times of steps behind so many tokens, and how many of them are left out as fewer threads ran them."""
+def measured(
+    session: Session, folder: Path, plan: Plan, context: int, tokens: int, steps: int, threads: int
+) -> tuple[Times, int]:
+    """The times of steps of `tokens` behind `context` tokens, and how many of them are left out as fewer threads ran
+    them.
+
+    Steps of one token follow each other, as in decoding; of several each is written over the last one.
+    """
     library = ctypes.CDLL(str((folder / LIBRARY_FILE).resolve()))
-    cache = KVCache(session, 1, context + WARM + steps)
+    decodes = tokens == 1
+    cache = KVCache(session, 1, context + (WARM + steps if decodes else tokens))
     decoder = Decoder(cache)
 
-    def step(tokens: int) -> float:
-        ids, length = np.zeros((1, tokens), np.int64), np.array([tokens], np.int64)
+    def step(count: int, kept: bool) -> float:
+        ids, length = np.zeros((1, count), np.int64), np.array([count], np.int64)
         began = time.perf_counter()
-        decoder.step(ids, length, np.array([[tokens - 1]], np.int64))
-        cache.advance(length)
+        decoder.step(ids, length, np.array([[count - 1]], np.int64))
+        cache.advance(length if kept else np.zeros_like(length))
         return time.perf_counter() - began
 
-    for tokens in (context, *[1] * WARM):
-        step(tokens)
+    if context:
+        step(context, kept=True)
+    for _ in range(WARM if decodes else WARM_PREFILLS):
+        step(tokens, decodes)
     stages = len([*plan.stages])
     stamps = np.empty((steps, threads, stages, 3))
     region, seconds = np.empty(steps), np.empty(steps)
-    noted = [(step(1), Noted.of(library, threads, stages)) for _ in range(steps)]
+    noted = [(step(tokens, decodes), Noted.of(library, threads, stages)) for _ in range(steps)]
     for number, (took, each) in enumerate(noted):
         stamps[number], region[number], seconds[number] = *each.seconds(), took
     counts = np.isfinite(stamps).all(axis=(1, 3)).mean(axis=1) >= WHOLE
@@ -202,10 +218,10 @@ class Noted:
         return np.where(self.ticks == 0, np.nan, (self.ticks - self.header["ticks begin"]) * tick), wall
 
 
-def summed(plan: Plan, times: Times, context: int) -> list[Line]:
-    """The lines of a plan, in the order in which their first stages run."""
+def summed(plan: Plan, times: Times, symbols: dict[str, int]) -> list[Line]:
+    """The lines of a plan, in the order in which their first stages run; `symbols` are the sizes of the step."""
     elapsed, worked, waited = (each.mean(axis=0) for each in (times.elapsed, times.worked, times.waited))
-    bindings = plan.bindings(dict.fromkeys(plan.graph.symbols, context))
+    bindings = plan.bindings({name: symbols[name] for name in plan.graph.symbols})
     numbered = [(launch, stage) for launch in plan.launches for stage in launch.stages]
     members: dict[str, list[int]] = {}
     for number, (_, stage) in enumerate(numbered):
@@ -224,6 +240,7 @@ def summed(plan: Plan, times: Times, context: int) -> list[Line]:
                 len(numbers),
                 sum(numbered[n][1].waits for n in numbers),
                 sum(_bytes(numbered[n][0], bindings) for n in numbers) if counts else 0,
+                sum(_operations(numbered[n][0], bindings) for n in numbers) if counts else 0,
                 took[function],
                 tuple(worked[:, numbers].sum(axis=1).tolist()),
                 float(waited[:, numbers].mean(axis=0).sum()),
@@ -238,11 +255,17 @@ def _bytes(launch: Launch, bindings: dict[str, int]) -> int:
     return sum(size.evaluate(bindings) for size in (*cost.reads, *cost.writes)) // 8
 
 
+def _operations(launch: Launch, bindings: dict[str, int]) -> int:
+    """What a launch's op says that it computes."""
+    return declared_cost(launch.op).flops.evaluate(bindings)
+
+
 def table(title: str, lines: Sequence[Line], times: Times, bandwidth: float) -> Table:
     """Microseconds a step, a line for each kernel's stage, then what they add up to."""
     shown = Table(title=f"{title}; {bandwidth / 1e9:.1f} GB/s measured", title_justify="left")
     shown.add_column("stage", no_wrap=True, overflow="ellipsis", max_width=70)
-    for column in ("count", "waits", "µs", "waited µs", "worked µs by thread", "MB", "µs at bandwidth", "of it"):
+    header = ("count", "waits", "µs", "waited µs", "worked µs by thread", "MB", "µs at bandwidth", "of it", "GOP/s")
+    for column in header:
         shown.add_column(column, justify="right")
 
     def add(name: str, line: Line) -> None:
@@ -257,6 +280,7 @@ def table(title: str, lines: Sequence[Line], times: Times, bandwidth: float) -> 
             f"{line.bytes / 1e6:.2f}",
             f"{least * _MICRO:.1f}",
             f"{least / line.elapsed:.0%}" if line.elapsed else "-",
+            f"{line.operations / line.elapsed / 1e9:.1f}" if line.elapsed else "-",
         )
 
     for line in lines:
@@ -267,14 +291,15 @@ def table(title: str, lines: Sequence[Line], times: Times, bandwidth: float) -> 
         sum(line.count for line in lines),
         sum(line.waits for line in lines),
         sum(line.bytes for line in lines),
+        sum(line.operations for line in lines),
         sum(line.elapsed for line in lines),
         tuple(np.sum([line.worked for line in lines], axis=0).tolist()),
         sum(line.waited for line in lines),
     )
     region, step = float(times.region.mean()), float(times.step.mean())
     add(total.name, total)
-    add("the library's function", Line("", 1, 0, total.bytes, region, total.worked, total.waited))
-    add("the step of a caller", Line("", 1, 0, total.bytes, step, total.worked, total.waited))
+    for name, elapsed in (("the library's function", region), ("the step of a caller", step)):
+        add(name, replace(total, count=1, waits=0, elapsed=elapsed))
     return shown
 
 

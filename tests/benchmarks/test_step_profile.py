@@ -33,9 +33,10 @@ def test_the_middle_half_leaves_out_extremes() -> None:
 
 
 def test_the_table_ends_with_sums() -> None:
-    lines = [Line("one", 1, 0, 10, 3.0, (3.0, 0.0), 0.0), Line("two", 2, 1, 20, 6.0, (2.0, 5.0), 1.5)]
+    lines = [Line("one", 1, 0, 10, 3, 3.0, (3.0, 0.0), 0.0), Line("two", 2, 1, 20, 6, 6.0, (2.0, 5.0), 1.5)]
     shown = table("a shape", lines, times(), 10.0)
     cells = [[*column.cells] for column in shown.columns]
     assert cells[0] == ["one", "two", "all stages", "the library's function", "the step of a caller"]
     assert cells[3] == ["3000000.0", "6000000.0", "9000000.0", "10000000.0", "12000000.0"]
     assert cells[8] == ["33%", "33%", "33%", "30%", "25%"]
+    assert cells[9] == ["0.0"] * 5

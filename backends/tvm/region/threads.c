@@ -54,6 +54,7 @@ static struct {
     position at;
     _Alignas(64) int32_t slow; /* whether somebody has waited long at the barrier at hand */
     _Alignas(64) uint64_t available;
+    _Alignas(64) uint64_t open; /* the limit while a step runs, else 0 */
     _Alignas(64) uint64_t state; /* members, and the number of barriers that they have passed */
     _Alignas(64) int64_t arrived;
     struct { _Alignas(64) uint32_t word; } wake[MOST_THREADS];
@@ -109,6 +110,7 @@ static uint64_t without_late(uint64_t members, member *me) {
     watch_core(me);
     team.dropped = 1;
     team.limit = left;
+    STORE(team.open, left);
     return left;
 }
 
@@ -177,16 +179,20 @@ static void wake_up(uint64_t slots) {
     }
 }
 
-/* Waits until the team takes this worker, at first awake, then asleep. */
+/* Waits until the team takes this worker, at first awake, then asleep. Where a step runs that may take it, it stays
+   awake: the next barrier may be behind a stage of milliseconds, and nobody would wake it up again. */
 static void wait_for_work(const member *me) {
     const uint64_t bit = UINT64_C(1) << me->slot;
     for (int64_t watch = me->dropped ? 0 : WATCH;; watch = WATCH) {
         const uint32_t woken = LOAD(team.wake[me->slot].word);
         __atomic_fetch_or(&team.available, bit, __ATOMIC_ACQ_REL);
-        for (int64_t looks = 0; looks < watch; looks++) {
+        for (int64_t looks = 0; looks < watch || LOAD(team.open) & bit; looks++) {
             if (LOAD(team.state) & bit)
                 return;
-            give_way();
+            if (looks < YIELD)
+                give_way();
+            else
+                sched_yield();
         }
         if (__atomic_fetch_and(&team.available, ~bit, __ATOMIC_ACQ_REL) & bit)
             sleep_unless(&team.wake[me->slot].word, woken);
@@ -215,7 +221,7 @@ static void before_fork(void) { pthread_mutex_lock(&team.turn); }
 static void in_parent(void) { pthread_mutex_unlock(&team.turn); }
 static void in_child(void) {
     team.made = 0;
-    team.available = team.state = team.arrived = 0;
+    team.available = team.open = team.state = team.arrived = 0;
     pthread_mutex_unlock(&team.turn);
 }
 
@@ -278,6 +284,7 @@ static void run_on_threads(work *run, const void *job, position begin, int32_t t
     team.work = run;
     team.job = job;
     team.at = begin;
+    STORE(team.open, team.limit);
     uint64_t members = 1 | newcomers();
     const uint64_t missing = team.limit & ~members;
     if (missing) {
@@ -290,6 +297,7 @@ static void run_on_threads(work *run, const void *job, position begin, int32_t t
     STORE(team.state, members | ((LOAD(team.state) >> MOST_THREADS) + 1) << MOST_THREADS);
     placed(&me, members);
     run(&me, job);
+    STORE(team.open, 0);
     count_drops();
     pthread_mutex_unlock(&team.turn);
 }

@@ -35,7 +35,7 @@ def test_stages_are_stamped_in_order(tmp_path: Path) -> None:
     assert (np.diff(moments) >= 0).all(), "no stage begins before the one in front of it has ended"
     assert 0 <= moments[0] <= moments[-1] <= region
     times = Times(stamps[None, :1], np.array([region]), np.array([region]))
-    lines = summed(plan, times, 1)
+    lines = summed(plan, times, {})
     assert sum(line.count for line in lines) == len([*plan.stages])
     assert sum(line.elapsed for line in lines) == pytest.approx(moments[-1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Generator
 
 import numpy as np
@@ -35,15 +36,34 @@ static void count(member *me, const void *job) {{
     }}
     meet(me, 0);
 }}
+static void stay(member *me, const void *job) {{
+    int64_t *stayed = ((const tensor *)job)[0].data;
+    if (me->slot == 0) {{
+        const int64_t begin = now(CLOCK_MONOTONIC);
+        while (!(*stayed = me->parts == 2 || !(team.limit & 2)) && !(LOAD(team.available) & 2))
+            if (now(CLOCK_MONOTONIC) > begin + INT64_C(10000000000))
+                break;
+        for (const int64_t awake = now(CLOCK_MONOTONIC); now(CLOCK_MONOTONIC) < awake + 3000000;)
+            ;
+        *stayed |= LOAD(team.available) >> 1 & 1;
+    }}
+    meet(me, 0);
+}}
 """
 
 
 @pytest.fixture(scope="module")
-def function(tmp_path_factory: pytest.TempPathFactory) -> CompiledFunction:
+def functions(tmp_path_factory: pytest.TempPathFactory) -> list[CompiledFunction]:
     path = tmp_path_factory.mktemp("team") / "team.so"
-    export({"count": ("run_on_threads(count, given, (position){rounds, 0, 0}, threads);", "0")}, path, JOB)
-    (found,) = load_functions(path, [FunctionSpec(name="count")])
-    return found
+    names = ("count", "stay")
+    bodies = {name: (f"run_on_threads({name}, given, (position){{rounds, 0, 0}}, threads);", "0") for name in names}
+    export(bodies, path, JOB)
+    return load_functions(path, [FunctionSpec(name=name) for name in names])
+
+
+@pytest.fixture(scope="module")
+def function(functions: list[CompiledFunction]) -> CompiledFunction:
+    return functions[0]
 
 
 def run(function: CompiledFunction, threads: int) -> int:
@@ -72,6 +92,15 @@ def test_each_item_is_done_once_and_in_order(function: CompiledFunction, threads
 def test_beside_other_work_and_with_a_team_that_changes(function: CompiledFunction, busy_loop: None) -> None:
     for number in range(60):
         run(function, 1 + number % 4)
+
+
+def test_a_thread_that_wakes_up_in_a_long_stage_stays_awake_for_the_next(functions: list[CompiledFunction]) -> None:
+    for _ in range(10):
+        # Now workers are asleep.
+        time.sleep(0.01)
+        stayed = NativeValue(aligned_zeros((1,), np.int64), "int64")
+        assert functions[1].run((Tensor * 1)(stayed.tensor), 2) == 0
+        assert stayed.array[0] == 1
 
 
 def test_steps_of_several_threads_take_turns(function: CompiledFunction) -> None:
