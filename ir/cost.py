@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from graphwright.ir.dims import Dim, product
-from graphwright.ir.types import StateType, TensorType
+from graphwright.ir.dims import Dim
+from graphwright.ir.types import DType, QuantizedType, StateType, TensorType
 
 if TYPE_CHECKING:
     from graphwright.ir.graph import Op
@@ -86,6 +86,12 @@ def default_cost(
     return Cost(flops, whole, tuple(v.type.bits for v in op.results) if writes is None else writes, 1)
 
 
-def picked(type: TensorType, count: Dim) -> Size:
-    """The bits of `count` entries of the first axis, each read once however often it is picked."""
-    return least(product(type.shape[1:]) * count * type.dtype.bits, type.bits)
+def picked(type: TensorType | QuantizedType, count: Dim) -> Size:
+    """The bits of `count` entries of the first axis, each read once however often it is picked.
+
+    Of a quantized weight, which is not grouped along that axis, with what belongs to their groups.
+    """
+    whole = DType.F32.bits if isinstance(type, QuantizedType) and type.tensor_scale else 0
+    each = (type.bits - whole).exact_div(type.shape[0])
+    assert each is not None, f"the entries of {type} are of one size"
+    return least(each * count + whole, type.bits)

@@ -13,10 +13,12 @@ from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.neural import Activation, activate
 from graphwright.ir.ops.rules import last, require_equal, require_float, require_indices, require_rank, same_dtype
-from graphwright.ir.types import TensorType
+from graphwright.ir.quantized import QuantizedTensor
+from graphwright.ir.types import QuantizedType, StateType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch import dtype as TorchDType
 
 __all__ = ["moe_experts"]
 
@@ -26,8 +28,8 @@ def moe_experts(
     x: TensorType,
     indices: TensorType,
     weights: TensorType,
-    gate_up: TensorType,
-    down: TensorType,
+    gate_up: TensorType | QuantizedType,
+    down: TensorType | QuantizedType,
     gate_up_bias: TensorType | None = None,
     down_bias: TensorType | None = None,
     *,
@@ -46,13 +48,17 @@ def moe_experts(
         gated: gate is the first half of h, up the second (gate_up [experts, 2 * inner size, size]), and
                inner = activation(min(gate, limit)) * (clamp(up, -limit, limit) + up_offset)
 
-    alpha is that of silu: x * sigmoid(alpha * x). gpt-oss has alpha 1.702, limit 7 and up_offset 1.
+    alpha is that of silu: x * sigmoid(alpha * x). gpt-oss has alpha 1.702, limit 7 and up_offset 1. Quantized gate_up
+    and down, grouped along their last axis, stand for their numbers.
     """
     require_float("x", x)
     require_float("weights", weights)
     require_rank("gate_up", gate_up, 3)
     require_rank("down", down, 3)
-    same_dtype(*(t for t in (x, gate_up, down, gate_up_bias, down_bias) if t is not None))
+    same_dtype(*(t for t in (x, gate_up, down, gate_up_bias, down_bias) if isinstance(t, TensorType)))
+    for name, weight in (("gate_up", gate_up), ("down", down)):
+        if isinstance(weight, QuantizedType) and weight.axis != -1:
+            raise IRTypeError(f"{name} {weight} must be grouped along its last axis")
     require_equal("last axis of x and of gate_up", last("x", x), gate_up.shape[2])
     require_indices("indices", indices, x.rank)
     if weights.shape != indices.shape or indices.shape[:-1] != x.shape[:-1]:
@@ -92,8 +98,8 @@ def moe_experts_reference(
     x: Tensor,
     indices: Tensor,
     weights: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
+    gate_up: Tensor | QuantizedTensor,
+    down: Tensor | QuantizedTensor,
     gate_up_bias: Tensor | None,
     down_bias: Tensor | None,
     *,
@@ -105,18 +111,28 @@ def moe_experts_reference(
 ) -> Tensor:
     linear = torch.nn.functional.linear
     tokens, chosen, share = (t.reshape(-1, t.shape[-1]) for t in (x, indices, weights.to(x.dtype)))
+    experts = down.shape[0]
     result = x.new_zeros(tokens.shape[0], down.shape[1])
-    if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(down):
-        raise UserError(f"experts {int(chosen.min())} to {int(chosen.max())} are chosen, there are {len(down)}")
-    for expert in range(len(down)):
+    if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < experts:
+        raise UserError(f"experts {int(chosen.min())} to {int(chosen.max())} are chosen, there are {experts}")
+    for expert in range(experts):
         token, place = torch.where(chosen == expert)
         if not len(token):
             continue
-        h = linear(tokens[token], gate_up[expert], None if gate_up_bias is None else gate_up_bias[expert])
+        h = linear(
+            tokens[token], _matrix(gate_up, expert, x.dtype), None if gate_up_bias is None else gate_up_bias[expert]
+        )
         inner = gate_units(h, kind, gated, alpha, limit, up_offset)
-        y = linear(inner, down[expert], None if down_bias is None else down_bias[expert])
+        y = linear(inner, _matrix(down, expert, x.dtype), None if down_bias is None else down_bias[expert])
         result.index_add_(0, token, y * share[token, place, None])
     return result.reshape(*x.shape[:-1], down.shape[1])
+
+
+def _matrix(stack: Tensor | QuantizedTensor, expert: int, dtype: TorchDType) -> Tensor:
+    """The numbers of one expert's matrix."""
+    if isinstance(stack, QuantizedTensor):
+        return stack.rows(torch.tensor([expert])).dequantize(dtype)[0]
+    return stack[expert]
 
 
 @moe_experts.axes
@@ -127,7 +143,7 @@ def moe_experts_axes(op: Op) -> AxisFlow:
 
 @moe_experts.cost
 def moe_experts_cost(op: Op) -> Cost:
-    gate_up, down = (op.required(n).tensor for n in ("gate_up", "down"))
+    gate_up, down = (op.required(n).type for n in ("gate_up", "down"))
     pairs = product(op.required("indices").type.shape)
     each = gate_up.shape[1] * gate_up.shape[2] + down.shape[1] * down.shape[2]
     flops = pairs * (each * 2 + down.shape[2] * 5 + down.shape[1] * 2)
@@ -137,4 +153,5 @@ def moe_experts_cost(op: Op) -> Cost:
 def chosen(op: Op, pairs: Dim) -> dict[str, Size]:
     """Bits read of experts of which `pairs` tokens choose one each: of as many experts, and no more than there are."""
     names = ("gate_up", "down", "gate_up_bias", "down_bias")
-    return {name: picked(value.tensor, pairs) for name in names if (value := op.operand(name)) is not None}
+    found = {name: value.type for name in names if (value := op.operand(name)) is not None}
+    return {name: picked(type, pairs) for name, type in found.items() if not isinstance(type, StateType)}

@@ -60,6 +60,14 @@ def test_experts_are_read_at_most_once_and_no_more_than_are_chosen() -> None:
     assert [gate_up.evaluate({"S": s}) for s in (1, 4, 100)] == [2 * 24 * 32, 8 * 24 * 32, 8 * 24 * 32]
 
 
+def test_of_quantized_experts_codes_and_scales_of_the_chosen_are_read() -> None:
+    types = ("f32[S, 4]", "i64[S, 2]", "f32[S, 2]", "q4<g2, sym>[8, 6, 4]", "q8<channel, asym>[8, 4, 3]")
+    op = Case(ops.moe_experts, types, {"kind": "silu", "gated": True}).build()
+    *_, gate_up, down = op.definition.price(op).reads
+    assert str(gate_up) == f"min({2 * 6 * (4 * 4 + 2 * 32)}*S, {8 * 6 * (4 * 4 + 2 * 32)})"
+    assert str(down) == f"min({2 * 4 * (3 * 8 + 32 + 8)}*S, {8 * 4 * (3 * 8 + 32 + 8)})"
+
+
 def test_the_lesser_of_two_sizes_is_one_of_them_where_it_is_known_which() -> None:
     s = Dim.of("S")
     assert least(s + 1, s) is s

@@ -58,6 +58,15 @@ def weight_only_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, weig
     return prim_func(weight_only_linear)
 
 
+def block_products(
+    cpu: Cpu, settings: Settings, packed: PackedTensors, x: Any, rows: int, first_row: Any, block: Any
+) -> Any:
+    """Products of some rows of x, which are all there, with a block of a weight without minimums: f32[rows, 16], on the
+    stack."""
+    assert not packed.weight.minimums, "their sums of groups are a stage of its own"
+    return _Tile(cpu, settings, packed, x, None, rows, first_row, None, block).products()
+
+
 def _group_sums(cpu: Cpu, x: Any, count: Any, weight: PackedWeight) -> Any:
     """The stage that adds up each group of each token, once for all rows of the weight: f32[tokens, groups]."""
     sums = shared("group_sums", (count, weight.groups), "float32")
@@ -107,6 +116,10 @@ class _Tile:
         return self.packed.weight
 
     def emit(self, output: BlockOutput, tokens: Any) -> None:
+        output.write([self.products()], self.first_row, [self.block], tokens)
+
+    def products(self) -> Any:
+        """The buffer f32[rows, 16] of the rows' products with the block, on the stack."""
         width, chains = float_lanes(self.cpu), self.settings["chains"]
         totals = local("totals", (self.rows, LANES), "float32")
         # A buffer each: TVM keeps less than 1 KiB on the stack.
@@ -140,7 +153,7 @@ class _Tile:
                     store(totals, total, r, place)
 
         each_group(self.weight, group)
-        output.write([totals], self.first_row, [self.block], tokens)
+        return totals
 
     def _zeros(self, group: Any, place: Any) -> Any:
         assert self.packed.zero_points is not None

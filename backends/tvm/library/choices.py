@@ -62,7 +62,20 @@ WEIGHT_ONLY = (
     Choice("unrolled", (2, 4, 8), 4, "steps that are spelt out one after another"),
 )
 MATMUL = (Choice("block", (4, 8, 16), 8, "vectors of columns whose sums stay in registers"),)
-EXPERTS = (Choice("rows", (1, 2, 4), 4, "rows of a weight that are multiplied side by side"),)
+SHARES = (Choice("shares", (4, 16, 64), 16, "shares of an expert's rows that threads take, by several tokens"),)
+EXPERTS = (
+    *SHARES,
+    Choice("tile_rows", (3, 6, 12), _by_lanes(12, 3, 3), "tokens of an expert that are multiplied together"),
+    Choice("streams", (2, 4, 8), _by_lanes(8, 4, 2), "most panels that a thread reads at a time, by one token"),
+    Choice("ahead", (0, 2048, 4096, 8192), 4096, "bytes ahead of what is read that memory is asked for"),
+    Choice("column_step", (2, 4, 8), 4, "columns of the weight in one turn of the loop"),
+)
+EXPERTS_BY_CODES = (
+    *SHARES,
+    Choice("tile_rows", (4, 8), _by_lanes(8, 4, 4), "tokens of an expert that are multiplied together"),
+    *WEIGHT_ONLY[1:],
+)
+EXPERTS_OF_TENSORS = (Choice("rows", (1, 2, 4), 4, "rows of a weight that are multiplied side by side"),)
 EMBEDDING = (Choice("share", (32, 64, 128), 64, "columns that one thread takes at a time"),)
 
 ATTENTION = (

@@ -1,5 +1,6 @@
 """Which ops kernels of this backend take: element types, and conditions in words."""
 
+from graphwright.backends.tvm.library.layouts import PANEL
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.packed_weights import codes_in_a_step, packable
 from graphwright.ir.graph import Op
@@ -49,6 +50,30 @@ def stored_codes(op: Op) -> str | None:
     weight = op.required("weight").type
     assert isinstance(weight, QuantizedType)
     return stored_weight(op) or packable(weight)
+
+
+def stored_experts(op: Op) -> str | None:
+    """Stored weights of experts, whose rows fill whole panels."""
+    for name in ("gate_up", "down"):
+        if op.required(name).weight is None:
+            return "its experts are computed in the graph"
+    for rows, what in ((op.required("down").type.shape[2], "inner"), (op.required("down").type.shape[1], "outer")):
+        if rows.evaluate({}) % PANEL:
+            return f"experts of {what} size {rows}, which is no multiple of {PANEL}"
+    return None
+
+
+def stored_expert_codes(op: Op) -> str | None:
+    """Stored experts in codes that kernels read, without minimums."""
+    problem = stored_experts(op)
+    for name in ("gate_up", "down"):
+        type = op.required(name).type
+        if not isinstance(type, QuantizedType):
+            return f"{name} is {type}, and the other one codes"
+        problem = problem or packable(type)
+        if type.minimum:
+            return f"no kernel multiplies experts by the minimums of {type}"
+    return problem
 
 
 def known_groups(op: Op) -> str | None:

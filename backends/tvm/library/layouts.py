@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from graphwright.backends.kernel_library import OperandLayout
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.packed_weights import PACKED, packed_parts, unpacked
-from graphwright.ir.dims import Dim
+from graphwright.ir.dims import Dim, product
 from graphwright.ir.types import DType, QuantizedType, TensorType, Type
 from graphwright.ir.weights import Applied, WeightExpression
 
@@ -61,17 +61,32 @@ def _unpack_panels(type: Type, arrays: Mapping[str, WeightExpression]) -> Weight
     return unpacked_floats(arrays["packed"], type)
 
 
+def _pack_stack(weight: WeightExpression) -> dict[str, WeightExpression]:
+    type = weight.type
+    assert isinstance(type, TensorType)
+    matrix = (product(type.shape[:-1]), type.shape[-1])
+    return {"packed": packed_floats(Applied.of(ops.reshape, (weight,), {"shape": matrix}))}
+
+
+def _unpack_stack(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
+    assert isinstance(type, TensorType)
+    matrix = unpacked_floats(arrays["packed"], type.with_shape(product(type.shape[:-1]), type.shape[-1]))
+    return Applied.of(ops.reshape, (matrix,), {"shape": type.shape})
+
+
 def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
     assert isinstance(type, TensorType)
     return Applied.of(ops.cast, (arrays["f32"],), {"dtype": type.dtype})
 
 
 CODES = OperandLayout("codes", tuple(PACKED), _pack_codes, _unpack_codes)
-"""A matrix of codes, as `ir/dialects/cpu/packed_weights.py` describes it."""
+"""A matrix of codes, or a stack of them, as `ir/dialects/cpu/packed_weights.py` describes it."""
 PANELS = OperandLayout("panels", ("packed",), lambda weight: {"packed": packed_floats(weight)}, _unpack_panels)
 """A matrix of floats in panels of sixteen rows."""
+STACKED_PANELS = OperandLayout("stacked_panels", ("packed",), _pack_stack, _unpack_stack)
+"""A stack of matrices of whole panels, as the panels of the matrix of all their rows."""
 WIDE = OperandLayout(
     "wide", ("f32",), lambda weight: {"f32": Applied.of(ops.cast, (weight,), {"dtype": DType.F32})}, _narrow
 )
 """Narrow floats as float32."""
-LAYOUTS = (CODES, PANELS, WIDE)
+LAYOUTS = (CODES, PANELS, STACKED_PANELS, WIDE)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from graphwright.backends.kernel_library import Kernel
-from graphwright.backends.tvm.library.choices import EMBEDDING, EXPERTS, LINEAR, LOOPS, MATMUL, ROUNDED, WEIGHT_ONLY
+from graphwright.backends.tvm.library.choices import (
+    EMBEDDING,
+    EXPERTS,
+    EXPERTS_BY_CODES,
+    EXPERTS_OF_TENSORS,
+    LINEAR,
+    LOOPS,
+    MATMUL,
+    ROUNDED,
+    WEIGHT_ONLY,
+)
 from graphwright.backends.tvm.library.conditions import (
     DOUBLE,
     FLOATS,
@@ -11,10 +21,12 @@ from graphwright.backends.tvm.library.conditions import (
     known_groups,
     multiplied_table,
     stored_codes,
+    stored_expert_codes,
+    stored_experts,
     stored_rows,
     stored_weight,
 )
-from graphwright.backends.tvm.library.layouts import CODES, PANELS
+from graphwright.backends.tvm.library.layouts import CODES, PANELS, STACKED_PANELS
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
@@ -63,9 +75,28 @@ PRODUCTS = (
     Kernel(
         ops.moe_experts,
         NARROW,
-        name="moe_experts",
-        body=f"{MIXED}:emit_moe_experts",
+        stored_expert_codes,
+        quantized=True,
+        name="experts_by_codes",
+        body=f"{MIXED}:emit_experts_by_codes",
+        layouts={"gate_up": CODES, "down": CODES},
+        choices=EXPERTS_BY_CODES,
+    ),
+    Kernel(
+        ops.moe_experts,
+        NARROW,
+        stored_experts,
+        name="experts",
+        body=f"{MIXED}:emit_experts",
+        layouts={"gate_up": STACKED_PANELS, "down": STACKED_PANELS},
         choices=EXPERTS,
+    ),
+    Kernel(
+        ops.moe_experts,
+        NARROW,
+        name="experts_of_tensors",
+        body=f"{MIXED}:emit_experts_of_tensors",
+        choices=EXPERTS_OF_TENSORS,
     ),
 )
 

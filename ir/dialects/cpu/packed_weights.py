@@ -6,7 +6,8 @@ the high halves the others. So four codes of one row meet four of a token in one
 products multiply, and the steps of sixteen rows follow each other.
 
 The numbers stay, their codes and scales not always: halves are stored as twice their numbers, and scales that 16 bits
-do not hold, or that a scale of the whole tensor multiplies, as float32 (`stored_type`). No step runs one of these ops:
+do not hold, or that a scale of the whole tensor multiplies, as float32 (`stored_type`). A stack of matrices of whole
+blocks lies as the matrix of all their rows. No step runs one of these ops:
 they are applied when weights are written, and when the text of a lowered program is run.
 """
 
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir.cost import Cost, default_cost
 from graphwright.ir.declare import op
-from graphwright.ir.dims import Dim
+from graphwright.ir.dims import Dim, product
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.ops.quantization import quantized, quantized_minimums, quantized_zero_points
+from graphwright.ir.ops.shape import reshape
 from graphwright.ir.quantized import F4E2M1_VALUES, QuantizedTensor
 from graphwright.ir.torch_types import torch_dtype
 from graphwright.ir.types import CODE_TYPES, DType, QuantizedType, TensorType
@@ -47,8 +49,10 @@ STEP_BYTES = 4 * LANES
 
 def packable(type: QuantizedType) -> str | None:
     """Why no kernel reads a weight of that type in its codes; None where they do."""
-    if type.rank != 2 or type.axis != -1 or any(length.constant is None for length in type.shape):
+    if type.rank not in (2, 3) or type.axis != -1 or any(length.constant is None for length in type.shape):
         return f"{type} is not a matrix grouped along its rows"
+    if type.rank == 3 and type.shape[1].evaluate({}) % LANES:
+        return f"the matrices of {type} are not made of blocks of {LANES} rows"
     if type.element.is_float and type.element is not DType.F4E2M1:
         return f"no kernel reads codes of {type.element}"
     step = codes_in_a_step(type)
@@ -150,9 +154,7 @@ def packed_layout(type: QuantizedType) -> PackedWeight:
     reason = packable(type)
     if reason is not None:
         raise IRTypeError(reason)
-    outer, inner = (length.constant for length in type.shape)
-    assert outer is not None, "checked above"
-    assert inner is not None, "checked above"
+    outer, inner = (length.evaluate({}) for length in (product(type.shape[:-1]), type.shape[-1]))
     scale = _SCALES[stored_type(type).scale_dtype]
     return PackedWeight(
         outer, inner, code_bits(type), type.group or 0, scale, "zero_points" in type.parts, type.minimum
@@ -191,7 +193,7 @@ def packed_codes_reference(weight: QuantizedTensor) -> Tensor:
     if weight.type.element is DType.F4E2M1:
         codes = torch.tensor([int(2 * v) for v in F4E2M1_VALUES], dtype=torch.int8)[codes.long()]
     # Of bytes, so that adding to signed codes wraps around where it has to.
-    stored = codes.view(torch.uint8)
+    stored = codes.view(torch.uint8).flatten(0, -2)
     if weight.type.symmetric:
         stored = stored + layout.origin
     inner = layout.steps * layout.step - layout.inner
@@ -255,25 +257,29 @@ PACKED = {
 
 
 def _lanes_last(numbers: Tensor, layout: PackedWeight) -> Tensor:
-    """Numbers [outer, groups] as [blocks, groups, 16], zeros for rows that the matrix lacks."""
-    padded = torch.nn.functional.pad(numbers, (0, 0, 0, layout.blocks * LANES - layout.outer))
+    """Numbers [outer, groups], or of a stack, as [blocks, groups, 16], zeros for rows that the matrix lacks."""
+    padded = torch.nn.functional.pad(numbers.flatten(0, -2), (0, 0, 0, layout.blocks * LANES - layout.outer))
     return padded.reshape(layout.blocks, LANES, layout.groups).transpose(1, 2).contiguous()
 
 
 def unpacked(type: QuantizedType, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
-    """The matrix whose packed arrays these are, of the `stored_type` of its type."""
+    """The matrix, or the stack of them, whose packed arrays these are, of the `stored_type` of its type."""
     stored = stored_type(type)
-    outer, inner = (length.evaluate({}) for length in type.shape)
+    outer, inner = (length.evaluate({}) for length in (product(type.shape[:-1]), type.shape[-1]))
     made = {
         "codes": (unpacked_codes, {"to": stored.element, "outer": outer, "inner": inner}),
         "scales": (unpacked_scales, {"to": stored.scale_dtype, "outer": outer}),
         "zero_points": (unpacked_zero_points, {"to": stored.element, "outer": outer}),
         "minimums": (unpacked_scales, {"to": stored.scale_dtype, "outer": outer}),
     }
-    parts = [
-        Applied.of(made[part.name][0], (arrays[part.name],), made[part.name][1]) if part.name in stored.parts else None
-        for part in quantized.operands
-    ]
+
+    def part(name: str) -> WeightExpression:
+        definition, attributes = made[name]
+        matrix = Applied.of(definition, (arrays[name],), attributes)
+        shape = stored.parts[name].shape
+        return matrix if type.rank == 2 else Applied.of(reshape, (matrix,), {"shape": shape})
+
+    parts = [part(each.name) if each.name in stored.parts else None for each in quantized.operands]
     return Applied.of(quantized, tuple(parts), {"group": type.group or 0})
 
 

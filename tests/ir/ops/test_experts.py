@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graphwright.ir import IRTypeError, UserError, ops, tensor
+from graphwright.ir import DType, IRTypeError, UserError, ops, tensor
 from graphwright.ir.interpreter import apply_reference
 from graphwright.ir.text import parse_type
 from graphwright.ir.torch_types import dtype_of
@@ -16,6 +16,9 @@ from tests.ir.evaluation import evaluate
 from tests.tensors import Tolerance, listed
 
 GENERATOR = torch.Generator().manual_seed(0)
+ROUNDING: dict[str, Any] = {
+    "group": 4, "scale": DType.F32, "axis": -1, "tensor_scale": False, "search": "absmax", "minimum": False
+}  # fmt: skip
 TIGHT = Tolerance(rtol=1e-12, atol=1e-13)
 
 
@@ -61,6 +64,18 @@ def test_without_a_gate_and_with_another_size_out() -> None:
     torch.testing.assert_close(got, wanted, **TIGHT)
 
 
+@pytest.mark.parametrize("to", [DType.I4, DType.U8])
+def test_quantized_experts_stand_for_their_numbers(to: DType) -> None:
+    stacks = [ops.round_to_nearest.evaluate([w], {**ROUNDING, "to": to}) for w in (GATE_UP, DOWN)]
+    numbers = [stack.dequantize(torch.float64) for stack in stacks]
+    attributes: dict[str, Any] = {**ops.moe_experts.complete({"kind": "silu", "gated": True})}
+    got, wanted = (
+        ops.moe_experts.evaluate([X, CHOSEN, SHARE, *weights, GATE_UP_BIAS, DOWN_BIAS], attributes)
+        for weights in (stacks, numbers)
+    )
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
 def test_an_expert_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="experts 4 to 4 are chosen, there are 4"):
         evaluate(ops.moe_experts, X, CHOSEN * 0 + 4, SHARE, GATE_UP, DOWN, kind="silu", gated=True)
@@ -76,6 +91,8 @@ def test_an_expert_that_is_not_there_is_named() -> None:
         ({3: "f32[4, 11, 8]"}, {}, "does not fit down"),
         ({3: "f32[5, 12, 8]"}, {}, "experts of gate_up and of down: 5 and 4 differ"),
         ({3: "bf16[4, 12, 8]"}, {}, "element types differ"),
+        ({3: "q4<g2, sym, axis=-2>[4, 12, 8]"}, {}, "must be grouped along its last axis"),
+        ({4: "q4<g2, sym>[4, 8, 5]"}, {}, "does not fit down"),
         ({5: "f32[4, 6]"}, {}, "gate_up_bias is"),
         ({6: "f32[4, 12]"}, {}, "down_bias is"),
         ({}, {"kind": "relu", "alpha": 1.7}, "only silu has one"),

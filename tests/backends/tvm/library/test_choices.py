@@ -68,7 +68,7 @@ def op_of(program: Program, graph: Graph, kernel: str) -> Op:
         numbers: Any = random(seed, *shape)
         if codes:
             numbers = Applied.of(ops.round_to_nearest, (numbers,), {"to": DType.I4, "group": 32})
-        return graph.weight(program.add_weight(f"w{seed}", numbers))
+        return graph.weight(program.add_weight(f"{kernel}.w{seed}", numbers))
 
     match kernel:
         case "linear":
@@ -81,11 +81,11 @@ def op_of(program: Program, graph: Graph, kernel: str) -> Op:
             )
         case "matmul":
             return graph.insert(ops.matmul, [given("x", "f32[B, 9]"), given("y", "f32[9, 150]")], {})
-        case "moe_experts":
-            operands = [given("x", "f32[B, 8]"), given("i", "i64[B, 2]"), given("s", "f32[B, 2]")]
-            return graph.insert(
-                ops.moe_experts, [*operands, weight(4, 3, 8, 8), weight(5, 3, 8, 4)], {"gated": True, "kind": "silu"}
-            )
+        case "experts" | "experts_by_codes" | "experts_of_tensors":
+            operands = [given("x", "f32[B, 32]"), given("i", "i64[B, 2]"), given("s", "f32[B, 2]")]
+            inner, codes = (4 if kernel == "experts_of_tensors" else 64), kernel == "experts_by_codes"
+            stacks = [weight(4, 3, 2 * inner, 32, codes=codes), weight(5, 3, 48, inner, codes=codes)]
+            return graph.insert(ops.moe_experts, [*operands, *stacks], {"gated": True, "kind": "silu"})
         case "embedding_of_rows":
             return graph.insert(ops.embedding, [weight(6, 9, 200), given("i", "i64[B]")], {})
         case "glu":
@@ -103,8 +103,8 @@ def op_of(program: Program, graph: Graph, kernel: str) -> Op:
 
 
 TRIED = (
-    *("linear", "linear_by_codes", "rounded_linear", "matmul", "moe_experts", "embedding_of_rows", "glu", "exp"),
-    "attention",
+    *("linear", "linear_by_codes", "rounded_linear", "matmul", "embedding_of_rows", "glu", "exp", "attention"),
+    *("experts", "experts_by_codes", "experts_of_tensors"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.tvm.library.layouts import packed_floats
+from graphwright.backends.tvm.library.layouts import STACKED_PANELS, packed_floats
 from graphwright.ir.types import DType, tensor
 from graphwright.ir.weights import StoredArray
 
@@ -24,3 +24,11 @@ def test_a_whole_number_of_panels_is_not_filled_up() -> None:
     expression = packed_floats(StoredArray.of(torch.ones(32, 3)))
     assert expression.type == tensor(DType.F32, 2, 3, 16)
     assert bool(expression.evaluate().all())
+
+
+def test_a_stack_lies_as_the_matrix_of_all_its_rows() -> None:
+    weight = StoredArray.of(torch.arange(3.0 * 32 * 5).reshape(3, 32, 5))
+    panels = STACKED_PANELS.pack(weight)
+    matrix = StoredArray.of(weight.evaluate().flatten(0, 1))
+    assert torch.equal(panels["packed"].evaluate(), packed_floats(matrix).evaluate())
+    assert torch.equal(STACKED_PANELS.unpack(weight.type, panels).evaluate(), weight.evaluate())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from graphwright.ir import Dim, ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.packed_weights import (
     packable,
@@ -22,6 +24,7 @@ from graphwright.ir.dialects.cpu.packed_weights import (
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.text import parse_type
 from graphwright.ir.types import DType, QuantizedType, tensor
+from graphwright.ir.weights import Applied, StoredArray
 from tests.backends.tvm.kernels.quantized import Example
 
 HALVES = Example(35, 52, DType.U4, 16, DType.F16)
@@ -138,3 +141,22 @@ def test_what_no_kernel_reads_is_refused(type: QuantizedType, reason: str) -> No
     assert reason in (packable(type) or "")
     with pytest.raises(IRTypeError, match=reason):
         packed_layout(type)
+
+
+@pytest.mark.parametrize("element", [DType.I4, DType.U4, DType.I8])
+def test_a_stack_of_whole_blocks_lies_as_the_matrix_of_all_its_rows(element: DType) -> None:
+    numbers = torch.randn(3, 32, 52, generator=torch.Generator().manual_seed(0))
+    attributes = {"to": element, "group": 16}
+    both = (numbers, numbers.flatten(0, 1))
+    stack, matrix = (Applied.of(ops.round_to_nearest, (StoredArray.of(each),), attributes) for each in both)
+    assert packed_parts(stack).layout == packed_parts(matrix).layout
+    found, wanted = packed_parts(stack).arrays, packed_parts(matrix).arrays
+    assert found.keys() == wanted.keys()
+    for name, array in found.items():
+        assert torch.equal(array.evaluate(), wanted[name].evaluate()), name
+    assert isinstance(stack.type, QuantizedType)
+    again: Any = unpacked(stack.type, found).evaluate()
+    value: Any = stack.evaluate()
+    assert torch.equal(again.dequantize(torch.float64), value.dequantize(torch.float64))
+    ragged = replace(stack.type, shape=(Dim.of(3), Dim.of(40), Dim.of(52)))
+    assert packable(ragged) == f"the matrices of {ragged} are not made of blocks of 16 rows"
