@@ -47,10 +47,11 @@ def main(
         if not folder.exists():
             quantized = None if quantize == "none" else quantize
             graphwright.compile(checkpoint(of, cache_folder()), output=folder, target=f"cpu:{cpus}", quantize=quantized)
+        name = open_artifact(folder, verify=False).manifest.model.name if kept else f"{of.name} {quantize}"
         times = measured(folder, context, turns, threads or available_cores())
     out = Console()
     out.print(machine(), highlight=False)
-    shown = Table(title=f"{shape} {quantize}, decode at {context} tokens", title_justify="left")
+    shown = Table(title=f"{name}, decode at {context} tokens, {threads or available_cores()} threads")
     for column in ("cpu", "ms a token", "least", "of the first"):
         shown.add_column(column, justify="left" if column == "cpu" else "right")
     first = next(iter(times.values()))

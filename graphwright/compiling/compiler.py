@@ -24,6 +24,7 @@ from graphwright.compiling.targets import (
     require_backend,
     split_target,
     with_cache_layout,
+    with_machines,
 )
 from graphwright.errors import OptionError, UsageError
 from graphwright.files.output_paths import require_folder
@@ -48,9 +49,8 @@ Kind = Literal["auto", "language model", "function"]
 class Options:
     """How to compile; see `graphwright.compile` for each. `backend_options` are the backend's own, by name.
 
-    A target may name machines behind a colon, as `cuda:sm_90` or `cpu:v3,cpu:v4`: the backend's option for them.
-    Without a backend it is the one of the target's name, or the first that compiles for it. Raises OptionError where
-    none does.
+    A target may name machines behind a colon, as `cpu:v3`: they are the backend's option of that kind. Without a
+    backend it is the one of the target's name, or the first that compiles for it. Raises OptionError where none does.
     """
 
     backend: str | Backend = ""
@@ -67,17 +67,10 @@ class Options:
     def __post_init__(self) -> None:
         target, machines = split_target(self.target)
         backend = self.backend or backend_for(target, by_machine=machines is not None).name
+        options = with_machines(find_backend(backend), self.backend_options, machines)
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "backend", backend)
-        if machines is None:
-            return
-        found = find_backend(backend)
-        option = found.machines
-        if not option:
-            raise OptionError(f"names {machines}, and the backend {found.name!r} takes no machines by name", "target")
-        if option in self.backend_options:
-            raise OptionError("are named in the target too: name them in one place", option)
-        object.__setattr__(self, "backend_options", {**self.backend_options, option: machines})
+        object.__setattr__(self, "backend_options", options)
 
     def check(self) -> None:
         """Raises OptionError, UsageError or PassError for what cannot be acted on, before any work is done."""

@@ -55,6 +55,20 @@ def backend_for(target: str, *, by_machine: bool = False) -> Backend:
     return next((backend for backend in able if backend.name == target), able[0])
 
 
+def with_machines(backend: Backend, options: Mapping[str, object], machines: str | None) -> dict[str, object]:
+    """The backend's options with the machines that a target names, if it does.
+
+    Raises OptionError where the backend takes none, or where options name them too.
+    """
+    if machines is None:
+        return {**options}
+    if not backend.machines:
+        raise OptionError(f"names {machines}, and the backend {backend.name!r} takes no machines by name", "target")
+    if backend.machines in options:
+        raise OptionError("are named in the target too: name them in one place", backend.machines)
+    return {**options, backend.machines: machines}
+
+
 def require_device(target: str) -> None:
     """Raises UsageError where this machine lacks the device of a target, which what is compiled is to be loaded on."""
     if target == "cuda":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,9 +33,12 @@ class Elsewhere:
         self.sizes = [f"-D{name}={size}" for name, size in sizes.items()]
         after, _ = lowered(program, find_pipeline("cpu-tvm")[len(PIPELINES["cpu"]) :])
         graphs = [after.graphs[name] for name in ("decode_one_row", "prefill")]
-        planned = plan_for_cpus(graphs, [find_target(name).cpu for name in targets])
-        write_weights(folder / "weights", planned[0].weights, planned[0].layout)
-        self._libraries = {name: build_steps(each, graphs) for name, each in zip(targets, planned, strict=True)}
+        planned = plan_for_cpus(graphs, [find_target(name).cpu for name in targets], ahead=True)
+        with ExitStack() as stack:
+            for each in planned:
+                stack.enter_context(closing(each.kernels))
+            write_weights(folder / "weights", planned[0].weights, planned[0].layout)
+            self._libraries = {name: build_steps(each, graphs) for name, each in zip(targets, planned, strict=True)}
 
     def library(self, target: str) -> Path:
         path = self.folder / f"{target}.so"
