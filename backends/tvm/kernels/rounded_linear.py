@@ -62,8 +62,9 @@ def rounded_linear(
         y = tensor("y", (count, weight.outer), "float32")
         with root():
             output = BlockOutput(y, added, weight.outer, integer_lanes(cpu))
-            rounded = round_tokens(x, count, RowTiles(settings["rows"]).padded_rows(count), spans, settings["long"])
-            product = _Product(cpu, settings, spans, rounded, packed, output, tokens == 1)
+            tiles = RowTiles(settings["tile_rows" if tokens is None else "rows"])
+            rounded = round_tokens(x, count, tiles.padded_rows(count), spans, settings["long"])
+            product = _Product(cpu, settings, spans, rounded, packed, output, tiles, tokens == 1)
             product.stage(count)
 
     return prim_func(rounded_linear)
@@ -91,6 +92,7 @@ class _Product:
     rounded: RoundedTokens
     packed: PackedTensors
     output: BlockOutput
+    tiles: RowTiles
     alone: bool
     """Whether one token is multiplied, and known to be alone."""
 
@@ -109,7 +111,7 @@ class _Product:
             def tile(rows: int, first_row: Any) -> None:
                 self.tile(rows, first_row, [number + b * extent for b in range(blocks)], tokens)
 
-            RowTiles(self.settings["rows"]).each(tokens, tile)
+            self.tiles.each(tokens, tile)
 
     def tile(self, rows: int, first_row: Any, blocks: list[Any], tokens: Any) -> None:
         """y of some rows and some blocks."""

@@ -12,7 +12,7 @@ from graphwright.backends.tvm.kernels.script import lanes, store, unrolled, when
 from graphwright.backends.tvm.tvm_library import T, builder
 from graphwright.ir.dialects.cpu.packed_weights import LANES, PackedWeight
 
-SHORT = (1, 2, 4, 6)
+SHORT = (1, 2, 4, 6, 8)
 """Rows of the tiles there may be code for beside whole ones, where the number of tokens is not known."""
 
 

@@ -50,6 +50,7 @@ LINEAR = (
 TOKENS = (Choice("rows", (4, 8), _by_lanes(8, 4, 4), "tokens that share what is read of the weight"),)
 ROUNDED = (
     *TOKENS,
+    Choice("tile_rows", (4, 8, 12), _by_lanes(12, 4, 4), "the same where the number of tokens is not known"),
     Choice("unrolled", (4, 8, 16), 8, "steps that are spelt out one after another"),
     Choice("streams", (1, 2, 4), 4, "most blocks that are multiplied together, for one token"),
     Choice("ahead", (0, 1024, 2048, 4096), 2048, "bytes of codes ahead of what is read that are asked for, by more"),
