@@ -1,4 +1,4 @@
-"""Weights of linear layers in few bits."""
+"""Weights of linear layers and experts in few bits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,9 @@ from graphwright.passes.quantization.formats import Codes, Format, ScaleType
 from graphwright.passes.quantization.weights import (
     Layers,
     covers,
+    expert_weights,
     linear_weights,
+    replace_expert_weight,
     replace_linear_weight,
     require_finite,
 )
@@ -28,13 +30,13 @@ RULE = "quantize-weights"
 @register
 @dataclass(frozen=True)
 class QuantizeWeights(Pass):
-    """Weights of linear layers become codes of `to`, with one scale for each `group` inputs (0: one a row).
+    """Weights of linear layers and experts become codes of `to`, with one scale for each `group` inputs (0: one a row).
 
     Signed codes are symmetric, unsigned ones have zero points, or, with `minimum`, minimums. A scale fits the largest
     weight of its group (absmax; with minimums its range) or makes the squared error least (mse). With `gptq` (Frantar
     et al. 2023) scales are those of mse, and the weights that are rounded later make up for the error of those before,
     on the calibration `tokens` (a .npy file, int64 [rows, length]), each layer on what the quantized layers before it
-    give; finished weights are kept in `folder` if there is one.
+    give; finished weights are kept in `folder` if there is one. Experts are of the body, and then rounded by mse.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -66,16 +68,27 @@ class QuantizeWeights(Pass):
             for name, layers in linear_weights(program).items()
             if isinstance(program.weights[name].type, TensorType) and covers(self.layers, layers)
         }
+        experts = {
+            name: layers
+            for name, layers in expert_weights(program).items()
+            if isinstance(program.weights[name].type, TensorType) and self.layers != "head"
+        }
         outcome = Outcome()
-        for name, layers in chosen.items():
+        for name, layers in (chosen | experts).items():
             require_finite(program.weights[name], layers)
+        # First: what comes behind them is calibrated on what they give.
+        for name, layers in experts.items():
+            weight = program.weights[name]
+            replace_expert_weight(program, weight, f"{name}.quantized", self._rounded(weight))
+            if self.method == "gptq":
+                outcome.miss(RULE, layers[0], 1, f"'{name}' is rounded to nearest: calibration is of linear layers")
         if self.method == "gptq":
             self._with_compensation(program, chosen)
         else:
             for name in chosen:
                 weight = program.weights[name]
                 replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
-        for layers in chosen.values():
+        for layers in (chosen | experts).values():
             outcome.hit(RULE, layers[0], layers)
         for graph in program.graphs.values():
             graph.erase_dead()

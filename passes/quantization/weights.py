@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from graphwright.ir import Op, PassError, Program, Value, Weight, ops
+from graphwright.ir.declare import OpDef
 from graphwright.ir.lazy import torch
 from graphwright.ir.traits import Trait
 from graphwright.ir.weights import Applied, WeightExpression
@@ -50,12 +51,47 @@ def is_head(op: Op) -> bool:
 
 def replace_linear_weight(program: Program, weight: Weight, name: str, expression: WeightExpression) -> Weight:
     """Every linear layer over `weight`, in all graphs, reads a new weight of that name; others still read the old."""
-    new = program.add_weight(name, expression)
-    index = ops.linear.operand_index("weight")
+    return _replaced(program, weight, name, expression, ops.linear, ("weight",))
+
+
+STACKS = ("gate_up", "down")
+"""The operands of `moe_experts` that are multiplied by."""
+
+
+def expert_weights(program: Program) -> dict[str, list[Op]]:
+    """Of each stack of experts' weights the ops that multiply by it, in every graph; in the order of the graphs."""
+    found: dict[str, list[Op]] = {}
     for graph in program.graphs.values():
         for op in graph:
-            if op.definition is ops.linear and op.required("weight").weight is weight:
-                graph.set_operand(op, index, graph.weight(new))
+            if op.definition is ops.moe_experts:
+                for name in STACKS:
+                    if (weight := op.required(name).weight) is not None:
+                        found.setdefault(weight.name, []).append(op)
+    return found
+
+
+def replace_expert_weight(program: Program, weight: Weight, name: str, expression: WeightExpression) -> Weight:
+    """All experts over `weight`, in all graphs, read a new weight of that name; others still read the old."""
+    return _replaced(program, weight, name, expression, ops.moe_experts, STACKS)
+
+
+def _replaced(
+    program: Program,
+    weight: Weight,
+    name: str,
+    expression: WeightExpression,
+    definition: OpDef,
+    operands: tuple[str, ...],
+) -> Weight:
+    """The new weight, which ops of one kind read at these operands in place of the old one."""
+    new = program.add_weight(name, expression)
+    for graph in program.graphs.values():
+        for op in graph:
+            if op.definition is not definition:
+                continue
+            for operand in operands:
+                if op.required(operand).weight is weight:
+                    graph.set_operand(op, definition.operand_index(operand), graph.weight(new))
     return new
 
 

@@ -56,22 +56,25 @@ def _unpack_codes(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightE
     return unpacked(type, arrays)
 
 
+def _pack_panels(weight: WeightExpression) -> dict[str, WeightExpression]:
+    type = weight.type
+    assert isinstance(type, TensorType), type
+    return {"packed": packed_floats(weight if type.rank == 2 else _reshaped(weight, _matrix_of(type)))}
+
+
 def _unpack_panels(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
     assert isinstance(type, TensorType)
-    return unpacked_floats(arrays["packed"], type)
+    matrix = unpacked_floats(arrays["packed"], _matrix_of(type))
+    return matrix if type.rank == 2 else _reshaped(matrix, type)
 
 
-def _pack_stack(weight: WeightExpression) -> dict[str, WeightExpression]:
-    type = weight.type
-    assert isinstance(type, TensorType)
-    matrix = (product(type.shape[:-1]), type.shape[-1])
-    return {"packed": packed_floats(Applied.of(ops.reshape, (weight,), {"shape": matrix}))}
+def _matrix_of(type: TensorType) -> TensorType:
+    """The type of the matrix of all rows of a stack of matrices."""
+    return type.with_shape(product(type.shape[:-1]), type.shape[-1])
 
 
-def _unpack_stack(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
-    assert isinstance(type, TensorType)
-    matrix = unpacked_floats(arrays["packed"], type.with_shape(product(type.shape[:-1]), type.shape[-1]))
-    return Applied.of(ops.reshape, (matrix,), {"shape": type.shape})
+def _reshaped(weight: WeightExpression, type: TensorType) -> WeightExpression:
+    return Applied.of(ops.reshape, (weight,), {"shape": type.shape})
 
 
 def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
@@ -81,12 +84,10 @@ def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpress
 
 CODES = OperandLayout("codes", tuple(PACKED), _pack_codes, _unpack_codes)
 """A matrix of codes, or a stack of them, as `ir/dialects/cpu/packed_weights.py` describes it."""
-PANELS = OperandLayout("panels", ("packed",), lambda weight: {"packed": packed_floats(weight)}, _unpack_panels)
-"""A matrix of floats in panels of sixteen rows."""
-STACKED_PANELS = OperandLayout("stacked_panels", ("packed",), _pack_stack, _unpack_stack)
-"""A stack of matrices of whole panels, as the panels of the matrix of all their rows."""
+PANELS = OperandLayout("panels", ("packed",), _pack_panels, _unpack_panels)
+"""A matrix of floats in panels of sixteen rows, or a stack of them as the matrix of all their rows."""
 WIDE = OperandLayout(
     "wide", ("f32",), lambda weight: {"f32": Applied.of(ops.cast, (weight,), {"dtype": DType.F32})}, _narrow
 )
 """Narrow floats as float32."""
-LAYOUTS = (CODES, PANELS, STACKED_PANELS, WIDE)
+LAYOUTS = (CODES, PANELS, WIDE)

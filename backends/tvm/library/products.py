@@ -26,7 +26,7 @@ from graphwright.backends.tvm.library.conditions import (
     stored_rows,
     stored_weight,
 )
-from graphwright.backends.tvm.library.layouts import CODES, PANELS, STACKED_PANELS
+from graphwright.backends.tvm.library.layouts import CODES, PANELS
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
@@ -88,7 +88,7 @@ PRODUCTS = (
         stored_experts,
         name="experts",
         body=f"{MIXED}:emit_experts",
-        layouts={"gate_up": STACKED_PANELS, "down": STACKED_PANELS},
+        layouts={"gate_up": PANELS, "down": PANELS},
         choices=EXPERTS,
     ),
     Kernel(

@@ -13,6 +13,7 @@ from graphwright.ir.types import DType, QuantizedType, TensorType
 from graphwright.ir.weights import Applied
 from graphwright.passes.base import register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass
+from graphwright.passes.lowering.expert_floats import write_experts_as_floats
 
 MADE = "made when written"
 FLOATS = "codes written as floats"
@@ -43,6 +44,11 @@ class WeightsMadeWhenWritten(KernelPass):
                 context.hit(MADE, op)
             elif op.definition is ops.linear:
                 _written_as_floats(context, op)
+            elif op.definition is ops.moe_experts:
+                problem = write_experts_as_floats(context, op)
+                if problem is not None:
+                    context.near_miss(CODES, op, problem)
+                    context.spelt(FLOATS, op)
 
 
 def _is_of_codes(op: Op) -> bool:

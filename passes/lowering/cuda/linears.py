@@ -16,6 +16,7 @@ from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import Applied
 from graphwright.passes.base import handed_in, register
 from graphwright.passes.lowering.cpu.kernel_pass import Context, KernelPass, splits_rows
+from graphwright.passes.lowering.expert_floats import write_experts_as_floats
 
 RULE = fused_linear.name
 NORM = f"{RULE}: norm before"
@@ -45,6 +46,10 @@ class FuseLinears(KernelPass):
                 self._fuse(context, op)
             elif op.definition is ops.quantized_embedding:
                 _rows_of_floats(context, op)
+            elif op.definition is ops.moe_experts:
+                problem = write_experts_as_floats(context, op)
+                if problem is not None:
+                    context.near_miss(FLOATS, op, problem)
 
     def _fuse(self, context: Context, op: Op, unread: str | None = None) -> None:
         """Replaces a product. `unread` says why its weight is floats in place of the codes that it was."""

@@ -15,7 +15,7 @@ from graphwright.ir.builder import Builder
 from graphwright.ir.dialects.ort.experts import chosen_experts
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.graph import Op, Value
-from graphwright.ir.types import DType
+from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied
 from graphwright.passes.base import register
 from graphwright.passes.lowering.ort.table_pass import Context, TablePass
@@ -52,6 +52,8 @@ def _replaced(context: Context, op: Op) -> str | None:
     parameters = op.operands[3:]
     if any(p is not None and p.weight is None for p in parameters):
         return "its weights are computed in the graph"
+    if any(p is not None and isinstance(p.type, QuantizedType) for p in parameters):
+        return "its weights are codes"
     (*leading, k), size, dtype = indices.type.shape, x.type.shape[-1], x.tensor.dtype
     tokens, one = product(leading), Dim.of(1)
     gate_up, down, gate_up_bias, down_bias = parameters

@@ -21,11 +21,12 @@ from graphwright.ir.rewriting import Refusal
 from graphwright.ir.types import DType, QuantizedType
 from graphwright.ir.weights import Applied, Weight, WeightExpression
 from graphwright.passes.base import register
+from graphwright.passes.lowering.expert_floats import write_experts_as_floats
 from graphwright.passes.lowering.ort.quantized_form import Form, integer_codes, multiplied_form, without_minimums
 from graphwright.passes.lowering.ort.spelling import NARROW
 from graphwright.passes.lowering.ort.table_pass import Context, TablePass
 
-PRODUCT, ROWS = "quantized-product", "quantized-rows"
+PRODUCT, ROWS, EXPERTS = "quantized-product", "quantized-rows", "quantized-experts"
 
 
 @dataclass
@@ -41,12 +42,16 @@ class _Made:
 @register
 @dataclass(frozen=True)
 class QuantizedToOperators(TablePass):
-    """Every linear over a stored quantized weight, and every embedding of one, becomes operators over packed codes."""
+    """Every linear over a stored quantized weight, and every embedding of one, becomes operators over packed codes.
+
+    Experts are multiplied by the numbers of their codes, written as floats.
+    """
 
     name: ClassVar[str] = "ort-quantized"
     findings: ClassVar[tuple[str, ...]] = (
         PRODUCT,
         ROWS,
+        EXPERTS,
     )
 
     def lower(self, context: Context) -> None:
@@ -59,6 +64,10 @@ class QuantizedToOperators(TablePass):
         for op in context.graph:
             if op.definition is ops.quantized_embedding:
                 _replace(context, op, _rows(context, op, made))
+            elif op.definition is ops.moe_experts:
+                problem = write_experts_as_floats(context, op)
+                if problem is not None:
+                    context.near_miss(EXPERTS, op, problem)
 
 
 def _must_widen(context: Context, op: Op) -> bool:

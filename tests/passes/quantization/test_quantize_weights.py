@@ -66,6 +66,51 @@ def test_head_and_body_are_chosen_apart() -> None:
         assert sum(str(name).endswith(".quantized") for name in linear) == 1
 
 
+MIXTURE = """
+program "p"
+weight @router : f32[3, 8] = data([{router}]) : f32[3, 8]
+weight @gate_up : f32[3, 8, 8] = data([{gate_up}]) : f32[3, 8, 8]
+weight @down : f32[3, 8, 4] = data([{down}]) : f32[3, 8, 4]
+graph forward(%x: f32[S, 8]) {{
+  %0 = linear(%x, @router) : f32[S, 3]  at router
+  %1, %2 = topk(%0) {{k=2, axis=-1}} : f32[S, 2], i64[S, 2]
+  %3 = moe_experts(%x, %2, %1, @gate_up, @down) {{kind="silu", gated=true}} : f32[S, 8]  at experts
+  %4 = linear(%3, @router) : f32[S, 3]  at head
+  return logits=%4
+}}
+"""
+
+
+def mixture() -> Program:
+    generator = torch.Generator().manual_seed(0)
+    counts = {"router": 24, "gate_up": 192, "down": 96}
+    numbers = {n: ", ".join(map(repr, listed(torch.randn(k, generator=generator)))) for n, k in counts.items()}
+    return parse_program(MIXTURE.format(**numbers))
+
+
+def test_experts_get_codes_in_groups_along_their_rows() -> None:
+    before, after = mixture(), mixture()
+    (record,) = run_passes(after, parse_passes("quantize-weights{to=i8, group=4, layers=body}")).records
+    assert record.hits == {"quantize-weights": 2}
+    text = print_program(after)
+    assert "moe_experts(%x, %2, %1, @gate_up.quantized, @down.quantized)" in text
+    assert "weight @gate_up.quantized : q8<g4, sym>[3, 8, 8]" in text
+    assert "weight @down.quantized : q8<g4, sym>[3, 8, 4]" in text
+    assert "linear(%3, @router)" in text
+    assert print_program(parse_program(text)) == text
+    x = {"x": torch.randn(5, 8, generator=torch.Generator().manual_seed(1))}
+    a, b = (Interpreter("float64").run(p.graphs["forward"], x)["logits"] for p in (before, after))
+    assert 0 < (a - b).abs().max() < 0.02 * a.abs().max()
+    (again,) = run_passes(after, parse_passes("quantize-weights{group=4, layers=body}")).records
+    assert not again.changed
+
+
+def test_experts_are_not_the_head() -> None:
+    after = mixture()
+    run_passes(after, parse_passes("quantize-weights{group=4, layers=head}"))
+    assert "moe_experts(%x, %2, %1, @gate_up, @down)" in print_program(after)
+
+
 def test_what_is_quantized_is_left_alone() -> None:
     once = program()
     run_passes(once, parse_passes("quantize-weights{layers=body}"))

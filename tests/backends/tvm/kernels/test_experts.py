@@ -14,7 +14,7 @@ from torch import Tensor
 from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.kernels.expert_form import ExpertForm
 from graphwright.backends.tvm.kernels.experts import experts
-from graphwright.backends.tvm.library.layouts import STACKED_PANELS
+from graphwright.backends.tvm.library.layouts import PANELS
 from graphwright.ir import ops
 from graphwright.ir.dialects.cpu.packed_weights import packed_parts
 from graphwright.ir.types import DType
@@ -67,7 +67,7 @@ class Mixture:
             self.arrays = [array.evaluate() for each in parts for array in each.arrays.values()]
         else:
             self.weights = weights.element
-            self.arrays = [STACKED_PANELS.pack(stack)["packed"].evaluate() for stack in self.stacks]
+            self.arrays = [PANELS.pack(stack)["packed"].evaluate() for stack in self.stacks]
         self.kernel = "experts_by_codes" if weights.of_codes else "experts"
 
     @cache  # noqa: B019 - a test ends before memory does

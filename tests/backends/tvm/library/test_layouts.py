@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphwright.backends.tvm.library.layouts import STACKED_PANELS, packed_floats
+from graphwright.backends.tvm.library.layouts import PANELS, packed_floats
 from graphwright.ir.types import DType, tensor
 from graphwright.ir.weights import StoredArray
 
@@ -28,7 +28,7 @@ def test_a_whole_number_of_panels_is_not_filled_up() -> None:
 
 def test_a_stack_lies_as_the_matrix_of_all_its_rows() -> None:
     weight = StoredArray.of(torch.arange(3.0 * 32 * 5).reshape(3, 32, 5))
-    panels = STACKED_PANELS.pack(weight)
+    panels = PANELS.pack(weight)
     matrix = StoredArray.of(weight.evaluate().flatten(0, 1))
     assert torch.equal(panels["packed"].evaluate(), packed_floats(matrix).evaluate())
-    assert torch.equal(STACKED_PANELS.unpack(weight.type, panels).evaluate(), weight.evaluate())
+    assert torch.equal(PANELS.unpack(weight.type, panels).evaluate(), weight.evaluate())
