@@ -34,6 +34,15 @@ class TvmBackend(Backend):
             return "it links with a C compiler, and there is none: install gcc or clang"
         return None
 
+    def multiplies_bf16(self, options: BackendOptions) -> bool:
+        from graphwright.backends.tvm.cpu import host_cpu
+        from graphwright.ir.notices import notify
+
+        if not host_cpu().has_bf16:
+            notify("weights are rounded to bf16, and all is computed in float32: this CPU has no AVX-512 BF16")
+            return False
+        return True
+
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         from graphwright.passes.lowering.cpu import cpu_lowering
         from graphwright.passes.lowering.decoders import INTERFACE, PHASES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.bfloat16 import PAIR, add_products
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR, add_products
 from graphwright.backends.tvm.library.layouts import PANEL, panel_count
 from graphwright.backends.tvm.tvm_library import T
 

@@ -72,9 +72,7 @@ def multiply_tile(cpu: Cpu, settings: Settings, inner: int, outer: int, weight_d
     store = store_panel(cpu, outer, bias)
 
     @T.inline
-    def add_one(
-        tiles: Any, weight: Any, tile: Any, panel: Any, sums: Any, depth: Any, column: Any, rows: Any
-    ) -> None:
+    def add_one(tiles: Any, weight: Any, tile: Any, panel: Any, sums: Any, depth: Any, column: Any, rows: Any) -> None:
         for v in T.unroll(vectors):
             for i in T.unroll(rows):
                 sums[i, T.ramp(v * lanes, 1, lanes)] = add_column(

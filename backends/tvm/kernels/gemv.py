@@ -12,7 +12,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.bfloat16 import PAIR
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR
 from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, add_column, panel_count, store_panel
 from graphwright.backends.tvm.tvm_library import T
 

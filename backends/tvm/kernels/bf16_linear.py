@@ -8,7 +8,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.bfloat16 import (
+from graphwright.backends.tvm.kernels.bf16_pairs import (
     PAIR,
     definitions,
     pair_count,
@@ -21,9 +21,7 @@ from graphwright.backends.tvm.kernels.gemv import gemv, group_count, streams_for
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 
-def bfloat16_linear(
-    cpu: Cpu, *, settings: Settings, tokens: int | None, inner: int, outer: int, bias: bool = False
-) -> Any:
+def bf16_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, inner: int, outer: int, bias: bool = False) -> Any:
     """x f32 [tokens, inner], rounded to bfloat16, times weight [outer, inner] transposed, plus bias, as y.
 
     Parameters x, weight, (bias,) y. The weight is pairs of bfloat16 numbers, i32 [ceil(outer / 16), ceil(inner / 2),
@@ -108,23 +106,23 @@ def bfloat16_linear(
     if bias:
 
         @T.prim_func(private=True, s_tir=True)
-        def bfloat16_linear_bias(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
+        def bf16_linear_bias(x_handle: T.handle, weight_handle: T.handle, bias_handle: T.handle, y_handle: T.handle):
             x = T.match_buffer(x_handle, (count, T.int64(inner)), "float32")
             weight = T.match_buffer(weight_handle, (T.int64(panels), T.int64(pairs), T.int64(PANEL)), PAIR)
             bias_vector = T.match_buffer(bias_handle, (T.int64(outer),), "float32")
             y = T.match_buffer(y_handle, (count, T.int64(outer)), "float32")
             whole(x, weight, bias_vector, y, count)
 
-        return bfloat16_linear_bias
+        return bf16_linear_bias
 
     @T.prim_func(private=True, s_tir=True)
-    def bfloat16_linear(x_handle: T.handle, weight_handle: T.handle, y_handle: T.handle):
+    def bf16_linear(x_handle: T.handle, weight_handle: T.handle, y_handle: T.handle):
         x = T.match_buffer(x_handle, (count, T.int64(inner)), "float32")
         weight = T.match_buffer(weight_handle, (T.int64(panels), T.int64(pairs), T.int64(PANEL)), PAIR)
         y = T.match_buffer(y_handle, (count, T.int64(outer)), "float32")
         whole(x, weight, None, y, count)
 
-    return bfloat16_linear
+    return bf16_linear
 
 
 def _round_row(cpu: Cpu, inner: int) -> Any:
@@ -145,7 +143,7 @@ def _round_row(cpu: Cpu, inner: int) -> Any:
 
 
 def _round_tile(cpu: Cpu, settings: Settings, inner: int) -> Any:
-    """A script function `(x, tiles, tile, count)` as `copy_tile` gives, of pairs: [tile, pairs / depth, rows, depth]."""
+    """A script function `(x, tiles, tile, count)` as that of `copy_tile`: pairs [tile, pairs / depth, rows, depth]."""
     rows, depth_pairs, lanes = tile_for(settings).rows, settings["depth"], cpu.float_lanes
     whole, rest = divmod(inner // 2, depth_pairs)
 

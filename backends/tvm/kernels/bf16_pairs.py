@@ -1,9 +1,9 @@
 """Pairs of bfloat16 numbers: float32 rounded to them, and their products.
 
-Neighbours along a row are a pair, which kernels see as an `int32` whose low half is the first. AVX-512 BF16 multiplies
-pairs: to a float32 sum it adds the product of the second numbers and then that of the first ones, each exact before it is
-added and rounded to nearest even. What is below 2^-126, in operands or sums, counts as zero. Elsewhere the same is
-computed in float32, where these small numbers count.
+Neighbours along a row are a pair, which kernels see as an `int32` whose low half is the first. AVX-512 BF16 adds to a
+float32 the product of the second numbers and then that of the first ones, each exact before it is added, with sums
+rounded to nearest even. What is below 2^-126, in operands or sums, counts as zero. Elsewhere the same is computed in
+float32, where these small numbers count.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ define <16 x i32> @{_ROUND}(<16 x float> %low, <16 x float> %high) {{
   ret <16 x i32> %pairs
 }}
 """
-"""TVM has no vectors of bfloat16, which these instructions take, so functions of LLVM stand between. They are inlined."""
+"""TVM has no vectors of bfloat16, which these instructions take: functions of LLVM stand between, and are inlined."""
 
 
 def pair_count(columns: int) -> int:
