@@ -75,6 +75,10 @@ class Backend(ABC):
         """The options with what one of `targets` settles of them. Raises `UserError` for what is not for it."""
         return options
 
+    def multiplies_bf16(self, options: BackendOptions) -> bool:
+        """Whether linear layers are computed in bf16 when that is asked for, as the pass `bf16-products` does it."""
+        return False
+
     @abstractmethod
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         """The passes from a `decoder`, or a plain function, down to the ops that `build` takes."""

@@ -57,6 +57,16 @@ class TvmBackend(Backend):
                 raise UserError(f"nothing can be linked for {name}: {problem}")
         return options
 
+    def multiplies_bf16(self, options: BackendOptions) -> bool:
+        from graphwright.ir.notices import notify
+
+        assert isinstance(options, TvmOptions), "the options of this backend"
+        lacking = [name for name in target_names(options.cpus) if not find_target(name).cpu.has_bf16]
+        if lacking:
+            where = " and ".join("this CPU" if name == NATIVE else name for name in lacking)
+            notify(f"weights are rounded to bf16, and all is computed in float32: {where} has no AVX-512 BF16")
+        return not lacking
+
     def lowering(self, options: BackendOptions, *, decoder: bool) -> Sequence[Pass]:
         from graphwright.passes.lowering.cpu import cpu_lowering
         from graphwright.passes.lowering.decoders import INTERFACE, PHASES

@@ -45,6 +45,11 @@ class Cpu:
         return "asimddp" in self.features
 
     @property
+    def has_bf16(self) -> bool:
+        """Whether one instruction adds products of pairs of bfloat16 numbers to float32 (AVX-512 BF16)."""
+        return {"avx512f", "avx512bw", "avx512vl", "avx512_bf16"} <= self.features
+
+    @property
     def required(self) -> tuple[str, ...]:
         """The features that code for this CPU may use, which a manifest states."""
         return tuple(sorted(self.features & USED))

@@ -33,7 +33,7 @@ class GraphwrightWorker(SteppingWorker):
         return {name: version(name) for name in ("graphwright", "onnxruntime", "apache-tvm")}
 
     def prepare(self, checkpoint: Path, folder: Path, options: Mapping[str, str]) -> Path:
-        """Compile the checkpoint for the CPU; the option `backend` names a backend, `quantize` a scheme.
+        """Compile the checkpoint for the CPU by options that are named as those of `graphwright.compile`.
 
         Scales of a cache are found on random tokens, as the weights are random too.
         """
@@ -45,7 +45,14 @@ class GraphwrightWorker(SteppingWorker):
             vocabulary = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
             calibration = folder / "calibration.npy"
             np.save(calibration, np.random.default_rng(0).integers(0, vocabulary, CALIBRATION))
-        graphwright.compile(checkpoint, output=artifact, backend=backend, quantize=scheme, calibration=calibration)
+        graphwright.compile(
+            checkpoint,
+            output=artifact,
+            backend=backend,
+            dtype=options.get("dtype"),
+            quantize=scheme,
+            calibration=calibration,
+        )
         return artifact
 
     def load(self, folder: Path, options: Mapping[str, str]) -> None:

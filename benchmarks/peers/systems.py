@@ -82,6 +82,10 @@ SYSTEMS: dict[str, System] = {
         System(
             "graphwright-tvm-kv8", _OURS, options={"backend": "tvm", "quantize": "kv8"}, is_ours=True, is_exact=False
         ),
+        # Products of rounded numbers.
+        System(
+            "graphwright-tvm-bf16", _OURS, options={"backend": "tvm", "dtype": "bf16"}, is_ours=True, is_exact=False
+        ),
         System("graphwright-int4", _OURS, options=_OUR_INT4, format="int4", is_ours=True),
         System("graphwright-tvm-int4", _OURS, options={"backend": "tvm", **_OUR_INT4}, format="int4", is_ours=True),
         System("transformers", _TRANSFORMERS, ENVIRONMENTS["transformers"]),
@@ -174,6 +178,7 @@ SYSTEMS: dict[str, System] = {
 _VARIANTS = (
     "graphwright-kv8",
     "graphwright-tvm-kv8",
+    "graphwright-tvm-bf16",
     "transformers-static",
     "genai-shared",
     "genai-int4-shared",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graphwright.compiling.collection import without_collection
+from graphwright.compiling.narrowing import narrowing_passes
 from graphwright.compiling.pass_progress import PassProgress
 from graphwright.compiling.report import CompilationReport, Stopwatch
 from graphwright.compiling.requirements import require_compiler
@@ -193,7 +194,9 @@ def prepare(
     with stopwatch.stage("optimize"):
         passes = choose_passes(program, options.target, options.pipeline, function=function)
         report = _optimize(program, with_cache_layout(passes, options.cache_layout), PassProgress(stopwatch.announce))
+    narrowing = narrowing_passes(options)
     if options.quantization is None:
+        report.records += _optimize(program, narrowing, PassProgress(stopwatch.announce)).records
         return Prepared(program, report, None)
     from graphwright.quantizing.quantization import quantize_program
 
@@ -207,6 +210,7 @@ def prepare(
 
         seed_codes(program)
     report.records += records
+    report.records += _optimize(program, narrowing, PassProgress(stopwatch.announce)).records
     return Prepared(program, report, quantized)
 
 

@@ -1,6 +1,7 @@
 """Passes that store numbers in fewer bits, and those that prepare for it. Importing them makes them known."""
 
 from graphwright.passes.quantization.awq import AWQ
+from graphwright.passes.quantization.bf16_products import ComputeInBF16
 from graphwright.passes.quantization.halve_cache import HalveCache
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
@@ -15,6 +16,7 @@ from graphwright.passes.quantization.smooth_quant import SmoothQuant
 __all__ = [
     "AWQ",
     "Budget",
+    "ComputeInBF16",
     "HalveCache",
     "QuantizeActivations",
     "QuantizeCache",

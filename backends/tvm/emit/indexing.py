@@ -7,6 +7,8 @@ from typing import Any
 from graphwright.backends.element_types import MANIFEST_NAMES
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, flat_type, row_count, type_name
 from graphwright.backends.tvm.emit.shape import moved
+from graphwright.backends.tvm.emit.stored_weights import paired
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR
 from graphwright.backends.tvm.kernels.float_embedding import embedding_rows
 from graphwright.backends.tvm.tvm_library import te, tirx
 from graphwright.ir.dims import product
@@ -18,14 +20,22 @@ def emit_embedding(e: Emitter, op: Op) -> None:
 
 
 def emit_embedding_of_rows(e: Emitter, op: Op) -> None:
-    _embedding(e, op, [e.value(op.required("weight"))], packed=False)
+    _embedding(e, op, [e.value(op.required("weight"))], _stored_type(op), packed=False)
 
 
 def emit_embedding_of_panels(e: Emitter, op: Op) -> None:
-    _embedding(e, op, e.laid_out(op, "weight"), packed=True)
+    _embedding(e, op, e.laid_out(op, "weight"), _stored_type(op), packed=True)
 
 
-def _embedding(e: Emitter, op: Op, held: list[Tensor], *, packed: bool) -> None:
+def emit_embedding_of_pairs(e: Emitter, op: Op) -> None:
+    _embedding(e, op, [paired(e, op)], PAIR, packed=True)
+
+
+def _stored_type(op: Op) -> str:
+    return MANIFEST_NAMES[op.required("weight").tensor.dtype]
+
+
+def _embedding(e: Emitter, op: Op, held: list[Tensor], weight_dtype: str, *, packed: bool) -> None:
     table, ids = op.required("weight"), op.required("indices")
     shape = op.result.type.shape
     rows, columns = (d.evaluate({}) for d in table.tensor.shape)
@@ -37,7 +47,7 @@ def _embedding(e: Emitter, op: Op, held: list[Tensor], *, packed: bool) -> None:
         tokens=row_count(shape),
         rows=rows,
         columns=columns,
-        weight_dtype=MANIFEST_NAMES[table.tensor.dtype],
+        weight_dtype=weight_dtype,
         packed=packed,
     )
     e.bind(op.result, e.reshape(y, shape))

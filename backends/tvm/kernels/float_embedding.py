@@ -8,6 +8,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR, first, pair_count, second
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count, widened
 from graphwright.backends.tvm.tvm_library import T, tirx
 
@@ -25,11 +26,13 @@ def embedding_rows(
     """y f32 [tokens, columns] = rows of a table by ids i64 [tokens]: parameters ids, table, y.
 
     The table is `float32`, `bfloat16` or `float16`, [rows, columns], or [ceil(rows / 16), columns, 16] if it is packed
-    (`packing/floats.py`). Ids are taken to be in its range. `tokens=None` takes the number from ids.
+    (`library/layouts.py`); or, packed, `int32` pairs of bfloat16 numbers, [ceil(rows / 16), ceil(columns / 2), 16].
+    Ids are taken to be in its range. `tokens=None` takes the number from ids.
     """
     count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
     wide: Any = T.int64
-    shape: Any = (wide(panel_count(rows)), wide(columns), wide(PANEL)) if packed else (wide(rows), wide(columns))
+    depth = pair_count(columns) if weight_dtype == PAIR else columns
+    shape: Any = (wide(panel_count(rows)), wide(depth), wide(PANEL)) if packed else (wide(rows), wide(columns))
     # What one thread takes at a time, so that a single row keeps several busy.
     share = settings["share"]
     whole, rest = divmod(columns, share)
@@ -37,22 +40,29 @@ def embedding_rows(
     lanes = cpu.float_lanes
 
     @T.inline
-    def copy_packed(ids: Any, table: Any, y: Any, token: Any, first: Any, number: int) -> None:
+    def copy_packed(ids: Any, table: Any, y: Any, token: Any, start: Any, number: int) -> None:
         for c in T.serial(number):
-            y[token, first + c] = widened(
-                cpu, table[ids[token] // PANEL, first + c, ids[token] % PANEL], weight_dtype, 1
+            y[token, start + c] = widened(
+                cpu, table[ids[token] // PANEL, start + c, ids[token] % PANEL], weight_dtype, 1
             )
 
     @T.inline
-    def copy_plain(ids: Any, table: Any, y: Any, token: Any, first: Any, number: int) -> None:
+    def copy_plain(ids: Any, table: Any, y: Any, token: Any, start: Any, number: int) -> None:
         for v in T.unroll(number // lanes):
-            y[token, T.ramp(first + v * lanes, 1, lanes)] = widened(
-                cpu, table[ids[token], T.ramp(first + v * lanes, 1, lanes)], weight_dtype, lanes
+            y[token, T.ramp(start + v * lanes, 1, lanes)] = widened(
+                cpu, table[ids[token], T.ramp(start + v * lanes, 1, lanes)], weight_dtype, lanes
             )
         for c in T.serial(number // lanes * lanes, number):
-            y[token, first + c] = widened(cpu, table[ids[token], first + c], weight_dtype, 1)
+            y[token, start + c] = widened(cpu, table[ids[token], start + c], weight_dtype, 1)
 
-    copy = copy_packed if packed else copy_plain
+    @T.inline
+    def copy_pairs(ids: Any, table: Any, y: Any, token: Any, start: Any, number: int) -> None:
+        for c in T.serial(number):
+            pair: T.let[T.int32] = table[ids[token] // PANEL, (start + c) // 2, ids[token] % PANEL]
+            y[token, start + c] = T.Select((start + c) % 2 == 0, first(pair, 1), second(pair, 1))
+
+    packed_copy = copy_pairs if weight_dtype == PAIR else copy_packed
+    copy = packed_copy if packed else copy_plain
 
     @T.prim_func(private=True, s_tir=True)
     def embedding_rows(ids_handle: T.handle, table_handle: T.handle, y_handle: T.handle):

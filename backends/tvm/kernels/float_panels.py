@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.cpu import Cpu
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR, add_products
 from graphwright.backends.tvm.library.layouts import PANEL, panel_count
 from graphwright.backends.tvm.tvm_library import T
 
@@ -41,6 +42,13 @@ def _widened_by_bits(numbers: Any, lanes: int) -> Any:
     special = T.bitwise_or(scaled, each(0x7F800000))
     finite = magnitude < each(0x7C00 << 13)
     return T.reinterpret(typed("float32"), T.bitwise_or(T.Select(finite, scaled, special), sign))
+
+
+def add_column(cpu: Cpu, sums: Any, number: Any, weights: Any, dtype: str, lanes: int) -> Any:
+    """The `sums` of `lanes` rows of a weight of `dtype`, plus one number of x, or a pair, times theirs in a column."""
+    if dtype == PAIR:
+        return add_products(cpu, sums, number, weights, lanes)
+    return sums + T.broadcast(number, lanes) * widened(cpu, weights, dtype, lanes)
 
 
 def store_panel(cpu: Cpu, outer: int, bias: bool) -> Any:

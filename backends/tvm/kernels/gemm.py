@@ -13,7 +13,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, panel_count, store_panel, widened
+from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, add_column, panel_count, store_panel
 from graphwright.backends.tvm.tvm_library import T
 
 
@@ -72,15 +72,16 @@ def multiply_tile(cpu: Cpu, settings: Settings, inner: int, outer: int, weight_d
     store = store_panel(cpu, outer, bias)
 
     @T.inline
-    def add_column(
-        tiles: Any, weight: Any, tile: Any, panel: Any, sums: Any, depth: Any, column: Any, rows: Any
-    ) -> None:
+    def add_one(tiles: Any, weight: Any, tile: Any, panel: Any, sums: Any, depth: Any, column: Any, rows: Any) -> None:
         for v in T.unroll(vectors):
             for i in T.unroll(rows):
-                sums[i, T.ramp(v * lanes, 1, lanes)] = sums[i, T.ramp(v * lanes, 1, lanes)] + T.broadcast(
-                    tiles[tile, depth, i, column], lanes
-                ) * widened(
-                    cpu, weight[panel, depth * depth_columns + column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes
+                sums[i, T.ramp(v * lanes, 1, lanes)] = add_column(
+                    cpu,
+                    sums[i, T.ramp(v * lanes, 1, lanes)],
+                    tiles[tile, depth, i, column],
+                    weight[panel, depth * depth_columns + column, T.ramp(v * lanes, 1, lanes)],
+                    weight_dtype,
+                    lanes,
                 )
 
     @T.inline
@@ -97,12 +98,22 @@ def multiply_tile(cpu: Cpu, settings: Settings, inner: int, outer: int, weight_d
         rows: Any,
     ) -> None:
         for i in T.unroll(rows):
-            left[i, T.ramp(0, 1, lanes)] = left[i, T.ramp(0, 1, lanes)] + T.broadcast(
-                tiles[tile, depth, i, column], lanes
-            ) * widened(cpu, weight[first, depth * depth_columns + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
-            right[i, T.ramp(0, 1, lanes)] = right[i, T.ramp(0, 1, lanes)] + T.broadcast(
-                tiles[tile, depth, i, column], lanes
-            ) * widened(cpu, weight[second, depth * depth_columns + column, T.ramp(0, 1, lanes)], weight_dtype, lanes)
+            left[i, T.ramp(0, 1, lanes)] = add_column(
+                cpu,
+                left[i, T.ramp(0, 1, lanes)],
+                tiles[tile, depth, i, column],
+                weight[first, depth * depth_columns + column, T.ramp(0, 1, lanes)],
+                weight_dtype,
+                lanes,
+            )
+            right[i, T.ramp(0, 1, lanes)] = add_column(
+                cpu,
+                right[i, T.ramp(0, 1, lanes)],
+                tiles[tile, depth, i, column],
+                weight[second, depth * depth_columns + column, T.ramp(0, 1, lanes)],
+                weight_dtype,
+                lanes,
+            )
 
     @T.inline
     def clear(sums: Any, rows: Any) -> None:
@@ -149,9 +160,9 @@ def multiply_tile(cpu: Cpu, settings: Settings, inner: int, outer: int, weight_d
                 for depth in T.serial(whole):
                     for part in T.serial(depth_columns // step):
                         for column in T.unroll(step):
-                            add_column(tiles, weight, tile, group, sums, depth, part * step + column, rows)
+                            add_one(tiles, weight, tile, group, sums, depth, part * step + column, rows)
                 for column in T.unroll(rest):
-                    add_column(tiles, weight, tile, group, sums, whole, column, rows)
+                    add_one(tiles, weight, tile, group, sums, whole, column, rows)
                 for i in T.unroll(rows):
                     store(y, bias_vector, T.min(tile * shape.rows + i, count - 1), group, sums, i)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, panel_count, store_panel, widened
+from graphwright.backends.tvm.kernels.bf16_pairs import PAIR
+from graphwright.backends.tvm.kernels.float_panels import PANEL, STACK, add_column, panel_count, store_panel
 from graphwright.backends.tvm.tvm_library import T
 
 LINE = 64
@@ -54,7 +55,7 @@ def gemv(cpu: Cpu, settings: Settings, rows: int, inner: int, outer: int, weight
     first = streams - second
     step = settings["column_step"]
     turns, rest = divmod(inner, step)
-    column_bytes = PANEL * (4 if weight_dtype == "float32" else 2)
+    column_bytes = PANEL * (4 if weight_dtype in ("float32", PAIR) else 2)
     # Measured: with two and four rows, what asks ahead costs more of the load units than it gains.
     ahead = 0 if rows in (2, 4) else settings["ahead"] // column_bytes
     store = store_panel(cpu, outer, bias)
@@ -86,12 +87,17 @@ def gemv(cpu: Cpu, settings: Settings, rows: int, inner: int, outer: int, weight
     @T.inline
     def add(x: Any, weight: Any, sums: Any, row: Any, i: Any, panel: Any, column: Any) -> None:
         for v in T.unroll(vectors):
-            sums[i, T.ramp(v * lanes, 1, lanes)] = sums[i, T.ramp(v * lanes, 1, lanes)] + T.broadcast(
-                x[row, column], lanes
-            ) * widened(cpu, weight[panel, column, T.ramp(v * lanes, 1, lanes)], weight_dtype, lanes)
+            sums[i, T.ramp(v * lanes, 1, lanes)] = add_column(
+                cpu,
+                sums[i, T.ramp(v * lanes, 1, lanes)],
+                x[row, column],
+                weight[panel, column, T.ramp(v * lanes, 1, lanes)],
+                weight_dtype,
+                lanes,
+            )
 
     @T.inline
-    def add_column(x: Any, weight: Any, group: Any, last: Any, left: Any, right: Any, column: Any) -> None:
+    def add_to_all(x: Any, weight: Any, group: Any, last: Any, left: Any, right: Any, column: Any) -> None:
         for i in T.unroll(rows):
             for s in T.unroll(first):
                 add(x, weight, left, T.min(i, last), i * first + s, panel_of(group, s), column)
@@ -109,9 +115,9 @@ def gemv(cpu: Cpu, settings: Settings, rows: int, inner: int, outer: int, weight
                 for c in T.unroll(step):
                     if ahead > 0 and c * column_bytes % LINE == 0:
                         ask_ahead(weight, group, turn * step + c)
-                    add_column(x, weight, group, last, left, right, turn * step + c)
+                    add_to_all(x, weight, group, last, left, right, turn * step + c)
             for c in T.unroll(rest):
-                add_column(x, weight, group, last, left, right, turns * step + c)
+                add_to_all(x, weight, group, last, left, right, turns * step + c)
             for i in T.unroll(rows):
                 for s in T.unroll(first):
                     store(y, bias_vector, T.min(i, last), panel_of(group, s), left, i * first + s)

@@ -2,6 +2,7 @@
 
 from graphwright.backends.tvm.library.layouts import PANEL
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear, narrow_form
 from graphwright.ir.dialects.cpu.packed_weights import codes_in_a_step, packable
 from graphwright.ir.graph import Op
 from graphwright.ir.types import DType, QuantizedType
@@ -99,6 +100,16 @@ def multiplied_table(op: Op) -> str | None:
     """A table that is multiplied too: it is stored once, as the product reads it."""
     tied = any(user.definition is ops.linear for user, _ in op.required("weight").uses)
     return stored_rows(op) or (None if tied else "no product reads its table")
+
+
+def rounded_table(op: Op) -> str | None:
+    """A table of bf16 numbers that is multiplied in pairs of them too: it is stored once, as the product reads it."""
+    problem, table = stored_rows(op), op.required("weight")
+    if problem is not None or table.weight is None:
+        return problem
+    if not any(user.definition is bf16_linear for user, _ in table.uses):
+        return "no product reads its table in pairs"
+    return None if narrow_form(table.weight.expression) is not None else "its table holds more than bf16 numbers"
 
 
 def given_scale(op: Op) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from graphwright.backends.kernel_library import OperandLayout
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.bf16 import narrow_form
 from graphwright.ir.dialects.cpu.packed_weights import PACKED, packed_parts, unpacked
 from graphwright.ir.dims import Dim, product
 from graphwright.ir.types import DType, QuantizedType, TensorType, Type
@@ -47,6 +48,37 @@ def unpacked_floats(packed: WeightExpression, type: TensorType) -> WeightExpress
     return Applied.of(ops.slice, (padded,), {"axis": 0, "start": 0, "stop": Dim.of(rows)})
 
 
+def packed_pairs(weight: WeightExpression) -> WeightExpression:
+    """A matrix [n, k] rounded to bf16 as [ceil(n / 16), ceil(k / 2), 16, 2]; what the last ones lack are zeros."""
+    narrow = narrow_form(weight) or Applied.of(ops.cast, (weight,), {"dtype": DType.BF16})
+    type = narrow.type
+    assert isinstance(type, TensorType), type
+    rows, columns = (length.evaluate({}) for length in type.shape)
+    pairs = -(-columns // 2)
+    padded = narrow
+    for axis, missing in ((0, panel_count(rows) * PANEL - rows), (1, pairs * 2 - columns)):
+        if missing:
+            shape = [*padded.type.shape]
+            shape[axis] = Dim.of(missing)
+            zeros = Applied.of(ops.constant, (), {"value": 0.0, "dtype": DType.BF16, "shape": tuple(shape)})
+            padded = Applied.of(ops.concat, (padded, zeros), {"axis": axis})
+    shape = tuple(map(Dim.of, (panel_count(rows), PANEL, pairs, 2)))
+    return Applied.of(
+        ops.transpose, (Applied.of(ops.reshape, (padded,), {"shape": shape}),), {"permutation": (0, 2, 1, 3)}
+    )
+
+
+def unpacked_pairs(packed: WeightExpression, type: TensorType) -> WeightExpression:
+    """The matrix of that type whose pairs these are."""
+    rows, columns = (length.evaluate({}) for length in type.shape)
+    turned = Applied.of(ops.transpose, (packed,), {"permutation": (0, 2, 1, 3)})
+    shape = (Dim.of(panel_count(rows) * PANEL), Dim.of(-(-columns // 2) * 2))
+    padded = Applied.of(ops.reshape, (turned,), {"shape": shape})
+    for axis, length in ((0, rows), (1, columns)):
+        padded = Applied.of(ops.slice, (padded,), {"axis": axis, "start": 0, "stop": Dim.of(length)})
+    return Applied.of(ops.cast, (padded,), {"dtype": type.dtype})
+
+
 def _pack_codes(weight: WeightExpression) -> dict[str, WeightExpression]:
     return packed_parts(weight).arrays
 
@@ -82,12 +114,19 @@ def _narrow(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpress
     return Applied.of(ops.cast, (arrays["f32"],), {"dtype": type.dtype})
 
 
+def _unpack_pairs(type: Type, arrays: Mapping[str, WeightExpression]) -> WeightExpression:
+    assert isinstance(type, TensorType)
+    return unpacked_pairs(arrays["pairs"], type)
+
+
 CODES = OperandLayout("codes", tuple(PACKED), _pack_codes, _unpack_codes)
 """A matrix of codes, or a stack of them, as `ir/dialects/cpu/packed_weights.py` describes it."""
 PANELS = OperandLayout("panels", ("packed",), _pack_panels, _unpack_panels)
 """A matrix of floats in panels of sixteen rows, or a stack of them as the matrix of all their rows."""
+PAIRS = OperandLayout("pairs", ("pairs",), lambda weight: {"pairs": packed_pairs(weight)}, _unpack_pairs)
+"""A matrix of bf16 numbers in panels of sixteen rows, in which two neighbours of a row stand together."""
 WIDE = OperandLayout(
     "wide", ("f32",), lambda weight: {"f32": Applied.of(ops.cast, (weight,), {"dtype": DType.F32})}, _narrow
 )
 """Narrow floats as float32."""
-LAYOUTS = (CODES, PANELS, WIDE)
+LAYOUTS = (CODES, PANELS, PAIRS, WIDE)

@@ -18,16 +18,19 @@ from graphwright.backends.tvm.library.conditions import (
     DOUBLE,
     FLOATS,
     NARROW,
+    SINGLE,
     known_groups,
     multiplied_table,
+    rounded_table,
     stored_codes,
     stored_expert_codes,
     stored_experts,
     stored_rows,
     stored_weight,
 )
-from graphwright.backends.tvm.library.layouts import CODES, PANELS
+from graphwright.backends.tvm.library.layouts import CODES, PAIRS, PANELS
 from graphwright.ir import ops
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear
 from graphwright.ir.dialects.cpu.memory import STORED
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.types import DType
@@ -69,6 +72,15 @@ PRODUCTS = (
         layouts={"weight": CODES},
         choices=ROUNDED,
     ),
+    Kernel(
+        bf16_linear,
+        SINGLE,
+        stored_weight,
+        name="bf16_linear",
+        body=f"{STORED_WEIGHTS}:emit_bf16_linear",
+        layouts={"weight": PAIRS},
+        choices=LINEAR,
+    ),
     Kernel(ops.matmul, NARROW, name="matmul", body=f"{TENSORS}:emit_matmul", choices=MATMUL),
     Kernel(ops.matmul, DOUBLE, name="matmul_by_loops", body=f"{TENSORS}:emit_matmul_by_loops", choices=LOOPS),
     Kernel(ops.convolution, FLOATS, name="convolution", body=f"{TENSORS}:emit_convolution", choices=LOOPS),
@@ -108,6 +120,15 @@ ROWS_OF_TABLES = (
         name="embedding_of_panels",
         body=f"{TABLES}:emit_embedding_of_panels",
         layouts={"weight": PANELS},
+        choices=EMBEDDING,
+    ),
+    Kernel(
+        ops.embedding,
+        SINGLE,
+        rounded_table,
+        name="embedding_of_pairs",
+        body=f"{TABLES}:emit_embedding_of_pairs",
+        layouts={"weight": PAIRS},
         choices=EMBEDDING,
     ),
     Kernel(

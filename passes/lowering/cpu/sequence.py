@@ -6,6 +6,7 @@ from graphwright.ir.targets import Target
 from graphwright.passes.base import Pass
 from graphwright.passes.lowering.cpu.add_norms import FuseAddNorms
 from graphwright.passes.lowering.cpu.attention import FuseAttention
+from graphwright.passes.lowering.cpu.bf16_linear import RoundToBF16InProducts
 from graphwright.passes.lowering.cpu.copies import CopyToOwnMemory
 from graphwright.passes.lowering.cpu.gated_columns import FuseGatedColumns
 from graphwright.passes.lowering.cpu.heads_as_views import HeadsAsViews
@@ -20,6 +21,7 @@ def cpu_lowering(target: Target) -> tuple[Pass, ...]:
     return (
         WeightsMadeWhenWritten(target),  # first: products see the weights that they read
         RoundInProducts(target),
+        RoundToBF16InProducts(target),
         RotaryByTables(target),
         FuseAttention(target),
         # Behind both: it takes in what is turned by tables, and rounding that nothing else reads.

@@ -18,6 +18,7 @@ from graphwright.backends.tvm.cpu import AVX2, GENERIC, Cpu, host_cpu
 from graphwright.backends.tvm.library import LIBRARY, library_for
 from graphwright.ir import DType, Graph, Op, Program, UserError, ops
 from graphwright.ir.dialects.cpu.attention import fused_attention
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.interpreter import run
 from graphwright.ir.text import parse_type
@@ -75,6 +76,8 @@ def op_of(program: Program, graph: Graph, kernel: str) -> Op:
             return graph.insert(ops.linear, [given("x", "f32[B, 70]"), weight(1, 150, 70)], {})
         case "linear_by_codes":
             return graph.insert(ops.linear, [given("x", "f32[B, 96]"), weight(2, 40, 96, codes=True)], {})
+        case "bf16_linear":
+            return graph.insert(bf16_linear, [given("x", "f32[B, 70]"), weight(1, 150, 70)], {})
         case "rounded_linear":
             return graph.insert(
                 rounded_linear, [given("x", "f32[B, 96]"), weight(3, 64, 96, codes=True)], {"group": 32}
@@ -103,8 +106,8 @@ def op_of(program: Program, graph: Graph, kernel: str) -> Op:
 
 
 TRIED = (
-    *("linear", "linear_by_codes", "rounded_linear", "matmul", "embedding_of_rows", "glu", "exp", "attention"),
-    *("experts", "experts_by_codes", "experts_of_tensors"),
+    *("linear", "linear_by_codes", "rounded_linear", "bf16_linear", "matmul", "embedding_of_rows", "glu", "exp"),
+    *("attention", "experts", "experts_by_codes", "experts_of_tensors"),
 )
 
 

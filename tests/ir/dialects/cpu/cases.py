@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.ir.dialects.cpu.attention import fused_attention
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear
 from graphwright.ir.dialects.cpu.columns import gated_columns
 from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dialects.cpu.norms import add_layer_norm, add_rms_norm
@@ -50,6 +51,7 @@ CPU_CASES = [
     Case(rounded_linear, ("f32[B, S, 64]", "q4<g32, sym>[6, 64]"), {"group": 16}),
     Case(rounded_linear, ("f32[B, S, 64]", "q4<g32, min, scale=f16>[6, 64]"), {"group": 32}),
     Case(rounded_linear, ("f32[B, 64]", "q8<g64, sym>[6, 64]", "f32[6]")),
+    Case(bf16_linear, ("f32[B, S, 16]", "f32[6, 16]", "f32[6]")),
     Case(copy, ("bool[B, 3]",)),
     Case(copy, ("state<ring f32[B, 2, 3, 8]>",)),
 ]

@@ -8,6 +8,7 @@ import pytest
 
 from graphwright.ir import IRTypeError
 from graphwright.ir.dialects.cpu.attention import fused_attention
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear
 from graphwright.ir.dialects.cpu.columns import gated_columns
 from graphwright.ir.dialects.cpu.norms import add_rms_norm
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
@@ -31,6 +32,7 @@ from tests.ir.dialects.cpu.cases import ATTENTION, CODES, COLUMNS, PACKED, PLAIN
         (fused_attention, (Q, K, V, "i64[B, S]", *(None,) * 4, "f32[2]", "f32[]"), ATTENTION, "scales are f32[2]"),
         (fused_attention, (Q, Q, Q, "i64[B, S]", *(None,) * 4, "f32[]", "f32[]"), ATTENTION, "four axes of i8"),
         (rounded_linear, ("f32[B, 64]", "q4<g32, sym>[6, 32]"), {}, "differ"),
+        (bf16_linear, ("f16[B, 64]", "f16[6, 64]"), {}, "summed in f32, and x is f16[B, 64]"),
     ],
 )
 def test_what_does_not_fit_is_refused(

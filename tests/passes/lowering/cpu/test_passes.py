@@ -297,6 +297,36 @@ def test_rounding_that_no_product_does_stays(old: str, new: str, weights: str, r
     assert misses == [reason]
 
 
+NARROW = """(%x: f32[B, 32]) {
+  %n = cast(%x) {dtype=bf16} : bf16[B, 32]
+  %r = cast(%n) {dtype=f32} : f32[B, 32]
+  %y = linear(%r, @w) : f32[B, 4]  at layer
+  return y=%y
+}"""
+BF16_NUMBERS = WEIGHT.replace("= data(", "= cast(cast(data(").rstrip() + ") {dtype=bf16}) {dtype=f32}\n"
+
+
+def test_products_round_to_bf16() -> None:
+    text, misses = lowered(NARROW, "cpu-bf16-linear", BF16_NUMBERS)
+    assert body(text) == ["cpu.bf16_linear"]
+    assert not misses
+    kept = NARROW.replace("return y=%y", "return y=%y, r=%r")
+    assert sorted(body(lowered(kept, "cpu-bf16-linear", BF16_NUMBERS)[0])) == ["cast", "cast", "cpu.bf16_linear"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "weights", "misses"),
+    [
+        ("cast", "cast", WEIGHT, ["its weight may hold more than bf16 numbers"]),
+        ("bf16", "f16", BF16_NUMBERS, []),
+    ],
+)
+def test_what_bf16_products_would_change_stays(old: str, new: str, weights: str, misses: list[str]) -> None:
+    text, found = lowered(NARROW.replace(old, new), "cpu-bf16-linear", weights)
+    assert body(text) == ["cast", "cast", "linear"]
+    assert found == misses
+
+
 def test_codes_that_no_product_reads_are_written_as_floats() -> None:
     # Scales are 7 / 448 and 7 / 7, powers of two, so that codes times scales are numbers of float32.
     numbers = ", ".join(str(7.0 if i % 16 == 0 else i % 5 - 2.0) for i in range(4 * 32))
