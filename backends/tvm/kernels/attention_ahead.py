@@ -44,6 +44,11 @@ class NextBlock:
         self._ask(k, steps, item, first, self._lines(k, steps) - scored, scored, d, steps)
         self._ask(v, value_size, item, first, 0, self._scored(v, value_size), d, steps)
 
+    def meeting(self, k: Any, item: Any, first: Any, step: Any, steps: int) -> None:
+        """At one of all steps in which queries meet keys that are not turned."""
+        size = self.tiling.form.head_size
+        self._ask(k, size, item, first, 0, self._lines(k, size), step, steps)
+
     def weighing(self, v: Any, item: Any, first: Any, key: Any) -> None:
         """At one key's value."""
         size = self.tiling.form.value_size
@@ -55,7 +60,7 @@ class NextBlock:
 
     def _scored(self, x: Any, size: int) -> int:
         """Lines that are asked for while scores are summed: as many at each step, and once."""
-        if self.tiling.row_tiles > 1 or self.tiling.by_bytes:
+        if self.tiling.row_tiles > 1 or self.tiling.by_bytes or self.tiling.in_lanes:
             return 0
         steps = self.tiling.form.head_size
         return self._lines(x, size) // 4 // steps * steps

@@ -61,9 +61,9 @@ def attention_by_shares(cpu: Cpu, settings: Settings, form: AttentionForm, most:
     neighbouring iterations, whose slowest index is the share: so long and short rows of a batch fall to all threads
     alike.
     """
-    tiling, shares = Tiling(cpu, settings, form, most), settings["shares"]
+    tiling, shares = Tiling(cpu, settings, form, most, streams=True), settings["shares"]
     group, lanes, keys, rows = form.group, tiling.value_lanes, tiling.keys, tiling.padded_rows
-    body = statements(tiling, streams=True)
+    body = statements(tiling)
     write = output(tiling)
 
     def put(item: Any, n: Any, found: Any) -> Any:

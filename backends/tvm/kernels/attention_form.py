@@ -66,6 +66,11 @@ class AttentionForm:
         return self.key_numbers if self.key_scale is None else "int8"
 
     @property
+    def key_offset(self) -> int:
+        """What makes codes of keys numbers without a sign."""
+        return 128
+
+    @property
     def value_type(self) -> str:
         """The type of an element of the values' cache."""
         return self.value_numbers if self.value_scale is None else "int8"
@@ -82,6 +87,8 @@ class Tiling:
     settings: Settings
     form: AttentionForm
     queries: int
+    streams: bool = False
+    """Whether each block of keys is read once."""
 
     @cached_property
     def lanes(self) -> int:
@@ -99,6 +106,8 @@ class Tiling:
         A third more than is asked for share a tile too, if they are all: keys and values are read once for them.
         """
         most = self.settings["tile_rows"]
+        if self.in_lanes:
+            return self.form.group
         if self.rows <= most + most // 3:
             return self.rows
         return min(range(most, most // 2, -1), key=lambda size: -(-self.rows // size) * size)
@@ -136,6 +145,48 @@ class Tiling:
         """
         held = self.settings["key_numbers"] // self.form.head_size // self.lanes * self.lanes
         return max(self.settings["tile_vectors"] * self.lanes, min(self.settings["keys"], held))
+
+    @cached_property
+    def lane_rows(self) -> int:
+        """Lanes for the heads of a group that lie side by side in a vector: a power of two."""
+        return 1 << (self.form.group - 1).bit_length()
+
+    @cached_property
+    def parts(self) -> int:
+        """Into how many sums the products of a score are dealt, element by element, which are added up in the end.
+
+        As many for every number of queries, and 1 where heads never lie side by side.
+        """
+        parts = self.lanes // self.lane_rows
+        return parts if self.form.group > 2 and parts and self.form.head_size % parts == 0 else 1
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether the heads of a group lie side by side in a vector, for keys that are read as they lie."""
+        form = self.form
+        plain = not form.ring and not form.key_positions and form.bias is None and form.key_scale != "token"
+        fits = form.group > 2 and self.lane_rows <= self.lanes
+        step = self.lanes // self.lane_rows * (4 if self.by_bytes else 1) if fits else 1
+        return self.streams and plain and fits and form.head_size % step == 0
+
+    @property
+    def lane_keys(self) -> int:
+        """Keys in a vector of scores of which each has the heads of a group in lanes."""
+        return self.lanes // self.lane_rows
+
+    @property
+    def lane_steps(self) -> int:
+        """Steps through the elements of a key, or words of its codes, of which so many are read at once."""
+        return self.turned_rows // self.lane_keys
+
+    @property
+    def key_lanes(self) -> int:
+        return lanes_within(self.cpu, self.form.head_size)
+
+    @property
+    def code_lanes(self) -> int:
+        """Codes of a key that are taken at once."""
+        return next(n for n in (64, 32, 16, 8, 4) if self.form.head_size % n == 0)
 
     @property
     def values_kept(self) -> bool:

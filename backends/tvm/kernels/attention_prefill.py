@@ -32,7 +32,7 @@ def attention_prefill(cpu: Cpu, settings: Settings, form: AttentionForm) -> Any:
     tiling = Tiling(cpu, settings, form, max(1, settings["rows"] // form.group))
     queries, group = tiling.queries, form.group
     by_shares, few = attention_by_shares(cpu, settings, form, settings["few"]), settings["few"]
-    body = statements(tiling, streams=False)
+    body = statements(tiling)
     write = output(tiling)
 
     def put(scratch: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_codes import scratch_of_bytes
 from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_lanes import scratch_of_lanes
+from graphwright.backends.tvm.kernels.attention_query_bytes import scratch_of_query_bytes
 from graphwright.backends.tvm.kernels.tir import local_buffer
 
 
@@ -18,7 +20,6 @@ def allocated(tiling: Tiling) -> Any:
         return local_buffer(*shape, element=element)
 
     return SimpleNamespace(
-        queries=None if tiling.by_bytes else local("float32", tiling.row_tiles, form.head_size, tiling.tile_rows),
         low=local("int32", rows),
         end=local("int32", rows),
         low_key=local("int32", 1),
@@ -36,11 +37,8 @@ def allocated(tiling: Tiling) -> Any:
         block_largest=local("float32", rows),
         block_total=local("float32", rows),
         sums=local("float32", rows, form.value_size),
-        turned=local("int32" if tiling.by_bytes else "float32", tiling.turned_rows, tiling.keys),
-        **(scratch_of_bytes(tiling) if tiling.by_bytes else {}),
-        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
-        tile=[local("float32", tiling.tile_vectors, lanes) for _ in range(tiling.tile_rows)],
-        scores=local("float32", rows, tiling.keys),
+        **(scratch_of_query_bytes(tiling) if tiling.by_bytes else {}),
+        **(scratch_of_lanes(tiling) if tiling.in_lanes else _scratch_of_tiles(tiling)),
         places=local("int32", tiling.keys),
         vector=local("float32", lanes),
         ends=local("int32", 2),
@@ -52,3 +50,22 @@ def allocated(tiling: Tiling) -> Any:
         values=local("float32", tiling.keys if tiling.values_kept else 1, form.value_size),
         value_tile=[local("float32", tiling.value_vectors, tiling.value_lanes) for _ in range(tiling.tile_rows)],
     )
+
+
+def _scratch_of_tiles(tiling: Tiling) -> dict[str, Any]:
+    """Where rows meet keys that are turned."""
+
+    def local(element: str, *shape: int) -> Any:
+        return local_buffer(*shape, element=element)
+
+    form, rows = tiling.form, tiling.tile_rows
+    of_queries = {} if tiling.by_bytes else {"queries": local("float32", tiling.row_tiles, form.head_size, rows)}
+    parted = tiling.parts > 2 and not tiling.by_bytes
+    return {
+        **(scratch_of_bytes(tiling) if tiling.by_bytes else of_queries),
+        "turned": local("int32" if tiling.by_bytes else "float32", tiling.turned_rows, tiling.keys),
+        # A buffer each, so that each is small enough for registers: TVM keeps less than 1 KiB on the stack.
+        "tile": [local("float32", tiling.tile_vectors, tiling.lanes) for _ in range(rows)],
+        "parted": local("float32", rows, tiling.tile_vectors * tiling.lanes) if parted else None,
+        "scores": local("float32", tiling.padded_rows, tiling.keys),
+    }

@@ -20,6 +20,7 @@ from typing import Any
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
 from graphwright.backends.tvm.kernels.attention_codes import code_scores
 from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_lanes import lane_scores
 from graphwright.backends.tvm.kernels.attention_operands import (
     ALWAYS,
     NEVER,
@@ -29,7 +30,7 @@ from graphwright.backends.tvm.kernels.attention_operands import (
     key_place,
     ring_begin,
 )
-from graphwright.backends.tvm.kernels.fast_math import exp, is_nonzero, let, tanh
+from graphwright.backends.tvm.kernels.fast_math import exp, exp_of_negative, is_nonzero, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, span, transposed
 from graphwright.backends.tvm.tvm_library import T
 
@@ -39,8 +40,8 @@ def or_zero(largest: Any) -> Any:
     return let(largest, lambda m: T.Select(m == T.float32(float("-inf")), T.float32(0), m))
 
 
-def statements(tiling: Tiling, *, streams: bool) -> Any:
-    """The statements over one item's scratch. If it `streams`, each block is read once: the next is asked for early."""
+def statements(tiling: Tiling) -> Any:
+    """The statements over one item's scratch. If each block is read once, the next is asked for early."""
     form, lanes, keys = tiling.form, tiling.lanes, tiling.keys
     group, size, value_size = form.group, form.head_size, form.value_size
     tile_rows, tile_vectors = tiling.tile_rows, tiling.tile_vectors
@@ -48,8 +49,10 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     whole, rest = tiling.turned_rows // lanes, tiling.turned_rows % lanes
     width = tile_vectors * lanes
     value_width = value_vectors * value_lanes
-    codes = code_scores(tiling) if tiling.by_bytes else None
-    ahead = NextBlock(tiling) if streams and not form.ring else None
+    ahead = NextBlock(tiling) if tiling.streams and not form.ring else None
+    across = lane_scores(tiling, ahead) if tiling.in_lanes else None
+    codes = code_scores(tiling) if tiling.by_bytes and across is None else None
+    parts = tiling.parts
 
     def tiles(item: Any) -> Any:
         """Of rows, as many as the item has."""
@@ -140,7 +143,7 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
                 for d in range(size):
                     scratch.queries[r // tile_rows, d, r % tile_rows] = T.float32(0)
 
-    take = take_queries if codes is None else codes.take_queries
+    take = next((each.take_queries for each in (across, codes) if each is not None), take_queries)
 
     @T.inline
     def start(operands: Any, item: Any, scratch: Any) -> None:
@@ -195,20 +198,39 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             sum = scratch.tile[m][v, span(0, lanes)]
             T.buffer_store(scratch.tile[m], sum + of_queries[m] * of_keys[v], [v, span(0, lanes)])
 
-    def store_scores(scratch: Any, t: Any, column: Any) -> None:
+    def add_up(scratch: Any, t: Any, part: int, column: Any) -> None:
+        """A part of each score to those before it: in the order of `added_up`, neighbours first."""
         for m, v in each(tile_rows, tile_vectors):
-            index = [t * tile_rows + m, span(column + v * lanes, lanes)]
-            T.buffer_store(scratch.scores, scratch.tile[m][v, span(0, lanes)], index)
+            sum, place = scratch.tile[m][v, span(0, lanes)], span(column + v * lanes, lanes)
+            row, kept = t * tile_rows + m, span(v * lanes, lanes)
+            if part == 0:
+                T.buffer_store(scratch.scores, sum, [row, place])
+            elif part == 1:
+                T.buffer_store(scratch.scores, scratch.scores[row, place] + sum, [row, place])
+            elif part == 2:
+                T.buffer_store(scratch.parted, sum, [m, kept])
+            else:
+                pair = scratch.parted[m, kept] + sum
+                T.buffer_store(scratch.scores, scratch.scores[row, place] + pair, [row, place])
+
+    @T.inline
+    def score_part(operands: Any, item: Any, scratch: Any, t: Any, part: int, column: Any) -> None:
+        clear(scratch.tile)
+        for s in range(size // parts):
+            multiply(operands, item, scratch, t, s * parts + part, column)
+        add_up(scratch, t, part, column)
 
     @T.inline
     def score(operands: Any, item: Any, count: Any, scratch: Any) -> None:
         """Products of all rows with a block's keys."""
         for t in range(tiles(item)):
             for c in range((count + width - 1) // width):
-                clear(scratch.tile)
-                for d in range(size):
-                    multiply(operands, item, scratch, t, d, c * width)
-                store_scores(scratch, t, c * width)
+                score_part(operands, item, scratch, t, 0, c * width)
+                if parts > 1:
+                    score_part(operands, item, scratch, t, 1, c * width)
+                if parts > 2:
+                    score_part(operands, item, scratch, t, 2, c * width)
+                    score_part(operands, item, scratch, t, 3, c * width)
 
     @T.inline
     def bend(key_scale: Any, bias: Any, item: Any, first: Any, count: Any, r: Any, scratch: Any) -> None:
@@ -255,7 +277,9 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
             scratch.vector[span(0, lanes)] = filled(0.0, lanes)
             for v in range((count + lanes - 1) // lanes):
                 at = T.meta_var(span(v * lanes, lanes))
-                scratch.scores[r, at] = exp(scratch.scores[r, at] - filled(scratch.number[1], lanes))
+                scratch.scores[r, at] = exp_of_negative(
+                    tiling.cpu, scratch.scores[r, at] - filled(scratch.number[1], lanes)
+                )
                 scratch.vector[span(0, lanes)] += scratch.scores[r, at]
             scratch.block_total[r] = folded(scratch.vector[span(0, lanes)], lanes, lambda a, b: a + b)
 
@@ -263,13 +287,16 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
         for m, i in each(tile_rows, value_vectors):
             T.buffer_store(scratch.value_tile[m], filled(0.0, value_lanes), [i, span(0, value_lanes)])
 
+    def weight(scratch: Any, t: Any, m: int, j: Any) -> Any:
+        return scratch.scores[t * tile_rows + m, j] if across is None else across.weight(scratch, t, m, j)
+
     def add_value(v: Any, item: Any, first: Any, j: Any, scratch: Any, t: Any, column: Any) -> None:
         """One key's value, weighted, to the sums of a tile."""
         if ahead is not None:
             ahead.weighing(v, item, scratch.next_key[0], j)
         places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
         values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
-        weights = [T.Bind(filled(scratch.scores[t * tile_rows + m, j], value_lanes)) for m in range(tile_rows)]
+        weights = [T.Bind(filled(weight(scratch, t, m, j), value_lanes)) for m in range(tile_rows)]
         for m, i in each(tile_rows, value_vectors):
             sum = scratch.value_tile[m][i, span(0, value_lanes)]
             T.buffer_store(scratch.value_tile[m], sum + weights[m] * values[i], [i, span(0, value_lanes)])
@@ -283,9 +310,12 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
     def weigh(v: Any, value_scale: Any, item: Any, first: Any, begin: Any, count: Any, scratch: Any, put: Any) -> None:
         """The weighted values of keys begin to count of the block, whose sums `put(row, index, sum)` stores."""
         if form.value_scale == "token":
-            for r in range(item.count * group):
-                for j in range(begin, count):
-                    scratch.scores[r, j] *= value_scale[item.b, item.head, placed(first + j, scratch)]
+            if across is not None:
+                across.scale_weights(value_scale, item, first, count, scratch)
+            else:
+                for r in range(item.count * group):
+                    for j in range(begin, count):
+                        scratch.scores[r, j] *= value_scale[item.b, item.head, placed(first + j, scratch)]
         if tiling.values_kept:
             for j in range(begin, count):
                 for i in range(value_size // value_lanes):
@@ -329,12 +359,16 @@ def statements(tiling: Tiling, *, streams: bool) -> Any:
                 # After a share's last block the same share of the next head follows, which lies behind this one's keys.
                 following = T.meta_var(scratch.shared[0] * keys + T.Cast("int32", operands.capacity))
                 scratch.next_key[0] = T.Select(n + 1 < scratch.shared[1], first + keys, following)
-            turn_keys(operands.k, item, first, scratch.count[0], scratch)
-            if codes is None:
-                score(operands, item, scratch.count[0], scratch)
+            if across is not None:
+                across.score(operands, item, first, scratch.count[0], scratch)
+                across.soften(first, scratch.count[0], item, scratch)
             else:
-                codes.score(scratch.count[0], scratch)
-            soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
+                turn_keys(operands.k, item, first, scratch.count[0], scratch)
+                if codes is None:
+                    score(operands, item, scratch.count[0], scratch)
+                else:
+                    codes.score(scratch.count[0], scratch)
+                soften(operands.key_scale, operands.bias, item, first, scratch.count[0], scratch)
 
     @T.inline
     def sum_up(operands: Any, item: Any, n: Any, scratch: Any, put: Any) -> None:

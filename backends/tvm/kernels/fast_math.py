@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 LOG2_E = 1.4426950408889634
@@ -69,6 +70,32 @@ def _exp(x: Any) -> Any:
         return let(whole(rounded), lambda whole: let(rest, lambda r: _times_power(_exp_near_zero(r), whole)))
 
     return let(x * number(LOG2_E, x) + number(ROUNDER, x), multiplied)
+
+
+def exp_of_negative(cpu: Cpu, x: Any) -> Any:
+    """e^x of numbers that are 0 at most, as `exp` gives it; minus infinity gives 0."""
+    vector = cpu.float_lanes == 16 and x.ty.dtype.lanes == 16
+
+    def multiplied(x: Any, rounded: Any) -> Any:
+        def scaled(n: Any) -> Any:
+            rest = x - n * number(LN2_HIGH, x) - n * number(LN2_LOW, x)
+            near = let(rest, _exp_near_zero)
+            return _scaled(near, n) if vector else _times_power(near, whole(rounded))
+
+        return let(rounded - number(ROUNDER, x), scaled)
+
+    def bounded(x: Any) -> Any:
+        return let(x * number(LOG2_E, x) + number(ROUNDER, x), lambda rounded: multiplied(x, rounded))
+
+    low = number(-105.0, x)
+    return let(x, lambda x: let(T.Select(low > x, low, x), bounded))
+
+
+def _scaled(x: Any, exponent: Any) -> Any:
+    """x 2^exponent, rounded once, of 16 numbers."""
+    name = "llvm.x86.avx512.mask.scalef.ps.512"
+    all_lanes, as_ever = tirx.const(0xFFFF, "uint16"), T.int32(4)
+    return T.call_llvm_pure_intrin(x.ty.dtype, name, x, exponent, number(0.0, x), all_lanes, as_ever)
 
 
 def _exp_near_zero(r: Any) -> Any:

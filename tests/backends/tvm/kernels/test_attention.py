@@ -13,7 +13,7 @@ from graphwright.backends.tvm.cpu import AVX2, GENERIC, host_cpu
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
 from graphwright.ir import ops
-from tests.backends.tvm.kernels.standalone import call, written
+from tests.backends.tvm.kernels.standalone import call, compiled, run, written
 
 EPS = float(np.finfo(np.float32).eps)
 BASE = AttentionForm(heads=6, kv_heads=2, head_size=20, value_size=12, scale=0.3, mask="causal")
@@ -180,3 +180,29 @@ def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None
     assert np.isnan(found[:, 1]).all()
     np.testing.assert_allclose(found[0, 0], expected(form, given)[0, 0], rtol=0, atol=64 * EPS)
     assert (found[1, 0] == 0).all()
+
+
+@pytest.mark.parametrize("case", ["group of 3", "group of 7", "group of 3 with halves", "group of 7 with codes"])
+def test_a_row_has_the_same_bits_alone_and_among_many(case: str) -> None:
+    form = {
+        "group of 3": replace(BASE, softcap=2.0),
+        "group of 7": replace(BASE, heads=7, kv_heads=1, head_size=32, mask="sliding", window=90),
+        "group of 3 with halves": replace(BASE, key_numbers="float16", value_numbers="float16"),
+        "group of 7 with codes": replace(
+            BASE, heads=7, kv_heads=1, head_size=32, key_scale="channel", value_scale="token"
+        ),
+    }[case]
+    many = operands(form, 150, 150)
+    many["positions"][:] = np.arange(150)
+    arrays = [x for x in many.values() if x is not None]
+    whole = np.zeros((2, 150, form.heads * form.value_size), np.float32)
+    whole = call(written("attention", attention, host_cpu(), form, queries=None), host_cpu(), *arrays, whole)[-1]
+    for queries in (1, 3):
+        kernel = compiled(written("attention", attention, host_cpu(), form, queries=queries), host_cpu())
+        for first in (0, 13, 63, 64, 100, 147):
+            few = {**many, "q": np.ascontiguousarray(many["q"][:, :, first : first + queries])}
+            few["positions"] = np.ascontiguousarray(many["positions"][:, first : first + queries])
+            arrays = [x for x in few.values() if x is not None]
+            found = np.zeros((2, queries, form.heads * form.value_size), np.float32)
+            found = run(kernel, *arrays, found)[-1]
+            np.testing.assert_array_equal(found.view(np.int32), whole[:, first : first + queries].view(np.int32))
