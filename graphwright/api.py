@@ -65,7 +65,8 @@ def compile(
     - `target`: `cpu`, also with names of CPUs, as `cpu:v3,cpu:v4+vnni`, or `cuda` with architectures of GPUs, as
       `cuda:sm_90`; this machine must have one of them: `graphwright compile` writes artifacts for others
     - `pipeline`: a pipeline's name or passes; by default the target's, which for `cpu` computes in float32
-    - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own
+    - `dtype`: capture the model as if converted to it (`bf16`, `f16`, `f32`); by default the checkpoint's own. With
+      `bf16` the backend `tvm` also computes linear layers in it, where the processor does
     - `max_context`: bound the context length, which cannot exceed the model's; needed when the model does not say it
     - `assets`: the folder whose tokenizer and configuration files go along; by default the checkpoint's
     - `adapter`: the folder of a LoRA adapter that PEFT saved, merged into the weights of a checkpoint directory; a

@@ -17,8 +17,9 @@ from benchmarks.kernels.bandwidth import read_runs
 from benchmarks.kernels.peak import peak_flops, peak_runs
 from benchmarks.kernels.timing import COLD, Run, built, least_seconds, use_threads, written
 from graphwright.backends.tvm.cpu import Cpu, host_cpu
+from graphwright.backends.tvm.kernels.bf16_linear import bf16_linear
 from graphwright.backends.tvm.kernels.float_linear import linear
-from graphwright.backends.tvm.library.layouts import packed_floats
+from graphwright.backends.tvm.library.layouts import packed_floats, packed_pairs
 from graphwright.backends.tvm.tvm_library import tvm
 from graphwright.ir.weights import StoredArray
 from graphwright.runtime.cores import available_cores
@@ -28,6 +29,9 @@ SHAPES = ((1152, 896), (896, 896), (9728, 896), (896, 4864), (151936, 896))
 """Rows and columns of the weights of Qwen2.5-0.5B."""
 MANY_ROWS = (37, 128, 512)
 ROUNDS = 40
+PAIRS = "pairs"
+FORMS = ("float32", "bfloat16", PAIRS)
+"""Element types of weights that are multiplied in float32; and bfloat16 in pairs, by which x is rounded too."""
 
 
 def main() -> None:
@@ -37,34 +41,45 @@ def main() -> None:
     cpu = host_cpu()
     print(f"{cpu.name}, {threads} threads, torch {torch.__version__}")
     for outer, inner in SHAPES:
-        for weight_dtype in ("float32", "bfloat16"):
-            for line in few_rows_lines(cpu, outer, inner, weight_dtype):
+        for form in FORMS:
+            for line in few_rows_lines(cpu, outer, inner, form):
                 print(line, flush=True)
     for outer, inner in SHAPES[:-1]:
-        for weight_dtype in ("float32", "bfloat16"):
+        for form in FORMS:
             for count in MANY_ROWS:
-                print(many_rows_line(cpu, threads, count, outer, inner, weight_dtype), flush=True)
+                print(many_rows_line(cpu, threads, count, outer, inner, form), flush=True)
 
 
-def few_rows_lines(cpu: Cpu, outer: int, inner: int, weight_dtype: str) -> Iterator[str]:
-    weight = torch.randn(outer, inner).to(getattr(torch, weight_dtype))
-    panels = packed_floats(StoredArray.of(weight)).evaluate().contiguous()
+def kernel_of(cpu: Cpu, tokens: int | None, outer: int, inner: int, form: str) -> Any:
+    if form == PAIRS:
+        return built(written("bf16_linear", bf16_linear, cpu, tokens=tokens, inner=inner, outer=outer), cpu)
+    return built(written("linear", linear, cpu, tokens=tokens, inner=inner, outer=outer, weight_dtype=form), cpu)
+
+
+def packed(weight: torch.Tensor, form: str) -> torch.Tensor:
+    """The weight as the kernel of that form reads it."""
+    if form == PAIRS:
+        return packed_pairs(StoredArray.of(weight)).evaluate().contiguous().view(torch.int32).squeeze(-1)
+    return packed_floats(StoredArray.of(weight.to(getattr(torch, form)))).evaluate().contiguous()
+
+
+def few_rows_lines(cpu: Cpu, outer: int, inner: int, form: str) -> Iterator[str]:
+    weight = torch.randn(outer, inner)
+    panels = packed(weight, form)
     size = panels.numel() * panels.element_size()
     copies = [_tensor(panels.clone()) for _ in range(max(2, -(-COLD // size)))]
     runs: dict[str, list[Run]] = {"read": read_runs(cpu)}
     for rows in (1, 2, 4, 8):
-        kernel = built(
-            written("linear", linear, cpu, tokens=rows, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu
-        )
+        kernel = kernel_of(cpu, rows, outer, inner, form)
         x, y = _tensor(torch.randn(rows, inner)), _tensor(torch.zeros(rows, outer))
         runs[f"{rows}"] = [lambda k=kernel, x=x, w=w, y=y: k(x, w, y) for w in copies]
-    if weight_dtype == "float32":
+    if form == "float32":
         vector = torch.randn(1, inner)
         plain = [weight.clone() for _ in copies]
         runs["torch 1"] = [lambda w=w: torch.nn.functional.linear(vector, w) for w in plain]
     least = least_seconds(runs, ROUNDS)
     bandwidth = COLD / least.pop("read")
-    name = f"{outer:6} x {inner:4} {weight_dtype:8}"
+    name = f"{outer:6} x {inner:4} {form:8}"
     for rows, seconds in least.items():
         speed = size / seconds
         ratio = f"{seconds / least['1']:.2f} of one row"
@@ -72,14 +87,11 @@ def few_rows_lines(cpu: Cpu, outer: int, inner: int, weight_dtype: str) -> Itera
         yield f"{name} rows {rows:7} {seconds * 1e6:9.1f} µs {figure}, {ratio}"
 
 
-def many_rows_line(cpu: Cpu, threads: int, count: int, outer: int, inner: int, weight_dtype: str) -> str:
-    weight = torch.randn(outer, inner).to(getattr(torch, weight_dtype))
-    wide = weight.float()
+def many_rows_line(cpu: Cpu, threads: int, count: int, outer: int, inner: int, form: str) -> str:
+    wide = torch.randn(outer, inner)
     x, y = torch.randn(count, inner), torch.zeros(count, outer)
-    kernel = built(
-        written("linear", linear, cpu, tokens=None, inner=inner, outer=outer, weight_dtype=weight_dtype), cpu
-    )
-    arguments = [_tensor(t) for t in (x, packed_floats(StoredArray.of(weight)).evaluate().contiguous(), y)]
+    kernel = kernel_of(cpu, None, outer, inner, form)
+    arguments = [_tensor(t) for t in (x, packed(wide, form), y)]
     flops = 2 * count * outer * inner
     least = least_seconds(
         {
@@ -94,7 +106,7 @@ def many_rows_line(cpu: Cpu, threads: int, count: int, outer: int, inner: int, w
     speed = flops / least["ours"]
     peers = ", ".join(f"{least[name] / least['ours']:.2f}x {name}" for name in ("onnxruntime", "torch"))
     figure = f"{least['ours'] * 1e6:9.1f} µs {speed / 1e9:6.1f} GFLOP/s {speed / peak:5.0%} of {peak / 1e9:.0f}"
-    return f"{outer:6} x {inner:4} {weight_dtype:8} rows {count:7} {figure}, {peers}"
+    return f"{outer:6} x {inner:4} {form:8} rows {count:7} {figure}, {peers}"
 
 
 def onnxruntime_run(weight: NDArray[np.float32], x: NDArray[np.float32], threads: int) -> Run:
