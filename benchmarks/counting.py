@@ -140,7 +140,8 @@ def _packed_row(op: Op, given: Operands, results: list[Tensor]) -> Elements:
     if "new_length" in given:
         kept = int(given["new_length"].clamp(max=given["key_cache"].shape[2]).sum())
     caches = {i: kept * cache.shape[1] * cache.shape[3] for i, cache in enumerate(results[1:], 1)}
-    columns = sum(cache.shape[1] * cache.shape[3] for cache in results[1:3])
+    # A byte holds the codes of two columns.
+    columns = sum(cache.shape[1] * cache.shape[3] * (2 if cache.dtype == torch.uint8 else 1) for cache in results[1:3])
     unread = {"key_cache": 0, "value_cache": 0, **({"value_scale": 0} if len(results) == 4 else {})}
     return {"packed": results[0].numel() + batch * sequence * columns, **unread, **caches}
 

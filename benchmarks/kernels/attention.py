@@ -28,9 +28,9 @@ from graphwright.runtime.cores import available_cores
 ROUNDS = 40
 PREFILL_ROUNDS = 8
 
-Kind = Literal["float32", "float16", "int8"]
+Kind = Literal["float32", "float16", "int8", "int4"]
 """What a cache holds."""
-KINDS: tuple[Kind, ...] = ("float32", "float16", "int8")
+BITS: dict[Kind, int] = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Heads:
     size: int
 
     def form(self, kind: Kind) -> AttentionForm:
-        share = "channel" if kind == "int8" else None
+        share = "channel" if kind in ("int8", "int4") else None
+        bits = 4 if kind == "int4" else 8
         numbers = "float16" if kind == "float16" else "float32"
         return AttentionForm(
             self.heads,
@@ -53,6 +54,8 @@ class Heads:
             key_length=True,
             key_scale=share,
             value_scale=share,
+            key_bits=bits,
+            value_bits=bits,
             key_numbers=numbers,
             value_numbers=numbers,
         )
@@ -68,7 +71,7 @@ def main() -> None:
     print(f"{cpu.name}, {threads} threads")
     for model in MODELS:
         for queries in (1, 4):
-            for kind in KINDS:
+            for kind in BITS:
                 for context in (2048, 8192):
                     print(decode_line(cpu, model, queries, context, kind), flush=True)
         for tokens in (512, 4096, 8192):
@@ -80,7 +83,7 @@ def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, kind: Kind) 
     runs = decode_runs(kernel, model, queries, context, kind)
     least = least_seconds({"attention": runs, "read": read_runs(cpu), "start": start_runs(cpu)}, ROUNDS)
     seconds = max(least["attention"] - 2 * least["start"], 1e-9)
-    size = 2 * model.kv_heads * context * model.size * np.dtype(kind).itemsize
+    size = 2 * model.kv_heads * context * model.size * BITS[kind] // 8
     times = seconds / size * (COLD / least["read"])
     figure = f"{seconds * 1e6:8.1f} µs {size / seconds / 1e9:6.1f} GB/s, {times:.2f} times what reading takes"
     return f"{model.name} decode {queries} at {context:5} {kind:8} {figure}"
@@ -89,16 +92,18 @@ def decode_line(cpu: Cpu, model: Heads, queries: int, context: int, kind: Kind) 
 def decode_runs(kernel: Any, model: Heads, queries: int, context: int, kind: Kind) -> list[Run]:
     random = np.random.default_rng(0)
     shape = (1, model.kv_heads, context, model.size)
-    copies = max(2, COLD // (2 * np.dtype(kind).itemsize * int(np.prod(shape))))
+    copies = max(2, COLD // (2 * int(np.prod(shape)) * BITS[kind] // 8))
     q = random.standard_normal((1, model.heads, queries, model.size), np.float32)
     positions = np.arange(context - queries, context)[None]
-    scales = [np.ones((model.kv_heads, model.size), np.float32)] * 2 if kind == "int8" else []
+    scales = [np.ones((model.kv_heads, model.size), np.float32)] * 2 if kind in ("int8", "int4") else []
     rest = tensors(
         positions, np.array([context]), *scales, np.zeros((1, queries, model.heads * model.size), np.float32)
     )
     (query,) = tensors(q)
 
     def cached() -> Any:
+        if kind == "int4":
+            return random.integers(0, 256, (*shape[:3], model.size // 2), np.uint8)
         return random.standard_normal(shape, np.float32).astype(kind)
 
     caches = [tensors(cached(), cached()) for _ in range(copies)]

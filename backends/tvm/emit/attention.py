@@ -5,8 +5,9 @@ from typing import cast
 
 from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, row_count, type_name
 from graphwright.backends.tvm.kernels.attention import attention
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Numbers, Share
+from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Bits, Numbers, Share
 from graphwright.backends.tvm.kernels.kv_append import kv_append
+from graphwright.ir.dialects.cpu.packed_caches import unpacked
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.attention import Mask
@@ -39,6 +40,11 @@ def scale_of(e: Emitter, scale: Value | None) -> CodeScale | None:
 def numbers_of(value: Value) -> Numbers:
     """What a kernel takes the numbers of a cache, or of keys and values that a graph computed, as: f16 as it is."""
     return "float16" if value.tensor.dtype is DType.F16 and value.weight is None else "float32"
+
+
+def bits_of(codes: Value) -> Bits:
+    """Of a code, where a value holds codes: two are in a byte of u8."""
+    return 4 if codes.tensor.dtype is DType.U8 else 8
 
 
 def emit_kv_append(e: Emitter, op: Op) -> None:
@@ -74,7 +80,7 @@ def emit_fused_attention(e: Emitter, op: Op) -> None:
         heads=heads.evaluate({}),
         kv_heads=k.type.shape[1].evaluate({}),
         head_size=size.evaluate({}),
-        value_size=v.type.shape[3].evaluate({}),
+        value_size=unpacked(v.tensor).shape[3].evaluate({}),
         scale=cast(float, op.attributes["scale"]),
         mask=cast(Mask, op.attributes["mask"]),
         window=cast(int, op.attributes["window"]),
@@ -88,6 +94,8 @@ def emit_fused_attention(e: Emitter, op: Op) -> None:
         shared_key_positions=key_positions is not None and key_positions.type.shape[0] is ONE and batch is not ONE,
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
+        key_bits=bits_of(k),
+        value_bits=bits_of(v),
         key_numbers=numbers_of(k),
         value_numbers=numbers_of(v),
         merged=cast(bool, op.attributes["merged"]),

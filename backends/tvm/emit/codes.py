@@ -8,10 +8,11 @@ from typing import Any
 
 from graphwright.backends.tvm.emit import numbers
 from graphwright.backends.tvm.emit.emitter import Emitter, type_name
-from graphwright.backends.tvm.emit.pointwise import pointwise
+from graphwright.backends.tvm.emit.pointwise import aligned, pointwise
 from graphwright.backends.tvm.emit.reduction import greatest
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.tvm_library import te, tirx
+from graphwright.ir.dialects.cpu.packed_caches import OFFSET
 from graphwright.ir.graph import Op
 from graphwright.ir.rounding import Grid
 from graphwright.ir.types import DType
@@ -60,6 +61,44 @@ def emit_quantize_tensor(e: Emitter, op: Op) -> None:
 
 def emit_dequantize_tensor(e: Emitter, op: Op) -> None:
     pointwise(e, op, lambda codes, scale: codes.astype(scale.ty.dtype) * scale)
+
+
+def emit_quantize_packed(e: Emitter, op: Op) -> None:
+    x, scale = op.inputs
+    shape, sizes = e.shape(op.result.tensor.shape), [v.type.shape for v in (x, scale)]
+
+    def compute(numbers_: Any, scales: Any) -> Any:
+        def code(*index: Any) -> Any:
+            number = numbers_(*aligned(index, sizes[0]))
+            of = scales(*aligned(index, sizes[1]))
+            code = nearest(number * (numbers.constant(1, of) / of), DType.I4)
+            return code.astype("int32") + tirx.const(OFFSET, "int32")
+
+        def byte(*index: Any) -> Any:
+            low, high = code(*index), code(*index[:-1], index[-1] + shape[-1])
+            return (low | (high << tirx.const(4, "int32"))).astype("uint8")
+
+        return te.compute(shape, byte, name="quantize_packed")
+
+    e.bind(op.result, e.te(compute, e.wide(x), e.value(scale)))
+
+
+def emit_dequantize_packed(e: Emitter, op: Op) -> None:
+    codes, scale = op.inputs
+    shape, half = e.shape(op.result.tensor.shape), e.shape(codes.type.shape)[-1]
+    dtype = type_name(op.result.tensor.dtype)
+
+    def compute(bytes: Any, scales: Any) -> Any:
+        def element(*index: Any) -> Any:
+            byte = bytes(*index[:-1], index[-1] % half).astype("int32")
+            shift = (index[-1] // half).astype("int32") * tirx.const(4, "int32")
+            code = ((byte >> shift) & tirx.const(15, "int32")) - tirx.const(OFFSET, "int32")
+            of = scales(*aligned(index, scale.type.shape))
+            return (code.astype(of.ty.dtype) * of).astype(dtype)
+
+        return te.compute(shape, element, name="dequantize_packed")
+
+    e.bind(op.result, e.te(compute, e.value(codes), e.value(scale)))
 
 
 def emit_fake_quantize_by_scale(e: Emitter, op: Op) -> None:

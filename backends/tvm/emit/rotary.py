@@ -2,11 +2,12 @@
 
 from typing import cast
 
-from graphwright.backends.tvm.emit.attention import numbers_of, scale_of
+from graphwright.backends.tvm.emit.attention import bits_of, numbers_of, scale_of
 from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.kernels import rotary_append as appending
 from graphwright.backends.tvm.kernels import rotary_table as tables
 from graphwright.backends.tvm.kernels.rope import rope
+from graphwright.ir.dialects.cpu.packed_caches import unpacked
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import StateType
@@ -56,7 +57,7 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
     packed, cos = op.required("packed"), op.operand("cos")
     key_scale, value_scale = (scale_of(e, op.operand(name)) for name in ("key_scale", "value_scale"))
     caches = [op.required(name) for name in ("key_cache", "value_cache")]
-    (_, kv_heads, _, head_size), (*_, value_size) = (cache.type.shape for cache in caches)
+    (_, kv_heads, _, head_size), (*_, value_size) = (unpacked(cache.tensor).shape for cache in caches)
     batch, sequence, columns = packed.type.shape
     assert isinstance(caches[0].type, StateType)
     starts = (cast(int, op.attributes[name]) for name in ("query", "key", "value"))
@@ -88,6 +89,8 @@ def emit_rotary_append(e: Emitter, op: Op) -> None:
         ring=caches[0].type.layout == "ring",
         key_scale=None if key_scale is None else key_scale.share,
         value_scale=None if value_scale is None else value_scale.share,
+        key_bits=bits_of(caches[0]),
+        value_bits=bits_of(caches[1]),
         key_numbers=numbers_of(caches[0]),
         value_numbers=numbers_of(caches[1]),
     )

@@ -33,41 +33,37 @@ class NextBlock:
 
     def turning(self, k: Any, item: Any, first: Any, square: Any) -> None:
         """At one of the squares that keys are turned in."""
-        size = self.tiling.form.head_size
-        lines = self._lines(k, size) - self._scored(k, size)
-        self._ask(k, size, item, first, 0, lines, square, self.squares)
+        lines = self._lines(k) - self._scored(k)
+        self._ask(k, item, first, 0, lines, square, self.squares)
 
     def scoring(self, k: Any, v: Any, item: Any, first: Any, d: Any) -> None:
         """At one element of keys and queries."""
-        steps, value_size = self.tiling.form.head_size, self.tiling.form.value_size
-        scored = self._scored(k, steps)
-        self._ask(k, steps, item, first, self._lines(k, steps) - scored, scored, d, steps)
-        self._ask(v, value_size, item, first, 0, self._scored(v, value_size), d, steps)
+        steps, scored = self.tiling.form.head_size, self._scored(k)
+        self._ask(k, item, first, self._lines(k) - scored, scored, d, steps)
+        self._ask(v, item, first, 0, self._scored(v), d, steps)
 
     def meeting(self, k: Any, item: Any, first: Any, step: Any, steps: int) -> None:
         """At one of all steps in which queries meet keys that are not turned."""
-        size = self.tiling.form.head_size
-        self._ask(k, size, item, first, 0, self._lines(k, size), step, steps)
+        self._ask(k, item, first, 0, self._lines(k), step, steps)
 
     def weighing(self, v: Any, item: Any, first: Any, key: Any) -> None:
         """At one key's value."""
-        size = self.tiling.form.value_size
-        scored = self._scored(v, size)
-        self._ask(v, size, item, first, scored, self._lines(v, size) - scored, key, self.tiling.keys)
+        scored = self._scored(v)
+        self._ask(v, item, first, scored, self._lines(v) - scored, key, self.tiling.keys)
 
-    def _lines(self, x: Any, size: int) -> int:
-        return self.tiling.keys * _lines_of_a_row(x, size)
+    def _lines(self, x: Any) -> int:
+        return self.tiling.keys * _lines_of_a_row(x)
 
-    def _scored(self, x: Any, size: int) -> int:
+    def _scored(self, x: Any) -> int:
         """Lines that are asked for while scores are summed: as many at each step, and once."""
         if self.tiling.row_tiles > 1 or self.tiling.by_bytes or self.tiling.in_lanes:
             return 0
         steps = self.tiling.form.head_size
-        return self._lines(x, size) // 4 // steps * steps
+        return self._lines(x) // 4 // steps * steps
 
-    def _ask(self, x: Any, size: int, item: Any, first: Any, begin: int, lines: int, step: Any, steps: int) -> None:
+    def _ask(self, x: Any, item: Any, first: Any, begin: int, lines: int, step: Any, steps: int) -> None:
         """One of so many steps through `lines` lines of the next block, from `begin` on."""
-        a_row = _lines_of_a_row(x, size)
+        a_row = _lines_of_a_row(x)
         at_once = -(-lines // steps) if steps else 0
         for i in range(at_once):
             line = begin + step * at_once + i
@@ -80,5 +76,5 @@ def _bytes(x: Any) -> int:
     return np.dtype(str(x.ty.dtype)).itemsize
 
 
-def _lines_of_a_row(x: Any, size: int) -> int:
-    return -(-size * _bytes(x) // LINE)
+def _lines_of_a_row(x: Any) -> int:
+    return -(-int(x.shape[3]) * _bytes(x) // LINE)

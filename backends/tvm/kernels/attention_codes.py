@@ -54,20 +54,24 @@ def code_scores(tiling: Tiling) -> Any:
                     for w in range(words):
                         scratch.words[r // tile_rows, r % tile_rows * BYTES + byte, w] = 0
 
-    def words_of(k: Any, item: Any, key: Any, word: Any, count: int, scratch: Any) -> Any:
+    def words_of(k: Any, item: Any, first: Any, last: Any, j: Any, word: Any, count: int, scratch: Any) -> Any:
         """Codes without a sign."""
-        codes = k[item.b, item.head, key_place(form, key, scratch.ring_begin[0]), span(word * 4, count * 4)]
-        bare = T.bitwise_xor(codes, T.broadcast(T.int8(-128), count * 4))
+        if form.packed_keys:
+            bare = scratch.unpacked[j, span(word * 4, count * 4)]
+        else:
+            key = first + T.min(j, last)
+            codes = k[item.b, item.head, key_place(form, key, scratch.ring_begin[0]), span(word * 4, count * 4)]
+            bare = T.bitwise_xor(codes, T.broadcast(T.int8(-128), count * 4))
         return T.reinterpret(f"int32x{count}" if count > 1 else "int32", bare)
 
     def turn(k: Any, item: Any, first: Any, last: Any, word: Any, column: Any, scratch: Any) -> None:
         """A square of keys and words."""
-        rows = [words_of(k, item, first + T.min(column + j, last), word, lanes, scratch) for j in range(lanes)]
+        rows = [words_of(k, item, first, last, column + j, word, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [word + j, span(column, lanes)])
 
-    def turn_one(k: Any, item: Any, key: Any, word: Any, column: Any, scratch: Any) -> None:
-        T.buffer_store(scratch.turned, words_of(k, item, key, word, 1, scratch), [word, column])
+    def turn_one(k: Any, item: Any, first: Any, last: Any, word: Any, column: Any, scratch: Any) -> None:
+        T.buffer_store(scratch.turned, words_of(k, item, first, last, column, word, 1, scratch), [word, column])
 
     def clear(scratch: Any, t: Any) -> None:
         for i, sums in enumerate(scratch.sums_of_bytes):

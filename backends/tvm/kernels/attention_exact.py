@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm
-from graphwright.backends.tvm.kernels.attention_operands import as_float, bias_at, bounds, key_place, ring_begin
+from graphwright.backends.tvm.kernels.attention_operands import bias_at, bounds, floats_of, key_place, ring_begin
 from graphwright.backends.tvm.kernels.fast_math import differs, exp, is_finite, is_nonzero, tanh
 from graphwright.backends.tvm.kernels.tir import larger
 from graphwright.backends.tvm.tvm_library import T
@@ -49,7 +49,7 @@ def exact_row(form: AttentionForm) -> Any:
         scratch[0] = T.float32(0)
         for d in range(form.head_size):
             scale = T.meta_var(scaled(operands.key_scale, form.key_scale, b, head // group, key, d))
-            element = T.meta_var(as_float(operands.k[b, head // group, key, d]) * scale)
+            element = T.meta_var(floats_of(operands.k, b, head // group, key, d, 1) * scale)
             scratch[0] += operands.q[b, head, query, d] * T.float32(form.scale) * element
         # A store for each step: TVM would write a nested expression out once for every use of it.
         if form.softcap > 0:
@@ -88,7 +88,7 @@ def exact_row(form: AttentionForm) -> Any:
                 if is_nonzero(scratch[3]):
                     for d in range(form.value_size):
                         scale = T.meta_var(scaled(operands.value_scale, form.value_scale, b, head // group, key, d))
-                        value = T.meta_var(as_float(operands.v[b, head // group, key, d]) * scale)
+                        value = T.meta_var(floats_of(operands.v, b, head // group, key, d, 1) * scale)
                         # What is seen and not finite gives NaN, infinity too.
                         term = T.meta_var(T.Select(is_finite(value), scratch[3] * value, T.float32(float("nan"))))
                         target[store(d)] = target[store(d)] + term

@@ -18,9 +18,19 @@ Share = Literal["tensor", "channel", "token"]
 """What one scale of a cache of codes is for: f32 [1], [kv heads, size], or [B, kv heads, C]."""
 
 
+Bits = Literal[8, 4]
+CODES: dict[Bits, str] = {8: "int8", 4: "uint8"}
+"""The types of the elements of caches of codes."""
+NIBBLE_OFFSET = 8
+"""What is added to a code of 4 bits."""
+
+
 @dataclass(frozen=True)
 class AttentionForm:
     """The IR's `attention` with q [B, heads, S, head size] and k, v [B, kv heads, C, size] of numbers or int8 codes.
+
+    Of codes of 4 bits two are in a byte, [B, kv heads, C, size / 2] of uint8: code + 8 of an element of the first half
+    in the lower four bits, that of the second half above it.
 
     Operands of a kernel, in this order, those in brackets if the form has them:
     q f32, k, v, positions i64 [B, S] ([1, S] if `shared_positions`), [key_length i64 [B]], [bias], [sinks f32 [heads]],
@@ -47,7 +57,10 @@ class AttentionForm:
     shared_key_positions: bool = False
     key_scale: Share | None = None
     value_scale: Share | None = None
-    """Whether keys, or values, are int8 codes, and what their scales are for."""
+    """Whether keys, or values, are codes, and what their scales are for."""
+    key_bits: Bits = 8
+    value_bits: Bits = 8
+    """Of a code."""
     key_numbers: Numbers = "float32"
     value_numbers: Numbers = "float32"
     """What keys, or values, are that are no codes."""
@@ -63,17 +76,26 @@ class AttentionForm:
     @property
     def key_type(self) -> str:
         """The type of an element of the keys' cache."""
-        return self.key_numbers if self.key_scale is None else "int8"
+        return self.key_numbers if self.key_scale is None else CODES[self.key_bits]
 
     @property
     def key_offset(self) -> int:
         """What makes codes of keys numbers without a sign."""
-        return 128
+        return 128 if self.key_bits == 8 else NIBBLE_OFFSET
+
+    @property
+    def packed_keys(self) -> bool:
+        """Whether two codes of a key are in a byte."""
+        return self.key_type == "uint8"
+
+    @property
+    def packed_values(self) -> bool:
+        return self.value_type == "uint8"
 
     @property
     def value_type(self) -> str:
         """The type of an element of the values' cache."""
-        return self.value_numbers if self.value_scale is None else "int8"
+        return self.value_numbers if self.value_scale is None else CODES[self.value_bits]
 
 
 @dataclass(frozen=True)
@@ -181,12 +203,18 @@ class Tiling:
 
     @property
     def key_lanes(self) -> int:
-        return lanes_within(self.cpu, self.form.head_size)
+        """Elements of a key that are made floats at once."""
+        return lanes_within(self.cpu, self.form.head_size // (2 if self.form.packed_keys else 1))
+
+    @property
+    def key_bytes(self) -> int:
+        """Of a key of codes."""
+        return self.form.head_size // (2 if self.form.packed_keys else 1)
 
     @property
     def code_lanes(self) -> int:
-        """Codes of a key that are taken at once."""
-        return next(n for n in (64, 32, 16, 8, 4) if self.form.head_size % n == 0)
+        """Bytes of codes of a key that are taken at once."""
+        return next(n for n in (64, 32, 16, 8, 4, 2, 1) if self.key_bytes % n == 0)
 
     @property
     def values_kept(self) -> bool:
@@ -195,7 +223,7 @@ class Tiling:
 
     @cached_property
     def value_lanes(self) -> int:
-        return lanes_within(self.cpu, self.form.value_size)
+        return lanes_within(self.cpu, self.form.value_size // (2 if self.form.packed_values else 1))
 
     @cached_property
     def value_vectors(self) -> int:

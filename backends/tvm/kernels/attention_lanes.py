@@ -16,8 +16,8 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
 from graphwright.backends.tvm.kernels.attention_form import BYTES, Tiling
-from graphwright.backends.tvm.kernels.attention_operands import as_float
-from graphwright.backends.tvm.kernels.attention_query_bytes import QueryBytes
+from graphwright.backends.tvm.kernels.attention_operands import floats_of
+from graphwright.backends.tvm.kernels.attention_query_bytes import QueryBytes, bare_codes
 from graphwright.backends.tvm.kernels.fast_math import exp_of_negative, tanh
 from graphwright.backends.tvm.kernels.tir import filled, larger, local_buffer, span
 from graphwright.backends.tvm.tvm_library import T, tirx
@@ -143,15 +143,14 @@ def lane_scores(tiling: Tiling, ahead: NextBlock | None) -> Any:
         for j in T.unroll(at_once):
             key = T.meta_var(key_at(first, j, last, clamped))
             if by_bytes:
-                for i in T.unroll(size // tiling.code_lanes):
-                    at = T.meta_var(span(i * tiling.code_lanes, tiling.code_lanes))
-                    scratch.codes[j, at] = T.bitwise_xor(
-                        k[item.b, item.head, key, at], T.broadcast(T.int8(-128), tiling.code_lanes)
-                    )
+                for i in T.unroll(tiling.key_bytes // tiling.code_lanes):
+                    bare_codes(tiling, k, (item.b, item.head, key), i * tiling.code_lanes, scratch.codes, j)
             else:
                 for i in T.unroll(size // tiling.key_lanes):
-                    at = T.meta_var(span(i * tiling.key_lanes, tiling.key_lanes))
-                    scratch.wide[j, at] = as_float(k[item.b, item.head, key, at])
+                    start = T.meta_var(i * tiling.key_lanes)
+                    scratch.wide[j, span(start, tiling.key_lanes)] = floats_of(
+                        k, item.b, item.head, key, start, tiling.key_lanes
+                    )
 
     def accumulators(count: int) -> list[Any]:
         element = "int32" if by_bytes else "float32"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Share
+from graphwright.backends.tvm.kernels.attention_form import NIBBLE_OFFSET, AttentionForm, Share
+from graphwright.backends.tvm.kernels.tir import span
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 NEVER = -(1 << 30)
@@ -29,8 +30,8 @@ def matched(form: AttentionForm, handles: tuple[Any, ...], queries: int | None =
     split = (batch, form.heads, sequence, form.value_size)
     shapes = {
         "q": ((batch, form.heads, sequence, form.head_size), "float32"),
-        "k": ((*cache, form.head_size), form.key_type),
-        "v": ((*cache, form.value_size), form.value_type),
+        "k": ((*cache, form.head_size // (2 if form.packed_keys else 1)), form.key_type),
+        "v": ((*cache, form.value_size // (2 if form.packed_values else 1)), form.value_type),
         "positions": ((1 if form.shared_positions else batch, sequence), "int64"),
         "key_length": ((batch,) if form.key_length else None, "int64"),
         "bias": (bias_shape if form.bias else None, form.bias),
@@ -109,3 +110,17 @@ def as_float(x: Any) -> Any:
     """Codes, or halves, as the floats that they are."""
     lanes = x.ty.dtype.lanes
     return x if "float32" in str(x.ty.dtype) else T.Cast(f"float32x{lanes}" if lanes > 1 else "float32", x)
+
+
+def floats_of(x: Any, b: Any, head: Any, key: Any, start: Any, lanes: int) -> Any:
+    """Elements of a key or value as floats; of those of which two are in a byte, none of the other half."""
+    if str(x.ty.dtype) != "uint8":
+        return as_float(x[b, head, key, span(start, lanes)])
+    half = int(x.shape[3])
+    bytes = T.Cast(f"int32x{lanes}" if lanes > 1 else "int32", x[b, head, key, span(start % half, lanes)])
+    shift = T.Cast("int32", start // half) * 4
+
+    def each(number: Any) -> Any:
+        return T.broadcast(number, lanes) if lanes > 1 else number
+
+    return as_float(T.bitwise_and(T.shift_right(bytes, each(shift)), each(T.int32(15))) - each(T.int32(NIBBLE_OFFSET)))

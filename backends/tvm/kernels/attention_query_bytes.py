@@ -40,6 +40,24 @@ def scratch_of_query_bytes(tiling: Tiling) -> dict[str, Any]:
     }
 
 
+def bare_codes(tiling: Tiling, k: Any, row: tuple[Any, ...], start: Any, codes: Any, j: Any) -> None:
+    """A key's codes without a sign, from bytes `start` on, to row j of codes int8 [keys, head size]."""
+    count = tiling.code_lanes
+    bytes = k[(*row, span(start, count))]
+
+    def each(number: Any) -> Any:
+        return T.broadcast(number, count) if count > 1 else number
+
+    def store(found: Any, first: Any) -> None:
+        T.buffer_store(codes, T.reinterpret(f"int8x{count}" if count > 1 else "int8", found), [j, span(first, count)])
+
+    if tiling.form.packed_keys:
+        store(T.bitwise_and(bytes, each(T.uint8(15))), start)
+        store(T.shift_right(bytes, each(T.uint8(4))), start + tiling.key_bytes)
+    else:
+        store(T.bitwise_xor(bytes, each(T.int8(-128))), start)
+
+
 class QueryBytes:
     """Statements that make bytes of one query, and expressions that make scores of sums."""
 

@@ -68,4 +68,5 @@ def _scratch_of_tiles(tiling: Tiling) -> dict[str, Any]:
         "tile": [local("float32", tiling.tile_vectors, tiling.lanes) for _ in range(rows)],
         "parted": local("float32", rows, tiling.tile_vectors * tiling.lanes) if parted else None,
         "scores": local("float32", tiling.padded_rows, tiling.keys),
+        "unpacked": local("int8", tiling.keys, form.head_size) if form.packed_keys else None,
     }

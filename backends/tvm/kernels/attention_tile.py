@@ -19,7 +19,7 @@ from typing import Any
 
 from graphwright.backends.tvm.kernels.attention_ahead import NextBlock
 from graphwright.backends.tvm.kernels.attention_codes import code_scores
-from graphwright.backends.tvm.kernels.attention_form import Tiling
+from graphwright.backends.tvm.kernels.attention_form import NIBBLE_OFFSET, Tiling
 from graphwright.backends.tvm.kernels.attention_lanes import lane_scores
 from graphwright.backends.tvm.kernels.attention_operands import (
     ALWAYS,
@@ -27,9 +27,11 @@ from graphwright.backends.tvm.kernels.attention_operands import (
     as_float,
     bias_at,
     bounds,
+    floats_of,
     key_place,
     ring_begin,
 )
+from graphwright.backends.tvm.kernels.attention_query_bytes import bare_codes
 from graphwright.backends.tvm.kernels.fast_math import exp, exp_of_negative, is_nonzero, let, tanh
 from graphwright.backends.tvm.kernels.tir import filled, folded, larger, span, transposed
 from graphwright.backends.tvm.tvm_library import T
@@ -73,16 +75,18 @@ def statements(tiling: Tiling) -> Any:
         """Of a block: before the first of all, if that is not the first of its block."""
         return n * keys - scratch.before[0] if form.ring else n * keys
 
-    def key_vector(k: Any, item: Any, key: Any, start: Any, lanes: int, scratch: Any) -> Any:
-        return as_float(k[item.b, item.head, placed(key, scratch), span(start, lanes)])
+    def key_vector(k: Any, item: Any, first: Any, last: Any, j: Any, start: Any, lanes: int, scratch: Any) -> Any:
+        if form.packed_keys:
+            return as_float(scratch.unpacked[j, span(start, lanes)]) - filled(float(NIBBLE_OFFSET), lanes)
+        return as_float(k[item.b, item.head, placed(first + T.min(j, last), scratch), span(start, lanes)])
 
     def place_of(first: Any, v: Any, scratch: Any) -> Any:
         return scratch.places[span(v * lanes, lanes)] if form.key_positions else span(first + v * lanes, lanes)
 
-    def value_at(v: Any, item: Any, first: Any, j: Any, at: Any, scratch: Any) -> Any:
+    def value_at(v: Any, item: Any, first: Any, j: Any, start: Any, scratch: Any) -> Any:
         if tiling.values_kept:
-            return scratch.values[j, at]
-        return as_float(v[item.b, item.head, placed(first + j, scratch), at])
+            return scratch.values[j, span(start, value_lanes)]
+        return floats_of(v, item.b, item.head, placed(first + j, scratch), start, value_lanes)
 
     @T.inline
     def look(operands: Any, item: Any, scratch: Any) -> None:
@@ -159,27 +163,36 @@ def statements(tiling: Tiling) -> Any:
         if codes is not None:
             codes.turn(k, item, first, last, start, column, scratch)
             return
-        rows = [key_vector(k, item, first + T.min(column + j, last), start, lanes, scratch) for j in range(lanes)]
+        rows = [key_vector(k, item, first, last, column + j, start, lanes, scratch) for j in range(lanes)]
         for j, vector in enumerate(transposed(rows)):
             T.buffer_store(scratch.turned, vector, [start + j, span(column, lanes)])
 
-    def turn_one(k: Any, item: Any, key: Any, d: Any, column: Any, scratch: Any) -> None:
+    def turn_one(k: Any, item: Any, first: Any, last: Any, d: Any, column: Any, scratch: Any) -> None:
         if codes is not None:
-            codes.turn_one(k, item, key, d, column, scratch)
+            codes.turn_one(k, item, first, last, d, column, scratch)
             return
-        T.buffer_store(scratch.turned, key_vector(k, item, key, d, 1, scratch), [d, column])
+        T.buffer_store(scratch.turned, key_vector(k, item, first, last, column, d, 1, scratch), [d, column])
+
+    @T.inline
+    def unpack_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
+        """A block's keys with a byte for each code."""
+        for j in range(count):
+            for i in range(tiling.key_bytes // tiling.code_lanes):
+                row = T.meta_var((item.b, item.head, placed(first + j, scratch)))
+                bare_codes(tiling, k, row, i * tiling.code_lanes, scratch.unpacked, j)
 
     @T.inline
     def turn_keys(k: Any, item: Any, first: Any, count: Any, scratch: Any) -> None:
         """Keys first to first + count to their columns. Beyond the last one it is repeated: nothing lies there."""
+        if form.packed_keys:
+            unpack_keys(k, item, first, count, scratch)
         for v in range((count + lanes - 1) // lanes):
             for i in range(whole):
                 turn(k, item, first, count - 1, i * lanes, v * lanes, scratch)
             if rest > 0:
                 for j in range(lanes):
                     for d in range(rest):
-                        key = T.meta_var(first + T.min(v * lanes + j, count - 1))
-                        turn_one(k, item, key, whole * lanes + d, v * lanes + j, scratch)
+                        turn_one(k, item, first, count - 1, whole * lanes + d, v * lanes + j, scratch)
 
     def each(rows: int, vectors: int) -> list[tuple[int, int]]:
         return [(m, v) for m in range(rows) for v in range(vectors)]
@@ -294,8 +307,8 @@ def statements(tiling: Tiling) -> Any:
         """One key's value, weighted, to the sums of a tile."""
         if ahead is not None:
             ahead.weighing(v, item, scratch.next_key[0], j)
-        places = [span(column + i * value_lanes, value_lanes) for i in range(value_vectors)]
-        values = [T.Bind(value_at(v, item, first, j, at, scratch)) for at in places]
+        starts = [column + i * value_lanes for i in range(value_vectors)]
+        values = [T.Bind(value_at(v, item, first, j, start, scratch)) for start in starts]
         weights = [T.Bind(filled(weight(scratch, t, m, j), value_lanes)) for m in range(tile_rows)]
         for m, i in each(tile_rows, value_vectors):
             sum = scratch.value_tile[m][i, span(0, value_lanes)]
@@ -319,8 +332,10 @@ def statements(tiling: Tiling) -> Any:
         if tiling.values_kept:
             for j in range(begin, count):
                 for i in range(value_size // value_lanes):
-                    at = T.meta_var(span(i * value_lanes, value_lanes))
-                    scratch.values[j, at] = as_float(v[item.b, item.head, placed(first + j, scratch), at])
+                    start = T.meta_var(i * value_lanes)
+                    scratch.values[j, span(start, value_lanes)] = floats_of(
+                        v, item.b, item.head, placed(first + j, scratch), start, value_lanes
+                    )
         for t in range(tiles(item)):
             for c in range(value_size // value_width):
                 clear_values(scratch)

@@ -9,7 +9,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.attention_form import Share
+from graphwright.backends.tvm.kernels.attention_form import NIBBLE_OFFSET, Bits, Share
 from graphwright.backends.tvm.kernels.fast_math import ROUNDER, absolute, clamped, number, whole
 from graphwright.backends.tvm.kernels.tir import (
     filled,
@@ -24,13 +24,16 @@ from graphwright.backends.tvm.kernels.tir import (
 from graphwright.backends.tvm.tvm_library import T
 from graphwright.ir.ops.codes import SMALLEST_SCALE
 
-LEAST, MOST = -128.0, 127.0
+MOST: dict[Bits, float] = {8: 127.0, 4: 7.0}
+"""The largest code. The least is one further from zero."""
 
 
-def write_codes(cpu: Cpu, size: int, share: Share | None) -> Any:
+def write_codes(cpu: Cpu, size: int, share: Share | None, bits: Bits = 8) -> Any:
     """encode(row, scale, b, head, key, cache): the codes of row f32 [size] to their place in the cache."""
-    lanes = lanes_within(cpu, size)
-    codes = f"int8x{lanes}" if lanes > 1 else "int8"
+    lanes = lanes_within(cpu, size if bits == 8 else size // 2)
+
+    def vector(element: str) -> str:
+        return f"{element}x{lanes}" if lanes > 1 else element
 
     def reciprocal(scale: Any, b: Any, head: Any, key: Any, at: Any) -> Any:
         if share == "channel":
@@ -38,18 +41,31 @@ def write_codes(cpu: Cpu, size: int, share: Share | None) -> Any:
         return filled(T.float32(1) / (scale[0] if share == "tensor" else scale[b, head, key]), lanes)
 
     def rounded(x: Any) -> Any:
-        return whole(clamped(x, LEAST, MOST) + number(ROUNDER, x))
+        return whole(clamped(x, -MOST[bits] - 1, MOST[bits]) + number(ROUNDER, x))
 
     @T.inline
     def encode(row: Any, scale: Any, b: Any, head: Any, key: Any, cache: Any) -> None:
         for i in range(size // lanes):
             at = T.meta_var(span(i * lanes, lanes))
-            cache[b, head, key, at] = T.Cast(codes, rounded(row[at] * reciprocal(scale, b, head, key, at)))
+            cache[b, head, key, at] = T.Cast(vector("int8"), rounded(row[at] * reciprocal(scale, b, head, key, at)))
 
-    return encode
+    def bare(row: Any, scale: Any, b: Any, head: Any, key: Any, start: Any) -> Any:
+        """Codes of 4 bits without a sign."""
+        at = span(start, lanes)
+        code = rounded(row[at] * reciprocal(scale, b, head, key, at))
+        return code + number(NIBBLE_OFFSET, code)
+
+    @T.inline
+    def encode_pairs(row: Any, scale: Any, b: Any, head: Any, key: Any, cache: Any) -> None:
+        for i in range(size // 2 // lanes):
+            low = T.meta_var(bare(row, scale, b, head, key, i * lanes))
+            high = T.meta_var(bare(row, scale, b, head, key, size // 2 + i * lanes))
+            cache[b, head, key, span(i * lanes, lanes)] = T.Cast(vector("uint8"), low + high * number(16, high))
+
+    return encode if bits == 8 else encode_pairs
 
 
-def token_scale(cpu: Cpu, size: int) -> Any:
+def token_scale(cpu: Cpu, size: int, bits: Bits = 8) -> Any:
     """fit(row, scale, index): scale[index] so that the largest number of row f32 [size] fits."""
     lanes = lanes_within(cpu, size)
 
@@ -61,7 +77,7 @@ def token_scale(cpu: Cpu, size: int) -> Any:
             at = T.meta_var(span(i * lanes, lanes))
             largest[span(0, lanes)] = T.max(absolute(row[at]), largest[span(0, lanes)])
         most = T.meta_var(folded(largest[span(0, lanes)], lanes, T.max))
-        scale[index] = T.max(most * T.float32(1 / MOST), T.float32(SMALLEST_SCALE))
+        scale[index] = T.max(most * T.float32(1 / MOST[bits]), T.float32(SMALLEST_SCALE))
 
     return fit
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphwright.backends.kernel_library import Settings
 from graphwright.backends.tvm.cpu import Cpu
-from graphwright.backends.tvm.kernels.attention_form import Numbers, Share
+from graphwright.backends.tvm.kernels.attention_form import CODES, Bits, Numbers, Share
 from graphwright.backends.tvm.kernels.kv_append import is_kept, place, token_scale, write_codes
 from graphwright.backends.tvm.kernels.rope import Rotation
 from graphwright.backends.tvm.kernels.tir import kept, lanes_within, local_buffer, matched_if, span, stage_loop, within
@@ -49,6 +49,8 @@ def rotary_append(
     ring: bool = False,
     key_scale: Share | None = None,
     value_scale: Share | None = None,
+    key_bits: Bits = 8,
+    value_bits: Bits = 8,
     key_numbers: Numbers = "float32",
     value_numbers: Numbers = "float32",
 ) -> Any:
@@ -57,16 +59,21 @@ def rotary_append(
     Parameters, those in brackets if there are such: x f32 [B, S, columns], cos f32 [B, S, pairs] ([1, S, pairs] if
     `shared`), sin likewise, past_length i64 [B], [new_length i64 [B] if a ring], [key_scale], [value_scale],
     k [B, kv heads, C, head size], v [B, kv heads, C, value size], q f32 [B, heads, S, head size].
-    k and v are of `key_numbers` and `value_numbers`, or with scales int8 codes as `quantize_tensor` gives them. A scale
-    is f32 [1] for a tensor, [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is written too, as
-    the pass `quantize-cache` has it. Without a rotary embedding pairs is 0. tokens is B * S where that is known.
+    k and v are of `key_numbers` and `value_numbers`, or with scales of codes of so many bits as `AttentionForm` has
+    them. A scale is f32 [1] for a tensor, [kv heads, size] for channels, or [B, kv heads, C] for tokens: then it is
+    written too, as the pass `quantize-cache` has it. Without a rotary embedding pairs is 0. tokens is B * S where that
+    is known.
     """
     turn = Rotation(cpu, head_size, pairs, interleaved).statements
     loop = stage_loop(settings, tokens, packed.columns)
-    encode_key = write_codes(cpu, head_size, key_scale)
-    encode_value = write_codes(cpu, value_size, value_scale)
-    key_token_scale = token_scale(cpu, head_size)
-    value_token_scale = token_scale(cpu, value_size)
+    encode_key = write_codes(cpu, head_size, key_scale, key_bits)
+    encode_value = write_codes(cpu, value_size, value_scale, value_bits)
+    key_token_scale = token_scale(cpu, head_size, key_bits)
+    value_token_scale = token_scale(cpu, value_size, value_bits)
+    key_type = key_numbers if key_scale is None else CODES[key_bits]
+    value_type = value_numbers if value_scale is None else CODES[value_bits]
+    key_width = head_size // 2 if key_type == "uint8" else head_size
+    value_width = value_size // 2 if value_type == "uint8" else value_size
     key_lanes, value_lanes = (lanes_within(cpu, size) for size in (head_size, value_size))
 
     def scale_shape(share: Share | None, size: int, cache: tuple[Any, ...]) -> Any:
@@ -129,8 +136,8 @@ def rotary_append(
         of_values = T.meta_var(
             matched_if(value_scale is not None, value_scale_handle, scale_shape(value_scale, value_size, cache))
         )
-        k = T.match_buffer(k_handle, (*cache, head_size), key_numbers if key_scale is None else "int8")
-        v = T.match_buffer(v_handle, (*cache, value_size), value_numbers if value_scale is None else "int8")
+        k = T.match_buffer(k_handle, (*cache, key_width), key_type)
+        v = T.match_buffer(v_handle, (*cache, value_width), value_type)
         q = T.match_buffer(q_handle, (batch, heads, sequence, head_size), "float32")
         with T.sblock("root"):
             for token in loop(batch * sequence):

@@ -6,6 +6,7 @@ from graphwright.backends.tvm.library.conditions import FLOATS, INTEGERS, NARROW
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.memory import STORED, copy
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed, quantize_packed
 from graphwright.ir.targets import Condition
 from graphwright.ir.types import DType
 
@@ -38,6 +39,8 @@ KERNELS = (
     _loops(ops.pow, "elementwise", "integer_power", INTEGERS, name="integer_power"),
     _loops(ops.cast, "elementwise"),
     *(_loops(op, "codes") for op in (ops.quantize_tensor, ops.dequantize_tensor)),
+    _loops(quantize_packed, "codes", "quantize_packed", name="quantize_packed"),
+    _loops(dequantize_packed, "codes", "dequantize_packed", name="dequantize_packed"),
     _loops(
         ops.fake_quantize,
         "codes",

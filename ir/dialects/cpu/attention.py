@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost
 from graphwright.ir.declare import op
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed, unpacked
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
+from graphwright.ir.lazy import torch
 from graphwright.ir.ops.attention import Mask, attention
 from graphwright.ir.ops.codes import dequantize_tensor
 from graphwright.ir.ops.rules import ONE
@@ -39,9 +41,10 @@ def fused_attention(
 ) -> TensorType:
     """`attention`, and, if `merged`, `merge_heads` of it: [batch, sequence, heads * size of v].
 
-    k and v that have a scale are codes of i8, plain or in a cache, of which attention sees codes * scale. A scale is
-    f32: [] for all of them, [1, kv heads, 1, size] for channels, or, plain or in a cache, [batch, kv heads, keys, 1]
-    for tokens. Without one they are of q's type, or f16 beside a q of f32.
+    k and v that have a scale are codes of i8, or of i4 as `cpu.quantize_packed` has them (u8, two in a byte), plain or
+    in a cache, of which attention sees codes * scale. A scale is f32: [] for all of them, [1, kv heads, 1, size] for
+    channels, or, plain or in a cache, [batch, kv heads, keys, 1] for tokens. Without one they are of q's type, or f16
+    beside a q of f32.
 
     The first `ring` of the keys are a ring: position p lies at p % ring, and those of the queries follow behind. Sums
     go by position then, as over a cache that has all: they are the same however many tokens a step has.
@@ -61,9 +64,9 @@ def fused_attention(
 
 def unreadable_codes(codes: TensorType, scale: TensorType) -> str | None:
     """Why keys or values of such codes and scales cannot be read as they are; None if they can."""
-    if codes.rank != 4 or codes.dtype is not DType.I8:
-        return f"codes are {codes}, its kernel reads four axes of i8"
-    batch, heads, keys, size = codes.shape
+    if codes.rank != 4 or codes.dtype not in (DType.I8, DType.U8):
+        return f"codes are {codes}, its kernel reads four axes of i8, or of two codes in a byte"
+    batch, heads, keys, size = unpacked(codes).shape
     if scale.dtype is not DType.F32 or scale.shape not in ((), (ONE, heads, ONE, size), (batch, heads, keys, ONE)):
         return f"scales are {scale}: not one for all, for each channel or for each token of each head"
     return None
@@ -81,16 +84,15 @@ def _numbers(name: str, codes: TensorType | StateType, scale: TensorType | State
     problem = unreadable_codes(held, of)
     if problem is not None:
         raise IRTypeError(f"{name}: {problem}")
-    return held.with_dtype(dtype)
+    return unpacked(held).with_dtype(dtype)
 
 
 def numbers_of(x: Tensor, scale: Tensor | None, like: Tensor) -> Tensor:
     """Keys or values as numbers of the type of `like`, of which there are codes if there is a scale."""
-    return (
-        x.to(like.dtype)
-        if scale is None
-        else dequantize_tensor.evaluate([x, scale], {"dtype": DType.F32}).to(like.dtype)
-    )
+    if scale is None:
+        return x.to(like.dtype)
+    read = dequantize_packed if x.dtype == torch.uint8 else dequantize_tensor
+    return read.evaluate([x, scale], {"dtype": DType.F32}).to(like.dtype)
 
 
 @fused_attention.reference

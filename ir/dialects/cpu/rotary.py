@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graphwright.ir.cost import Cost, default_cost, least
 from graphwright.ir.declare import op
 from graphwright.ir.dialects.cpu.columns import require_columns
+from graphwright.ir.dialects.cpu.packed_caches import quantize_packed, unpacked_state
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
@@ -15,6 +16,7 @@ from graphwright.ir.ops.attention import rotated
 from graphwright.ir.ops.caches import kv_append
 from graphwright.ir.ops.codes import SMALLEST_SCALE, quantize_tensor
 from graphwright.ir.ops.rules import ONE, require_float, require_indices, require_rank, same_dtype
+from graphwright.ir.rounding import Grid
 from graphwright.ir.types import DType, StateType, TensorType
 
 if TYPE_CHECKING:
@@ -102,9 +104,9 @@ def rotary_append(
     [batch, heads, sequence, size] and both caches.
 
     Caches of f16 beside float32 take the numbers rounded. With scales the caches hold codes of i8, as `quantize_tensor`
-    gives them. A scale is f32 [] for a cache, or [1, kv heads, 1, size] for its channels. Values may have a scale a
-    token too, a cache f32 [batch, kv heads, capacity, 1], which is appended to and is the fourth result: by the largest
-    number of each head.
+    gives them, or of i4 as `cpu.quantize_packed` does (u8, two in a byte). A scale is f32 [] for a cache, or
+    [1, kv heads, 1, size] for its channels. Values may have a scale a token too, a cache f32
+    [batch, kv heads, capacity, 1], which is appended to and is the fourth result: by the largest number of each head.
     """
     require_float("packed", packed)
     require_rank("packed", packed, 3)
@@ -112,7 +114,7 @@ def rotary_append(
     sizes: list[int] = []
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         require_rank(name, cache.tensor, 4)
-        _, kv_heads, _, size = (d.constant for d in cache.shape)
+        _, kv_heads, _, size = (d.constant for d in unpacked_state(cache).shape)
         if kv_heads is None or size is None:
             raise IRTypeError(f"{name} {cache} has heads of no fixed number or size")
         sizes += [kv_heads, size]
@@ -124,13 +126,13 @@ def rotary_append(
     if (cos is None) != (sin is None):
         raise IRTypeError("cos comes with sin")
     if cos is not None and sin is not None:
-        _require_tables(batch, sequence, key_cache.shape[3], cos, sin)
+        _require_tables(batch, sequence, unpacked_state(key_cache).shape[3], cos, sin)
     _require_scale("key", packed, key_cache, key_scale)
     _require_scale("value", packed, value_cache, value_scale)
     for cache in (key_cache, value_cache):
         new = TensorType(cache.dtype, (batch, cache.shape[1], sequence, cache.shape[3]))
         kv_append.rule(cache, new, past_length, new_length)
-    queries = packed.with_shape(batch, heads, sequence, key_cache.shape[3])
+    queries = packed.with_shape(batch, heads, sequence, unpacked_state(key_cache).shape[3])
     return (queries, key_cache, value_cache, *([value_scale] if isinstance(value_scale, StateType) else []))
 
 
@@ -139,21 +141,25 @@ def _require_scale(name: str, packed: TensorType, cache: StateType, scale: Tenso
     if scale is None:
         if (packed.dtype, cache.dtype) != (DType.F32, DType.F16):
             same_dtype(packed, cache.tensor)
-    elif cache.dtype is not DType.I8 or scale not in scale_types(cache) or (scale.rank and cache.shape[3] is ONE):
+    elif (
+        cache.dtype not in (DType.I8, DType.U8)
+        or scale not in scale_types(cache)
+        or (scale.rank and cache.shape[3] is ONE)
+    ):
         raise IRTypeError(f"the {name} cache is {cache}, its scale {scale}")
 
 
 def scale_types(cache: StateType) -> tuple[TensorType | StateType, ...]:
     """The types that scales of a cache of codes can have: for all of it, for its channels, for its tokens."""
-    batch, heads, capacity, size = cache.shape
+    batch, heads, capacity, size = unpacked_state(cache).shape
     whole, channels = (TensorType(DType.F32, shape) for shape in ((), (ONE, heads, ONE, size)))
     return whole, channels, StateType(cache.layout, TensorType(DType.F32, (batch, heads, capacity, ONE)))
 
 
-def token_scale(x: Tensor) -> Tensor:
-    """The scale of each token of x [..., size] with which its largest number is a code of i8: [..., 1]."""
+def token_scale(x: Tensor, codes: DType) -> Tensor:
+    """The scale of each token of x [..., size] with which its largest number is a code of that type: [..., 1]."""
     largest = x.abs().amax(-1, keepdim=True)
-    return torch.maximum(largest * (1 / 127), torch.tensor(SMALLEST_SCALE, dtype=x.dtype))
+    return torch.maximum(largest * (1 / Grid(codes).most), torch.tensor(SMALLEST_SCALE, dtype=x.dtype))
 
 
 @rotary_append.reference
@@ -182,17 +188,26 @@ def rotary_append_reference(
         return x if cos is None or sin is None else _turned(x, cos, sin, interleaved=interleaved)
 
     def appended(cache: Tensor, new: Tensor, scale: Tensor | None = None) -> Tensor:
-        codes = new.to(cache.dtype) if scale is None else quantize_tensor.evaluate([new, scale], {"to": DType.I8})
+        if scale is None:
+            codes = new.to(cache.dtype)
+        elif cache.dtype == torch.uint8:
+            codes = quantize_packed.evaluate([new, scale], {})
+        else:
+            codes = quantize_tensor.evaluate([new, scale], {"to": DType.I8})
         return kv_append.evaluate([cache, codes, past_length, new_length], {})
 
-    _, kv_heads, capacity, head_size = key_cache.shape
+    def size(cache: Tensor) -> int:
+        return cache.shape[3] * (2 if cache.dtype == torch.uint8 else 1)
+
+    _, kv_heads, capacity, _ = key_cache.shape
+    head_size = size(key_cache)
     queries = turned(split(query, heads, head_size))
     keys = turned(split(key, kv_heads, head_size))
-    values = split(value, kv_heads, value_cache.shape[3])
+    values = split(value, kv_heads, size(value_cache))
     held = appended(key_cache, keys, key_scale)
     if value_scale is None or value_scale.shape != (packed.shape[0], kv_heads, capacity, 1):
         return queries, held, appended(value_cache, values, value_scale)
-    fitted = token_scale(values)
+    fitted = token_scale(values, DType.I4 if value_cache.dtype == torch.uint8 else DType.I8)
     return queries, held, appended(value_cache, values, fitted), appended(value_scale, fitted)
 
 
@@ -202,6 +217,7 @@ def rotary_append_cost(op: Op) -> Cost:
     packed = op.required("packed").tensor
     batch, sequence, _ = packed.shape
     written = [batch * sequence * v.type.shape[1] * v.type.shape[3] for v in caches]
+    numbers = [count * (2 if v.tensor.dtype is DType.U8 else 1) for count, v in zip(written, caches, strict=True)]
     ring = op.operand("new_length") is not None
     # A ring that is shorter than the new tokens takes the last of them.
     writes = tuple(
@@ -209,10 +225,11 @@ def rotary_append_cost(op: Op) -> Cost:
         for count, v in zip(written, caches, strict=True)
     )
     turned = 6 if op.operand("cos") is not None else 0
-    rounded = sum(count * 4 for count, v in zip(written, caches, strict=True) if v.tensor.dtype is DType.I8)
+    coded = (DType.I8, DType.U8)
+    rounded = sum(count * 4 for count, v in zip(numbers, caches, strict=True) if v.tensor.dtype in coded)
     unread = {"key_cache": Dim.of(0), "value_cache": Dim.of(0)}
     if len(op.results) == 4:
         unread["value_scale"] = Dim.of(0)
-    read = queries.elements + written[0] + written[1]
-    flops = (queries.elements + written[0]) * turned + rounded
+    read = queries.elements + numbers[0] + numbers[1]
+    flops = (queries.elements + numbers[0]) * turned + rounded
     return default_cost(op, flops, reads={"packed": read * packed.dtype.bits, **unread}, writes=(queries.bits, *writes))

@@ -9,6 +9,7 @@ from graphwright.ir import ops
 from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
 from graphwright.ir.dialects.cpu.attention import fused_attention, unreadable_codes
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed
 from graphwright.ir.graph import Graph, Op, Value
 from graphwright.ir.types import DType
 from graphwright.passes.base import register
@@ -23,8 +24,8 @@ def attention_findings(made: OpDef) -> tuple[str, str, str]:
 @register
 @dataclass(frozen=True)
 class FuseAttention(KernelPass):
-    """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor`, or the `cast`
-    of f16, before it."""
+    """`attention` becomes `cpu.attention`, and takes in `merge_heads` behind it and `dequantize_tensor`,
+    `cpu.dequantize_packed`, or the `cast` of f16, before it."""
 
     name: ClassVar[str] = "cpu-attention"
     findings: ClassVar[tuple[str, ...]] = attention_findings(fused_attention)
@@ -90,11 +91,14 @@ def _read(op: Op, name: str, halves: bool) -> tuple[Value, Value | None, str]:
         and (widened.inputs[0].tensor.dtype, value.tensor.dtype) == (DType.F16, DType.F32)
     ):
         return _held(widened.inputs[0]), None, ""
-    reading = value.defined_by(ops.dequantize_tensor)
+    packed = value.defined_by(dequantize_packed)
+    reading = value.defined_by(ops.dequantize_tensor) if packed is None else packed
     if reading is None:
         return value, None, ""
     codes, scale = reading.required("codes"), reading.required("scale")
     problem = unreadable_codes(codes.tensor, scale.tensor)
+    if packed is None and codes.tensor.dtype is DType.U8:
+        problem = f"codes are {codes.tensor}, its kernel reads four axes of i8"
     if problem is not None:
         return value, None, f"{name}: {problem}"
     return _held(codes), _held(scale), ""

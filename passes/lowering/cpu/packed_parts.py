@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.cpu.packed_caches import quantize_packed
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.codes import SMALLEST_SCALE
 from graphwright.ir.program import Program
 from graphwright.ir.rewriting.matcher import Matcher
 from graphwright.ir.rewriting.pattern import Capture, OpPattern
+from graphwright.ir.rounding import Grid
 from graphwright.ir.types import DType
 
 
@@ -105,11 +107,12 @@ def _part(columns: Value, heads: Op, matcher: Matcher, turning: OpDef, halves: b
     if cast is not None and cast.result.tensor.dtype is DType.F16:
         append = _only_user(cast.result, ops.kv_append)
         return Part(columns, heads, rope, None if append is None else cast, append)
-    rounding = next((op for op in new.users if op.definition is ops.quantize_tensor), None)
+    rounding = next((op for op in new.users if op.definition in (ops.quantize_tensor, quantize_packed)), None)
     append = None if rounding is None else _only_user(rounding.result, ops.kv_append)
     if rounding is None or append is None:
         return Part(columns, heads, rope)
-    token_scale = _token_scale(new, rounding.required("scale"), matcher)
+    codes = DType.I4 if rounding.definition is quantize_packed else DType.I8
+    token_scale = _token_scale(new, rounding.required("scale"), codes, matcher)
     if not token_scale:
         return Part(columns, heads, rope, rounding, append)
     keeps = [op for op in rounding.required("scale").users if op.definition is ops.kv_append]
@@ -124,24 +127,24 @@ def _only_user(value: Value, definition: OpDef) -> Op | None:
     return users[0] if len(users) == 1 and users[0].definition is definition else None
 
 
-def _pattern(*, cast: bool) -> OpPattern:
+def _pattern(codes: DType, *, cast: bool) -> OpPattern:
     x = Capture("x")
     largest = ops.amax(ops.abs(x), axes=(3,), keepdims=True)
     if cast:
         largest = ops.cast(largest, dtype=DType.F32)
-    pattern = ops.maximum(ops.mul(largest, 1 / 127), SMALLEST_SCALE)
+    pattern = ops.maximum(ops.mul(largest, 1 / Grid(codes).most), SMALLEST_SCALE)
     assert isinstance(pattern, OpPattern)
     return pattern
 
 
-TOKEN_SCALES = _pattern(cast=False), _pattern(cast=True)
+TOKEN_SCALES = {codes: (_pattern(codes, cast=False), _pattern(codes, cast=True)) for codes in (DType.I8, DType.I4)}
 """The scale of each token of x by its largest number, as `quantize-cache` writes it: of float32, and of other types."""
 
 
-def _token_scale(x: Value, scale: Value, matcher: Matcher) -> tuple[Op, ...]:
+def _token_scale(x: Value, scale: Value, codes: DType, matcher: Matcher) -> tuple[Op, ...]:
     """The ops that find a scale for each token of x; none if the scale is another one."""
     root = scale.defined_by(ops.maximum)
     if root is None:
         return ()
-    found = (matcher.match(pattern, root) for pattern in TOKEN_SCALES)
+    found = (matcher.match(pattern, root) for pattern in TOKEN_SCALES[codes])
     return next((match.ops for match in found if match is not None and match["x"] is x), ())

@@ -10,6 +10,7 @@ from typing import ClassVar
 from graphwright.ir import ops
 from graphwright.ir.builder import Builder
 from graphwright.ir.declare import OpDef
+from graphwright.ir.dialects.cpu.packed_caches import quantize_packed
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding, scale_types
 from graphwright.ir.graph import Graph, Op
 from graphwright.ir.types import DType, StateType
@@ -121,8 +122,9 @@ def _differ(query: Part, key: Part, value: Part) -> str | None:
 def _unfit_codes(part: Part, cache: StateType) -> str | None:
     if part.rounding is None or part.halved:
         return None
-    if cache.dtype is not DType.I8:
-        return f"its cache holds codes of {cache.dtype}, its kernel writes i8"
+    packed = part.rounding.definition is quantize_packed
+    if cache.dtype is not (DType.U8 if packed else DType.I8):
+        return f"its cache holds codes of {cache.dtype}, its kernel writes i8, or two of four bits in a byte"
     scale = part.scale
     assert scale is not None
     if scale.type not in scale_types(cache):

@@ -10,6 +10,7 @@ from graphwright.passes.lowering.cpu.bf16_linear import RoundToBF16InProducts
 from graphwright.passes.lowering.cpu.copies import CopyToOwnMemory
 from graphwright.passes.lowering.cpu.gated_columns import FuseGatedColumns
 from graphwright.passes.lowering.cpu.heads_as_views import HeadsAsViews
+from graphwright.passes.lowering.cpu.packed_caches import PackCaches
 from graphwright.passes.lowering.cpu.rotary_append import FuseRotaryAppend
 from graphwright.passes.lowering.cpu.rotary_tables import RotaryByTables
 from graphwright.passes.lowering.cpu.rounded_linear import RoundInProducts
@@ -23,6 +24,7 @@ def cpu_lowering(target: Target) -> tuple[Pass, ...]:
         RoundInProducts(target),
         RoundToBF16InProducts(target),
         RotaryByTables(target),
+        PackCaches(target),  # before attention, which reads packed caches
         FuseAttention(target),
         # Behind both: it takes in what is turned by tables, and rounding that nothing else reads.
         FuseRotaryAppend(target),

@@ -10,7 +10,8 @@ import pytest
 
 from graphwright.backends.tvm.library import CPU
 from graphwright.compiling.lowering import build_artifact, lowered
-from graphwright.ir import Program, StateType, UnsupportedError, ops
+from graphwright.ir import Dim, Program, StateType, UnsupportedError, ops
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed
 from graphwright.ir.graph import Graph
 from graphwright.passes import parse_passes, run_passes
 from graphwright.passes.lowering.cpu import cpu_lowering
@@ -20,6 +21,7 @@ from tests.backends.ties import follow
 from tests.backends.tvm.bits import check_bits
 from tests.backends.tvm.stepping import Stepping
 
+ONE = Dim.of(1)
 STEPS = [(6, [6, 2]), (1, [1, 1]), (4, [4, 3]), (1, [1, 1])]
 """New tokens of a step, padding included, and how many of each row are real: prefill, decode, verify, decode."""
 
@@ -77,12 +79,29 @@ def test_halves_are_read_and_written_as_they_are_and_their_bits_depend_on_a_row_
     check_bits(tmp_path / "a", vocabulary(program))
 
 
-def test_codes_of_four_bits_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
-    program = coded("llama", "bits=4", tmp_path)
+@pytest.mark.parametrize("name", ["llama", "unpacked"])
+def test_codes_of_four_bits_are_two_in_a_byte_and_their_bits_depend_on_a_row_alone(name: str, tmp_path: Path) -> None:
+    program = coded(name, "bits=4, values=token", tmp_path)
+    after, report = lowered(program, cpu_lowering(CPU))
+    held = [v.tensor for v in after.graphs["decode"].inputs if isinstance(v.type, StateType)]
+    assert [str(type) for type in held if type.shape[3] is not ONE] == ["u8[B, 2, C, 8]"] * 2
+    for graph in after.graphs.values():
+        assert not [op for op in graph if op.definition is dequantize_packed]
+    assert report.hits["cpu.attention: codes inside"] == 2 * len(after.graphs)
+    assert report.hits["cpu.rotary_append"] == (len(after.graphs) if name == "llama" else 0)
+    build_artifact(program, tmp_path / "a", "tvm")
+    for ids, logits in continued(Stepping(tmp_path / "a", 2, 24), STEPS, vocabulary(program)):
+        follow(program.graphs["prefill"], ids, logits)
+    check_bits(tmp_path / "a", vocabulary(program))
+
+
+def test_codes_of_four_bits_that_are_no_whole_bytes_are_refused_and_a_near_miss_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 48, (6, 24)))
+    program = decoder(replace(MODELS["llama"], layers=1, head_size=15))
+    run_passes(program, parse_passes(f"quantize-cache{{bits=4, tokens={path}}}"))
     _, report = lowered(program, cpu_lowering(CPU))
     reasons = {(miss.rule, miss.reason) for miss in report.near_misses}
-    codes = "codes are i4[B, 2, C, 16], its kernel reads four axes of i8"
-    assert ("cpu.attention: codes inside", f"k: {codes}") in reasons
-    assert ("cpu.rotary_append", "its cache holds codes of i4, its kernel writes i8") in reasons
+    assert ("packed-caches", "15 codes of four bits are not a whole number of bytes") in reasons
     with pytest.raises(UnsupportedError, match="the TVM backend has no tensors of i4"):
         build_artifact(program, tmp_path / "a", "tvm")

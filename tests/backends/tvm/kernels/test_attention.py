@@ -29,6 +29,11 @@ CASES = {
     "tokens": (replace(BASE, key_scale="token", value_scale="channel"), 30, 60),
     "halves": (replace(BASE, key_length=True, key_numbers="float16", value_numbers="float16"), 1, 200),
     "many halves": (replace(BASE, head_size=32, key_numbers="float16", value_numbers="float16"), 30, 90),
+    "nibbles": (
+        replace(BASE, key_length=True, key_scale="channel", value_scale="token", key_bits=4, value_bits=4),
+        *(2, 200),
+    ),
+    "many nibbles": (replace(BASE, key_scale="tensor", value_scale="channel", key_bits=4, value_bits=4), 30, 60),
     "one scale": (replace(BASE, key_scale="tensor", value_scale="tensor", shared_positions=True), 1, 200),
 }
 
@@ -38,9 +43,11 @@ def operands(form: AttentionForm, sequence: int, capacity: int) -> dict[str, Any
     batch = 1 if form.shared_positions else 2
     cache = (batch, form.kv_heads, capacity)
 
-    def cached(size: int, share: Any, numbers: str) -> Any:
+    def cached(size: int, share: Any, numbers: str, bits: int) -> Any:
         if share is None:
             return random.standard_normal((*cache, size)).astype(numbers)
+        if bits == 4:
+            return random.integers(0, 256, (*cache, size // 2)).astype(np.uint8)
         return random.integers(-127, 128, (*cache, size)).astype(np.int8)
 
     def scale(size: int, share: Any) -> Any:
@@ -50,8 +57,8 @@ def operands(form: AttentionForm, sequence: int, capacity: int) -> dict[str, Any
     past = np.array([capacity - sequence, min(3, capacity - sequence)])[:batch]
     found: dict[str, Any] = {
         "q": random.standard_normal((batch, form.heads, sequence, form.head_size)).astype(np.float32),
-        "k": cached(form.head_size, form.key_scale, form.key_numbers),
-        "v": cached(form.value_size, form.value_scale, form.value_numbers),
+        "k": cached(form.head_size, form.key_scale, form.key_numbers, form.key_bits),
+        "v": cached(form.value_size, form.value_scale, form.value_numbers, form.value_bits),
         "positions": past[:, None] + np.arange(sequence),
         "key_length": past + sequence if form.key_length else None,
         "bias": None,
@@ -82,13 +89,18 @@ def spoil(given: dict[str, Any], form: AttentionForm) -> None:
             given[name][np.broadcast_to(~given["bias"][:, 0, 0][:, None], given[name].shape[:3])] = np.inf
 
 
+def codes_of(held: Any) -> Any:
+    """Of caches of two codes in a byte, the codes."""
+    return np.concatenate([held & 15, held >> 4], -1).astype(np.int8) - 8 if held.dtype == np.uint8 else held
+
+
 def expected(form: AttentionForm, given: dict[str, Any]) -> Any:
     def floats(name: str, share: Any) -> Any:
         if share is None:
             return torch.as_tensor(given[name]).double()
         scale = torch.as_tensor(given[{"k": "key_scale", "v": "value_scale"}[name]]).double()
         over = {"tensor": scale, "channel": scale[None, :, None], "token": scale[..., None]}[share]
-        return torch.as_tensor(given[name]).double() * over
+        return torch.as_tensor(codes_of(given[name])).double() * over
 
     def wide(name: str) -> Any:
         x = None if given[name] is None else torch.as_tensor(given[name])
@@ -108,9 +120,9 @@ def check(cpu: Any, form: AttentionForm, given: dict[str, Any], queries: int | N
         written("attention", attention, cpu, form, queries=queries), cpu, *arrays, np.zeros(exact.shape, np.float32)
     )[-1]
     # Scores are sums of head_size products, softened within their error; the values' weighted mean adds its own.
-    values = np.abs(np.nan_to_num(given["v"].astype(np.float64), posinf=0)).max()
+    values = np.abs(np.nan_to_num(codes_of(given["v"]).astype(np.float64), posinf=0)).max()
     size = values * (1 if form.value_scale is None else 0.015)
-    keys = np.abs(np.nan_to_num(given["k"].astype(np.float64), posinf=0)).max()
+    keys = np.abs(np.nan_to_num(codes_of(given["k"]).astype(np.float64), posinf=0)).max()
     score = form.scale * form.head_size * np.abs(given["q"]).max() * keys * (1 if form.key_scale is None else 0.015)
     np.testing.assert_allclose(found, exact, rtol=0, atol=EPS * size * (2 * score + 16))
 
@@ -182,14 +194,15 @@ def test_garbage_between_seen_keys_does_not_leak_and_seen_garbage_does() -> None
     assert (found[1, 0] == 0).all()
 
 
-@pytest.mark.parametrize("case", ["group of 3", "group of 7", "group of 3 with halves", "group of 7 with codes"])
+@pytest.mark.parametrize("case", ["3 heads", "7 heads", "3 heads, halves", "7 heads, codes", "3 heads, nibbles"])
 def test_a_row_has_the_same_bits_alone_and_among_many(case: str) -> None:
     form = {
-        "group of 3": replace(BASE, softcap=2.0),
-        "group of 7": replace(BASE, heads=7, kv_heads=1, head_size=32, mask="sliding", window=90),
-        "group of 3 with halves": replace(BASE, key_numbers="float16", value_numbers="float16"),
-        "group of 7 with codes": replace(
-            BASE, heads=7, kv_heads=1, head_size=32, key_scale="channel", value_scale="token"
+        "3 heads": replace(BASE, softcap=2.0),
+        "7 heads": replace(BASE, heads=7, kv_heads=1, head_size=32, mask="sliding", window=90),
+        "3 heads, halves": replace(BASE, key_numbers="float16", value_numbers="float16"),
+        "7 heads, codes": replace(BASE, heads=7, kv_heads=1, head_size=32, key_scale="channel", value_scale="token"),
+        "3 heads, nibbles": replace(
+            BASE, head_size=32, key_scale="tensor", value_scale="channel", key_bits=4, value_bits=4
         ),
     }[case]
     many = operands(form, 150, 150)
