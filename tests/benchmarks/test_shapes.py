@@ -43,9 +43,10 @@ def test_of_a_mixture_a_token_reads_the_chosen_experts() -> None:
 
 @pytest.mark.parametrize("name", ["qwen-moe-like", "gpt-oss-like"])
 def test_mixtures_have_the_parameters_of_the_library(name: str) -> None:
-    config = transformers.AutoConfig.for_model(**configuration(SHAPES[name]))  # pyright: ignore[reportUnknownMemberType] - untyped library
+    library: Any = transformers
+    config = library.AutoConfig.for_model(**configuration(SHAPES[name]))
     with torch.device("meta"):
-        model: Any = transformers.AutoModelForCausalLM.from_config(config)  # pyright: ignore[reportUnknownMemberType] - untyped library
+        model = library.AutoModelForCausalLM.from_config(config)
     assert sum(p.numel() for p in model.parameters()) == SHAPES[name].parameters
 
 
