@@ -57,13 +57,22 @@ class ModelShape:
                 if self.query_key_value_bias:
                     yield TensorShape(f"{prefix}.self_attn.{projection}.bias", (size,))
             yield TensorShape(f"{prefix}.self_attn.o_proj.weight", (hidden, query))
+            yield from self.further_attention_tensors(f"{prefix}.self_attn")
             yield TensorShape(f"{prefix}.post_attention_layernorm.weight", (hidden,))
-            for projection in ("gate_proj", "up_proj"):
-                yield TensorShape(f"{prefix}.mlp.{projection}.weight", (self.intermediate_size, hidden))
-            yield TensorShape(f"{prefix}.mlp.down_proj.weight", (hidden, self.intermediate_size))
+            yield from self.feed_forward_tensors(f"{prefix}.mlp")
         yield TensorShape("model.norm.weight", (hidden,))
         if not self.tied_embeddings:
             yield TensorShape("lm_head.weight", (self.vocabulary_size, hidden))
+
+    def further_attention_tensors(self, prefix: str) -> Iterator[TensorShape]:
+        """Those of one layer's attention beside its projections: none."""
+        yield from ()
+
+    def feed_forward_tensors(self, prefix: str) -> Iterator[TensorShape]:
+        """Those of one layer behind its attention."""
+        for projection in ("gate_proj", "up_proj"):
+            yield TensorShape(f"{prefix}.{projection}.weight", (self.intermediate_size, self.hidden_size))
+        yield TensorShape(f"{prefix}.down_proj.weight", (self.hidden_size, self.intermediate_size))
 
     @property
     def parameters(self) -> int:
@@ -88,6 +97,107 @@ class ModelShape:
         """Bytes of float32 keys and values that one token leaves in the cache."""
         return 4 * 2 * self.layers * self.key_value_heads * self.head_size
 
+
+@dataclass(frozen=True)
+class MixtureShape(ModelShape):
+    """Sizes of a mixture of experts, each of `intermediate_size`, of which a token goes to `chosen`.
+
+    `settings` name both numbers as the config.json of `model_type` does.
+    """
+
+    experts: int = 1
+    chosen: int = 1
+
+    def further_attention_tensors(self, prefix: str) -> Iterator[TensorShape]:
+        """Of Qwen3-MoE norms of queries and keys; of gpt-oss sinks and another bias."""
+        if self.model_type == "gpt_oss":
+            yield TensorShape(f"{prefix}.o_proj.bias", (self.hidden_size,))
+            yield TensorShape(f"{prefix}.sinks", (self.heads,))
+        elif self.model_type == "qwen3_moe":
+            yield TensorShape(f"{prefix}.q_norm.weight", (self.head_size,))
+            yield TensorShape(f"{prefix}.k_norm.weight", (self.head_size,))
+
+    def feed_forward_tensors(self, prefix: str) -> Iterator[TensorShape]:
+        """The router, and every expert."""
+        hidden, inner, experts = self.hidden_size, self.intermediate_size, self.experts
+        if self.model_type != "gpt_oss":
+            yield TensorShape(f"{prefix}.gate.weight", (experts, hidden))
+            for expert in range(experts):
+                yield from super().feed_forward_tensors(f"{prefix}.experts.{expert}")
+            return
+        yield TensorShape(f"{prefix}.router.weight", (experts, hidden))
+        yield TensorShape(f"{prefix}.router.bias", (experts,))
+        yield TensorShape(f"{prefix}.experts.gate_up_proj", (experts, hidden, 2 * inner))
+        yield TensorShape(f"{prefix}.experts.gate_up_proj_bias", (experts, 2 * inner))
+        yield TensorShape(f"{prefix}.experts.down_proj", (experts, inner, hidden))
+        yield TensorShape(f"{prefix}.experts.down_proj_bias", (experts, hidden))
+
+    @property
+    def decode_weights(self) -> int:
+        """As of one row, whose experts alone are read."""
+        stored = sum(tensor.elements for tensor in self.tensors() if ".experts." in tensor.name)
+        return super().decode_weights - stored // self.experts * (self.experts - self.chosen)
+
+
+QWEN_MOE_LIKE = MixtureShape(
+    name="qwen-moe-like",
+    model_type="qwen3_moe",
+    architecture="Qwen3MoeForCausalLM",
+    hidden_size=768,
+    intermediate_size=384,
+    layers=6,
+    heads=12,
+    key_value_heads=4,
+    head_size=64,
+    vocabulary_size=32000,
+    tied_embeddings=True,
+    rope_theta=1_000_000.0,
+    norm_epsilon=1e-6,
+    context_length=4096,
+    bos_token_id=1,
+    eos_token_id=2,
+    settings={
+        "num_experts": 32,
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 384,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    },
+    experts=32,
+    chosen=4,
+)
+"""A quarter of the experts, and an eighth of their size, that Qwen3-30B-A3B has: 0.8 GB in float32."""
+
+GPT_OSS_LIKE = MixtureShape(
+    name="gpt-oss-like",
+    model_type="gpt_oss",
+    architecture="GptOssForCausalLM",
+    hidden_size=640,
+    intermediate_size=640,
+    layers=4,
+    heads=10,
+    key_value_heads=2,
+    head_size=64,
+    vocabulary_size=32000,
+    tied_embeddings=False,
+    rope_theta=150_000.0,
+    norm_epsilon=1e-5,
+    context_length=4096,
+    bos_token_id=1,
+    eos_token_id=2,
+    query_key_value_bias=True,
+    settings={
+        "num_local_experts": 32,
+        "num_experts_per_tok": 4,
+        "sliding_window": 128,
+        "attention_bias": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 150_000.0},
+    },
+    experts=32,
+    chosen=4,
+)
+"""The experts of gpt-oss-20b at two ninths of its widths: 0.8 GB in float32. Rotary frequencies are not scaled."""
 
 SHAPES: dict[str, ModelShape] = {
     shape.name: shape
@@ -190,5 +300,7 @@ SHAPES: dict[str, ModelShape] = {
             bos_token_id=1,
             eos_token_id=2,
         ),
+        QWEN_MOE_LIKE,
+        GPT_OSS_LIKE,
     )
 }

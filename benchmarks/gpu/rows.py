@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.shapes import SHAPES, ModelShape
+from benchmarks.shapes import SHAPES, MixtureShape, ModelShape
 
 TINY = ModelShape(
     name="Tiny",
@@ -29,19 +29,6 @@ TINY = ModelShape(
 """Sizes at which tiles have ragged edges. Its answers are known in float64."""
 
 
-@dataclass(frozen=True)
-class MixtureShape(ModelShape):
-    """A mixture of experts, each of `intermediate_size`, of which a token goes to so many."""
-
-    chosen: int = 2
-
-    @property
-    def decode_weights(self) -> int:
-        """As of one row, whose experts alone are read."""
-        others = (self.chosen - 1) * self.layers * 3 * self.hidden_size * self.intermediate_size
-        return super().decode_weights + others
-
-
 TINY_MIXTURE = MixtureShape(
     name="TinyMixture",
     model_type="olmoe",
@@ -60,6 +47,8 @@ TINY_MIXTURE = MixtureShape(
     bos_token_id=1,
     eos_token_id=2,
     settings={"num_experts": 5, "num_experts_per_tok": 2},
+    experts=5,
+    chosen=2,
 )
 MIXTURE = MixtureShape(
     name="OLMoE-1B-7B",
@@ -79,6 +68,7 @@ MIXTURE = MixtureShape(
     bos_token_id=1,
     eos_token_id=50279,
     settings={"num_experts": 64, "num_experts_per_tok": 8},
+    experts=64,
     chosen=8,
 )
 BUNDLED = {shape.name: shape for shape in (TINY, TINY_MIXTURE, *SHAPES.values(), MIXTURE)}

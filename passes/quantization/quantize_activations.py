@@ -11,7 +11,7 @@ from graphwright.ir.types import QuantizedType
 from graphwright.ir.weights import StoredArray
 from graphwright.passes.base import Pass, PassError, register
 from graphwright.passes.calibration import calibrate, calibration_tokens
-from graphwright.passes.quantization.weights import Layers, covers
+from graphwright.passes.quantization.weights import STACKS, Layers, covers
 
 RULE = "quantize-activations"
 
@@ -48,6 +48,9 @@ class QuantizeActivations(Pass):
                 for op in layers:
                     graph.set_operand(op, ops.linear.operand_index("x"), new.result)
                 outcome.hit(RULE, first, layers)
+            for op in graph:
+                if op.definition is ops.moe_experts and self.layers != "head" and _reads_codes(op):
+                    outcome.miss(RULE, op, 1, "experts read activations as they are: linear layers alone round theirs")
         return outcome
 
     def _readers(self, graph: Graph) -> dict[Value, list[Op]]:
@@ -87,3 +90,7 @@ class QuantizeActivations(Pass):
         if shared is None or not torch.equal(shared.evaluate(), scale):
             shared = program.add_weight(name, StoredArray.of(scale))
         return graph.weight(shared)
+
+
+def _reads_codes(experts: Op) -> bool:
+    return any(isinstance(experts.required(name).type, QuantizedType) for name in STACKS)

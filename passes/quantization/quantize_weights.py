@@ -81,14 +81,17 @@ class QuantizeWeights(Pass):
             weight = program.weights[name]
             replace_expert_weight(program, weight, f"{name}.quantized", self._rounded(weight))
             if self.method == "gptq":
+                outcome.count(RULE, 1, layers[0].location)
                 outcome.miss(RULE, layers[0], 1, f"'{name}' is rounded to nearest: calibration is of linear layers")
+            else:
+                outcome.hit(RULE, layers[0], layers)
         if self.method == "gptq":
             self._with_compensation(program, chosen)
         else:
             for name in chosen:
                 weight = program.weights[name]
                 replace_linear_weight(program, weight, f"{name}.quantized", self._rounded(weight))
-        for layers in (chosen | experts).values():
+        for layers in chosen.values():
             outcome.hit(RULE, layers[0], layers)
         for graph in program.graphs.values():
             graph.erase_dead()

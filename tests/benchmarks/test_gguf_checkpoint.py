@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.peers.gguf_checkpoint import frequency_factors, gguf_name, interleaved_rows
+from benchmarks.peers.gguf_checkpoint import (
+    frequency_factors,
+    gguf_name,
+    gpt_oss_experts,
+    interleaved_rows,
+    joined_experts,
+)
 from benchmarks.shapes import SHAPES
 
 
@@ -13,6 +19,25 @@ def test_every_tensor_has_a_name_of_its_own() -> None:
         assert len({gguf_name(tensor) for tensor in tensors}) == len(tensors)
     assert gguf_name("model.layers.3.self_attn.q_proj.bias") == "blk.3.attn_q.bias"
     assert gguf_name("model.norm.weight") == "output_norm.weight"
+
+
+def test_experts_of_a_layer_are_one_tensor() -> None:
+    assert gguf_name("model.layers.1.mlp.experts.0.up_proj.weight", "qwen3_moe") == "blk.1.ffn_up_exps.weight"
+    assert gguf_name("model.layers.1.mlp.gate.weight", "qwen3_moe") == "blk.1.ffn_gate_inp.weight"
+    single = [(f"model.layers.0.mlp.experts.{e}.up_proj.weight", np.full((2, 3), e, np.float32)) for e in (1, 10, 2)]
+    other = ("model.norm.weight", np.ones(3, np.float32))
+    (first, _), (name, joined) = joined_experts(iter([*single, other]))
+    assert (first, name) == ("model.norm.weight", "model.layers.0.mlp.experts.0.up_proj.weight")
+    assert joined[:, 0, 0].tolist() == [1, 2, 10]
+
+
+def test_experts_of_gpt_oss_have_gate_and_up_apart() -> None:
+    weight = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    parts = dict(gpt_oss_experts("model.layers.1.mlp.experts.gate_up_proj", weight))
+    assert list(parts) == ["blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"]
+    assert parts["blk.1.ffn_gate_exps.weight"][0].tolist() == [[0, 4, 8], [2, 6, 10]]
+    (name, bias), *others = gpt_oss_experts("model.layers.1.mlp.experts.down_proj_bias", weight[:, 0])
+    assert (name, bias.tolist(), others) == ("blk.1.ffn_down_exps.bias", weight[:, 0].tolist(), [])
 
 
 def test_rotating_neighbours_of_reordered_rows_rotates_the_halves() -> None:

@@ -1,5 +1,10 @@
-import pytest
+from typing import Any
 
+import pytest
+import torch
+import transformers
+
+from benchmarks.checkpoint import configuration
 from benchmarks.peers.systems import MATRIX_BITS
 from benchmarks.shapes import SHAPES
 
@@ -24,6 +29,25 @@ def test_bytes_of_a_token_follow_the_format() -> None:
     assert shape.decode_bytes(32) == 4 * shape.decode_weights
     norms = 576 * (2 * 30 + 1)
     assert shape.decode_bytes(MATRIX_BITS["int4"]) == (shape.decode_weights - norms) * 33 // 64 + 4 * norms
+
+
+def test_of_a_mixture_a_token_reads_the_chosen_experts() -> None:
+    shape = SHAPES["qwen-moe-like"]
+    expert = 3 * shape.hidden_size * shape.intermediate_size
+    assert shape.parameters - shape.decode_weights == shape.layers * (32 - 4) * expert
+    gpt_oss = SHAPES["gpt-oss-like"]
+    expert = 3 * 640 * 640 + 3 * 640
+    unread = gpt_oss.layers * (32 - 4) * expert + 32000 * 640
+    assert gpt_oss.parameters - gpt_oss.decode_weights == unread
+
+
+@pytest.mark.parametrize("name", ["qwen-moe-like", "gpt-oss-like"])
+def test_mixtures_have_the_parameters_of_the_library(name: str) -> None:
+    library: Any = transformers
+    config = library.AutoConfig.for_model(**configuration(SHAPES[name]))
+    with torch.device("meta"):
+        model = library.AutoModelForCausalLM.from_config(config)
+    assert sum(p.numel() for p in model.parameters()) == SHAPES[name].parameters
 
 
 def test_bytes_of_the_cache_are_keys_and_values_of_every_layer() -> None:

@@ -130,7 +130,7 @@ class _Mixture:
             if totals is not None:
                 for place in self._places:
                     store(totals, spread(T.float32(0), place.lanes), place)
-            chosen = local("chosen", (together,), "int64")
+            chosen = local("expert_numbers", (together,), "int64")
             with builder.serial(form.chosen // together) as part:
                 for j in range(together):
                     store(chosen, expert_of(self.indices, 0, part * together + j, form.experts), j)

@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from graphwright.ir import DType, Interpreter, PassError, Program, QuantizedType, StoredArray
+from graphwright.ir import Builder, DType, Interpreter, PassError, Program, QuantizedType, StoredArray, Value, ops
 from graphwright.ir.quantized import QuantizedTensor
 from graphwright.ir.rounding import Search
 from graphwright.passes import Pass, parse_passes, run_passes
@@ -150,3 +150,30 @@ def test_too_few_tokens_are_refused(tmp_path: Path) -> None:
     numpy.save(tmp_path / "few.npy", tokens(2, 8).numpy())
     with pytest.raises(PassError, match="16 calibration tokens are too few"):
         gptq(wide_blocks(1, 8, 24), tmp_path / "few.npy")
+
+
+def test_experts_are_rounded_to_nearest_which_is_told(rows: Path) -> None:
+    program = wide_blocks(1, 8, 24)
+    graph = program.graphs["forward"]
+    generator = torch.Generator().manual_seed(1)
+
+    def stack(name: str, *shape: int) -> Value:
+        return graph.weight(program.add_weight(name, StoredArray.of(torch.randn(shape, generator=generator))))
+
+    head = next(op for op in graph if op.location == "head")
+    build, x = Builder(graph, head, "experts"), head.required("x")
+    shares, indices = build.op(ops.topk, x, k=2, axis=-1).results
+    chosen = build(ops.remainder, indices, build(ops.constant, value=3, dtype=DType.I64))
+    y = build(ops.moe_experts, x, chosen, shares, stack("up", 3, 8, 8), stack("low", 3, 8, 8), kind="relu", gated=False)
+    graph.set_operand(head, 0, y)
+    numbers = program.weights["low"].evaluate()
+    passes = parse_passes(f'quantize-weights{{to=u4, group=8, method=gptq, tokens="{rows}"}}')
+    (record,) = run_passes(program, passes).records
+    assert [str(m) for m in record.near_misses] == [
+        f"quantize-weights at experts: '{name}' is rounded to nearest: calibration is of linear layers"
+        for name in ("up", "low")
+    ]
+    nearest = ops.round_to_nearest.evaluate(
+        [numbers], {**ops.round_to_nearest.complete({"to": DType.U4, "group": 8, "search": "mse"})}
+    )
+    assert torch.equal(values(program)["low.quantized"], nearest.dequantize(torch.float64))

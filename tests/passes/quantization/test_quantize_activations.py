@@ -52,6 +52,30 @@ def test_layers_with_float_weights_are_left_alone() -> None:
     assert [op.location for op in program.graphs["forward"] if op.name == "fake_quantize"] == ["head"]
 
 
+EXPERTS = """
+program "p"
+weight @up : f32[2, 4, 4] = file("a.safetensors", "a") : f32[2, 4, 4]
+weight @down : f32[2, 4, 4] = file("a.safetensors", "a") : f32[2, 4, 4]
+graph forward(%x: f32[S, 4], %i: i64[S, 1], %w: f32[S, 1]) {
+  %0 = moe_experts(%x, %i, %w, @up, @down) {kind="relu", gated=false} : f32[S, 4]  at experts
+  return y=%0
+}
+"""
+
+
+def test_experts_read_activations_as_they_are_which_is_told() -> None:
+    program = parse_program(EXPERTS)
+    for weight in program.weights.values():
+        weight.expression = StoredArray.of(torch.ones(2, 4, 4))
+    passes = parse_passes("quantize-activations, quantize-weights{group=2}, quantize-activations{group=2, layers=head}")
+    assert not any(record.near_misses for record in run_passes(program, passes).records)
+    (record,) = run_passes(program, parse_passes("quantize-activations{group=2}")).records
+    assert not record.changed
+    assert [str(miss) for miss in record.near_misses] == [
+        "quantize-activations at experts: experts read activations as they are: linear layers alone round theirs"
+    ]
+
+
 def test_static_scales_take_the_largest_of_the_calibration_tokens(tmp_path: Path) -> None:
     numpy.save(tmp_path / "tokens.npy", tokens(8, 16).numpy())
     program = wide_blocks(2, 8, 24)
