@@ -18,6 +18,7 @@ from graphwright.passes.lowering.ort.quantized import QuantizedToOperators
 from graphwright.passes.lowering.ort.recurrence import RecurrencesToKernels
 from graphwright.passes.lowering.ort.ring_caches import RingsToGathers
 from graphwright.passes.lowering.ort.rotary import RotaryToOperator
+from graphwright.passes.lowering.ort.separate_gates import SeparateGates
 from graphwright.passes.lowering.ort.skip_norm import FuseSkipNorms
 from graphwright.passes.lowering.ort.table_pass import Dialect
 
@@ -33,6 +34,8 @@ def to_dialect(name: str, release: str = "") -> tuple[Pass, ...]:
     experts = ExpertsToOperator(dialect, release)
     return (
         QuantizedToOperators(dialect, release),
+        # Measured on the CPU; on a GPU the copy may cost less than a second launch.
+        *((SeparateGates(dialect, release),) if dialect == "ort" else ()),
         LinearToMatMul(dialect, release),
         RecurrencesToKernels(dialect, release),
         PackCaches(dialect, release),  # before attention, which takes packed caches
