@@ -79,6 +79,13 @@ def scales_of_the_next_block(program: Program) -> None:
     rebuilt(graph, op, {"scales": moved})
 
 
+@after("ort-separate-gates", "narrow caches to ort")
+def gate_multiplied_for_up(program: Program) -> None:
+    """The rows of gate are taken for those of up, and the other way round."""
+    graph = program.graphs["prefill"]
+    exchange(graph, the(graph, ops.glu))
+
+
 @after("ort-linear", "gpt2 to ort")
 def bias_of_a_product_dropped(program: Program) -> None:
     """A product loses the bias of its linear layer."""
