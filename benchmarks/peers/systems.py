@@ -10,8 +10,8 @@ from typing import Literal
 from benchmarks.peers.environments import ENVIRONMENTS, REPOSITORY, PeerEnvironment
 from benchmarks.peers.process import BenchmarkError
 
-Format = Literal["float32", "int4"]
-MATRIX_BITS: dict[Format, float] = {"float32": 32, "int4": 4 + 16 / 128}
+Format = Literal["float32", "bf16", "int4"]
+MATRIX_BITS: dict[Format, float] = {"float32": 32, "bf16": 16, "int4": 4 + 16 / 128}
 """Bits of one number of a matrix: for every system in 4 bits those of a float16 scale for each group of 128."""
 
 
@@ -82,10 +82,7 @@ SYSTEMS: dict[str, System] = {
         System(
             "graphwright-tvm-kv8", _OURS, options={"backend": "tvm", "quantize": "kv8"}, is_ours=True, is_exact=False
         ),
-        # Products of rounded numbers.
-        System(
-            "graphwright-tvm-bf16", _OURS, options={"backend": "tvm", "dtype": "bf16"}, is_ours=True, is_exact=False
-        ),
+        System("graphwright-tvm-bf16", _OURS, options={"backend": "tvm", "dtype": "bf16"}, format="bf16", is_ours=True),
         System("graphwright-int4", _OURS, options=_OUR_INT4, format="int4", is_ours=True),
         System("graphwright-tvm-int4", _OURS, options={"backend": "tvm", **_OUR_INT4}, format="int4", is_ours=True),
         System("transformers", _TRANSFORMERS, ENVIRONMENTS["transformers"]),
