@@ -82,14 +82,14 @@ class FloatStack(StackedWeight):
                 store(each, spread(T.float32(0), width), r, place)
 
         def column(number: Any, *, ask: bool) -> None:
-            for each, stream in zip(sums, streams, strict=True):
-                if ask:
-                    self._ask_ahead(stream.block, number)
-                for place in places:
+            for stream in streams if ask else ():
+                self._ask_ahead(stream.block, number)
+            # Rows outside, so that a number of x is loaded once for all streams that read it.
+            with unrolled(rows) as r:
+                for (each, stream), place in itertools.product(zip(sums, streams, strict=True), places):
                     weights = widened(self.cpu, self.panels[stream.block, number, place], self.dtype, width)
-                    with unrolled(rows) as r:
-                        token = spread(x[stream.first_row + r, number], width)
-                        store(each, each[r, place] + token * weights, r, place)
+                    token = spread(x[stream.first_row + r, number], width)
+                    store(each, each[r, place] + token * weights, r, place)
 
         step = self.settings["column_step"]
         turns, rest = divmod(self.columns, step)
