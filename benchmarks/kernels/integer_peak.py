@@ -14,7 +14,7 @@ from graphwright.backends.tvm.tvm_library import builder, tvm
 
 SUMS = 12
 """Sums side by side: more than a multiplication takes cycles times those that begin in one."""
-TURNS = 20000
+TURNS = 500000
 
 
 def integer_peak_operations(cpu: Cpu, threads: int) -> int:
