@@ -37,8 +37,10 @@ def bf16_linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
 
 @bf16_linear.cost
 def bf16_linear_cost(op: Op) -> Cost:
-    x = op.required("x").type
-    return default_cost(op, op.result.type.elements * x.shape[-1] * 2 + x.elements)
+    x, weight = op.required("x").type, op.required("weight")
+    # A stored weight lies as the bf16 numbers that are multiplied.
+    reads = {"weight": weight.type.elements * DType.BF16.bits} if weight.weight is not None else {}
+    return default_cost(op, op.result.type.elements * x.shape[-1] * 2 + x.elements, reads=reads)
 
 
 def narrow_form(weight: WeightExpression) -> WeightExpression | None:

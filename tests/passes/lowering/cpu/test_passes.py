@@ -310,6 +310,11 @@ def test_products_round_to_bf16() -> None:
     text, misses = lowered(NARROW, "cpu-bf16-linear", BF16_NUMBERS)
     assert body(text) == ["cpu.bf16_linear"]
     assert not misses
+    after = program(NARROW, BF16_NUMBERS)
+    run_passes(after, parse_passes("cpu-bf16-linear", TARGETS))
+    (product,) = after.graphs["forward"]
+    reads = product.definition.price(product).reads
+    assert [str(bits) for bits in reads] == [f"{32 * 32}*B", str(16 * 4 * 32)], "a weight is read as 16 bits a number"
     kept = NARROW.replace("return y=%y", "return y=%y, r=%r")
     assert sorted(body(lowered(kept, "cpu-bf16-linear", BF16_NUMBERS)[0])) == ["cast", "cast", "cpu.bf16_linear"]
 
