@@ -14,7 +14,8 @@ from graphwright.backends.tvm.tvm_library import T, tvm
 
 SUMS = 12
 """Sums side by side: more than a multiplication takes cycles times those that begin in one."""
-TURNS = 20000
+TURNS = 500000
+"""So many that a run takes milliseconds, beside which the start of the threads is nothing."""
 
 
 def peak_flops(cpu: Cpu, threads: int) -> int:
