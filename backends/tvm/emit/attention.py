@@ -7,7 +7,7 @@ from graphwright.backends.tvm.emit.emitter import Emitter, Tensor, row_count, ty
 from graphwright.backends.tvm.kernels.attention import attention
 from graphwright.backends.tvm.kernels.attention_form import AttentionForm, Bits, Numbers, Share
 from graphwright.backends.tvm.kernels.kv_append import kv_append
-from graphwright.ir.dialects.cpu.packed_caches import unpacked
+from graphwright.ir.dialects.packed_codes import unpacked
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.ops.attention import Mask

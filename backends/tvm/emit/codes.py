@@ -12,7 +12,7 @@ from graphwright.backends.tvm.emit.pointwise import aligned, pointwise
 from graphwright.backends.tvm.emit.reduction import greatest
 from graphwright.backends.tvm.kernels.fast_math import let
 from graphwright.backends.tvm.tvm_library import te, tirx
-from graphwright.ir.dialects.cpu.packed_caches import OFFSET
+from graphwright.ir.dialects.packed_codes import OFFSET
 from graphwright.ir.graph import Op
 from graphwright.ir.rounding import Grid
 from graphwright.ir.types import DType

@@ -7,7 +7,7 @@ from graphwright.backends.tvm.emit.emitter import Emitter, row_count
 from graphwright.backends.tvm.kernels import rotary_append as appending
 from graphwright.backends.tvm.kernels import rotary_table as tables
 from graphwright.backends.tvm.kernels.rope import rope
-from graphwright.ir.dialects.cpu.packed_caches import unpacked
+from graphwright.ir.dialects.packed_codes import unpacked
 from graphwright.ir.dims import Dim
 from graphwright.ir.graph import Op, Value
 from graphwright.ir.types import StateType

@@ -18,6 +18,7 @@ from graphwright.backends.tvm.kernels.bf16_pairs import (
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count
 from graphwright.backends.tvm.kernels.gemm import multiply_tile, tile_for
 from graphwright.backends.tvm.kernels.gemv import gemv, group_count, streams_for
+from graphwright.backends.tvm.kernels.row_counts import by_count
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 
@@ -46,7 +47,7 @@ def bf16_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, inner: int,
                 few[1](row, weight, bias_vector, y, group, 0)
 
     @T.inline
-    def by_panels(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
+    def several_rows(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
         with T.sblock("by_panels"):
             rounded = T.sblock_alloc_buffer((count, pairs), PAIR)
             for row in T.parallel(count):
@@ -55,6 +56,13 @@ def bf16_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, inner: int,
             for group in T.parallel(T.int64(group_count(panels, streams_for(cpu, settings["streams"], rows, panels)))):
                 with definitions(cpu):
                     few[rows](rounded, weight, bias_vector, y, group, count - 1)
+
+    @T.inline
+    def by_panels(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any, rows: Any) -> None:
+        if rows == 1:
+            one_row(x, weight, bias_vector, y)
+        else:
+            several_rows(x, weight, bias_vector, y, count, rows)
 
     @T.inline
     def by_tiles(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
@@ -76,32 +84,7 @@ def bf16_linear(cpu: Cpu, *, settings: Settings, tokens: int | None, inner: int,
                         count,
                     )
 
-    @T.inline
-    def whole(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
-        if tokens is None:
-            if count == 1:
-                one_row(x, weight, bias_vector, y)
-            elif count == 2:
-                by_panels(x, weight, bias_vector, y, count, 2)
-            elif count <= 4:
-                by_panels(x, weight, bias_vector, y, count, 4)
-            else:
-                if most == 4:
-                    by_tiles(x, weight, bias_vector, y, count)
-                else:
-                    if count <= 8:
-                        by_panels(x, weight, bias_vector, y, count, 8)
-                    else:
-                        by_tiles(x, weight, bias_vector, y, count)
-        else:
-            if tokens == 1:
-                one_row(x, weight, bias_vector, y)
-            else:
-                if tokens <= most:
-                    by_panels(x, weight, bias_vector, y, count, 1 << (tokens - 1).bit_length())
-                else:
-                    by_tiles(x, weight, bias_vector, y, count)
-
+    whole = by_count(tokens, most, by_panels, by_tiles)
     count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
     if bias:
 

@@ -11,6 +11,7 @@ from graphwright.backends.tvm.cpu import Cpu
 from graphwright.backends.tvm.kernels.float_panels import PANEL, panel_count
 from graphwright.backends.tvm.kernels.gemm import copy_tile, multiply_tile, tile_for
 from graphwright.backends.tvm.kernels.gemv import gemv, group_count, streams_for
+from graphwright.backends.tvm.kernels.row_counts import by_count
 from graphwright.backends.tvm.tvm_library import T, tirx
 
 
@@ -61,29 +62,7 @@ def linear(
                     count,
                 )
 
-    @T.inline
-    def whole(x: Any, weight: Any, bias_vector: Any, y: Any, count: Any) -> None:
-        if tokens is None:
-            if count == 1:
-                by_panels(x, weight, bias_vector, y, count, 1)
-            elif count == 2:
-                by_panels(x, weight, bias_vector, y, count, 2)
-            elif count <= 4:
-                by_panels(x, weight, bias_vector, y, count, 4)
-            else:
-                if most == 4:
-                    by_tiles(x, weight, bias_vector, y, count)
-                else:
-                    if count <= 8:
-                        by_panels(x, weight, bias_vector, y, count, 8)
-                    else:
-                        by_tiles(x, weight, bias_vector, y, count)
-        else:
-            if tokens <= most:
-                by_panels(x, weight, bias_vector, y, count, 1 << (tokens - 1).bit_length())
-            else:
-                by_tiles(x, weight, bias_vector, y, count)
-
+    whole = by_count(tokens, most, by_panels, by_tiles)
     count = tirx.Var("tokens", "int64") if tokens is None else T.int64(tokens)
     if bias:
 

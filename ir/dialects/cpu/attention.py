@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from graphwright.ir.cost import Cost
 from graphwright.ir.declare import op
-from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed, unpacked
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed
+from graphwright.ir.dialects.packed_codes import unpacked
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch

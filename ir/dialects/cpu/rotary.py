@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from graphwright.ir.cost import Cost, default_cost, least
 from graphwright.ir.declare import op
 from graphwright.ir.dialects.cpu.columns import require_columns
-from graphwright.ir.dialects.cpu.packed_caches import quantize_packed, unpacked_state
+from graphwright.ir.dialects.cpu.packed_caches import quantize_packed
+from graphwright.ir.dialects.packed_codes import unpacked_state
 from graphwright.ir.dims import Dim
 from graphwright.ir.errors import IRTypeError
 from graphwright.ir.graph import Op

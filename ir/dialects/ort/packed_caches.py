@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphwright.ir.cost import Cost, default_cost
+from graphwright.ir.cost import Cost
 from graphwright.ir.declare import AxisFlow, op
-from graphwright.ir.errors import IRTypeError
+from graphwright.ir.dialects import packed_codes
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
-from graphwright.ir.ops.codes import dequantize_tensor, quantize_tensor
-from graphwright.ir.ops.rules import keep_but, last
+from graphwright.ir.ops.rules import keep_but
 from graphwright.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-OFFSET = 8
-"""What is added to a code, so that it is a number from 0 to 15."""
 
 
 @op("onnx.quantize_packed")
 def quantize_packed(x: TensorType, scale: TensorType) -> TensorType:
     """`quantize_tensor` to i4, two codes in a byte: code + 8 of an even element in the lower half, of the next one in
     the upper, as GroupQueryAttention has them. The last axis becomes half as long."""
-    quantize_tensor.rule(x, scale, to=DType.I4)
-    half = last("x", x).exact_div(2)
-    if half is None:
-        raise IRTypeError(f"{x} has an odd number of elements to pack in pairs")
-    return TensorType(DType.U8, (*x.shape[:-1], half))
+    return packed_codes.packed(x, scale)
 
 
 @quantize_packed.reference
 def quantize_packed_reference(x: Tensor, scale: Tensor) -> Tensor:
-    codes = quantize_tensor.evaluate([x, scale], {"to": DType.I4}).to(torch.uint8) + OFFSET
+    codes = packed_codes.codes_from_zero(x, scale)
     return codes[..., 0::2] | codes[..., 1::2] << 4
 
 
@@ -44,23 +36,18 @@ def quantize_packed_axes(op: Op) -> AxisFlow:
 
 @quantize_packed.cost
 def quantize_packed_cost(op: Op) -> Cost:
-    return default_cost(op, op.inputs[0].type.elements * 6)
+    return packed_codes.packing_cost(op)
 
 
 @op("onnx.dequantize_packed")
 def dequantize_packed(codes: TensorType, scale: TensorType, *, dtype: DType = DType.F32) -> TensorType:
     """`dequantize_tensor` of what `quantize_packed` gives: the last axis becomes twice as long."""
-    if codes.dtype is not DType.U8:
-        raise IRTypeError(f"codes are {codes}, expected u8")
-    pairs = TensorType(DType.I4, (*codes.shape[:-1], last("codes", codes) * 2))
-    dequantize_tensor.rule(pairs, scale, dtype=dtype)
-    return pairs.with_dtype(dtype)
+    return packed_codes.dequantized(codes, scale, dtype)
 
 
 @dequantize_packed.reference
 def dequantize_packed_reference(codes: Tensor, scale: Tensor, *, dtype: DType) -> Tensor:
-    pairs = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
-    return dequantize_tensor.evaluate([pairs.to(torch.int8) - OFFSET, scale], {"dtype": dtype})
+    return packed_codes.numbers(torch.stack([codes & 15, codes >> 4], -1).flatten(-2), scale, dtype)
 
 
 @dequantize_packed.axes
@@ -70,4 +57,4 @@ def dequantize_packed_axes(op: Op) -> AxisFlow:
 
 @dequantize_packed.cost
 def dequantize_packed_cost(op: Op) -> Cost:
-    return default_cost(op, op.result.type.elements * 3)
+    return packed_codes.unpacking_cost(op)

@@ -1,11 +1,11 @@
-"""The bar of weights that go to a device: on a terminal alone."""
+"""The bar of weights that are checked, or go to a device: on a terminal alone."""
 
 from __future__ import annotations
 
 import pytest
 
 from graphwright.cli.output import loading_bar
-from graphwright.runtime.progress import loaded
+from graphwright.runtime.progress import tell
 
 
 def test_on_a_terminal_it_shows_how_far_the_weights_are(
@@ -14,8 +14,8 @@ def test_on_a_terminal_it_shows_how_far_the_weights_are(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     with loading_bar():
-        loaded(3_000_000, 4_000_000)
-        loaded(4_000_000, 4_000_000)
+        tell("checking weights", 3_000_000, 4_000_000)
+        tell("loading weights", 4_000_000, 4_000_000)
     written = capsys.readouterr()
     assert "loading weights" in written.err
     assert "4.0/4.0 MB" in written.err
@@ -24,9 +24,9 @@ def test_on_a_terminal_it_shows_how_far_the_weights_are(
 
 def test_elsewhere_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     with loading_bar():
-        loaded(1, 2)
+        tell("loading weights", 1, 2)
     assert capsys.readouterr() == ("", "")
 
 
 def test_nobody_needs_to_look() -> None:
-    loaded(1, 2)
+    tell("loading weights", 1, 2)
