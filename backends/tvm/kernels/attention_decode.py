@@ -136,7 +136,9 @@ def attention_by_shares(cpu: Cpu, settings: Settings, form: AttentionForm, most:
             found = T.meta_var(SimpleNamespace(largest=largest, total=total, sums=sums))
             for i in T.parallel(shares * batch * form.kv_heads):
                 scratch = T.meta_var(allocated(tiling))
-                share = T.meta_var(i // (batch * form.kv_heads))
+                share = T.meta_var(
+                    (i // (batch * form.kv_heads) + i % (batch * form.kv_heads) % 2 * (shares // 2)) % shares
+                )
                 b = T.meta_var(i // form.kv_heads % batch)
                 scratch.queries_here[0] = queries
                 item = T.meta_var(SimpleNamespace(b=b, head=i % form.kv_heads, first=0, count=count(queries, scratch)))
