@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -265,3 +266,10 @@ def convention_literals(source: str) -> set[str]:
 def test_what_spells_a_name_is_found() -> None:
     assert convention_literals('graph.outputs["logits"]; f"past.{n}"; x == "B"') == {"logits", "past.", "B"}
     assert not convention_literals('op.operand("past_length"); "the logits"; graph.outputs[LOGITS]')
+
+
+def test_types_are_checked_in_every_room() -> None:
+    """pyright doesn't follow links, so a room that `graphwright` links to is left out unless it is named."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    linked = {f"graphwright/{path.name}" for path in (ROOT / "graphwright").iterdir() if path.is_symlink()}
+    assert linked <= set(settings["tool"]["pyright"]["include"])

@@ -8,7 +8,8 @@ from graphwright.backends.onnx.element_types import ONNX_TYPES
 from graphwright.backends.onnx.emit.emitter import Emission, Emitter
 from graphwright.ir import ops
 from graphwright.ir.declare import OpDef
-from graphwright.ir.dialects.ort.packed_caches import OFFSET, dequantize_packed, quantize_packed
+from graphwright.ir.dialects.ort.packed_caches import dequantize_packed, quantize_packed
+from graphwright.ir.dialects.packed_codes import OFFSET
 from graphwright.ir.graph import Op
 from graphwright.ir.lazy import torch
 from graphwright.ir.rounding import Grid
