@@ -21,6 +21,7 @@ from graphwright.passes.lowering.cpu import cpu_lowering
 from graphwright.passes.lowering.cuda import cuda_lowering
 from graphwright.passes.lowering.decoders import ONE_GRAPH, PHASES
 from graphwright.passes.lowering.ort import to_dialect
+from graphwright.passes.quantization.bf16_products import ComputeInBF16
 from graphwright.passes.quantization.quantize_activations import QuantizeActivations
 from graphwright.passes.quantization.quantize_cache import QuantizeCache
 
@@ -45,6 +46,11 @@ def _with_codes_everywhere(program: Program) -> None:
     """What products with quantized weights read is rounded, and caches hold codes of eight bits."""
     run_passes(program, [QuantizeActivations(group=16)])
     _quantize_caches(program, 8)
+
+
+def _with_bf16_products(program: Program) -> None:
+    """What linear layers read, and their weights, are rounded to bf16."""
+    run_passes(program, [ComputeInBF16()])
 
 
 def _quantize_caches(program: Program, bits: Literal[8, 4]) -> None:
@@ -89,6 +95,8 @@ LOWERINGS: dict[str, Lowering] = {
     "odd layer to ort": Lowering("qwen", "ort", prepare=_with_an_odd_layer),
     "qwen to cpu": Lowering("qwen", "cpu"),
     "gemma to cpu": Lowering("gemma", "cpu"),
+    "narrow caches to cpu": Lowering("coded", "cpu", prepare=_with_narrow_caches),
+    "bf16 to cpu": Lowering("qwen", "cpu", prepare=_with_bf16_products),
     "codes to cpu": Lowering("coded", "cpu", prepare=_with_codes_everywhere),
     "qwen to cuda": Lowering("qwen", "cuda"),
     "gemma to cuda": Lowering("gemma", "cuda"),

@@ -120,7 +120,9 @@ class Program(Strict):
 
     @model_validator(mode="after")
     def _check_alternatives(self) -> Self:
-        if self.alternatives and self.backend != "tvm":
+        if not self.alternatives:
+            return self
+        if self.backend != "tvm":
             raise ValueError("only a program of the backend tvm has alternatives")
         for each in self.alternatives:
             if (each.encoder_file is None) != (self.encoder is None):

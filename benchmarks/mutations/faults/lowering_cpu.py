@@ -6,9 +6,11 @@ from benchmarks.mutations.altering import every, exchange, rebuilt, the
 from benchmarks.mutations.fault import after, faults_of
 from graphwright.ir import Builder, Program, ops
 from graphwright.ir.dialects.cpu.attention import fused_attention
+from graphwright.ir.dialects.cpu.bf16 import bf16_linear
 from graphwright.ir.dialects.cpu.columns import gated_columns
 from graphwright.ir.dialects.cpu.memory import copy
 from graphwright.ir.dialects.cpu.norms import add_rms_norm
+from graphwright.ir.dialects.cpu.packed_caches import dequantize_packed
 from graphwright.ir.dialects.cpu.quantized import rounded_linear
 from graphwright.ir.dialects.cpu.rotary import rotary_append, rotary_embedding
 
@@ -18,6 +20,22 @@ def activations_rounded_in_longer_groups(program: Program) -> None:
     """A product rounds what it reads with one scale for a token instead of one for each group."""
     graph = program.graphs["prefill"]
     rebuilt(graph, the(graph, rounded_linear, "mlp.down_proj"), group=0)
+
+
+@after("cpu-bf16-linear", "bf16 to cpu")
+def weight_of_another_layer(program: Program) -> None:
+    """A product rounds what it reads, and multiplies by the weight of the next layer."""
+    graph = program.graphs["prefill"]
+    first, second = (the(graph, bf16_linear, f"layers.{layer}.mlp.down_proj") for layer in (0, 1))
+    graph.set_operand(first, 1, second.required("weight"))
+
+
+@after("cpu-packed-caches", "narrow caches to cpu")
+def packed_keys_read_by_the_scales_of_values(program: Program) -> None:
+    """In the graph for one token codes of keys, two in a byte, are read by the scales of the values."""
+    graph = program.graphs["decode"]
+    keys, values = list(every(graph, dequantize_packed))[:2]
+    graph.set_operand(keys, 1, values.inputs[1])
 
 
 @after("cpu-rotary-tables", "qwen to cpu")
