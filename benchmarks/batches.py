@@ -101,7 +101,10 @@ def step_of(session: Session, case: tuple[int, int], random: np.random.Generator
 
 def one_row(worker: WorkerProcess, vocabulary_size: int, random: np.random.Generator) -> float:
     tokens = [int(token) for token in random.integers(0, vocabulary_size, CONTEXT + STEPS)]
-    return median(worker.decode(tokens[:CONTEXT], tokens[CONTEXT:]).seconds)
+    seconds = median(worker.decode(tokens[:CONTEXT], tokens[CONTEXT:]).seconds)
+    # Threads that still spin would take cores from the steps that are measured next.
+    worker.wait_until_quiet()
+    return seconds
 
 
 def table(name: str, seconds: dict[tuple[int, int] | None, list[float]], *, before: bool) -> Table:
